@@ -1,0 +1,35 @@
+//! Plimsoll: a layer-7 load balancer and reverse proxy whose decisions and percentiles can be seen.
+//!
+//! The modules stand in the order in which a request meets them; each may use only those below it
+//! (`tests/tidy.rs` holds the order). The life of a request:
+//!
+//! 1. [`listener`] accepts a connection on a worker and does TLS.
+//! 2. [`http`] reads a request head within a deadline and refuses what is ambiguous.
+//! 3. [`proxy`] starts the exchange: id, start time, the worker's view of the snapshot.
+//! 4. [`route`] names the action: an upstream, a split, a redirect, a direct answer.
+//! 5. [`attempt`] plans the tries of this request; `proxy` carries the plan out.
+//! 6. [`balance`] picks an eligible endpoint of the upstream; its slot is reserved.
+//! 7. [`upstream`] lends an idle connection to it, or dials a new one.
+//! 8. The head is written anew, the body streamed, both with back-pressure.
+//! 9. The answer streams back; hop-by-hop fields stay behind.
+//! 10. [`observe`] records times, outcome and bytes once, when the exchange is dropped.
+
+pub mod cli;
+pub mod lab;
+pub mod lifecycle;
+pub mod admin;
+pub mod proxy;
+pub mod worker;
+pub mod snapshot;
+pub mod upstream;
+pub mod listener;
+pub mod http;
+pub mod route;
+pub mod balance;
+pub mod attempt;
+pub mod observe;
+pub mod config;
+pub mod clock;
+pub mod entropy;
+pub mod stream;
+pub mod tls;
