@@ -174,7 +174,11 @@ pub enum Action {
 
 impl Default for Action {
     fn default() -> Self {
-        Self::Respond(Respond { status: 404, body: String::new(), content_type: "text/plain; charset=utf-8".to_owned() })
+        Self::Respond(Respond {
+            status: 404,
+            body: String::new(),
+            content_type: "text/plain; charset=utf-8".to_owned(),
+        })
     }
 }
 
@@ -257,7 +261,9 @@ pub enum Balance {
     Random,
     LeastConnections,
     /// `choices` endpoints are sampled and the least loaded taken.
-    P2c { choices: usize },
+    P2c {
+        choices: usize,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -330,19 +336,34 @@ pub enum LogFormat {
 impl Default for ListenerTimeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { head: seconds(10), keep_alive: seconds(75), body: seconds(60), handshake: seconds(10) }
+        Self {
+            head: seconds(10),
+            keep_alive: seconds(75),
+            body: seconds(60),
+            handshake: seconds(10),
+        }
     }
 }
 
 impl Default for ListenerLimits {
     fn default() -> Self {
-        Self { connections: 65_536, head_bytes: 32 * 1024, fields: 100, body_bytes: None, streams: 128 }
+        Self {
+            connections: 65_536,
+            head_bytes: 32 * 1024,
+            fields: 100,
+            body_bytes: None,
+            streams: 128,
+        }
     }
 }
 
 impl Default for Forwarding {
     fn default() -> Self {
-        Self { x_forwarded: true, forwarded: false, via: None }
+        Self {
+            x_forwarded: true,
+            forwarded: false,
+            via: None,
+        }
     }
 }
 
