@@ -1,6 +1,7 @@
 //! Writes a configuration as YAML: short, for a file to start from, or complete, with every key
 //! and its documentation.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::expand::escape;
@@ -32,10 +33,10 @@ impl fmt::Display for Yaml {
                 let items: Vec<String> = items.iter().map(Self::to_string).collect();
                 write!(f, "[{}]", items.join(", "))
             }
-            Self::Map(entries) => {
-                let entries: Vec<String> = entries
-                    .iter()
-                    .map(|(key, value)| format!("{}: {value}", quoted(key)))
+            Self::Map(_) | Self::Block(_) => {
+                let entries: Vec<String> = self
+                    .entries(false)
+                    .map(|(name, _, value)| format!("{}: {value}", quoted(name)))
                     .collect();
                 if entries.is_empty() {
                     f.write_str("{}")
@@ -43,7 +44,6 @@ impl fmt::Display for Yaml {
                     write!(f, "{{ {} }}", entries.join(", "))
                 }
             }
-            Self::Block(_) => Self::Map(self.entries(false)).fmt(f),
         }
     }
 }
@@ -56,41 +56,31 @@ impl Yaml {
         )
     }
 
-    /// The entries of a map or block; of a block only those that say more than its defaults,
-    /// unless all are asked for.
-    fn entries(&self, all: bool) -> Vec<(String, Self)> {
-        match self {
-            Self::Map(entries) => entries.clone(),
-            Self::Block(entries) => entries
-                .iter()
-                .filter(|(key, value)| all || key.default.as_ref() != Some(value))
-                .map(|(key, value)| (key.name.to_owned(), value.clone()))
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// The value without the keys that only repeat a default.
-    pub(crate) fn short(&self) -> Self {
-        match self {
-            Self::Block(_) | Self::Map(_) => Self::Map(
-                self.entries(false)
-                    .into_iter()
-                    .map(|(key, value)| (key, value.short()))
-                    .collect(),
-            ),
-            Self::List(items) => Self::List(items.iter().map(Self::short).collect()),
-            other => other.clone(),
-        }
+    /// The entries of a map or a block; of a block without those that repeat a default, unless
+    /// all are asked for.
+    fn entries(&self, all: bool) -> impl Iterator<Item = (&str, Option<&Key>, &Self)> {
+        let (free, known): (&[_], &[_]) = match self {
+            Self::Map(entries) => (entries, &[]),
+            Self::Block(entries) => (&[], entries),
+            _ => (&[], &[]),
+        };
+        let free = free
+            .iter()
+            .map(|(name, value)| (name.as_str(), None, value));
+        let known = known
+            .iter()
+            .filter(move |(key, value)| all || key.default.as_ref() != Some(value));
+        free.chain(known.map(|(key, value)| (key.name, Some(key), value)))
     }
 }
 
-/// Writes a map or block as a file.
+/// Writes a map or block as a file: without what repeats a default, or, documented, with every
+/// key and what is said about it where its block appears first.
 pub(crate) fn file(yaml: &Yaml, documented: bool) -> String {
     let mut writer = Writer {
         out: String::new(),
         documented,
-        explained: Vec::new(),
+        explained: BTreeSet::new(),
     };
     writer.map(yaml, 0);
     writer.out
@@ -98,82 +88,83 @@ pub(crate) fn file(yaml: &Yaml, documented: bool) -> String {
 
 struct Writer {
     out: String,
-    /// Write the documentation of each key above its first appearance.
     documented: bool,
-    explained: Vec<(&'static str, &'static str)>,
+    /// Blocks that were written in full already.
+    explained: BTreeSet<&'static str>,
 }
 
 impl Writer {
-    fn map(&mut self, yaml: &Yaml, indent: usize) {
-        match yaml {
-            Yaml::Block(entries) => {
-                for (key, value) in entries {
-                    self.explain(key, indent);
-                    self.entry(key.name, value, indent);
+    /// Whether this is the first appearance of a block that is to be documented.
+    fn is_first(&mut self, yaml: &Yaml) -> bool {
+        let Yaml::Block(entries) = yaml else {
+            return false;
+        };
+        self.documented
+            && entries
+                .first()
+                .is_some_and(|(key, _)| self.explained.insert(key.block))
+    }
+
+    /// Writes the entries, each on lines of its own; gives back whether the block was explained.
+    fn map(&mut self, yaml: &Yaml, indent: usize) -> bool {
+        let first = self.is_first(yaml);
+        for (index, (name, key, value)) in yaml.entries(first).enumerate() {
+            if let Some(key) = key.filter(|_| first) {
+                if index > 0 {
+                    self.out.push('\n');
                 }
+                self.explain(key, indent);
             }
-            Yaml::Map(entries) => {
-                for (key, value) in entries {
-                    self.entry(&quoted(key), value, indent);
-                }
-            }
-            _ => {}
+            self.entry(&quoted(name), value, indent);
         }
+        first
     }
 
     fn entry(&mut self, key: &str, value: &Yaml, indent: usize) {
-        let margin = " ".repeat(indent);
+        self.out.push_str(&format!("{:indent$}{key}:", ""));
+        let line = self.out.len();
         match value {
-            Yaml::Map(entries) if !entries.is_empty() => {
-                self.out.push_str(&format!("{margin}{key}:\n"));
+            Yaml::Map(_) | Yaml::Block(_) => {
+                self.out.push('\n');
                 self.map(value, indent + 2);
-            }
-            Yaml::Block(entries) if !entries.is_empty() => {
-                self.out.push_str(&format!("{margin}{key}:\n"));
-                self.map(value, indent + 2);
+                if self.out.len() == line + 1 {
+                    self.out.truncate(line);
+                    self.out.push_str(" {}\n");
+                }
             }
             Yaml::List(items) if items.iter().any(|item| !item.is_scalar()) => {
-                self.out.push_str(&format!("{margin}{key}:\n"));
+                self.out.push('\n');
                 for item in items {
                     self.item(item, indent + 2);
                 }
             }
-            short => self.out.push_str(&format!("{margin}{key}: {short}\n")),
+            short => self.out.push_str(&format!(" {short}\n")),
         }
     }
 
-    /// One item of a list. Its first line carries the dash, which takes the place of two blanks.
+    /// One item of a list. The dash takes the place of two blanks before its first key; above a
+    /// comment it stands alone.
     fn item(&mut self, item: &Yaml, indent: usize) {
-        let margin = " ".repeat(indent);
-        let nested = matches!(item, Yaml::Map(entries) if !entries.is_empty())
-            || matches!(item, Yaml::Block(_));
-        if !nested {
-            self.out.push_str(&format!("{margin}- {item}\n"));
-            return;
-        }
-        if self.documented {
-            // Comments come first, so the dash stands alone.
-            self.out.push_str(&format!("{margin}-\n"));
-            self.map(item, indent + 2);
-            return;
-        }
         let start = self.out.len();
-        self.map(item, indent + 2);
-        self.out
-            .replace_range(start + indent..start + indent + 2, "- ");
+        let explained = self.map(item, indent + 2);
+        if explained {
+            self.out.insert_str(start, &format!("{:indent$}-\n", ""));
+        } else if self.out.len() > start {
+            self.out
+                .replace_range(start + indent..start + indent + 2, "- ");
+        } else {
+            self.out.push_str(&format!("{:indent$}- {item}\n", ""));
+        }
     }
 
     fn explain(&mut self, key: &Key, indent: usize) {
-        if !self.documented || self.explained.contains(&(key.block, key.name)) {
-            return;
-        }
-        self.explained.push((key.block, key.name));
-        let margin = " ".repeat(indent);
         for line in key.doc {
-            self.out.push_str(format!("{margin}#{line}").trim_end());
+            self.out
+                .push_str(format!("{:indent$}#{line}", "").trim_end());
             self.out.push('\n');
         }
-        self.out.push_str(&format!("{margin}# {}\n", key.facts()));
+        self.out
+            .push_str(&format!("{:indent$}# {}\n", "", key.facts()));
     }
 }
 

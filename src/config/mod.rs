@@ -4,16 +4,20 @@
 //! key once, with its documentation, default and range; the rest of the folder carries that out:
 //! `tree` (the file with positions), `cursor` (reads it and collects what is wrong), `setting` and
 //! `kinds` (what may stand under a key), `units`, `expand` (`${VAR}`), `validate` (what spans
-//! several blocks), `emit` and `json_schema` (the way back).
+//! several blocks), `emit` and `json_schema` (the way back). [`check`] words what a file is like,
+//! [`direct`] makes a configuration without one, [`reference`] one that shows every key.
 
+pub mod check;
 mod cursor;
 mod diagnostic;
+pub mod direct;
 mod emit;
 mod expand;
 mod json_schema;
 mod kinds;
 mod nearest;
 pub mod read;
+pub mod reference;
 pub mod schema;
 mod setting;
 #[cfg(test)]
