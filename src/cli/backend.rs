@@ -191,7 +191,7 @@ mod tests {
             "--latency",
             "lognormal:20ms,1",
         ]);
-        let latency = |index| planned(&args, index).unwrap().behaviour.latency.to_string();
+        let latency = |index| planned(&args, index).unwrap().1.latency.to_string();
         assert_eq!(
             [latency(0), latency(1), latency(2)],
             ["1ms", "lognormal:20ms,1", "lognormal:20ms,1"]
