@@ -25,7 +25,7 @@ impl fmt::Display for Yaml {
     /// In one line, as a message or a comment shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => f.write_str(&quoted(text)),
+            Self::Text(text) => f.write_str(&quoted(&escape(text))),
             Self::Number(number) => number.fmt(f),
             Self::Bool(value) => value.fmt(f),
             Self::Off => f.write_str("off"),
@@ -183,25 +183,25 @@ impl Key {
     }
 }
 
-/// A text as a YAML value or key: plain where that is safe in any reader of YAML, else in quotes.
+/// A text in the syntax of YAML: plain where that is safe in any reader of YAML, else in quotes.
 fn quoted(text: &str) -> String {
-    let escaped = escape(text);
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
-    let first = escaped.chars().next();
+    let first = text.chars().next();
     let taken = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let safe = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '/')
-        && escaped.chars().all(word)
-        && !taken.contains(&escaped.to_ascii_lowercase().as_str());
-    // A quantity such as `10s` begins with a digit and is still no number.
-    let quantity = first.is_some_and(|c| c.is_ascii_digit())
-        && escaped.chars().all(|c| c.is_ascii_alphanumeric())
-        && escaped.chars().any(|c| matches!(c, 's' | 'm' | 'h' | 'B'))
-        && !escaped.starts_with("0x");
+        && text.chars().all(word)
+        && !taken.contains(&text.to_ascii_lowercase().as_str());
+    // A quantity such as `10s` begins with a digit and is still no number to any reader.
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let units = [
+        "ns", "us", "ms", "s", "m", "h", "d", "B", "KiB", "MiB", "GiB",
+    ];
+    let quantity = unit.len() < text.len() && units.contains(&unit);
     if safe || quantity {
-        return escaped;
+        return text.to_owned();
     }
     let mut out = String::from("\"");
-    for c in escaped.chars() {
+    for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),

@@ -15,6 +15,10 @@ mod emit;
 mod expand;
 mod json_schema;
 mod kinds;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod mistakes;
 mod nearest;
 pub mod read;
 pub mod reference;

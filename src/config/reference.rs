@@ -3,6 +3,7 @@
 //! It is `config/reference.yaml`; a test holds the shipped file to what is rendered here. To write
 //! it anew: `PLIMSOLL_WRITE_REFERENCE=1 cargo test --lib config::reference`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::emit::{Yaml, file};
@@ -47,9 +48,7 @@ fn specimen() -> Config {
         ]
         .into(),
         admin: Some(Admin {
-            address: "127.0.0.1:9900"
-                .parse()
-    
+            address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
         }),
         access_log: Some(AccessLog::default()),
         ..Config::default()
@@ -70,7 +69,7 @@ fn listener() -> Listener {
         min_version: TlsVersion::V1_2,
         alpn: vec![Alpn::H2, Alpn::Http11],
     };
-    let address = Address::Tcp(std::net::SocketAddr::from(([0, 0, 0, 0], 8443)));
+    let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
     Listener {
         tls: Some(tls),
         ..Listener::new(address)
