@@ -3,6 +3,17 @@
 //! A message is parsed into a model ([`head`], [`fields`]) and written anew from it, never patched through.
 //! A body flows from a [`body::Body`] to a [`body::Sink`], whichever protocol either side speaks.
 
+pub mod body;
 pub mod buffers;
+pub mod drain;
 pub mod fields;
+pub mod h1;
+pub mod h2;
 pub mod head;
+pub mod headers;
+pub mod outgoing;
+pub mod responder;
+pub mod target;
+
+pub use outgoing::{Outgoing, RequestLine};
+pub use responder::{Handler, Incoming, Peer, Refusal, Responder};
