@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
-use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
+use hyper::upgrade::Upgraded;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
@@ -230,6 +231,34 @@ impl Client {
                 within(sender.send_request(request)).await
             }
         }
+    }
+
+    /// Opens a tunnel to this protocol: an upgrade over HTTP/1.1, extended CONNECT (RFC 8441) over HTTP/2. Where the
+    /// server does not agree, the head of its answer.
+    pub async fn tunnel(
+        &mut self,
+        protocol: &'static str,
+        path: &str,
+    ) -> Result<TokioIo<Upgraded>, Response<Incoming>> {
+        let mut request = Request::new(Outgoing::empty());
+        *request.uri_mut() = path.parse().unwrap();
+        let agreed = if self.is_h2() {
+            *request.method_mut() = Method::CONNECT;
+            let extension = hyper::ext::Protocol::from_static(protocol);
+            request.extensions_mut().insert(extension);
+            StatusCode::OK
+        } else {
+            let fields = request.headers_mut();
+            fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            fields.insert(UPGRADE, HeaderValue::from_static(protocol));
+            StatusCode::SWITCHING_PROTOCOLS
+        };
+        let response = self.open(request).await.unwrap();
+        if response.status() != agreed {
+            return Err(response);
+        }
+        let upgraded = within(hyper::upgrade::on(response)).await.unwrap();
+        Ok(TokioIo::new(upgraded))
     }
 
     /// Whether the server has closed or is about to.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
@@ -312,6 +313,54 @@ async fn websockets_and_tunnels_are_echoed() {
     raw.send("bytes").await;
     raw.finish_sending().await;
     assert_eq!(raw.rest().await.unwrap(), b"bytes");
+}
+
+#[tokio::test]
+async fn tunnels_open_over_both_protocols() {
+    let backend = Backend::start("a");
+    for mut client in [
+        Client::h1(backend.address()).await,
+        Client::h2(backend.address()).await,
+    ] {
+        let mut tunnel = client.tunnel("x", "/upgrade").await.unwrap();
+        within(tunnel.write_all(b"ping")).await.unwrap();
+        let mut back = [0; 4];
+        within(tunnel.read_exact(&mut back)).await.unwrap();
+        assert_eq!(&back, b"ping");
+        assert_eq!(backend.counters().in_flight(), 1);
+        drop(tunnel);
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+    // A masked text frame with the mask 0 and the payload "hi" (RFC 6455, 5.2).
+    let mut client = Client::h2(backend.address()).await;
+    let mut tunnel = client.tunnel("websocket", "/ws").await.unwrap();
+    within(tunnel.write_all(b"\x81\x82\0\0\0\0hi"))
+        .await
+        .unwrap();
+    let mut back = [0; 4];
+    within(tunnel.read_exact(&mut back)).await.unwrap();
+    assert_eq!(&back, b"\x81\x02hi");
+    let mut plain = Client::h1(backend.address()).await;
+    let refused = plain.tunnel("x", "/").await.unwrap_err();
+    assert_eq!(refused.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_head_request_has_no_body_on_any_path() {
+    let backend = Backend::start("a");
+    let mut raw = Raw::connect(backend.address()).await;
+    for path in [
+        "/",
+        "/bytes/10",
+        "/trailers",
+        "/early",
+        "/chunked/10",
+        "/headers",
+    ] {
+        raw.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        assert_eq!(raw.response_to("HEAD").await.status(), 200, "{path}");
+    }
 }
 
 #[tokio::test]
