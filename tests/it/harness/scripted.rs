@@ -81,7 +81,7 @@ async fn accept(listener: TcpListener, scripts: Vec<Vec<Step>>, heads: Arc<Mutex
     for number in 0.. {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let script = scripts.get(number).or(scripts.last()).cloned();
+        let script = scripts.get(number).or_else(|| scripts.last()).cloned();
         connections.spawn(perform(
             stream,
             script.unwrap_or_default(),
