@@ -10,6 +10,10 @@ with the lowest and the highest. A run with a single error counts for nothing.
     benches/peers/run.py --cases small,tls --rounds 3 --peers nginx,plimsoll
 """
 
+import sys
+
+sys.dont_write_bytecode = True  # Nothing beside the sources.
+
 import argparse
 import json
 import os
