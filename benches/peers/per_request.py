@@ -17,7 +17,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 
 from stage import ROOT, Failed, Stage, pinned, say, tree
 

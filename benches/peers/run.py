@@ -22,7 +22,6 @@ import platform
 import re
 import statistics
 import subprocess
-import sys
 
 from cases import CASES, Void, check_answer, idle, load
 from stage import HERE, ROOT, Failed, Stage, say
