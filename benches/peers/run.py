@@ -10,6 +10,10 @@ with the lowest and the highest. A run with a single error counts for nothing.
     benches/peers/run.py --cases small,tls --rounds 3 --peers nginx,plimsoll
 """
 
+import sys
+
+sys.dont_write_bytecode = True  # Nothing beside the sources.
+
 import argparse
 import json
 import os
@@ -18,7 +22,6 @@ import platform
 import re
 import statistics
 import subprocess
-import sys
 
 from cases import CASES, Void, check_answer, idle, load
 from stage import HERE, ROOT, Failed, Stage, say
