@@ -5,4 +5,7 @@
 
 pub mod buffers;
 pub mod fields;
+pub mod h1;
 pub mod head;
+pub mod headers;
+pub mod target;
