@@ -210,7 +210,10 @@ impl Fields {
     /// Adds a field whose value `write` appends to the buffer it is given, so that a value made of parts needs no
     /// buffer of its own. The same rules hold for the value as in [`Self::push`].
     pub fn push_written(&mut self, known: Name, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(name.len() < 1 << 16 && !name.is_empty(), "a field name has 1 to 65535 bytes");
+        debug_assert!(
+            name.len() < 1 << 16 && !name.is_empty(),
+            "a field name has 1 to 65535 bytes"
+        );
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");

@@ -221,20 +221,16 @@ fn refuses_malformed_lines_on_both_sides() {
         ("\u{e4}: b\r\n", ParseError::BadFieldName),
     ];
     for (lines, cause) in cases {
-        if lines != "A\r\n" {
-            assert_eq!(
-                with(lines).map(|_| ()),
-                Err(cause),
-                "request with {lines:?}"
-            );
-        }
-        if !lines.starts_with("A\r") {
-            assert_eq!(
-                answer(lines).map(|_| ()),
-                Err(cause),
-                "response with {lines:?}"
-            );
-        }
+        assert_eq!(
+            with(lines).map(|_| ()),
+            Err(cause),
+            "request with {lines:?}"
+        );
+        assert_eq!(
+            answer(lines).map(|_| ()),
+            Err(cause),
+            "response with {lines:?}"
+        );
     }
     assert_eq!(with("A: b\u{e4}\tc\r\n").unwrap().fields.len(), 2);
 }

@@ -12,10 +12,10 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memchr_iter};
 
 pub use super::error::ParseError;
-use super::framing::{self, Framing};
+use super::framing::Framing;
 use crate::http::fields::{Fields, Name};
 use crate::http::head::{Length, RequestHead, ResponseHead, Version};
-use crate::http::target;
+use crate::http::{headers, target};
 
 /// Bounds of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -380,7 +380,7 @@ fn end_of_request(framing: &Framing, head: &mut RequestHead) {
 /// endpoint that still agrees to it would speak past us.
 fn upgrade(fields: &Fields) -> Option<Vec<u8>> {
     let mut protocols = Vec::new();
-    for protocol in fields.all(Name::Upgrade).flat_map(framing::options) {
+    for protocol in fields.all(Name::Upgrade).flat_map(headers::items) {
         let is_http = protocol
             .get(..2)
             .is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
