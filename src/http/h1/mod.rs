@@ -4,6 +4,7 @@ pub mod body;
 pub mod error;
 pub mod framing;
 pub mod parse;
+mod request_target;
 pub mod write;
 
 #[cfg(test)]
