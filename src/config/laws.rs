@@ -1,0 +1,334 @@
+//! Tests: what must hold for any text and any configuration.
+
+use std::time::Duration;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::read::from_text;
+use super::reference::{render, to_yaml};
+use super::schema::*;
+use super::units::{Share, format_duration, format_size, parse_duration, parse_size};
+use crate::clock::Clock;
+
+/// Texts with all that has a meaning in YAML, in variables and in terminals.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[ -~]{0,12}",
+        "\\PC{0,8}",
+        "[${}:#\\-\"'\\\\\\n\\t a]{0,10}",
+        "(true|off|null|~|1e3|0x1f|10s|1_000)"
+    ]
+}
+
+fn value_match() -> impl Strategy<Value = ValueMatch> {
+    prop_oneof![
+        any_text().prop_map(ValueMatch::Exact),
+        "[a-z]{1,4}[+*$]?".prop_map(ValueMatch::Regex),
+        Just(ValueMatch::Present),
+        Just(ValueMatch::Absent),
+    ]
+}
+
+fn matcher() -> impl Strategy<Value = Match> {
+    let path = prop_oneof![
+        "/[a-z%/]{0,8}".prop_map(PathMatch::Prefix),
+        "/[a-z.~]{0,8}".prop_map(PathMatch::Exact),
+        "/[a-z]{0,4}(\\$|\\.\\*)?".prop_map(PathMatch::Regex),
+    ];
+    let host = prop_oneof![
+        "[a-z]{1,5}\\.[a-z]{2,3}",
+        "\\*\\.[a-z]{1,5}",
+        Just("off".to_owned())
+    ];
+    (
+        prop_oneof![Just(Vec::new()), Just(vec!["web".to_owned()])],
+        vec(host, 0..3),
+        of(path),
+        vec("[A-Z]{1,6}", 0..3),
+        btree_map("[A-Za-z][A-Za-z-]{0,6}", value_match(), 0..3),
+        btree_map(any_text(), value_match(), 0..3),
+    )
+        .prop_map(|(listener, host, path, method, header, query)| {
+            // A merge key is not a name.
+            let query = query.into_iter().filter(|(name, _)| name != "<<").collect();
+            Match {
+                listener,
+                host,
+                path,
+                method,
+                header: header.into_iter().collect(),
+                query,
+            }
+        })
+}
+
+fn edits() -> impl Strategy<Value = FieldEdits> {
+    let fields = || btree_map("[A-Za-z][A-Za-z-]{0,6}", "[ -~]{0,10}", 0..3);
+    (vec("[A-Z][a-z-]{0,5}", 0..3), fields(), fields()).prop_map(|(remove, set, add)| FieldEdits {
+        remove,
+        set: set.into_iter().collect(),
+        add: add.into_iter().collect(),
+    })
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        Just(Action::Upstream("api".to_owned())),
+        (1_u32..1000).prop_map(|weight| Action::Split(vec![("api".to_owned(), weight)])),
+        (200_u16..600, any_text()).prop_map(|(status, body)| {
+            Action::Respond(Respond {
+                status,
+                body,
+                ..Respond::default()
+            })
+        }),
+        (of("[a-z]{1,5}(:80)?"), of("/[a-z?=]{0,5}")).prop_map(|(host, path)| {
+            Action::Redirect(Redirect {
+                host,
+                path,
+                scheme: Some("https".to_owned()),
+                status: 301,
+            })
+        }),
+    ]
+}
+
+fn rewrite() -> impl Strategy<Value = Rewrite> {
+    prop_oneof![
+        "/[a-z]{0,4}".prop_map(Rewrite::Prefix),
+        "/[a-z]{0,4}".prop_map(Rewrite::Path),
+        ("[a-z]{1,4}", any_text()).prop_map(|(regex, to)| Rewrite::Regex { regex, to }),
+    ]
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    let host = prop_oneof![
+        Just(HostRewrite::Endpoint),
+        "[a-d]{1,4}".prop_map(HostRewrite::To)
+    ];
+    (
+        matcher(),
+        action(),
+        of(rewrite()),
+        of(host),
+        edits(),
+        edits(),
+    )
+        .prop_map(
+            |(matcher, action, rewrite, host, request_fields, response_fields)| Route {
+                name: None,
+                matcher,
+                action,
+                rewrite,
+                host,
+                request_fields,
+                response_fields,
+            },
+        )
+}
+
+fn upstream() -> impl Strategy<Value = Upstream> {
+    let balance = prop_oneof![
+        Just(Balance::RoundRobin),
+        Just(Balance::Random),
+        Just(Balance::LeastConnections),
+        (2_usize..=16).prop_map(|choices| Balance::P2c { choices }),
+    ];
+    let tls =
+        (of(any::<bool>()), of("[a-z]{1,5}"), any::<bool>()).prop_map(|(ca, name, verify)| {
+            ClientTls {
+                ca: ca.map(|_| "ca file.pem".into()),
+                name,
+                certificate: None,
+                verify,
+            }
+        });
+    let millis = |low: u64| (low..86_400_000).prop_map(Duration::from_millis);
+    (
+        balance,
+        of(tls),
+        millis(1),
+        of(millis(1)),
+        vec((0_u32..=1000, any::<bool>()), 1..4),
+    )
+        .prop_map(|(balance, tls, total, max_duration, weights)| {
+            let endpoints = weights
+                .into_iter()
+                .enumerate()
+                .map(|(index, (weight, named))| Endpoint {
+                    address: format!("host-{index}:80"),
+                    id: named.then(|| format!("id{index}")),
+                    weight,
+                });
+            let timeouts = UpstreamTimeouts {
+                total,
+                max_duration,
+                ..UpstreamTimeouts::default()
+            };
+            Upstream {
+                balance,
+                tls,
+                timeouts,
+                ..Upstream::new(endpoints.collect())
+            }
+        })
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    (
+        vec(route(), 0..4),
+        upstream(),
+        of("[a-z]{1,5}"),
+        of(0_u64..1 << 40),
+    )
+        .prop_map(|(routes, upstream, via, body_bytes)| {
+            let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
+            web.forwarding.via = via;
+            web.limits.body_bytes = body_bytes;
+            Config {
+                listeners: [("web".to_owned(), web)].into(),
+                routes,
+                upstreams: [("api".to_owned(), upstream)].into(),
+                ..Config::default()
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_printed_configuration_reads_back(config in config()) {
+        let text = to_yaml(&config);
+        let loaded = from_text("printed", &text, &|_| None)
+            .map_err(|refusal| TestCaseError::fail(format!("{refusal}\n{text}")))?;
+        prop_assert_eq!(loaded.config, config, "{}", text);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,200}") {
+        let _ = from_text("x", &text, &|_| None);
+    }
+
+    #[test]
+    fn no_yaml_like_text_makes_the_reader_panic(
+        parts in vec("(listeners|routes|upstreams|match|a|: |:\n  |- |\\{|\\}|\\[|\\]|, |\n|\n  |&a |\\*a|<<|\"|'|\\||\\?|!x |#|~|\\$\\{A\\}|10s|é|\t)", 0..40)
+    ) {
+        let text: String = parts.concat();
+        if let Err(refusal) = from_text("x", &text, &|_| Some("v".to_owned())) {
+            prop_assert!(refusal.errors() > 0);
+        }
+    }
+
+    #[test]
+    fn no_damage_to_a_valid_file_makes_the_reader_panic(cut in 0_usize..20_000, length in 0_usize..40, insert in "\\PC{0,4}") {
+        let mut characters: Vec<char> = render().chars().collect();
+        let start = cut.min(characters.len());
+        let end = (start + length).min(characters.len());
+        characters.splice(start..end, insert.chars());
+        let text: String = characters.into_iter().collect();
+        if let Err(refusal) = from_text("x", &text, &|_| None) {
+            let lines = text.lines().count() as u32;
+            prop_assert!(refusal.diagnostics.iter().all(|diagnostic| diagnostic.line <= lines + 1));
+        }
+    }
+
+    #[test]
+    fn durations_read_back(seconds in any::<u32>(), nanos in 0_u32..1_000_000_000, coarse in 0_usize..4) {
+        let unit = [1, 1_000, 1_000_000, 1_000_000_000][coarse];
+        let duration = Duration::new(seconds.into(), nanos / unit * unit);
+        prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+    }
+
+    #[test]
+    fn sizes_read_back(bytes in any::<u64>(), shift in 0_u32..64) {
+        let bytes = bytes >> shift << (shift / 2);
+        prop_assert_eq!(parse_size(&format_size(bytes)), Ok(bytes));
+    }
+
+    #[test]
+    fn shares_read_back(millionths in 0_u32..=1_000_000) {
+        let share = Share { millionths };
+        prop_assert_eq!(share.to_string().parse(), Ok(share));
+    }
+
+    #[test]
+    fn networks_read_back_and_hold_their_address(bits in any::<u128>(), prefix in 0_u8..=128, four in any::<bool>()) {
+        let address: std::net::IpAddr = if four {
+            std::net::Ipv4Addr::from_bits(bits as u32).into()
+        } else {
+            std::net::Ipv6Addr::from_bits(bits).into()
+        };
+        let prefix = if four { prefix % 33 } else { prefix };
+        let network: Network = match format!("{address}/{prefix}").parse() {
+            Ok(network) => network,
+            Err(super::units::UnitError::HostBits(network)) => network,
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        };
+        prop_assert!(network.contains(address));
+        prop_assert_eq!(network.to_string().parse(), Ok(network));
+    }
+
+    #[test]
+    fn addresses_read_back(bits in any::<u128>(), port in any::<u16>()) {
+        let address = Address::Tcp((std::net::Ipv6Addr::from_bits(bits), port).into());
+        prop_assert_eq!(address.to_string().parse(), Ok(address));
+    }
+
+    #[test]
+    fn no_text_makes_a_unit_panic(text in "\\PC{0,30}|[0-9.%/:a-zA-Z\\[\\]]{0,30}") {
+        let _ = (parse_duration(&text), parse_size(&text), text.parse::<Share>());
+        let _ = (text.parse::<Network>(), text.parse::<Address>(), text.parse::<super::units::Target>());
+    }
+}
+
+#[test]
+fn a_thousand_endpoints_are_checked_at_once() {
+    let mut text = "listeners: { web: { address: '127.0.0.1:80' } }\nroutes: [{ upstream: a }]\nupstreams:\n  a:\n    endpoints:\n".to_owned();
+    for index in 0..1000 {
+        text.push_str(&format!(
+            "      - {{ address: \"10.0.{}.{}:80\", weight: 2, id: e{index} }}\n",
+            index / 250,
+            index % 250
+        ));
+    }
+    let clock = Clock::system();
+    let start = clock.now();
+    let loaded = from_text("x", &text, &|_| None).unwrap();
+    let taken = clock.now().since(start);
+    assert_eq!(loaded.config.upstreams["a"].endpoints.len(), 1000);
+    // Only an optimised build is held to the promise.
+    assert!(
+        cfg!(debug_assertions) || taken < Duration::from_millis(50),
+        "took {taken:?}"
+    );
+}
+
+#[test]
+fn anchors_and_merges_share_what_is_equal() {
+    let text = "\
+listeners: { web: { address: '127.0.0.1:80' } }
+routes: [{ upstream: a }, { upstream: b }]
+upstreams:
+  a: &a
+    endpoints: ['h:1']
+    timeouts: &t { connect: 2s }
+  b:
+    <<: *a
+    endpoints: ['h:2']
+";
+    let upstreams = from_text("x", text, &|_| None).unwrap().config.upstreams;
+    assert_eq!(upstreams["b"].endpoints, [Endpoint::new("h:2")]);
+    assert_eq!(upstreams["b"].timeouts.connect, Duration::from_secs(2));
+}
+
+#[test]
+fn marks_and_line_ends_of_other_systems_are_read() {
+    let text = "\u{feff}listeners:\r\n  web: { address: '127.0.0.1:80' }\r\nroutes:\r\n  - respond: {}\r\n";
+    assert_eq!(
+        from_text("x", text, &|_| None).unwrap().config.routes.len(),
+        1
+    );
+}

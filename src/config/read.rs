@@ -1,0 +1,125 @@
+//! From a file to a [`Config`], or to every reason why not.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use super::cursor::Reader;
+use super::diagnostic::{Level, Mark, Problem};
+use super::schema::Config;
+use super::setting::Setting as _;
+use super::{tree, validate};
+
+pub use super::diagnostic::{Diagnostic, Refusal};
+
+/// Bytes of a configuration file. Ten thousand routes need about one MiB.
+pub const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A configuration that can be used, and what seems odd about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads the file at `path`; `env` answers for `${VAR}`.
+///
+/// A file that cannot be read, is no UTF-8 or is larger than [`MAX_BYTES`] is refused with one
+/// diagnostic at line 0.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Refusal> {
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(text) => from_text(&name, &text, env),
+        Err(problem) => Err(Refusal {
+            diagnostics: vec![problem.locate(&name, &[])],
+        }),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let refuse = |message: String| Problem::error(Mark::default(), String::new(), message);
+    let file =
+        std::fs::File::open(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a file of just the allowed size from a larger one.
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        refuse(format!("not UTF-8: line {line} holds other bytes")).help("save the file as UTF-8")
+    })
+}
+
+/// Reads `text`; `name` stands for the file in diagnostics.
+pub fn from_text(
+    name: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Refusal> {
+    let mut reader = Reader::new(env);
+    let config = if text.len() as u64 > MAX_BYTES {
+        let message = format!("the file is larger than {} MiB", MAX_BYTES >> 20);
+        reader
+            .problems
+            .push(Problem::error(Mark::default(), String::new(), message));
+        None
+    } else {
+        read_tree(text, &mut reader)
+    };
+    let mut problems = reader.problems;
+    problems.sort_by_key(|problem| (problem.mark.line, problem.mark.column));
+    let lines: Vec<&str> = if problems.is_empty() {
+        Vec::new()
+    } else {
+        text.lines().collect()
+    };
+    let diagnostics: Vec<Diagnostic> = problems
+        .into_iter()
+        .map(|problem| problem.locate(name, &lines))
+        .collect();
+    match config {
+        Some(config)
+            if diagnostics
+                .iter()
+                .all(|diagnostic| diagnostic.level == Level::Warning) =>
+        {
+            Ok(Loaded {
+                config,
+                warnings: diagnostics,
+            })
+        }
+        _ => Err(Refusal { diagnostics }),
+    }
+}
+
+fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<Config> {
+    let before = reader.problems.len();
+    let Some(root) = tree::parse(text, &mut reader.problems) else {
+        if reader.problems.len() == before {
+            validate::nothing(reader);
+        }
+        return None;
+    };
+    if matches!(root.value, tree::Value::Null) {
+        validate::nothing(reader);
+        return None;
+    }
+    let names = |key: &str| match root.child(key) {
+        Some(entry) => entry
+            .node
+            .entries()
+            .iter()
+            .map(|entry| entry.key.clone())
+            .collect(),
+        None => std::collections::BTreeSet::new(),
+    };
+    (reader.names.listeners, reader.names.upstreams) = (names("listeners"), names("upstreams"));
+    let config = Config::read(&root, reader)?;
+    validate::cross_check(&root, &config, reader);
+    Some(config)
+}

@@ -1,0 +1,247 @@
+//! The reference: one file that shows every key with its documentation, default and range.
+//!
+//! It is `config/reference.yaml`; a test holds the shipped file to what is rendered here. To write
+//! it anew: `PLIMSOLL_WRITE_REFERENCE=1 cargo test --lib config::reference`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::emit::{Yaml, file};
+use super::schema::*;
+use super::setting::Setting as _;
+
+const HEADER: &str = "\
+# Every key of the configuration, with what it means, its default and its range.
+#
+# A key that is left out has its default, so a real file is much shorter: see minimal.yaml. The
+# values here are the defaults; where that is `off` or must be given, they are examples.
+# Durations are written 250ms, 10s, 5m, 1h; sizes 512B, 64KiB, 10MiB, 1GiB. `off` switches off
+# whatever can be switched off. A value may hold ${VAR} or ${VAR:-default}, replaced from the
+# environment after the file was parsed; $${ stands for the characters ${.
+#
+# Made from the schema in the source: PLIMSOLL_WRITE_REFERENCE=1 cargo test --lib config::reference
+
+";
+
+/// The text of `config/reference.yaml`.
+pub fn render() -> String {
+    format!("{HEADER}{}", file(&Config::write(&specimen()), true))
+}
+
+/// A configuration as YAML, without what only repeats a default. Reading it gives it back.
+pub fn to_yaml(config: &Config) -> String {
+    let yaml = Config::write(config);
+    match file(&yaml, false) {
+        text if text.is_empty() => format!("{}\n", Yaml::Map(Vec::new())),
+        text => text,
+    }
+}
+
+/// A configuration in which every block appears. What has a default other than `off` keeps it.
+fn specimen() -> Config {
+    Config {
+        listeners: [("web".to_owned(), listener())].into(),
+        routes: routes(),
+        upstreams: [
+            ("app".to_owned(), upstream()),
+            ("canary".to_owned(), canary()),
+        ]
+        .into(),
+        admin: Some(Admin {
+            address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
+        }),
+        access_log: Some(AccessLog::default()),
+        ..Config::default()
+    }
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn listener() -> Listener {
+    let certificate = Certificate {
+        cert: PathBuf::from("site.pem"),
+        key: PathBuf::from("site.key"),
+    };
+    let tls = ServerTls {
+        certificates: vec![certificate],
+        min_version: TlsVersion::V1_2,
+        alpn: vec![Alpn::H2, Alpn::Http11],
+    };
+    let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
+    Listener {
+        tls: Some(tls),
+        ..Listener::new(address)
+    }
+}
+
+fn routes() -> Vec<Route> {
+    let all = Match {
+        listener: vec![text("web")],
+        host: vec![text("api.example.com"), text("*.api.example.com")],
+        path: Some(PathMatch::Prefix(text("/v1"))),
+        method: vec![text("GET"), text("POST")],
+        header: vec![
+            (text("X-Beta"), ValueMatch::Exact(text("1"))),
+            (text("X-Team"), ValueMatch::Regex(text("[a-z]+"))),
+            (text("X-Debug"), ValueMatch::Absent),
+        ],
+        query: vec![(text("preview"), ValueMatch::Present)],
+    };
+    let path = |path: PathMatch| Match {
+        path: Some(path),
+        ..Match::default()
+    };
+    vec![
+        Route {
+            name: Some(text("beta")),
+            matcher: all,
+            action: Action::Upstream(text("canary")),
+            rewrite: Some(Rewrite::Prefix(text("/"))),
+            host: Some(HostRewrite::Endpoint),
+            request_fields: FieldEdits {
+                remove: vec![text("X-Debug")],
+                set: vec![(text("X-Route"), text("beta"))],
+                add: Vec::new(),
+            },
+            response_fields: FieldEdits::default(),
+        },
+        Route {
+            matcher: path(PathMatch::Exact(text("/ping"))),
+            action: Action::Respond(Respond {
+                body: text("pong"),
+                ..Respond::default()
+            }),
+            ..Route::default()
+        },
+        Route {
+            matcher: path(PathMatch::Regex(text("/old(/.*)?"))),
+            action: Action::Redirect(Redirect {
+                scheme: Some(text("https")),
+                host: Some(text("www.example.com")),
+                path: Some(text("/new")),
+                ..Redirect::default()
+            }),
+            ..Route::default()
+        },
+        Route {
+            action: Action::Split(vec![(text("app"), 95), (text("canary"), 5)]),
+            ..Route::default()
+        },
+    ]
+}
+
+fn upstream() -> Upstream {
+    let certificate = Certificate {
+        cert: PathBuf::from("client.pem"),
+        key: PathBuf::from("client.key"),
+    };
+    let tls = ClientTls {
+        ca: Some(PathBuf::from("ca.pem")),
+        name: Some(text("app.example.com")),
+        certificate: Some(certificate),
+        verify: true,
+    };
+    let first = Endpoint {
+        id: Some(text("a")),
+        ..Endpoint::new("127.0.0.1:9001")
+    };
+    Upstream {
+        tls: Some(tls),
+        ..Upstream::new(vec![first, Endpoint::new("app.internal:9001")])
+    }
+}
+
+fn canary() -> Upstream {
+    Upstream {
+        balance: Balance::P2c { choices: 3 },
+        ..Upstream::new(vec![Endpoint::new("127.0.0.1:9003")])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value as Json;
+
+    use super::super::read::from_text;
+    use super::super::setting::Book;
+    use super::*;
+
+    #[test]
+    fn the_shipped_reference_is_what_the_schema_renders() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.yaml");
+        if std::env::var_os("PLIMSOLL_WRITE_REFERENCE").is_some() {
+            std::fs::write(&path, render()).unwrap();
+        }
+        let shipped = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            shipped == render(),
+            "write it anew: PLIMSOLL_WRITE_REFERENCE=1 cargo test --lib config::reference"
+        );
+    }
+
+    #[test]
+    fn the_reference_reads_back_as_the_specimen() {
+        let loaded = from_text("reference.yaml", &render(), &|_| None)
+            .unwrap_or_else(|refusal| panic!("{refusal}"));
+        assert_eq!(loaded.config, specimen());
+        assert_eq!(loaded.warnings, []);
+    }
+
+    #[test]
+    fn the_reference_shows_every_key_of_every_block() {
+        let mut book = Book::default();
+        Config::shape(&mut book);
+        let mut shown = BTreeSet::new();
+        collect(&Config::write(&specimen()), &mut shown);
+        for (block, schema) in &book.blocks {
+            for key in schema["properties"].as_object().unwrap().keys() {
+                assert!(
+                    shown.contains(&(block.clone(), key.clone())),
+                    "{block}.{key} is missing"
+                );
+            }
+        }
+    }
+
+    fn collect(yaml: &Yaml, shown: &mut BTreeSet<(String, String)>) {
+        match yaml {
+            Yaml::Block(entries) => {
+                for (key, value) in entries {
+                    shown.insert((key.block.to_owned(), key.name.to_owned()));
+                    collect(value, shown);
+                }
+            }
+            Yaml::Map(entries) => entries.iter().for_each(|(_, value)| collect(value, shown)),
+            Yaml::List(items) => items.iter().for_each(|item| collect(item, shown)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_meaning_and_every_reference_a_block() {
+        let schema = super::super::json_schema();
+        let blocks = schema["$defs"].as_object().unwrap();
+        for (block, schema) in blocks {
+            for (key, property) in schema["properties"].as_object().unwrap() {
+                let words = property["description"].as_str().unwrap_or_default();
+                assert!(words.len() > 20, "{block}.{key} is not documented");
+            }
+        }
+        let text = schema.to_string();
+        for part in text.split("#/$defs/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(
+                blocks.contains_key(name),
+                "{name} is referred to and not described"
+            );
+        }
+        assert_eq!(
+            schema["$schema"],
+            Json::from("https://json-schema.org/draft/2020-12/schema")
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! Keys of a listener.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::kinds::{Pseudonym, Size};
+use super::super::setting::{block, choice, with_default, written_as_map};
+use super::{DAY, HOUR, millis, seconds};
+
+/// Where a listener is bound.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    Tcp(SocketAddr),
+    /// `unix:/run/plimsoll.sock`
+    Unix(PathBuf),
+}
+
+/// An address block, `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+block! {
+    /// An address where clients connect.
+    pub struct Listener {
+        /// An IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or `unix:/path`.
+        /// Port 0 lets the system choose.
+        pub address: Address;
+        /// TLS with clients. Off: clear text, where HTTP/2 is spoken by prior knowledge.
+        pub tls: Option<ServerTls> = None;
+        /// How long a client may take.
+        pub timeouts: ListenerTimeouts = ListenerTimeouts::default();
+        /// How much a client may ask for.
+        pub limits: ListenerLimits = ListenerLimits::default();
+        /// Peers whose `X-Forwarded-*` and `Forwarded` fields are kept and extended; from all
+        /// others they are dropped, because anybody can write them. Empty: nobody is trusted.
+        pub trusted_proxies: Vec<Network> = Vec::new();
+        /// Which forwarding fields endpoints get.
+        pub forwarding: Forwarding = Forwarding::default();
+    }
+}
+
+impl Listener {
+    /// A listener in clear text with every default.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            tls: None,
+            timeouts: ListenerTimeouts::default(),
+            limits: ListenerLimits::default(),
+            trusted_proxies: Vec::new(),
+            forwarding: Forwarding::default(),
+        }
+    }
+}
+
+block! {
+    /// How long a client may take.
+    pub struct ListenerTimeouts {
+        /// From the first byte of a request head (for a connection's first one, from the accept)
+        /// to its last; 408 after it. Short, because a slow head is the cheapest attack.
+        pub head: Duration = seconds(10), in millis(10)..=HOUR;
+        /// Between two requests of a connection. As nginx's, above the minute that most clients
+        /// and balancers in front keep theirs, so that they close first.
+        pub keep_alive: Duration = seconds(75), in millis(10)..=DAY;
+        /// Between two reads of a request body; it never bounds the whole upload.
+        pub body: Duration = seconds(60), in millis(10)..=DAY;
+        /// For the TLS handshake, from the accept.
+        pub handshake: Duration = seconds(10), in millis(10)..=HOUR;
+    }
+}
+
+block! {
+    /// How much a client may ask for. Each limit has an answer, so that memory stays bounded.
+    pub struct ListenerLimits {
+        /// Open connections of this listener, over all workers; more wait in the system's queue.
+        pub connections: usize = 65_536, in 1..=10_000_000;
+        /// Bytes of a request head, request line included; 431 beyond. Room for large cookies and
+        /// tokens, as most servers give.
+        pub head_bytes: usize as Size = 32 * 1024, in 1024..=1024 * 1024;
+        /// Fields of a request head; 431 beyond.
+        pub fields: usize = 100, in 1..=10_000;
+        /// Bytes of a request body; 413 beyond. Off, because bodies are streamed and need no memory.
+        pub body_bytes: Option<u64> as Option<Size> = None, in Some(0)..=Some(1 << 50);
+        /// Streams at once on one HTTP/2 connection. RFC 9113, 6.5.2 advises at least 100.
+        pub streams: u32 = 128, in 1..=10_000;
+    }
+}
+
+block! {
+    /// Which forwarding fields are written towards the endpoint.
+    pub struct Forwarding {
+        /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`: what applications read.
+        pub x_forwarded: bool = true;
+        /// `Forwarded` (RFC 7239). Off, because few applications read it.
+        pub forwarded: bool = false;
+        /// `Via` with this pseudonym (RFC 9110, 7.6.3). Off: it tells clients and endpoints that a
+        /// proxy is there, and some servers then switch compression off.
+        pub via: Option<String> as Option<Pseudonym> = None;
+    }
+}
+
+block! {
+    /// TLS with clients.
+    pub struct ServerTls {
+        /// At least one; chosen by the name that the client asks for (SNI). The first also serves
+        /// clients that ask for none, or for one that no certificate carries.
+        pub certificates: Vec<Certificate>;
+        /// The oldest version spoken, `"1.2"` or `"1.3"`. 1.2 by default: older ones are broken
+        /// (RFC 8996), and some clients still lack 1.3.
+        pub min_version: TlsVersion = TlsVersion::V1_2;
+        /// Protocols offered by ALPN, the preferred first.
+        pub alpn: Vec<Alpn> = vec![Alpn::H2, Alpn::Http11];
+    }
+}
+
+block! {
+    /// A certificate and its key, both PEM. Read at start and on reload, not by `check`.
+    pub struct Certificate {
+        /// The file of the chain, the leaf first.
+        pub cert: PathBuf;
+        /// The file of the private key.
+        pub key: PathBuf;
+    }
+}
+
+choice! {
+    /// A version of TLS.
+    pub enum TlsVersion, "a version of TLS" {
+        /// TLS 1.2 (RFC 5246).
+        V1_2 = "1.2",
+        /// TLS 1.3 (RFC 8446).
+        V1_3 = "1.3",
+    }
+}
+
+choice! {
+    /// A protocol by its ALPN name.
+    pub enum Alpn, "a protocol by its ALPN name" {
+        /// HTTP/2.
+        H2 = "h2",
+        /// HTTP/1.1.
+        Http11 = "http/1.1",
+    }
+}
+
+written_as_map!(
+    Listener,
+    ListenerTimeouts,
+    ListenerLimits,
+    Forwarding,
+    ServerTls,
+    Certificate
+);
+with_default!(ListenerTimeouts, ListenerLimits, Forwarding);

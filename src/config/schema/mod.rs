@@ -1,0 +1,124 @@
+//! Every key of the configuration, with its unit, its default, its range and the reason for them.
+//!
+//! Each key is declared here once. The `block!` macro makes of it the field of a struct, the
+//! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
+
+mod listener;
+mod route;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use listener::*;
+pub use route::*;
+use serde_json::{Value as Json, json};
+pub use upstream::*;
+
+use super::cursor::Reader;
+use super::emit::Yaml;
+use super::setting::{Book, Setting, block, choice, with_default, written_as_map};
+use super::tree::Node;
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const HOUR: Duration = seconds(3600);
+const DAY: Duration = seconds(24 * 3600);
+
+block! {
+    /// One configuration file. Values may hold `${VAR}` or `${VAR:-default}`, replaced from the
+    /// environment after the file was parsed; `$${` stands for a literal `${`.
+    pub struct Config {
+        /// Where clients connect, by name. At least one, since nothing would be served otherwise.
+        pub listeners: BTreeMap<String, Listener> = BTreeMap::new();
+        /// Which request goes where: the first that matches wins. What no route matches is
+        /// answered with 404.
+        pub routes: Vec<Route> = Vec::new();
+        /// Groups of interchangeable endpoints, by name.
+        pub upstreams: BTreeMap<String, Upstream> = BTreeMap::new();
+        /// The listener for operators: `/live`, `/ready`, `/metrics` and the API. Off, so that
+        /// nothing is opened that was not asked for.
+        pub admin: Option<Admin> = None;
+        /// Threads that carry traffic; off: one for each core that the process may use, which is
+        /// the fastest, since a request never leaves its thread.
+        pub workers: Option<NonZeroUsize> = None, in NonZeroUsize::new(1)..=NonZeroUsize::new(1024);
+        /// One line for each request. Off, because it costs more than forwarding a small request.
+        pub access_log: Option<AccessLog> = None;
+        /// How long draining may take before what is left is cut. Below the 30 s after which
+        /// Kubernetes kills a process, so that there is time to say what was cut.
+        pub drain_timeout: Duration = seconds(25), in Duration::ZERO..=DAY;
+        /// Idle connections to endpoints kept by the whole process, over all upstreams. Each holds
+        /// a descriptor; 4096 leaves room under the usual limit of 65 536.
+        pub idle_connections: usize = 4096, in 0..=1_000_000;
+    }
+}
+
+block! {
+    /// The listener for operators.
+    pub struct Admin {
+        /// An IP address and a port, or `unix:/path`. It has no authentication: keep it on
+        /// loopback or on a network of its own.
+        pub address: Address;
+    }
+}
+
+block! {
+    /// Where the log of requests goes, and its form.
+    pub struct AccessLog {
+        /// `stdout`, `stderr`, or the path of a file, which is appended to. Standard output by
+        /// default, where container runtimes collect logs.
+        pub path: LogTarget = LogTarget::Stdout;
+        /// `json` or `combined`. JSON by default, because it also holds times and attempts.
+        pub format: LogFormat = LogFormat::Json;
+    }
+}
+
+choice! {
+    /// The form of a line in the access log.
+    pub enum LogFormat, "a form of the access log" {
+        /// One JSON object for each request.
+        Json = "json",
+        /// Apache's combined format.
+        Combined = "combined",
+    }
+}
+
+/// Where a log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+impl Setting for LogTarget {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let path = PathBuf::read(node, reader)?;
+        Some(match path.to_str() {
+            Some("stdout") => Self::Stdout,
+            Some("stderr") => Self::Stderr,
+            _ => Self::File(path),
+        })
+    }
+    fn write(value: &Self) -> Yaml {
+        Yaml::Text(match value {
+            Self::Stdout => "stdout".to_owned(),
+            Self::Stderr => "stderr".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        })
+    }
+    fn shape(_: &mut Book) -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+written_as_map!(Config, Admin, AccessLog);
+with_default!(Config, AccessLog);

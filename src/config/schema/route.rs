@@ -1,0 +1,501 @@
+//! Keys of a route: what it matches, what it does, what it edits.
+
+use serde_json::{Value as Json, json};
+
+use super::super::cursor::Reader;
+use super::super::emit::Yaml;
+use super::super::kinds::{
+    Few, FieldName, FieldValue, Fields, HostAndPort, HostPattern, ListenerName, Method, Name,
+    Pairs, PathAndQuery, PathText, Pattern, Scheme, UpstreamName,
+};
+use super::super::setting::{Block, Book, Setting, block, with_default, written_as_map};
+use super::super::tree::{Node, Value};
+
+/// What to do with the requests that match.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Route {
+    /// By default the canonical text of its match.
+    pub name: Option<String>,
+    pub matcher: Match,
+    pub action: Action,
+    /// New path towards the endpoint.
+    pub rewrite: Option<Rewrite>,
+    /// `Host` towards the endpoint; `None` keeps the client's.
+    pub host: Option<HostRewrite>,
+    pub request_fields: FieldEdits,
+    pub response_fields: FieldEdits,
+}
+
+/// What a route does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Upstream(String),
+    /// Upstream and weight.
+    Split(Vec<(String, u32)>),
+    Redirect(Redirect),
+    Respond(Respond),
+}
+
+impl Default for Action {
+    fn default() -> Self {
+        Self::Respond(Respond {
+            status: 404,
+            ..Respond::default()
+        })
+    }
+}
+
+block! {
+    /// What to do with the requests that match. Exactly one of `upstream`, `split`, `redirect` and
+    /// `respond` is given.
+    pub struct RouteKeys {
+        /// What its numbers are kept under across reloads, and its label in metrics. Off: the text
+        /// of its match. No two routes share a name.
+        pub name: Option<String> as Option<Name> = None;
+        /// Which requests; without it, all.
+        pub matcher ("match"): Match = Match::default();
+        /// Forwards to this upstream.
+        pub upstream: Option<String> as Option<UpstreamName> = None;
+        /// Forwards to one of several upstreams, each as often as its weight says.
+        pub split: Option<Vec<(String, u32)>> as Option<Split> = None;
+        /// Answers with another address.
+        pub redirect: Option<Redirect> = None;
+        /// Answers directly.
+        pub respond: Option<Respond> = None;
+        /// New path towards the endpoint, one of `{ prefix: /x }`, `{ path: /x }` and
+        /// `{ regex: "^/a/(.*)$", to: "/b/$1" }`. Off: the target is passed on byte for byte.
+        pub rewrite: Option<Rewrite> = None;
+        /// `Host` towards the endpoint: `endpoint` for its address as written, or a name. Off: the
+        /// client's, since applications build links from it.
+        pub host: Option<HostRewrite> = None;
+        /// Edits of the request's header fields, made after the forwarding fields were written.
+        pub request_headers: FieldEdits = FieldEdits::default();
+        /// Edits of the response's header fields.
+        pub response_headers: FieldEdits = FieldEdits::default();
+    }
+}
+
+impl RouteKeys {
+    const ACTIONS: &'static str = "`upstream`, `split`, `redirect` and `respond`";
+
+    /// The route, if the keys name exactly one action.
+    fn route(self, node: &Node, reader: &mut Reader<'_>) -> Option<Route> {
+        // A faulty action still counts as given: its own error says enough.
+        let given: Vec<_> = ["upstream", "split", "redirect", "respond"]
+            .into_iter()
+            .filter_map(|key| node.child(key))
+            .filter(|entry| !matches!(&entry.node.value, Value::Scalar { text, plain: true } if text == "off"))
+            .collect();
+        match given.as_slice() {
+            [] => {
+                let help = format!("add one of {}", Self::ACTIONS);
+                reader.error_with_help(
+                    node,
+                    "the route has no action: nothing would answer its requests",
+                    help,
+                );
+            }
+            [_] => {}
+            [first, rest @ ..] => {
+                for entry in rest {
+                    let message = format!("the route has an action already, `{}`", first.key);
+                    let help = format!("keep one of {}", Self::ACTIONS);
+                    reader.error_at_key(&entry.key, entry.mark, message, Some(help));
+                }
+            }
+        }
+        let action = match (self.upstream, self.split, self.redirect, self.respond) {
+            (Some(upstream), ..) => Action::Upstream(upstream),
+            (_, Some(split), ..) => Action::Split(split),
+            (.., Some(redirect), _) => Action::Redirect(redirect),
+            (.., Some(respond)) => Action::Respond(respond),
+            (None, None, None, None) => return None,
+        };
+        Some(Route {
+            name: self.name,
+            matcher: self.matcher,
+            action,
+            rewrite: self.rewrite,
+            host: self.host,
+            request_fields: self.request_headers,
+            response_fields: self.response_headers,
+        })
+    }
+
+    fn of(route: &Route) -> Self {
+        let (mut upstream, mut split, mut redirect, mut respond) = (None, None, None, None);
+        match route.action.clone() {
+            Action::Upstream(name) => upstream = Some(name),
+            Action::Split(parts) => split = Some(parts),
+            Action::Redirect(to) => redirect = Some(to),
+            Action::Respond(with) => respond = Some(with),
+        }
+        Self {
+            name: route.name.clone(),
+            matcher: route.matcher.clone(),
+            upstream,
+            split,
+            redirect,
+            respond,
+            rewrite: route.rewrite.clone(),
+            host: route.host.clone(),
+            request_headers: route.request_fields.clone(),
+            response_headers: route.response_fields.clone(),
+        }
+    }
+}
+
+impl Setting for Route {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(_) = &node.value else {
+            reader.error(node, format!("expected a map, found {}", node.kind()));
+            return None;
+        };
+        RouteKeys::read_block(node, reader)?.route(node, reader)
+    }
+    fn write(value: &Self) -> Yaml {
+        RouteKeys::of(value).write_block()
+    }
+    fn shape(book: &mut Book) -> Json {
+        book.refer::<RouteKeys>()
+    }
+}
+
+/// Upstreams and weights.
+pub(crate) struct Split;
+
+impl Setting<Vec<(String, u32)>> for Split {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Vec<(String, u32)>> {
+        let parts = reader.map(
+            node,
+            |_| Ok(()),
+            |node, reader| {
+                let weight = u32::read(node, reader)?;
+                if weight > 1_000_000 {
+                    reader.error(node, "out of range; from 0 to 1000000");
+                }
+                Some(weight)
+            },
+        )?;
+        for entry in node.entries() {
+            if !reader.names.upstreams.contains(&entry.key) {
+                reader.unknown_upstream(entry);
+            }
+        }
+        if node.entries().is_empty() {
+            reader.error_with_help(
+                node,
+                "the split is empty: nothing would answer its requests",
+                "write `{ api: 95, canary: 5 }`",
+            );
+        } else if parts.len() == node.entries().len()
+            && parts.iter().all(|(_, weight)| *weight == 0)
+        {
+            reader.error(
+                node,
+                "every weight of the split is 0: nothing would answer its requests",
+            );
+        }
+        Some(parts)
+    }
+    fn write(value: &Vec<(String, u32)>) -> Yaml {
+        Yaml::Map(
+            value
+                .iter()
+                .map(|(name, weight)| (name.clone(), Yaml::Number((*weight).into())))
+                .collect(),
+        )
+    }
+    fn shape(_: &mut Book) -> Json {
+        let weight = json!({ "type": "integer", "minimum": 0, "maximum": 1_000_000 });
+        json!({ "type": "object", "minProperties": 1, "additionalProperties": weight })
+    }
+}
+
+block! {
+    /// Which requests. Every part given must hold; within a part one of its values is enough.
+    pub struct Match {
+        /// Names of listeners, one or a list. Empty: any.
+        pub listener: Vec<String> as Few<ListenerName> = Vec::new();
+        /// Hosts without a port, one or a list: `api.example.com`, or `*.example.com` for one or
+        /// more labels before it. Empty: any.
+        pub host: Vec<String> as Few<HostPattern> = Vec::new();
+        /// The path: a prefix on segment borders (`/v1` matches `/v1/x`, never `/v10`), or
+        /// `{ exact: /v1 }`, or `{ regex: "/v[0-9]+/.*" }`, which must match all of it. Off: any.
+        pub path: Option<PathMatch> = None;
+        /// Methods, one or a list. Empty: any.
+        pub method: Vec<String> as Few<Method> = Vec::new();
+        /// Header fields, all of which must hold: a value, `{ regex: … }` for all of a value, or
+        /// `{ present: true }`.
+        pub header: Vec<(String, ValueMatch)> as Fields<ValueMatch> = Vec::new();
+        /// Query parameters, in the same manner.
+        pub query: Vec<(String, ValueMatch)> as Pairs<ValueMatch> = Vec::new();
+    }
+}
+
+/// A test of the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    /// On segment borders: `/v1` and `/v1/` match `/v1`, `/v1/` and `/v1/x`, never `/v10`.
+    Prefix(String),
+    Exact(String),
+    /// Anchored at both ends.
+    Regex(String),
+}
+
+impl Setting for PathMatch {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(_) = &node.value else {
+            return PathText::read(node, reader).map(Self::Prefix);
+        };
+        let (key, value) = one_of(node, reader, &["prefix", "exact", "regex"])?;
+        reader.under(key, |reader| match key {
+            "prefix" => PathText::read(value, reader).map(Self::Prefix),
+            "exact" => PathText::read(value, reader).map(Self::Exact),
+            _ => Pattern::read(value, reader).map(Self::Regex),
+        })
+    }
+    fn write(value: &Self) -> Yaml {
+        match value {
+            Self::Prefix(path) => Yaml::Text(path.clone()),
+            Self::Exact(path) => single("exact", Yaml::Text(path.clone())),
+            Self::Regex(pattern) => single("regex", Yaml::Text(pattern.clone())),
+        }
+    }
+    fn shape(book: &mut Book) -> Json {
+        let (path, pattern) = (PathText::shape(book), Pattern::shape(book));
+        json!({ "anyOf": [path, one_key(&[("prefix", &path), ("exact", &path), ("regex", &pattern)])] })
+    }
+}
+
+/// A test of a header field or a query parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueMatch {
+    Exact(String),
+    /// Anchored at both ends.
+    Regex(String),
+    Present,
+    Absent,
+}
+
+impl Setting for ValueMatch {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(_) = &node.value else {
+            return String::read(node, reader).map(Self::Exact);
+        };
+        let (key, value) = one_of(node, reader, &["exact", "regex", "present"])?;
+        reader.under(key, |reader| match key {
+            "exact" => String::read(value, reader).map(Self::Exact),
+            "regex" => Pattern::read(value, reader).map(Self::Regex),
+            _ => bool::read(value, reader)
+                .map(|present| if present { Self::Present } else { Self::Absent }),
+        })
+    }
+    fn write(value: &Self) -> Yaml {
+        match value {
+            Self::Exact(text) => Yaml::Text(text.clone()),
+            Self::Regex(pattern) => single("regex", Yaml::Text(pattern.clone())),
+            Self::Present => single("present", Yaml::Bool(true)),
+            Self::Absent => single("present", Yaml::Bool(false)),
+        }
+    }
+    fn shape(book: &mut Book) -> Json {
+        let (pattern, flag) = (Pattern::shape(book), bool::shape(book));
+        let text = json!({ "type": ["string", "number", "boolean"] });
+        json!({ "anyOf": [text, one_key(&[("exact", &text), ("regex", &pattern), ("present", &flag)])] })
+    }
+}
+
+block! {
+    /// Another address for the client. Parts that are not given are kept from the request.
+    pub struct Redirect {
+        /// 301, 302, 303, 307 or 308. 308 by default: permanent, and the method is kept (RFC 9110,
+        /// 15.4.9).
+        pub status: u16 as RedirectStatus = 308;
+        /// `http` or `https`.
+        pub scheme: Option<String> as Option<Scheme> = None;
+        /// With or without a port.
+        pub host: Option<String> as Option<HostAndPort> = None;
+        /// Replaces path and query.
+        pub path: Option<String> as Option<PathAndQuery> = None;
+    }
+}
+
+block! {
+    /// A direct answer.
+    pub struct Respond {
+        /// 200 to 599.
+        pub status: u16 = 200, in 200..=599;
+        /// The body; it stands in memory, so keep it small.
+        pub body: String = String::new();
+        /// `Content-Type`, sent when there is a body.
+        pub content_type: String as FieldValue = "text/plain; charset=utf-8".to_owned();
+    }
+}
+
+/// A status that carries `Location`.
+pub(crate) struct RedirectStatus;
+
+impl RedirectStatus {
+    const ALLOWED: [u16; 5] = [301, 302, 303, 307, 308];
+}
+
+impl Setting<u16> for RedirectStatus {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<u16> {
+        let status = u16::read(node, reader)?;
+        if !Self::ALLOWED.contains(&status) {
+            let help = "301, 302, 303, 307 or 308; 307 and 308 keep the method";
+            reader.error_with_help(node, "this status does not redirect", help);
+        }
+        Some(status)
+    }
+    fn write(value: &u16) -> Yaml {
+        Yaml::Number((*value).into())
+    }
+    fn shape(_: &mut Book) -> Json {
+        json!({ "enum": Self::ALLOWED })
+    }
+}
+
+/// A new path towards the endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rewrite {
+    /// Replaces the matched prefix.
+    Prefix(String),
+    /// Replaces the whole path; the query stays.
+    Path(String),
+    /// `{ regex, to }`: `$1` names a group; the query stays.
+    Regex { regex: String, to: String },
+}
+
+impl Setting for Rewrite {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(_) = &node.value else {
+            let message = format!("expected a map, found {}", node.kind());
+            reader.error_with_help(
+                node,
+                message,
+                "write `{ prefix: /x }`, `{ path: /x }` or `{ regex: …, to: … }`",
+            );
+            return None;
+        };
+        if node.child("regex").is_none() && node.child("to").is_none() {
+            let (key, value) = one_of(node, reader, &["prefix", "path", "regex"])?;
+            let path = reader.under(key, |reader| PathText::read(value, reader))?;
+            return Some(if key == "path" {
+                Self::Path(path)
+            } else {
+                Self::Prefix(path)
+            });
+        }
+        reader.open(node, &["regex", "to"])?;
+        let regex = reader.field::<Pattern, String>(node, "regex", None, None);
+        let to = reader.field::<String, String>(node, "to", None, None);
+        Some(Self::Regex {
+            regex: regex?,
+            to: to?,
+        })
+    }
+    fn write(value: &Self) -> Yaml {
+        match value {
+            Self::Prefix(path) => single("prefix", Yaml::Text(path.clone())),
+            Self::Path(path) => single("path", Yaml::Text(path.clone())),
+            Self::Regex { regex, to } => Yaml::Map(vec![
+                ("regex".to_owned(), Yaml::Text(regex.clone())),
+                ("to".to_owned(), Yaml::Text(to.clone())),
+            ]),
+        }
+    }
+    fn shape(book: &mut Book) -> Json {
+        let (path, pattern) = (PathText::shape(book), Pattern::shape(book));
+        let substitution = json!({
+            "type": "object",
+            "properties": { "regex": pattern, "to": { "type": "string" } },
+            "required": ["regex", "to"],
+            "additionalProperties": false,
+        });
+        json!({ "anyOf": [one_key(&[("prefix", &path), ("path", &path)]), substitution] })
+    }
+}
+
+/// `Host` towards the endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostRewrite {
+    /// The address of the endpoint as written.
+    Endpoint,
+    To(String),
+}
+
+impl Setting for HostRewrite {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let host = HostAndPort::read(node, reader)?;
+        Some(if host == "endpoint" {
+            Self::Endpoint
+        } else {
+            Self::To(host)
+        })
+    }
+    fn write(value: &Self) -> Yaml {
+        Yaml::Text(match value {
+            Self::Endpoint => "endpoint".to_owned(),
+            Self::To(host) => host.clone(),
+        })
+    }
+    fn shape(_: &mut Book) -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+block! {
+    /// Edits of header fields, carried out in this order: remove, set, add.
+    pub struct FieldEdits {
+        /// Names of fields to take away.
+        pub remove: Vec<String> as Vec<FieldName> = Vec::new();
+        /// Fields that replace all of their name.
+        pub set: Vec<(String, String)> as Fields<FieldValue> = Vec::new();
+        /// Fields that stand beside others of their name.
+        pub add: Vec<(String, String)> as Fields<FieldValue> = Vec::new();
+    }
+}
+
+written_as_map!(Match, Redirect, Respond, FieldEdits);
+with_default!(Match, Redirect, Respond, FieldEdits);
+
+/// A map with exactly one of `keys`.
+fn one_of<'n>(
+    node: &'n Node,
+    reader: &mut Reader<'_>,
+    keys: &[&'static str],
+) -> Option<(&'static str, &'n Node)> {
+    reader.open(node, keys)?;
+    let names = super::super::nearest::list(keys.iter().copied());
+    let mut found = keys
+        .iter()
+        .filter_map(|key| node.child(key).map(|entry| (*key, &*entry.node)));
+    match (found.next(), found.next()) {
+        (Some(one), None) => Some(one),
+        (Some(_), Some(_)) => {
+            reader.error(node, format!("exactly one of {names} is needed"));
+            None
+        }
+        // An unknown key was reported already; only an empty map needs words.
+        (None, _) => {
+            if node.entries().is_empty() {
+                reader.error(node, format!("exactly one of {names} is needed"));
+            }
+            None
+        }
+    }
+}
+
+fn single(key: &str, value: Yaml) -> Yaml {
+    Yaml::Map(vec![(key.to_owned(), value)])
+}
+
+fn one_key(keys: &[(&str, &Json)]) -> Json {
+    let properties: serde_json::Map<String, Json> = keys
+        .iter()
+        .map(|(key, shape)| ((*key).to_owned(), (*shape).clone()))
+        .collect();
+    json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1, "maxProperties": 1 })
+}

@@ -1,0 +1,135 @@
+//! Tests: what ships in `config/` loads, and the shape of the design is read as meant.
+
+use std::time::Duration;
+
+use super::read::{Loaded, from_text, load};
+use super::*;
+
+fn read(text: &str) -> Loaded {
+    from_text("test.yaml", text, &|_| None).unwrap_or_else(|refusal| panic!("{refusal}"))
+}
+
+#[test]
+fn every_example_loads_without_a_warning() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            let loaded = load(&path, &|_| None).unwrap_or_else(|refusal| panic!("{refusal}"));
+            assert_eq!(loaded.warnings, [], "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "only {count} examples were found");
+}
+
+#[test]
+fn reads_the_shape_of_the_design() {
+    let config = read(
+        r#"
+listeners:
+  web:    { address: "0.0.0.0:8080" }
+  secure:
+    address: "0.0.0.0:8443"
+    tls: { certificates: [ { cert: site.pem, key: site.key } ] }
+    timeouts: { head: 10s, keep_alive: 75s, body: 60s }
+routes:
+  - match: { host: api.example.com, path: /v1/ }
+    upstream: api
+  - match: { listener: secure, host: "*.example.com", method: [GET, HEAD], header: { X-Beta: "1" } }
+    upstream: canary
+  - match: { path: / }
+    split: { api: 95, canary: 5 }
+upstreams:
+  api:
+    endpoints: ["127.0.0.1:9001", { address: "127.0.0.1:9002", weight: 2, id: b }]
+    protocol: h1
+    balance: p2c
+    timeouts: { connect: 1s, first_byte: 10s, total: 30s, idle: 60s, tunnel_idle: 1h }
+    connections: { max: 1024, idle: 64, idle_timeout: 30s, lifetime: 1h }
+  canary: { endpoints: ["127.0.0.1:9003"] }
+admin: { address: "127.0.0.1:9900" }
+"#,
+    )
+    .config;
+    let secure = &config.listeners["secure"];
+    assert_eq!(
+        secure.address,
+        Address::Tcp("0.0.0.0:8443".parse().unwrap())
+    );
+    let tls = secure.tls.as_ref().unwrap();
+    assert_eq!(tls.certificates[0].key, std::path::Path::new("site.key"));
+    assert_eq!(tls.alpn, [Alpn::H2, Alpn::Http11]);
+    assert_eq!(secure.timeouts, ListenerTimeouts::default());
+    assert_eq!(
+        config.routes[0].matcher.path,
+        Some(PathMatch::Prefix("/v1/".to_owned()))
+    );
+    assert_eq!(config.routes[0].action, Action::Upstream("api".to_owned()));
+    assert_eq!(config.routes[1].matcher.method, ["GET", "HEAD"]);
+    assert_eq!(
+        config.routes[1].matcher.header,
+        [("X-Beta".to_owned(), ValueMatch::Exact("1".to_owned()))]
+    );
+    assert_eq!(
+        config.routes[2].action,
+        Action::Split(vec![("api".to_owned(), 95), ("canary".to_owned(), 5)])
+    );
+    let api = &config.upstreams["api"];
+    assert_eq!(api.endpoints[0], Endpoint::new("127.0.0.1:9001"));
+    assert_eq!(
+        api.endpoints[1],
+        Endpoint {
+            address: "127.0.0.1:9002".to_owned(),
+            id: Some("b".to_owned()),
+            weight: 2
+        }
+    );
+    assert_eq!(api.balance, Balance::P2c { choices: 2 });
+    assert_eq!(api.timeouts.tunnel_idle, Duration::from_secs(3600));
+    assert_eq!(
+        config.admin.unwrap().address,
+        Address::Tcp("127.0.0.1:9900".parse().unwrap())
+    );
+    assert_eq!(config.drain_timeout, Duration::from_secs(25));
+}
+
+#[test]
+fn what_is_not_written_has_its_default() {
+    let config = read(
+        "listeners: { web: { address: '[::1]:0' } }\nroutes: [{ respond: { status: 204 } }]\n",
+    )
+    .config;
+    let web = &config.listeners["web"];
+    assert_eq!(*web, Listener::new("[::1]:0".parse().unwrap()));
+    assert_eq!((web.limits.fields, web.limits.body_bytes), (100, None));
+    assert_eq!(
+        Config {
+            listeners: Default::default(),
+            routes: vec![],
+            ..config
+        },
+        Config::default()
+    );
+}
+
+#[test]
+fn accepts_the_second_name_of_round_robin_and_options() {
+    let balance = |text: &str| {
+        let text = format!(
+            "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\nroutes: [{{ upstream: a }}]\nupstreams: {{ a: {{ endpoints: ['h:1'], balance: {text} }} }}\n"
+        );
+        read(&text).config.upstreams["a"].balance
+    };
+    assert_eq!(balance("weighted_round_robin"), Balance::RoundRobin);
+    assert_eq!(
+        balance("{ p2c: { choices: 3 } }"),
+        Balance::P2c { choices: 3 }
+    );
+    assert_eq!(balance("{ p2c: {} }"), Balance::P2c { choices: 2 });
+    assert_eq!(balance("{ random: {} }"), Balance::Random);
+}

@@ -1,0 +1,374 @@
+//! How quantities are written: durations, sizes, shares, networks, addresses.
+//!
+//! Each is strict (one number, one unit, no blanks) and reads back what it writes. The errors
+//! never repeat the text that they refuse: it may have come from an environment variable.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::schema::{Address, Network};
+
+/// Why a text is not the quantity that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    #[error("a number comes first")]
+    NoNumber,
+    #[error("the unit is missing; write one of {0}")]
+    NoUnit(&'static str),
+    #[error("the unit is none of {0}")]
+    UnknownUnit(&'static str),
+    #[error("only whole numbers are read; take a smaller unit")]
+    Fraction,
+    #[error("the number is too large")]
+    TooLarge,
+    #[error("write a share as a percentage of at most four decimals, such as `10%`")]
+    Share,
+    #[error("write an IP address and a prefix length, such as `10.0.0.0/8`")]
+    Network,
+    #[error("the prefix length goes up to {0}")]
+    Prefix(u8),
+    #[error("bits after the prefix length are set; the network would be {0}")]
+    HostBits(Network),
+    #[error("write the path after `unix:` in full, such as `unix:/run/plimsoll.sock`")]
+    UnixPath,
+    #[error("the path of a Unix socket holds at most 107 bytes")]
+    UnixPathLength,
+    #[error("the port is missing; write it after a colon, such as `:8080`")]
+    NoPort,
+    #[error("a port is a number from {0} to 65535")]
+    Port(u16),
+    #[error(
+        "write an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or `unix:/path`"
+    )]
+    Address,
+    #[error("the address is missing before the port; all addresses are `0.0.0.0` or `[::]`")]
+    NoAddress,
+    #[error("put brackets around an IPv6 address, such as `[::1]:8080`")]
+    Brackets,
+    #[error("leave the scheme out; `tls` and `protocol` of the upstream say how to speak to it")]
+    Scheme,
+    #[error("a host name has letters, digits, `-`, `_` and dots")]
+    HostName,
+}
+
+const DURATION_UNITS: &str = "`ns`, `us`, `ms`, `s`, `m`, `h`, `d`";
+const SIZE_UNITS: &str = "`B`, `KiB`, `MiB`, `GiB`";
+
+/// Nanoseconds of each unit, the largest first.
+const DURATIONS: [(&str, u128); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// Bytes of each unit, the largest first. Only powers of 1024, so that nobody has to guess.
+const SIZES: [(&str, u128); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+/// Reads `250ms`, `10s`, `1h`.
+pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    let nanoseconds = parse_quantity(text, &DURATIONS, DURATION_UNITS)?;
+    let seconds = u64::try_from(nanoseconds / 1_000_000_000).map_err(|_| UnitError::TooLarge)?;
+    Ok(Duration::new(seconds, (nanoseconds % 1_000_000_000) as u32))
+}
+
+/// Writes a duration in the largest unit that leaves no remainder.
+pub fn format_duration(duration: Duration) -> String {
+    let nanoseconds = duration.as_nanos();
+    if nanoseconds == 0 {
+        "0s".to_owned()
+    } else {
+        format_quantity(nanoseconds, &DURATIONS)
+    }
+}
+
+/// Reads `512B`, `64KiB`, `10MiB`, `1GiB` as bytes.
+pub fn parse_size(text: &str) -> Result<u64, UnitError> {
+    u64::try_from(parse_quantity(text, &SIZES, SIZE_UNITS)?).map_err(|_| UnitError::TooLarge)
+}
+
+/// Writes a number of bytes in the largest unit that leaves no remainder.
+pub fn format_size(bytes: u64) -> String {
+    if bytes == 0 {
+        "0B".to_owned()
+    } else {
+        format_quantity(bytes.into(), &SIZES)
+    }
+}
+
+fn parse_quantity(
+    text: &str,
+    units: &[(&str, u128)],
+    names: &'static str,
+) -> Result<u128, UnitError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    match (number, unit) {
+        ("", _) => return Err(UnitError::NoNumber),
+        (_, "") => return Err(UnitError::NoUnit(names)),
+        (_, unit) if unit.starts_with('.') => return Err(UnitError::Fraction),
+        _ => {}
+    }
+    let (_, scale) = units
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or(UnitError::UnknownUnit(names))?;
+    let number: u64 = number.parse().map_err(|_| UnitError::TooLarge)?;
+    Ok(u128::from(number) * scale)
+}
+
+fn format_quantity(amount: u128, units: &[(&str, u128)]) -> String {
+    let fitting = units
+        .iter()
+        .find(|(_, scale)| amount.is_multiple_of(*scale));
+    fitting
+        .map(|(unit, scale)| format!("{}{unit}", amount / scale))
+        .unwrap_or_default()
+}
+
+/// A share of a whole, `10%` or `0.25%`, in millionths so that it is exact and comparable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share {
+    /// 0 to 1 000 000.
+    pub millionths: u32,
+}
+
+impl FromStr for Share {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let number = text.strip_suffix('%').ok_or(UnitError::Share)?;
+        let (whole, decimals) = number.split_once('.').map_or((number, "0"), |parts| parts);
+        let digits =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || decimals.len() > 4 || whole.len() > 3 {
+            return Err(UnitError::Share);
+        }
+        let decimals: u32 = format!("{decimals:0<4}")
+            .parse()
+            .map_err(|_| UnitError::Share)?;
+        let whole: u32 = whole.parse().map_err(|_| UnitError::Share)?;
+        let millionths = whole * 10_000 + decimals;
+        if millionths > 1_000_000 {
+            Err(UnitError::Share)
+        } else {
+            Ok(Self { millionths })
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, decimals) = (self.millionths / 10_000, self.millionths % 10_000);
+        if decimals == 0 {
+            return write!(f, "{whole}%");
+        }
+        let decimals = format!("{decimals:04}");
+        write!(f, "{whole}.{}%", decimals.trim_end_matches('0'))
+    }
+}
+
+impl FromStr for Network {
+    type Err = UnitError;
+
+    /// A bare address is the network that holds only it.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (address, prefix) = text
+            .split_once('/')
+            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| UnitError::Network)?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(digits)
+                if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                return Err(UnitError::Network);
+            }
+            Some(digits) => digits.parse().map_err(|_| UnitError::Prefix(longest))?,
+        };
+        if prefix > longest {
+            return Err(UnitError::Prefix(longest));
+        }
+        let network = Self {
+            address: masked(address, prefix),
+            prefix,
+        };
+        if network.address == address {
+            Ok(network)
+        } else {
+            Err(UnitError::HostBits(network))
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Network {
+    /// Whether `address` lies in this network. An IPv4 address written as IPv6 (RFC 4291, 2.5.5.2)
+    /// counts as the IPv4 address: that is what a dual-stack socket reports.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = if self.address.is_ipv4() {
+            address.to_canonical()
+        } else {
+            address
+        };
+        self.address.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.address
+    }
+}
+
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    let prefix = u32::from(prefix);
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - prefix.min(32)).unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - prefix.min(128)).unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = UnitError;
+
+    /// The address of a listener: `0.0.0.0:8080`, `[::1]:80`, `unix:/run/plimsoll.sock`. Port 0
+    /// lets the system choose one.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix_path(path).map(Self::Unix);
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Tcp(address));
+        }
+        Err(match text.rsplit_once(':') {
+            _ if text.contains("://") => UnitError::Scheme,
+            _ if text.parse::<IpAddr>().is_ok() && text.contains(':') => UnitError::Brackets,
+            None => UnitError::NoPort,
+            Some(("", _)) => UnitError::NoAddress,
+            Some((_, port)) if port.parse::<u16>().is_err() => UnitError::Port(0),
+            Some(_) => UnitError::Address,
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The limit of `sun_path` in `sockaddr_un` on Linux, without the closing NUL.
+const UNIX_PATH_MAX: usize = 107;
+
+fn unix_path(path: &str) -> Result<PathBuf, UnitError> {
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err(UnitError::UnixPath);
+    }
+    if path.len() > UNIX_PATH_MAX {
+        Err(UnitError::UnixPathLength)
+    } else {
+        Ok(path.into())
+    }
+}
+
+/// What the address of an endpoint says: an IP address, a name to resolve, or a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    Ip(SocketAddr),
+    /// Without brackets and without a closing dot of its own meaning; resolved when it is used.
+    Name {
+        host: String,
+        port: u16,
+    },
+    Unix(PathBuf),
+}
+
+impl FromStr for Target {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix_path(path).map(Self::Unix);
+        }
+        if text.contains("://") {
+            return Err(UnitError::Scheme);
+        }
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return if address.port() == 0 {
+                Err(UnitError::Port(1))
+            } else {
+                Ok(Self::Ip(address))
+            };
+        }
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Err(UnitError::Brackets);
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(UnitError::NoPort)?;
+        if host.is_empty() {
+            return Err(UnitError::NoAddress);
+        }
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| digits && *port > 0)
+            .ok_or(UnitError::Port(1))?;
+        // What looks like numbers and dots but is no IPv4 address is a slip, not a name.
+        let numeric = host
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if numeric || !is_host_name(host) {
+            return Err(UnitError::HostName);
+        }
+        Ok(Self::Name {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Letters, digits, `-`, `_`, in labels of 1 to 63 separated by dots, 253 in all (RFC 1035, 2.3.4;
+/// `_` is not in it, but containers are named so). A closing dot is allowed.
+pub(crate) fn is_host_name(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}

@@ -1,0 +1,293 @@
+//! What one value alone cannot show: duplicates, blocks that nothing uses, warnings.
+//!
+//! Types, ranges, patterns and references are checked where each value is read (`kinds.rs`).
+//! Not here: whether files exist and addresses are free, which only a start can tell.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::cursor::Reader;
+use super::diagnostic::{Mark, Problem};
+use super::schema::{Action, Address, Config, Upstream};
+use super::tree::{Entry, Node, Value};
+
+/// Refuses a file with nothing in it.
+pub(crate) fn nothing(reader: &mut Reader<'_>) {
+    let problem = Problem::error(Mark::point(1, 1), String::new(), "the file is empty");
+    reader.problems.push(
+        problem.help("at least `listeners` must be given: nothing would be served otherwise"),
+    );
+}
+
+/// Checks what spans several blocks of the file.
+pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    listeners(root, config, reader);
+    route_names(root, reader);
+    for (name, upstream) in &config.upstreams {
+        if let Some(entry) = child(root, &["upstreams", name]) {
+            endpoints(name, entry, upstream, reader);
+            upstream_warnings(name, entry, upstream, reader);
+        }
+    }
+    unused(root, config, reader);
+}
+
+fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {
+    let (first, rest) = keys.split_first()?;
+    let entry = node.child(first)?;
+    if rest.is_empty() {
+        Some(entry)
+    } else {
+        child(&entry.node, rest)
+    }
+}
+
+fn warn(reader: &mut Reader<'_>, mark: Mark, path: String, message: impl Into<String>, help: &str) {
+    reader
+        .problems
+        .push(Problem::warning(mark, path, message).help(help));
+}
+
+fn listeners(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    match root.child("listeners") {
+        Some(entry)
+            if entry.node.entries().is_empty()
+                && matches!(entry.node.value, Value::Map(_) | Value::Null) =>
+        {
+            reader.error_at_key(
+                "listeners",
+                entry.mark,
+                "no listener is given: nothing would be served".to_owned(),
+                None,
+            );
+        }
+        Some(_) => {}
+        None => {
+            let help = "add `listeners: { web: { address: \"0.0.0.0:8080\" } }`".to_owned();
+            reader.error_at_key(
+                "listeners",
+                root.mark,
+                "no listener is given: nothing would be served".to_owned(),
+                Some(help),
+            );
+        }
+    }
+    let admin = config
+        .admin
+        .as_ref()
+        .map(|admin| ("admin".to_owned(), &admin.address));
+    let all = config
+        .listeners
+        .iter()
+        .map(|(name, listener)| (format!("listeners.{name}"), &listener.address));
+    let mut owners: HashMap<&Address, String> = HashMap::new();
+    for (path, address) in all.chain(admin) {
+        // Port 0 is a different port each time.
+        if matches!(address, Address::Tcp(address) if address.port() == 0) {
+            continue;
+        }
+        let Some(first) = owners.get(address) else {
+            owners.insert(address, path);
+            continue;
+        };
+        let keys: Vec<&str> = path.splitn(2, '.').chain(["address"]).collect();
+        let mark = child(root, &keys).map_or(root.mark, |entry| entry.node.mark);
+        let message = format!("`{first}` has the same address; the second could not be bound");
+        reader
+            .problems
+            .push(Problem::error(mark, format!("{path}.address"), message));
+    }
+}
+
+/// Names are read from the tree, so that a route with an error in it is counted too.
+fn route_names(root: &Node, reader: &mut Reader<'_>) {
+    let Some(Value::List(routes)) = root.child("routes").map(|entry| &entry.node.value) else {
+        return;
+    };
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        let Some(entry) = route.child("name") else {
+            continue;
+        };
+        let Value::Scalar { text, plain } = &entry.node.value else {
+            continue;
+        };
+        if *plain && text == "off" {
+            continue;
+        }
+        let Some(first) = seen.get(text.as_str()) else {
+            seen.insert(text, index);
+            continue;
+        };
+        let message =
+            format!("routes[{first}] has the same name; their numbers could not be told apart");
+        reader.problems.push(Problem::error(
+            entry.node.mark,
+            format!("routes[{index}].name"),
+            message,
+        ));
+    }
+}
+
+fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
+    let Some(list) = entry.node.child("endpoints") else {
+        return;
+    };
+    let Value::List(items) = &list.node.value else {
+        return;
+    };
+    let path = format!("upstreams.{name}.endpoints");
+    if items.is_empty() {
+        let message = "the upstream has no endpoints: every request would be answered with 503";
+        reader
+            .problems
+            .push(Problem::error(list.node.mark, path, message));
+        return;
+    }
+    // With a faulty endpoint the positions no longer agree; its error comes first.
+    if items.len() != upstream.endpoints.len() {
+        return;
+    }
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (index, (endpoint, item)) in upstream.endpoints.iter().zip(items).enumerate() {
+        let identity = endpoint.identity();
+        let Some(first) = seen.get(identity) else {
+            seen.insert(identity, index);
+            continue;
+        };
+        let by_id = endpoint.id.is_some();
+        let mark = item
+            .child("id")
+            .filter(|_| by_id)
+            .map_or(item.mark, |entry| entry.node.mark);
+        let what = if by_id { "id" } else { "address" };
+        let message =
+            format!("{path}[{first}] has the same {what}; their numbers could not be told apart");
+        let help = if by_id {
+            "ids are unique within an upstream"
+        } else {
+            "remove one, raise its `weight`, or give one an `id`"
+        };
+        reader
+            .problems
+            .push(Problem::error(mark, format!("{path}[{index}]"), message).help(help));
+    }
+    if upstream
+        .endpoints
+        .iter()
+        .all(|endpoint| endpoint.weight == 0)
+    {
+        let message = "every endpoint has weight 0: every request would be answered with 503";
+        warn(
+            reader,
+            list.node.mark,
+            path,
+            message,
+            "give one of them a weight of 1 or more",
+        );
+    }
+}
+
+fn upstream_warnings(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
+    if upstream.tls.as_ref().is_some_and(|tls| !tls.verify)
+        && let Some(verify) = child(&entry.node, &["tls", "verify"])
+    {
+        let message =
+            "any certificate is accepted: anybody on the way can read and change the traffic";
+        let help = "for a certificate of your own, name its root in `ca` instead";
+        warn(
+            reader,
+            verify.node.mark,
+            format!("upstreams.{name}.tls.verify"),
+            message,
+            help,
+        );
+    }
+    let timeouts = &upstream.timeouts;
+    for (key, value) in [
+        ("connect", timeouts.connect),
+        ("first_byte", timeouts.first_byte),
+    ] {
+        // Only what somebody wrote is worth a warning.
+        if value > timeouts.total
+            && let Some(written) = child(&entry.node, &["timeouts", key])
+        {
+            let message = "longer than `total`, which ends the request first";
+            warn(
+                reader,
+                written.node.mark,
+                format!("upstreams.{name}.timeouts.{key}"),
+                message,
+                "raise `total` or lower this",
+            );
+        }
+    }
+    if upstream.connections.idle > upstream.connections.max
+        && let Some(idle) = child(&entry.node, &["connections", "idle"])
+    {
+        let message = "more idle connections than `max` allows to be open";
+        warn(
+            reader,
+            idle.node.mark,
+            format!("upstreams.{name}.connections.idle"),
+            message,
+            "lower it or raise `max`",
+        );
+    }
+}
+
+/// Listeners that no route serves and upstreams that no route names.
+fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    // A route with an error in it may be the one that is missed.
+    let routes = root.child("routes").map(|entry| &entry.node.value);
+    if matches!(routes, Some(Value::List(items)) if items.len() != config.routes.len()) {
+        return;
+    }
+    let mut upstreams: BTreeSet<&str> = BTreeSet::new();
+    let mut served: BTreeMap<&str, bool> = config
+        .listeners
+        .keys()
+        .map(|name| (name.as_str(), false))
+        .collect();
+    for route in &config.routes {
+        match &route.action {
+            Action::Upstream(name) => drop(upstreams.insert(name)),
+            Action::Split(parts) => upstreams.extend(parts.iter().map(|(name, _)| name.as_str())),
+            Action::Redirect(_) | Action::Respond(_) => {}
+        }
+        for (name, served) in &mut served {
+            *served |= route.matcher.listener.is_empty()
+                || route
+                    .matcher
+                    .listener
+                    .iter()
+                    .any(|listener| listener == name);
+        }
+    }
+    for (name, _) in served.iter().filter(|(_, served)| !**served) {
+        if let Some(entry) = child(root, &["listeners", name]) {
+            let message = "no route serves this listener: every request would be answered with 404";
+            warn(
+                reader,
+                entry.mark,
+                format!("listeners.{name}"),
+                message,
+                "add a route, or remove the listener",
+            );
+        }
+    }
+    for name in config
+        .upstreams
+        .keys()
+        .filter(|name| !upstreams.contains(name.as_str()))
+    {
+        if let Some(entry) = child(root, &["upstreams", name]) {
+            warn(
+                reader,
+                entry.mark,
+                format!("upstreams.{name}"),
+                "no route names this upstream",
+                "add a route, or remove it",
+            );
+        }
+    }
+}
