@@ -8,4 +8,5 @@ pub mod fields;
 pub mod h1;
 pub mod head;
 pub mod headers;
+pub mod outgoing;
 pub mod target;

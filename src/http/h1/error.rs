@@ -47,6 +47,8 @@ pub enum ParseError {
     /// `chunked` is among the codings but not as the only one.
     MisplacedTransferCoding,
     TransferCodingInHttp10,
+    /// CONNECT has no body: what follows it is the tunnel's (RFC 9110, 9.3.6).
+    LengthInConnect,
 }
 
 impl ParseError {
@@ -79,6 +81,7 @@ impl ParseError {
             Self::RepeatedTransferCoding => "repeated_transfer_coding",
             Self::MisplacedTransferCoding => "misplaced_transfer_coding",
             Self::TransferCodingInHttp10 => "transfer_coding_in_http10",
+            Self::LengthInConnect => "length_in_connect",
         }
     }
 
@@ -108,7 +111,8 @@ impl ParseError {
             | Self::UnknownTransferCoding
             | Self::RepeatedTransferCoding
             | Self::MisplacedTransferCoding
-            | Self::TransferCodingInHttp10 => 400,
+            | Self::TransferCodingInHttp10
+            | Self::LengthInConnect => 400,
         }
     }
 

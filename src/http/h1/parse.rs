@@ -291,6 +291,9 @@ fn request_fields(
     }
     framing.check(head.version)?;
     end_of_request(&framing, head);
+    if head.method == ::http::Method::CONNECT && !head.length.is_empty() {
+        return Err(ParseError::LengthInConnect);
+    }
     Ok(())
 }
 

@@ -7,31 +7,10 @@ use super::framing;
 use crate::http::fields::{Fields, Name, Names};
 use crate::http::head::{Length, Version};
 use crate::http::headers;
+use crate::http::outgoing::{Outgoing, RequestLine};
 
 /// Never copied: they are written anew, or not at all.
 const OWN: Names = headers::HOP_BY_HOP.and(Names::of(&[Name::ContentLength]));
-
-/// The first line of a request.
-pub struct RequestLine<'a> {
-    pub method: &'a ::http::Method,
-    pub target: &'a [u8],
-    /// Ask for this protocol instead of HTTP (RFC 9110, 7.8).
-    pub upgrade: Option<&'a [u8]>,
-}
-
-/// A head to be written: parts of a received one, and what is added.
-pub struct Outgoing<'a> {
-    /// Fields as received.
-    pub fields: &'a Fields,
-    /// Known names that are left out. Hop-by-hop fields always are.
-    pub skip: Names,
-    /// Other names that are left out, in lower case: those nominated by `Connection`, and a route's edits.
-    pub omit: &'a [Vec<u8>],
-    /// Fields that are added.
-    pub extra: &'a Fields,
-    /// How the end of the body will be told. `Content-Length` and `Transfer-Encoding` are written from it alone.
-    pub length: Length,
-}
 
 /// Writes the head of a request. A request has no body that ends with the connection: `Close` is for tunnels.
 pub fn request_head(out: &mut Vec<u8>, line: &RequestLine<'_>, head: &Outgoing<'_>) {

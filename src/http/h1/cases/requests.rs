@@ -234,6 +234,13 @@ fn lengths_of_requests() {
     for (lines, length) in cases {
         assert_eq!(with(lines).map(|head| head.length), Ok(length), "{lines:?}");
     }
+    for line in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let input = format!("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n{line}\r\n\r\n");
+        assert_eq!(
+            request(input.as_bytes()).map(|_| ()),
+            Err(ParseError::LengthInConnect)
+        );
+    }
     let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(
         request(old).map(|_| ()),

@@ -5,9 +5,10 @@ use proptest::prelude::*;
 
 use super::{request, response};
 use crate::http::fields::{Fields, Name, Names};
-use crate::http::h1::write::{self, Outgoing, RequestLine};
+use crate::http::h1::write;
 use crate::http::head::{Length, Version};
 use crate::http::headers;
+use crate::http::outgoing::{Outgoing, RequestLine};
 
 fn fields(lines: &[(&str, &str)]) -> Fields {
     let mut fields = Fields::default();
