@@ -47,6 +47,8 @@ pub enum ParseError {
     /// `chunked` is among the codings but not as the only one.
     MisplacedTransferCoding,
     TransferCodingInHttp10,
+    /// CONNECT has no body: what follows it is the tunnel's (RFC 9110, 9.3.6).
+    LengthInConnect,
 }
 
 impl ParseError {
@@ -79,6 +81,7 @@ impl ParseError {
             Self::RepeatedTransferCoding => "repeated_transfer_coding",
             Self::MisplacedTransferCoding => "misplaced_transfer_coding",
             Self::TransferCodingInHttp10 => "transfer_coding_in_http10",
+            Self::LengthInConnect => "length_in_connect",
         }
     }
 
@@ -108,7 +111,8 @@ impl ParseError {
             | Self::UnknownTransferCoding
             | Self::RepeatedTransferCoding
             | Self::MisplacedTransferCoding
-            | Self::TransferCodingInHttp10 => 400,
+            | Self::TransferCodingInHttp10
+            | Self::LengthInConnect => 400,
         }
     }
 
@@ -128,7 +132,8 @@ impl ParseError {
             httparse::Error::HeaderName if has_space_before_colon(head) => Self::SpaceBeforeColon,
             httparse::Error::HeaderName => Self::BadFieldName,
             httparse::Error::HeaderValue => Self::BadFieldValue,
-            httparse::Error::NewLine => Self::BareCarriageReturn,
+            // Bare CR is named above: what is left is a request line that goes on after the version.
+            httparse::Error::NewLine => Self::MalformedVersion,
             httparse::Error::Status => Self::BadStatus,
             httparse::Error::Token if has_method(head) => Self::BadTarget,
             httparse::Error::Token => Self::BadMethod,
@@ -152,10 +157,23 @@ fn has_method(head: &[u8]) -> bool {
     memchr(b' ', head).is_some_and(|space| ::http::Method::from_bytes(&head[..space]).is_ok())
 }
 
-/// Whether the first line names a version of the right form (RFC 9112, 2.3).
+/// Whether a request line ends, or a status line starts, with a version of the right form (RFC 9112, 2.3) that is not
+/// ours, or with as much of one as has arrived.
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    memchr::memmem::find_iter(line, b"HTTP/").any(|at| {
-        matches!(line[at + 5..], [major, b'.', minor, ..] if major.is_ascii_digit() && minor.is_ascii_digit())
-    })
+    let is_version = |word: Option<&[u8]>| {
+        let Some([major, rest @ ..]) = word.and_then(|word| word.strip_prefix(b"HTTP/")) else {
+            return false;
+        };
+        let has_minor = match rest {
+            // Ours is in its place, and something else is wrong.
+            [b'.', b'0' | b'1'] if *major == b'1' => false,
+            [] | [b'.'] => true,
+            [b'.', minor] => minor.is_ascii_digit(),
+            _ => false,
+        };
+        major.is_ascii_digit() && has_minor
+    };
+    is_version(line.split(|byte| *byte == b' ').next())
+        || is_version(line.rsplit(|byte| *byte == b' ').next())
 }

@@ -5,6 +5,7 @@
 use super::error::ParseError;
 use crate::http::fields::Name;
 use crate::http::head::Version;
+use crate::http::headers;
 
 /// Options in `Connection` beyond which a head is refused: each nominates a field that has to be looked for.
 const OPTIONS: usize = 32;
@@ -44,7 +45,7 @@ impl Framing {
                 self.chunked = true;
             }
             Name::Connection => {
-                for option in options(value) {
+                for option in headers::items(value) {
                     self.options += 1;
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
@@ -122,12 +123,4 @@ fn bad_coding(value: &[u8]) -> ParseError {
         (1, 2..) => ParseError::MisplacedTransferCoding,
         _ => ParseError::UnknownTransferCoding,
     }
-}
-
-/// The items of a comma-separated list, without the white space around them and without empty ones.
-pub fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|option| !option.is_empty())
 }

@@ -9,13 +9,14 @@
 
 use std::mem::MaybeUninit;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
 pub use super::error::ParseError;
-use super::framing::{self, Framing};
+use super::framing::Framing;
+use super::request_target;
 use crate::http::fields::{Fields, Name};
 use crate::http::head::{Length, RequestHead, ResponseHead, Version};
-use crate::http::target;
+use crate::http::{headers, target};
 
 /// Bounds of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub fn request(
     head.version = version(minor);
     head.method =
         ::http::Method::from_bytes(method.as_bytes()).map_err(|_| ParseError::BadMethod)?;
-    let authority = take_target(&head.method, target.as_bytes(), &mut head.target)?;
+    let authority = request_target::take(&head.method, target.as_bytes(), &mut head.target)?;
     request_fields(parsed.headers, authority, head)?;
     Ok(Some(skipped + bytes.len()))
 }
@@ -255,67 +256,6 @@ fn push(fields: &mut Fields, field: &httparse::Header<'_>) -> Result<Name, Parse
     Ok(known)
 }
 
-/// Copies what is forwarded of the target to `out`; gives the authority when the target names one.
-fn take_target<'t>(
-    method: &::http::Method,
-    target: &'t [u8],
-    out: &mut Vec<u8>,
-) -> Result<Option<&'t [u8]>, ParseError> {
-    // A fragment is never sent; readers differ on whether they cut it off.
-    if memchr(b'#', target).is_some() {
-        return Err(ParseError::BadTarget);
-    }
-    if *method == ::http::Method::CONNECT {
-        if !target::is_host_and_port(target) {
-            return Err(ParseError::BadTarget);
-        }
-        out.extend_from_slice(target);
-        return Ok(Some(target));
-    }
-    match target {
-        [b'/', ..] => {
-            out.extend_from_slice(target);
-            Ok(None)
-        }
-        b"*" if *method == ::http::Method::OPTIONS => {
-            out.push(b'*');
-            Ok(None)
-        }
-        _ => take_absolute(method, target, out).map(Some),
-    }
-}
-
-/// `http://authority/path?query` (RFC 9112, 3.2.2).
-fn take_absolute<'t>(
-    method: &::http::Method,
-    target: &'t [u8],
-    out: &mut Vec<u8>,
-) -> Result<&'t [u8], ParseError> {
-    let rest = [&b"http://"[..], b"https://"]
-        .iter()
-        .find_map(|scheme| {
-            let (start, rest) = target.split_at_checked(scheme.len())?;
-            start.eq_ignore_ascii_case(scheme).then_some(rest)
-        })
-        .ok_or(ParseError::BadTarget)?;
-    let end = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if !target::is_authority(authority) {
-        return Err(ParseError::BadTarget);
-    }
-    match path {
-        // RFC 9112, 3.2.4: OPTIONS on no path is OPTIONS on the server.
-        [] if *method == ::http::Method::OPTIONS => out.push(b'*'),
-        [b'/', ..] => {}
-        _ => out.push(b'/'),
-    }
-    out.extend_from_slice(path);
-    Ok(authority)
-}
-
 fn request_fields(
     parsed: &[httparse::Header<'_>],
     authority: Option<&[u8]>,
@@ -351,6 +291,9 @@ fn request_fields(
     }
     framing.check(head.version)?;
     end_of_request(&framing, head);
+    if head.method == ::http::Method::CONNECT && !head.length.is_empty() {
+        return Err(ParseError::LengthInConnect);
+    }
     Ok(())
 }
 
@@ -380,7 +323,7 @@ fn end_of_request(framing: &Framing, head: &mut RequestHead) {
 /// endpoint that still agrees to it would speak past us.
 fn upgrade(fields: &Fields) -> Option<Vec<u8>> {
     let mut protocols = Vec::new();
-    for protocol in fields.all(Name::Upgrade).flat_map(framing::options) {
+    for protocol in fields.all(Name::Upgrade).flat_map(headers::items) {
         let is_http = protocol
             .get(..2)
             .is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
