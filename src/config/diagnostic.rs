@@ -136,6 +136,9 @@ impl fmt::Display for Diagnostic {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     pub diagnostics: Vec<Diagnostic>,
+    /// The file could not be opened or read at all, which is not a mistake in it.
+    #[serde(skip)]
+    pub unreadable: bool,
 }
 
 impl Refusal {

@@ -516,6 +516,37 @@ fn what_a_route_does_is_checked() {
 }
 
 #[test]
+fn a_regular_expression_has_no_prefix_to_replace() {
+    let route = "{ match: { path: { regex: /a } }, upstream: api, rewrite: { prefix: / } }";
+    in_route(route, 63, ".rewrite", "no prefix to replace", "{ path: … }");
+}
+
+#[test]
+fn tls_needs_a_certificate() {
+    let listener = "{ address: \"127.0.0.1:1\", tls: { certificates: [] } }";
+    in_listener(
+        listener,
+        55,
+        ".tls.certificates",
+        "at least one is needed",
+        "",
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_from_a_faulty_one() {
+    let missing = std::path::Path::new("no-such-folder/plimsoll.yaml");
+    let refusal = super::read::load(missing, &|_| None).unwrap_err();
+    assert!(refusal.unreadable);
+    assert!(
+        refusal
+            .to_string()
+            .starts_with("no-such-folder/plimsoll.yaml: error: cannot be read: "),
+        "{refusal}"
+    );
+}
+
+#[test]
 fn a_missing_key_is_shown_at_its_block() {
     in_listener("{ tls: off }", 8, "", "the key `address` is missing", "");
     let text = GROUND.replace("endpoints: [\"127.0.0.1:9001\"]", "protocol: h1");
@@ -779,6 +810,7 @@ listeners:
   idle: { address: \"127.0.0.1:0\" }
 routes:
   - { match: { listener: web }, upstream: api }
+  - { match: { listener: web, path: /x }, respond: {}, host: endpoint }
 upstreams:
   api:
     endpoints: [{ address: \"h:1\", weight: 0 }]
@@ -786,6 +818,7 @@ upstreams:
     timeouts: { connect: 40s }
     connections: { max: 1, idle: 2 }
   spare: { endpoints: [\"h:2\"] }
+admin: { address: \"0.0.0.0:0\" }
 ";
     let warnings = from_text("p.yaml", text, &|_| None).unwrap().warnings;
     let found: Vec<_> = warnings
@@ -794,11 +827,13 @@ upstreams:
         .collect();
     let expected = [
         (3, "listeners.idle"),
-        (8, "upstreams.api.endpoints"),
-        (9, "upstreams.api.tls.verify"),
-        (10, "upstreams.api.timeouts.connect"),
-        (11, "upstreams.api.connections.idle"),
-        (12, "upstreams.spare"),
+        (6, "routes[1].host"),
+        (9, "upstreams.api.endpoints"),
+        (10, "upstreams.api.tls.verify"),
+        (11, "upstreams.api.timeouts.connect"),
+        (12, "upstreams.api.connections.idle"),
+        (13, "upstreams.spare"),
+        (14, "admin.address"),
     ];
     assert_eq!(found, expected);
     assert!(

@@ -27,32 +27,37 @@ pub struct Loaded {
 /// diagnostic at line 0.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Refusal> {
     let name = path.display().to_string();
-    match read(path) {
-        Ok(text) => from_text(&name, &text, env),
-        Err(problem) => Err(Refusal {
+    let refuse = |message: String, help: Option<&str>, unreadable: bool| {
+        let problem = Problem::error(Mark::default(), String::new(), message);
+        let problem = match help {
+            Some(help) => problem.help(help),
+            None => problem,
+        };
+        Refusal {
             diagnostics: vec![problem.locate(&name, &[])],
-        }),
+            unreadable,
+        }
+    };
+    let bytes =
+        read(path).map_err(|error| refuse(format!("cannot be read: {error}"), None, true))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => from_text(&name, &text, env),
+        Err(error) => {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let message = format!("not UTF-8: line {line} holds other bytes");
+            Err(refuse(message, Some("save the file as UTF-8"), false))
+        }
     }
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
-    let refuse = |message: String| Problem::error(Mark::default(), String::new(), message);
-    let file =
-        std::fs::File::open(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file of just the allowed size from a larger one.
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        refuse(format!("not UTF-8: line {line} holds other bytes")).help("save the file as UTF-8")
-    })
+    std::fs::File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads `text`; `name` stands for the file in diagnostics.
@@ -93,7 +98,10 @@ pub fn from_text(
                 warnings: diagnostics,
             })
         }
-        _ => Err(Refusal { diagnostics }),
+        _ => Err(Refusal {
+            diagnostics,
+            unreadable: false,
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
-use super::schema::{Action, Address, Config, Upstream};
+use super::schema::{Action, Address, Config, PathMatch, Rewrite, Upstream};
 use super::tree::{Entry, Node, Value};
 
 /// Refuses a file with nothing in it.
@@ -21,7 +21,8 @@ pub(crate) fn nothing(reader: &mut Reader<'_>) {
 /// Checks what spans several blocks of the file.
 pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     listeners(root, config, reader);
-    route_names(root, reader);
+    route_names(root, config, reader);
+    idle_edits(root, config, reader);
     for (name, upstream) in &config.upstreams {
         if let Some(entry) = child(root, &["upstreams", name]) {
             endpoints(name, entry, upstream, reader);
@@ -29,6 +30,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
         }
     }
     unused(root, config, reader);
+    open_admin(root, config, reader);
 }
 
 fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {
@@ -98,33 +100,77 @@ fn listeners(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
-/// Names are read from the tree, so that a route with an error in it is counted too.
-fn route_names(root: &Node, reader: &mut Reader<'_>) {
-    let Some(Value::List(routes)) = root.child("routes").map(|entry| &entry.node.value) else {
+/// Numbers are kept by identity, so no two routes share one. A route with an error in it has no
+/// identity yet, and the positions behind it no longer agree; its error comes first.
+fn route_names(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    let Some(Value::List(items)) = root.child("routes").map(|entry| &entry.node.value) else {
         return;
     };
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    for (index, route) in routes.iter().enumerate() {
-        let Some(entry) = route.child("name") else {
+    if items.len() != config.routes.len() {
+        return;
+    }
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (index, (route, item)) in config.routes.iter().zip(items).enumerate() {
+        let identity = route.identity();
+        let Some(first) = seen.get(&identity) else {
+            seen.insert(identity, index);
             continue;
         };
-        let Value::Scalar { text, plain } = &entry.node.value else {
-            continue;
+        let problem = match item.child("name").filter(|_| route.name.is_some()) {
+            Some(name) => {
+                let message = format!(
+                    "routes[{first}] has the same name; their numbers could not be told apart"
+                );
+                Problem::error(name.node.mark, format!("routes[{index}].name"), message)
+            }
+            None => {
+                let message = format!(
+                    "routes[{first}] has the same match, so that nothing would reach this route"
+                );
+                let mark = item
+                    .child("match")
+                    .map_or(item.mark, |entry| entry.node.mark);
+                Problem::error(mark, format!("routes[{index}]"), message)
+                    .help("remove one of the two, or match more narrowly")
+            }
         };
-        if *plain && text == "off" {
-            continue;
+        reader.problems.push(problem);
+    }
+}
+
+/// Keys of a route that its action leaves without effect.
+fn idle_edits(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    let Some(Value::List(items)) = root.child("routes").map(|entry| &entry.node.value) else {
+        return;
+    };
+    if items.len() != config.routes.len() {
+        return;
+    }
+    for (index, (route, item)) in config.routes.iter().zip(items).enumerate() {
+        let direct = matches!(route.action, Action::Redirect(_) | Action::Respond(_));
+        for key in ["rewrite", "host", "request_headers"] {
+            if let Some(entry) = item.child(key).filter(|_| direct) {
+                let message = "without effect: the route answers itself and forwards nothing";
+                warn(
+                    reader,
+                    entry.mark,
+                    format!("routes[{index}].{key}"),
+                    message,
+                    "remove it",
+                );
+            }
         }
-        let Some(first) = seen.get(text.as_str()) else {
-            seen.insert(text, index);
-            continue;
-        };
-        let message =
-            format!("routes[{first}] has the same name; their numbers could not be told apart");
-        reader.problems.push(Problem::error(
-            entry.node.mark,
-            format!("routes[{index}].name"),
-            message,
-        ));
+        let regex = matches!(route.matcher.path, Some(PathMatch::Regex(_)));
+        if let (true, Some(Rewrite::Prefix(_)), Some(entry)) =
+            (regex, &route.rewrite, item.child("rewrite"))
+        {
+            let message = "a path matched by a regular expression has no prefix to replace";
+            let problem =
+                Problem::error(entry.node.mark, format!("routes[{index}].rewrite"), message);
+            reader
+                .problems
+                .push(problem.help("write `{ regex: …, to: … }` or `{ path: … }`"));
+        }
     }
 }
 
@@ -231,6 +277,28 @@ fn upstream_warnings(name: &str, entry: &Entry, upstream: &Upstream, reader: &mu
             format!("upstreams.{name}.connections.idle"),
             message,
             "lower it or raise `max`",
+        );
+    }
+}
+
+/// The admin listener has no authentication.
+fn open_admin(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    let Some(Address::Tcp(address)) = config.admin.as_ref().map(|admin| &admin.address) else {
+        return;
+    };
+    if let (false, Some(entry)) = (
+        address.ip().is_loopback(),
+        child(root, &["admin", "address"]),
+    ) {
+        let message =
+            "not on loopback: there is no authentication, whoever reaches the address is let in";
+        let help = "listen on 127.0.0.1 or a Unix socket, or keep the network closed";
+        warn(
+            reader,
+            entry.node.mark,
+            "admin.address".to_owned(),
+            message,
+            help,
         );
     }
 }
