@@ -223,7 +223,7 @@ mod tests {
 
     fn valid(text: &str) -> bool {
         let schema = json_schema();
-        let tree = tree::parse(text, &mut Vec::new()).unwrap();
+        let tree = tree::parse(text, &mut Default::default()).unwrap();
         fits(&seen(&tree), &schema, &schema)
     }
 

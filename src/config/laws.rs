@@ -342,3 +342,22 @@ fn marks_and_line_ends_of_other_systems_are_read() {
         1
     );
 }
+
+#[test]
+fn ten_thousand_routes_and_upstreams_are_read() {
+    let mut text = "listeners: { web: { address: '127.0.0.1:80' } }\nroutes:\n".to_owned();
+    for index in 0..10_000 {
+        text.push_str(&format!(
+            "  - {{ match: {{ host: h{index}.example }}, upstream: u{index} }}\n"
+        ));
+    }
+    text.push_str("upstreams:\n");
+    for index in 0..10_000 {
+        text.push_str(&format!("  u{index}: {{ endpoints: ['h:1'] }}\n"));
+    }
+    let loaded = from_text("x", &text, &|_| None).unwrap();
+    assert_eq!(
+        (loaded.config.routes.len(), loaded.warnings.len()),
+        (10_000, 0)
+    );
+}

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::cursor::Reader;
-use super::diagnostic::{Level, Mark, Problem};
+use super::diagnostic::{Mark, Problem};
 use super::schema::Config;
 use super::setting::Setting as _;
 use super::{tree, validate};
@@ -76,28 +76,13 @@ pub fn from_text(
     } else {
         read_tree(text, &mut reader)
     };
-    let mut problems = reader.problems;
-    problems.sort_by_key(|problem| (problem.mark.line, problem.mark.column));
-    let lines: Vec<&str> = if problems.is_empty() {
-        Vec::new()
-    } else {
-        text.lines().collect()
-    };
-    let diagnostics: Vec<Diagnostic> = problems
-        .into_iter()
-        .map(|problem| problem.locate(name, &lines))
-        .collect();
+    let refuse = reader.problems.refuse();
+    let diagnostics = reader.problems.into_diagnostics(name, text);
     match config {
-        Some(config)
-            if diagnostics
-                .iter()
-                .all(|diagnostic| diagnostic.level == Level::Warning) =>
-        {
-            Ok(Loaded {
-                config,
-                warnings: diagnostics,
-            })
-        }
+        Some(config) if !refuse => Ok(Loaded {
+            config,
+            warnings: diagnostics,
+        }),
         _ => Err(Refusal {
             diagnostics,
             unreadable: false,
@@ -106,9 +91,8 @@ pub fn from_text(
 }
 
 fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<Config> {
-    let before = reader.problems.len();
     let Some(root) = tree::parse(text, &mut reader.problems) else {
-        if reader.problems.len() == before {
+        if !reader.problems.refuse() {
             validate::nothing(reader);
         }
         return None;

@@ -3,7 +3,7 @@
 //! Types, ranges, patterns and references are checked where each value is read (`kinds.rs`).
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
@@ -23,10 +23,10 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     listeners(root, config, reader);
     route_names(root, config, reader);
     idle_edits(root, config, reader);
-    for (name, upstream) in &config.upstreams {
-        if let Some(entry) = child(root, &["upstreams", name]) {
-            endpoints(name, entry, upstream, reader);
-            upstream_warnings(name, entry, upstream, reader);
+    for entry in entries(root, "upstreams") {
+        if let Some(upstream) = config.upstreams.get(&entry.key) {
+            endpoints(&entry.key, entry, upstream, reader);
+            upstream_warnings(&entry.key, entry, upstream, reader);
         }
     }
     unused(root, config, reader);
@@ -41,6 +41,10 @@ fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {
     } else {
         child(&entry.node, rest)
     }
+}
+
+fn entries<'n>(root: &'n Node, key: &str) -> &'n [Entry] {
+    root.child(key).map_or(&[], |entry| entry.node.entries())
 }
 
 fn warn(reader: &mut Reader<'_>, mark: Mark, path: String, message: impl Into<String>, help: &str) {
@@ -310,52 +314,45 @@ fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     if matches!(routes, Some(Value::List(items)) if items.len() != config.routes.len()) {
         return;
     }
-    let mut upstreams: BTreeSet<&str> = BTreeSet::new();
-    let mut served: BTreeMap<&str, bool> = config
-        .listeners
-        .keys()
-        .map(|name| (name.as_str(), false))
-        .collect();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    let mut served: BTreeSet<&str> = BTreeSet::new();
     for route in &config.routes {
         match &route.action {
-            Action::Upstream(name) => drop(upstreams.insert(name)),
-            Action::Split(parts) => upstreams.extend(parts.iter().map(|(name, _)| name.as_str())),
+            Action::Upstream(name) => drop(named.insert(name)),
+            Action::Split(parts) => named.extend(parts.iter().map(|(name, _)| name.as_str())),
             Action::Redirect(_) | Action::Respond(_) => {}
         }
-        for (name, served) in &mut served {
-            *served |= route.matcher.listener.is_empty()
-                || route
-                    .matcher
-                    .listener
-                    .iter()
-                    .any(|listener| listener == name);
-        }
+        served.extend(route.matcher.listener.iter().map(String::as_str));
     }
-    for (name, _) in served.iter().filter(|(_, served)| !**served) {
-        if let Some(entry) = child(root, &["listeners", name]) {
-            let message = "no route serves this listener: every request would be answered with 404";
-            warn(
-                reader,
-                entry.mark,
-                format!("listeners.{name}"),
-                message,
-                "add a route, or remove the listener",
-            );
-        }
-    }
-    for name in config
-        .upstreams
-        .keys()
-        .filter(|name| !upstreams.contains(name.as_str()))
+    let any = config
+        .routes
+        .iter()
+        .any(|route| route.matcher.listener.is_empty());
+    for entry in entries(root, "listeners")
+        .iter()
+        .filter(|entry| !any && !served.contains(&*entry.key))
     {
-        if let Some(entry) = child(root, &["upstreams", name]) {
-            warn(
-                reader,
-                entry.mark,
-                format!("upstreams.{name}"),
-                "no route names this upstream",
-                "add a route, or remove it",
-            );
-        }
+        let message = "no route serves this listener: every request would be answered with 404";
+        let help = "add a route, or remove the listener";
+        warn(
+            reader,
+            entry.mark,
+            format!("listeners.{}", entry.key),
+            message,
+            help,
+        );
+    }
+    for entry in entries(root, "upstreams")
+        .iter()
+        .filter(|entry| !named.contains(&*entry.key))
+    {
+        let path = format!("upstreams.{}", entry.key);
+        warn(
+            reader,
+            entry.mark,
+            path,
+            "no route names this upstream",
+            "add a route, or remove it",
+        );
     }
 }
