@@ -22,7 +22,11 @@ impl Random {
 
     /// Uniform in `0..bound`; 0 when `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        if bound == 0 { 0 } else { self.0.usize(0..bound) }
+        if bound == 0 {
+            0
+        } else {
+            self.0.usize(0..bound)
+        }
     }
 
     /// Uniform in `0.0..1.0`.

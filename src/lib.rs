@@ -14,22 +14,22 @@
 //! 9. The answer streams back; hop-by-hop fields stay behind.
 //! 10. [`observe`] records times, outcome and bytes once, when the exchange is dropped.
 
+pub mod admin;
+pub mod attempt;
+pub mod balance;
 pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod entropy;
+pub mod http;
 pub mod lab;
 pub mod lifecycle;
-pub mod admin;
-pub mod proxy;
-pub mod worker;
-pub mod snapshot;
-pub mod upstream;
 pub mod listener;
-pub mod http;
-pub mod route;
-pub mod balance;
-pub mod attempt;
 pub mod observe;
-pub mod config;
-pub mod clock;
-pub mod entropy;
+pub mod proxy;
+pub mod route;
+pub mod snapshot;
 pub mod stream;
 pub mod tls;
+pub mod upstream;
+pub mod worker;

@@ -1,1 +1,22 @@
-//! (being written)
+//! How long, and again? What the tries of one request shall be, decided without touching a socket.
+//!
+//! - [`Plan`] is the state machine of one request: it is told what happened ([`Event`]) and says what
+//!   to do next ([`Action`]). Whoever carries the actions out, the proxy on sockets or a simulator on
+//!   a virtual clock, is told when to come back by [`Plan::deadline`].
+//! - [`Deadlines`] knows which timeout ends next, and which one it was that did.
+//! - [`retry`] holds the rules for sending a request again.
+//! - [`Tried`] is the set of endpoints that a request has been to.
+//!
+//! Not here: which endpoint (`balance`), and how an outcome is answered (`proxy::error`).
+
+mod deadline;
+mod plan;
+pub mod retry;
+mod tried;
+
+pub use deadline::{Deadlines, Timeout};
+pub use plan::{Action, ConnectFailure, Death, Event, Failure, Plan, Refusal};
+pub use tried::Tried;
+
+#[cfg(test)]
+mod tests;

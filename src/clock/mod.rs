@@ -21,7 +21,10 @@ impl Instant {
 impl std::ops::Add<Duration> for Instant {
     type Output = Self;
     fn add(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -34,18 +37,30 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that starts now, at zero.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the system clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the system clock"
+    )]
     pub fn system() -> Self {
-        Self { origin: std::time::Instant::now(), rate: 1 }
+        Self {
+            origin: std::time::Instant::now(),
+            rate: 1,
+        }
     }
 
     /// A clock on which `rate` seconds pass in each real one.
     pub fn scaled(rate: u32) -> Self {
-        Self { rate: rate.max(1), ..Self::system() }
+        Self {
+            rate: rate.max(1),
+            ..Self::system()
+        }
     }
 
     /// The time now.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the system clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the system clock"
+    )]
     pub fn now(&self) -> Instant {
         let real = std::time::Instant::now().saturating_duration_since(self.origin);
         let nanos = real.as_secs() * 1_000_000_000 + u64::from(real.subsec_nanos());
@@ -59,7 +74,10 @@ impl Clock {
 }
 
 /// The wall clock, for log lines and certificates only.
-#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the wall clock"
+)]
 pub fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }

@@ -1,1 +1,11 @@
-//! (being written)
+//! How does it behave?  Synthetic backends to stand behind the proxy and open-loop load to put before it.
+//!
+//! - [`backend`]: the one fake upstream of all tests, of the benches and of `plimsoll backend`.
+//! - [`distribution`]: latencies and failures drawn from named distributions (pure).
+//! - [`schedule`]: when each request of a load is due, whatever the answers do (pure).
+//! - [`generator`]: sends such a schedule and measures from the time at which each request was due.
+
+pub mod backend;
+pub mod distribution;
+pub mod generator;
+pub mod schedule;

@@ -1,0 +1,360 @@
+//! Header and trailer fields of one message: order, spelling and repetition kept, looked up without hashing.
+//!
+//! The fields lie in one buffer in the form in which HTTP/1 writes them (`name: value\r\n`), so that writing a
+//! head is copying runs of it. Each entry carries the [`Name`] of the fields that a proxy acts on, and a bit set
+//! says which of them occur at all. `::http::HeaderMap` is used only at the edge to HTTP/2, whose library wants it.
+
+/// A field name that the proxy acts on. Anything else is [`Name::Other`] and is compared by its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Name {
+    Other = 0,
+    Host,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    KeepAlive,
+    ProxyConnection,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    Te,
+    Trailer,
+    Upgrade,
+    Http2Settings,
+    Expect,
+    XForwardedFor,
+    XForwardedProto,
+    XForwardedHost,
+    Forwarded,
+    Via,
+    RequestId,
+    Accept,
+    ContentType,
+    ContentEncoding,
+    Date,
+    Server,
+    Location,
+    RetryAfter,
+    Authorization,
+    Cookie,
+    SetCookie,
+    UserAgent,
+    Referer,
+    MaxForwards,
+    IdempotencyKey,
+    GrpcStatus,
+    GrpcTimeout,
+    ProxyStatus,
+    SecWebSocketKey,
+    SecWebSocketVersion,
+    SecWebSocketAccept,
+    Priority,
+}
+
+/// A set of [`Name`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Names(u64);
+
+impl Names {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// The set of `names`.
+    pub const fn of(names: &[Name]) -> Self {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < names.len() {
+            bits |= 1 << (names[i] as u8);
+            i += 1;
+        }
+        Self(bits)
+    }
+
+    /// Both sets together.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `name` is in the set.
+    pub const fn contains(self, name: Name) -> bool {
+        self.0 & (1 << (name as u8)) != 0
+    }
+
+    /// Whether the sets share a name.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+const _: () = assert!((Name::Priority as u8) < 64, "the bit set holds 64 names");
+
+/// Names by length, so that recognising one costs a comparison or two.
+fn candidates(length: usize) -> &'static [(&'static [u8], Name)] {
+    use Name::*;
+    match length {
+        2 => &[(b"te", Te)],
+        3 => &[(b"via", Via)],
+        4 => &[(b"host", Host), (b"date", Date)],
+        6 => &[
+            (b"accept", Accept),
+            (b"cookie", Cookie),
+            (b"server", Server),
+            (b"expect", Expect),
+        ],
+        7 => &[
+            (b"upgrade", Upgrade),
+            (b"trailer", Trailer),
+            (b"referer", Referer),
+        ],
+        8 => &[(b"location", Location), (b"priority", Priority)],
+        9 => &[(b"forwarded", Forwarded)],
+        10 => &[
+            (b"user-agent", UserAgent),
+            (b"connection", Connection),
+            (b"keep-alive", KeepAlive),
+            (b"set-cookie", SetCookie),
+        ],
+        11 => &[(b"retry-after", RetryAfter), (b"grpc-status", GrpcStatus)],
+        12 => &[
+            (b"content-type", ContentType),
+            (b"x-request-id", RequestId),
+            (b"max-forwards", MaxForwards),
+            (b"grpc-timeout", GrpcTimeout),
+            (b"proxy-status", ProxyStatus),
+        ],
+        13 => &[(b"authorization", Authorization)],
+        14 => &[
+            (b"content-length", ContentLength),
+            (b"http2-settings", Http2Settings),
+        ],
+        15 => &[
+            (b"x-forwarded-for", XForwardedFor),
+            (b"idempotency-key", IdempotencyKey),
+        ],
+        16 => &[
+            (b"x-forwarded-host", XForwardedHost),
+            (b"content-encoding", ContentEncoding),
+            (b"proxy-connection", ProxyConnection),
+        ],
+        17 => &[
+            (b"transfer-encoding", TransferEncoding),
+            (b"x-forwarded-proto", XForwardedProto),
+            (b"sec-websocket-key", SecWebSocketKey),
+        ],
+        18 => &[(b"proxy-authenticate", ProxyAuthenticate)],
+        19 => &[(b"proxy-authorization", ProxyAuthorization)],
+        20 => &[(b"sec-websocket-accept", SecWebSocketAccept)],
+        21 => &[(b"sec-websocket-version", SecWebSocketVersion)],
+        _ => &[],
+    }
+}
+
+impl Name {
+    /// The name that these bytes spell, in any case.
+    pub fn of(bytes: &[u8]) -> Self {
+        candidates(bytes.len())
+            .iter()
+            .find(|(name, _)| bytes.eq_ignore_ascii_case(name))
+            .map_or(Self::Other, |found| found.1)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    name: Name,
+    name_length: u16,
+    start: u32,
+    value_length: u32,
+}
+
+impl Entry {
+    /// Where the value lies: after the name and `": "`.
+    fn value(self) -> std::ops::Range<usize> {
+        let start = self.start as usize + usize::from(self.name_length) + 2;
+        start..start + self.value_length as usize
+    }
+
+    fn line(self) -> std::ops::Range<usize> {
+        self.start as usize..self.value().end + 2
+    }
+}
+
+/// The fields of one message, in the order in which they stood.
+#[derive(Debug, Clone, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    present: Names,
+}
+
+impl Fields {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.present = Names::NONE;
+    }
+
+    /// Adds a field at the end. The caller has validated both parts: a token, and a value without CR, LF or NUL and
+    /// without white space around it.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.push_known(Name::of(name), name, value);
+    }
+
+    /// [`Self::push`] where the name was recognised already.
+    pub fn push_known(&mut self, known: Name, name: &[u8], value: &[u8]) {
+        debug_assert!(
+            name.len() < 1 << 16 && !name.is_empty(),
+            "a field name has 1 to 65535 bytes"
+        );
+        let start = self.bytes.len();
+        self.bytes.reserve(name.len() + value.len() + 4);
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(b": ");
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.entries.push(Entry {
+            name: known,
+            name_length: name.len() as u16,
+            start: start as u32,
+            value_length: value.len() as u32,
+        });
+        self.present.0 |= 1 << (known as u8);
+    }
+
+    /// Which of the known names occur.
+    pub fn present(&self) -> Names {
+        self.present
+    }
+
+    /// Whether a field of this name occurs. `Name::Other` is never asked for.
+    pub fn contains(&self, name: Name) -> bool {
+        self.present.contains(name)
+    }
+
+    /// The first value of a known name.
+    pub fn get(&self, name: Name) -> Option<&[u8]> {
+        if !self.contains(name) {
+            return None;
+        }
+        self.entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| &self.bytes[entry.value()])
+    }
+
+    /// Every value of a known name, in order.
+    pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        let entries: &[Entry] = if self.contains(name) {
+            &self.entries
+        } else {
+            &[]
+        };
+        entries
+            .iter()
+            .filter(move |entry| entry.name == name)
+            .map(|entry| &self.bytes[entry.value()])
+    }
+
+    /// Every value of a name given by its bytes, in any case.
+    pub fn all_by_bytes<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(move |(_, spelt, _)| spelt.eq_ignore_ascii_case(name))
+            .map(|(_, _, value)| value)
+    }
+
+    /// Every field: known name, spelling, value.
+    pub fn iter(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
+        self.entries.iter().map(|entry| {
+            let start = entry.start as usize;
+            (
+                entry.name,
+                &self.bytes[start..start + usize::from(entry.name_length)],
+                &self.bytes[entry.value()],
+            )
+        })
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all fields as HTTP/1 writes them.
+    pub fn wire_length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes out every field for which `gone` says so.
+    pub fn remove_if(&mut self, mut gone: impl FnMut(Name, &[u8], &[u8]) -> bool) {
+        let old = std::mem::take(self);
+        for (name, spelt, value) in old.iter() {
+            if !gone(name, spelt, value) {
+                self.push_known(name, spelt, value);
+            }
+        }
+    }
+
+    /// Appends the HTTP/1 lines of all fields that are not in `skip` and not in `nominated` (lower case).
+    /// Runs of kept fields are copied at once.
+    pub fn write_lines(&self, out: &mut Vec<u8>, skip: Names, nominated: &[Vec<u8>]) {
+        if !self.present.meets(skip) && nominated.is_empty() {
+            out.extend_from_slice(&self.bytes);
+            return;
+        }
+        let mut run = 0;
+        for entry in &self.entries {
+            let line = entry.line();
+            let spelt = &self.bytes[line.start..line.start + usize::from(entry.name_length)];
+            if skip.contains(entry.name)
+                || nominated
+                    .iter()
+                    .any(|name| spelt.eq_ignore_ascii_case(name))
+            {
+                out.extend_from_slice(&self.bytes[run..line.start]);
+                run = line.end;
+            }
+        }
+        out.extend_from_slice(&self.bytes[run..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fields, Name, Names};
+
+    #[test]
+    fn keeps_order_spelling_and_repetition() {
+        let mut fields = Fields::default();
+        fields.push(b"Host", b"a");
+        fields.push(b"X-One", b"1");
+        fields.push(b"x-one", b"2");
+        assert_eq!(fields.get(Name::Host), Some(&b"a"[..]));
+        assert_eq!(
+            fields.all_by_bytes(b"X-ONE").collect::<Vec<_>>(),
+            [b"1", b"2"]
+        );
+        let mut out = Vec::new();
+        fields.write_lines(&mut out, Names::of(&[Name::Host]), &[]);
+        assert_eq!(out, b"X-One: 1\r\nx-one: 2\r\n");
+        out.clear();
+        fields.write_lines(&mut out, Names::NONE, &[b"x-one".to_vec()]);
+        assert_eq!(out, b"Host: a\r\n");
+    }
+
+    #[test]
+    fn every_known_name_is_found_by_its_spelling() {
+        for length in 0..32 {
+            for (spelt, name) in super::candidates(length) {
+                assert_eq!(spelt.len(), length);
+                assert_eq!(Name::of(&spelt.to_ascii_uppercase()), *name);
+            }
+        }
+        assert_eq!(Name::of(b"x-unknown"), Name::Other);
+    }
+}
