@@ -1,1 +1,64 @@
-//! (being written)
+//! The compiled tables in force: immutable, assembled from each stage's `compile`, swapped whole.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Forwarding, ListenerLimits, ListenerTimeouts, Network};
+use crate::route::{self, Table};
+use crate::upstream::registry::Registry;
+use crate::upstream::{self, Upstream};
+
+/// What one listener asks of its connections and requests.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub name: String,
+    pub timeouts: ListenerTimeouts,
+    pub limits: ListenerLimits,
+    pub trusted_proxies: Vec<Network>,
+    pub forwarding: Forwarding,
+}
+
+/// The configuration as the workers use it.
+pub struct Snapshot {
+    /// Counts up with each configuration that was put in force.
+    pub generation: u64,
+    pub config: Arc<Config>,
+    /// In the order of their names, which is how they are referred to by index.
+    pub listeners: Vec<Listener>,
+    pub routes: Table,
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// Why a valid configuration cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Routes(Vec<route::CompileError>),
+    #[error(transparent)]
+    Upstream(#[from] upstream::CompileError),
+}
+
+impl Snapshot {
+    /// Compiles a configuration. Blocks: host names are resolved and files read.
+    pub fn compile(config: &Arc<Config>, generation: u64, registry: &Registry) -> Result<Self, CompileError> {
+        let listeners: Vec<Listener> = config
+            .listeners
+            .iter()
+            .map(|(name, written)| Listener {
+                name: name.clone(),
+                timeouts: written.timeouts.clone(),
+                limits: written.limits.clone(),
+                trusted_proxies: written.trusted_proxies.clone(),
+                forwarding: written.forwarding.clone(),
+            })
+            .collect();
+        let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
+        let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();
+        let routes = Table::compile(&config.routes, &listener_names, &upstream_names).map_err(CompileError::Routes)?;
+        let upstreams = config
+            .upstreams
+            .iter()
+            .map(|(name, written)| Upstream::compile(name, written, registry).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { generation, config: Arc::clone(config), listeners, routes, upstreams })
+    }
+}

@@ -1,1 +1,402 @@
-//! (being written)
+//! One thread's runtime and all that is per worker: its view of the snapshot, idle connections, the timer wheel,
+//! buffers, chance, and an inbox. A request lives and dies on one worker.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+
+use crate::balance::Memory;
+use crate::clock::wheel::Wheel;
+use crate::clock::{Clock, Instant};
+use crate::entropy::Random;
+use crate::http::buffers::Buffers;
+use crate::http::drain::Drain;
+use crate::http::{Handler, Peer, h1, h2};
+use crate::listener::accept::{Accepted, Acceptor, Gate};
+use crate::snapshot::Snapshot;
+use crate::stream::Stream;
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::{Limits, Pool, Total};
+
+/// How often idle connections are looked through while there are any.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often a worker shows that it is not stuck.
+const BEAT: Duration = Duration::from_secs(1);
+/// A connection goes to another worker only if that one has fewer by more than this and by an eighth.
+const LEAN: usize = 2;
+
+/// What a worker is told from other threads.
+pub enum Mail {
+    /// A new configuration is in force.
+    Snapshot(Arc<Snapshot>),
+    /// A connection that another worker accepted.
+    Connection(Accepted),
+    /// Accept from this socket too.
+    Listen { socket: OwnedFd, listener: usize, gate: Arc<Gate> },
+    /// Close idle connections to endpoints.
+    CloseIdle,
+    /// Take no new connection, finish what runs, then end.
+    Drain,
+}
+
+/// One worker as the others see it.
+pub struct Mailbox {
+    pub inbox: mpsc::UnboundedSender<Mail>,
+    /// Downstream connections that live on it.
+    pub connections: AtomicUsize,
+    /// When it last showed that it is not stuck, in nanoseconds of the process's clock.
+    pub beat: AtomicU64,
+}
+
+/// What a worker starts with.
+pub struct Setup {
+    pub index: usize,
+    pub clock: Clock,
+    pub seed: u64,
+    pub snapshot: Arc<Snapshot>,
+    pub inbox: mpsc::UnboundedReceiver<Mail>,
+    /// All workers, this one included.
+    pub mailboxes: Arc<Vec<Mailbox>>,
+}
+
+/// An endpoint with what this worker keeps for it.
+pub struct Reach {
+    pub endpoint: Arc<Endpoint>,
+    pub pool: Pool,
+    /// Held by whoever dials an HTTP/2 connection, so that others wait for it instead of dialling too.
+    pub dialling: tokio::sync::Mutex<()>,
+}
+
+/// An upstream as this worker sees it.
+pub struct UpstreamView {
+    pub shared: Arc<Upstream>,
+    pub reaches: Vec<Rc<Reach>>,
+    pub memory: RefCell<Memory>,
+    pub limits: Limits,
+}
+
+/// The snapshot with what this worker keeps beside it. A request holds on to the one that it started with.
+pub struct View {
+    pub snapshot: Arc<Snapshot>,
+    pub upstreams: Vec<Rc<UpstreamView>>,
+    pub h1: Vec<Rc<h1::server::Settings>>,
+}
+
+/// All that is per worker.
+pub struct Worker {
+    pub index: usize,
+    pub clock: Clock,
+    pub wheel: Wheel,
+    pub buffers: Buffers,
+    pub random: RefCell<Random>,
+    pub drain: Drain,
+    pub idle: Total,
+    view: RefCell<Rc<View>>,
+    mailboxes: Arc<Vec<Mailbox>>,
+    date: RefCell<(u64, String)>,
+    /// Seconds of wall time at the clock's zero.
+    epoch: Duration,
+    sweeping: Cell<bool>,
+}
+
+impl Worker {
+    fn new(setup: &Setup) -> Rc<Self> {
+        let wheel = Wheel::new(setup.clock);
+        let since_epoch = crate::clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let worker = Self {
+            index: setup.index,
+            clock: setup.clock,
+            buffers: Buffers::default(),
+            random: RefCell::new(Random::seeded(setup.seed)),
+            drain: Drain::new(),
+            idle: Total::new(setup.snapshot.config.idle_connections.div_ceil(setup.mailboxes.len())),
+            view: RefCell::new(Rc::new(View::new(&setup.snapshot, setup.mailboxes.len(), None))),
+            mailboxes: Arc::clone(&setup.mailboxes),
+            date: RefCell::new((u64::MAX, String::new())),
+            epoch: since_epoch.saturating_sub(wheel.now().since(Instant(0))),
+            wheel,
+            sweeping: Cell::new(false),
+        };
+        Rc::new(worker)
+    }
+
+    /// The snapshot in force with what belongs to it.
+    pub fn view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// The value of a `Date` field for now (RFC 9110, 6.6.1), made once a second.
+    pub fn date(&self, now: Instant) -> std::cell::Ref<'_, str> {
+        let second = (self.epoch + now.since(Instant(0))).as_secs();
+        if self.date.borrow().0 != second {
+            let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(second));
+            *self.date.borrow_mut() = (second, text);
+        }
+        std::cell::Ref::map(self.date.borrow(), |date| date.1.as_str())
+    }
+
+    /// Sees to it that idle connections are looked through as long as there are any.
+    pub fn sweep(self: &Rc<Self>) {
+        if self.sweeping.replace(true) {
+            return;
+        }
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                worker.wheel.sleep(SWEEP).await;
+                let view = worker.view();
+                let now = worker.wheel.now();
+                let mut left = false;
+                for upstream in &view.upstreams {
+                    for reach in &upstream.reaches {
+                        worker.idle.remove(reach.pool.sweep(now, &upstream.limits));
+                        left |= !reach.pool.is_empty();
+                    }
+                }
+                if !left {
+                    break;
+                }
+            }
+            worker.sweeping.set(false);
+        });
+    }
+
+    fn swap(&self, snapshot: &Arc<Snapshot>) {
+        let view = View::new(snapshot, self.mailboxes.len(), Some(&self.view()));
+        *self.view.borrow_mut() = Rc::new(view);
+    }
+
+    fn close_idle(&self) {
+        for upstream in &self.view().upstreams {
+            for reach in &upstream.reaches {
+                self.idle.remove(reach.pool.len());
+                reach.pool.clear();
+            }
+        }
+    }
+
+    fn own(&self) -> &Mailbox {
+        &self.mailboxes[self.index]
+    }
+
+    /// Keeps a fresh connection, or hands it to a sampled worker that clearly has fewer.
+    fn place<H: Handler>(self: &Rc<Self>, accepted: Accepted, handler: &H) {
+        let count = self.mailboxes.len();
+        if count > 1 {
+            let other = (self.index + 1 + self.random.borrow_mut().below(count - 1)) % count;
+            let mine = self.own().connections.load(Ordering::Relaxed);
+            let theirs = self.mailboxes[other].connections.load(Ordering::Relaxed);
+            if mine > theirs + LEAN + theirs / 8 {
+                match self.mailboxes[other].inbox.send(Mail::Connection(accepted)) {
+                    Ok(()) => return,
+                    Err(mpsc::error::SendError(Mail::Connection(accepted))) => self.serve(accepted, handler.clone()),
+                    Err(_) => {}
+                }
+                return;
+            }
+        }
+        self.serve(accepted, handler.clone());
+    }
+
+    fn serve<H: Handler>(self: &Rc<Self>, accepted: Accepted, handler: H) {
+        let living = Living::new(self);
+        tokio::task::spawn_local(async move {
+            let worker = Rc::clone(&living.0);
+            serve_connection(&worker, accepted, handler).await;
+            drop(living);
+        });
+    }
+}
+
+/// Counts a downstream connection while it lives.
+struct Living(Rc<Worker>);
+
+impl Living {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.own().connections.fetch_add(1, Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.own().connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl View {
+    /// Joins a snapshot with the idle connections and policy memories that its predecessor had for the same endpoints.
+    fn new(snapshot: &Arc<Snapshot>, workers: usize, before: Option<&Self>) -> Self {
+        let upstreams = snapshot.upstreams.iter().map(|shared| {
+            let old = before.and_then(|view| view.upstreams.iter().find(|old| old.shared.name == shared.name));
+            let reaches = shared.endpoints.iter().map(|endpoint| {
+                let kept = old.and_then(|old| old.reaches.iter().find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint)));
+                kept.map_or_else(
+                    || Rc::new(Reach { endpoint: Arc::clone(endpoint), pool: Pool::default(), dialling: tokio::sync::Mutex::new(()) }),
+                    Rc::clone,
+                )
+            });
+            let connections = &shared.connections;
+            Rc::new(UpstreamView {
+                reaches: reaches.collect(),
+                memory: RefCell::new(old.map(|old| old.memory.take()).unwrap_or_default()),
+                limits: Limits {
+                    idle: connections.idle.div_ceil(workers),
+                    idle_timeout: connections.idle_timeout,
+                    lifetime: connections.lifetime,
+                    streams: connections.streams,
+                },
+                shared: Arc::clone(shared),
+            })
+        });
+        let h1 = snapshot.listeners.iter().map(|listener| {
+            Rc::new(h1::server::Settings {
+                limits: h1::parse::Limits { head_bytes: listener.limits.head_bytes, fields: listener.limits.fields },
+                timeouts: listener.timeouts.clone(),
+            })
+        });
+        Self { upstreams: upstreams.collect(), h1: h1.collect(), snapshot: Arc::clone(snapshot) }
+    }
+}
+
+/// Runs a worker on the calling thread until it was told to drain and has.
+pub fn run<H: Handler>(setup: Setup, handler: impl FnOnce(&Rc<Worker>) -> H) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    runtime.block_on(async move {
+        let worker = Worker::new(&setup);
+        let handler = handler(&worker);
+        let wheel = worker.wheel.clone();
+        tokio::task::spawn_local(async move { wheel.run().await });
+        let beating = Rc::clone(&worker);
+        tokio::task::spawn_local(async move {
+            loop {
+                beating.own().beat.store(beating.wheel.now().0, Ordering::Relaxed);
+                beating.wheel.sleep(BEAT).await;
+            }
+        });
+        read_mail(&worker, setup.inbox, &handler).await;
+    });
+    Ok(())
+}
+
+async fn read_mail<H: Handler>(worker: &Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Mail>, handler: &H) {
+    let mut accepting = Vec::new();
+    let mut draining = false;
+    loop {
+        let mail = if draining {
+            // What is still on its way here is taken in, then the last connection ends the worker.
+            match worker.wheel.timeout(Duration::from_millis(20), inbox.recv()).await {
+                Some(mail) => mail,
+                None if worker.own().connections.load(Ordering::Relaxed) == 0 => return,
+                None => continue,
+            }
+        } else {
+            inbox.recv().await
+        };
+        match mail {
+            None => return,
+            Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
+            Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
+            Some(Mail::CloseIdle) => worker.close_idle(),
+            Some(Mail::Listen { socket, listener, gate }) => {
+                let Ok(acceptor) = Acceptor::new(socket, listener, gate) else { continue };
+                let (worker, handler) = (Rc::clone(worker), handler.clone());
+                accepting.push(tokio::task::spawn_local(async move {
+                    acceptor.run(&worker.wheel, |accepted| worker.place(accepted, &handler)).await;
+                }));
+            }
+            Some(Mail::Drain) => {
+                draining = true;
+                for task in accepting.drain(..) {
+                    task.abort();
+                }
+                worker.drain.begin();
+                worker.close_idle();
+            }
+        }
+    }
+}
+
+/// Carries one accepted connection to its end.
+async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, handler: H) {
+    let view = worker.view();
+    let Some(settings) = view.h1.get(accepted.listener).map(Rc::clone) else { return };
+    let peer = Peer {
+        address: accepted.ip(),
+        port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
+        listener: accepted.listener,
+        tls: false,
+    };
+    let unix = accepted.peer.is_none();
+    let Accepted { socket, pass, .. } = accepted;
+    drop(view);
+    let Ok(mut stream) = register(socket, unix) else { return };
+    let timer = worker.wheel.after(settings.timeouts.head);
+    let Some((protocol, unread)) = sniff(&mut stream, worker, &timer).await else { return };
+    let peer = Rc::new(peer);
+    match protocol {
+        Sniffed::H1 => {
+            let connection = h1::Connection::new(stream, &unread, worker.buffers.clone());
+            worker.buffers.give(unread);
+            h1::server::serve(connection, peer, settings, timer, worker.drain.clone(), handler).await;
+        }
+        Sniffed::H2 => {
+            let buffers = worker.buffers.clone();
+            let served = h2::server::serve(stream, unread, peer, settings, timer, worker.drain.clone(), buffers, handler);
+            Box::pin(served).await;
+        }
+    }
+    drop(pass);
+}
+
+fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {
+    Ok(if unix {
+        Stream::Unix(UnixStream::from_std(socket.into())?)
+    } else {
+        Stream::Tcp(TcpStream::from_std(socket.into())?)
+    })
+}
+
+enum Sniffed {
+    H1,
+    H2,
+}
+
+/// Tells HTTP/2 with prior knowledge (RFC 9113, 3.3) from HTTP/1 by the first bytes, which are given back.
+async fn sniff(stream: &mut Stream, worker: &Worker, timer: &crate::clock::wheel::Timer) -> Option<(Sniffed, Vec<u8>)> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut unread = Vec::new();
+    std::future::poll_fn(|cx| {
+        loop {
+            let mut scratch = worker.buffers.scratch();
+            let count = match stream.poll_read_slice(cx, &mut scratch[..16 * 1024]) {
+                std::task::Poll::Ready(Ok(0) | Err(_)) => return std::task::Poll::Ready(None),
+                std::task::Poll::Ready(Ok(count)) => count,
+                std::task::Poll::Pending if timer.poll(cx).is_ready() || worker.drain.is_on() => {
+                    return std::task::Poll::Ready(None);
+                }
+                std::task::Poll::Pending => return std::task::Poll::Pending,
+            };
+            if unread.capacity() == 0 {
+                unread = worker.buffers.take();
+            }
+            unread.extend_from_slice(&scratch[..count]);
+            let seen = unread.len().min(PREFACE.len());
+            if unread[..seen] != PREFACE[..seen] {
+                return std::task::Poll::Ready(Some((Sniffed::H1, std::mem::take(&mut unread))));
+            }
+            if seen == PREFACE.len() {
+                return std::task::Poll::Ready(Some((Sniffed::H2, std::mem::take(&mut unread))));
+            }
+        }
+    })
+    .await
+}

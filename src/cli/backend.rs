@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::schema::Address;
+use crate::config::units::{format_size, parse_size};
 use crate::lab::backend::{Backend, Behaviour, Settings};
 use crate::lab::distribution::{Latency, StatusShare};
 
@@ -44,7 +45,8 @@ pub struct Args {
 /// Serves until TERM or INT. Exit code 2 for shares above 1 in sum, 3 when an address cannot be bound.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let share: f64 = args.status.iter().map(|one| one.share).sum();
-    if share > 1.0 {
+    // Ten shares of 0.1 add up to a little more than 1 in binary.
+    if share > 1.0 + 1e-9 {
         let percent = share * 100.0;
         let _ = writeln!(
             std::io::stderr(),
@@ -137,24 +139,13 @@ fn planned(args: &Args, index: u16) -> anyhow::Result<(SocketAddr, Behaviour)> {
 /// The largest body that a backend keeps ready.
 const LARGEST: usize = 16 << 20;
 
-/// Reads `100`, `100B`, `1KiB` or `2MiB`.
+/// Reads `100B`, `1KiB` or `2MiB`.
 fn size(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        _ => return Err("write a size as `100`, `1KiB` or `2MiB`".to_owned()),
-    };
-    let bytes = digits
-        .parse::<usize>()
+    let bytes = parse_size(text).map_err(|error| error.to_string())?;
+    let bytes = usize::try_from(bytes)
         .ok()
-        .and_then(|count| count.checked_mul(unit));
-    match bytes {
-        Some(bytes) if bytes <= LARGEST => Ok(bytes),
-        Some(_) => Err("at most 16MiB".to_owned()),
-        None => Err("write a size as `100`, `1KiB` or `2MiB`".to_owned()),
-    }
+        .filter(|bytes| *bytes <= LARGEST);
+    bytes.ok_or_else(|| format!("at most {}", format_size(LARGEST as u64)))
 }
 
 #[cfg(test)]
@@ -208,7 +199,7 @@ mod tests {
     #[test]
     fn sizes_have_units_and_a_bound() {
         assert_eq!(size("1KiB"), Ok(1024));
-        assert_eq!(size("7"), Ok(7));
+        assert_eq!(size("7B"), Ok(7));
         assert!(size("17MiB").is_err() && size("1kb").is_err() && size("").is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::diagnostic::{Mark, Problem};
+use super::diagnostic::{Mark, Problem, Problems};
 use super::expand::expand;
 use super::nearest::{list, nearest};
 use super::setting::{Limits, Setting};
@@ -14,7 +14,7 @@ use super::tree::{Entry, Node, Value, join};
 pub(crate) struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     path: String,
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Problems,
     /// Names that may be referred to, from the tree: a block with an error in it still exists.
     pub(crate) names: Names,
 }
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         Self {
             env,
             path: String::new(),
-            problems: Vec::new(),
+            problems: Problems::default(),
             names: Names::default(),
         }
     }
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown_key(&mut self, key: &str, mark: Mark, keys: &[&str]) {
-        let help = match nearest(key, keys.iter().copied()) {
+        let help = match self.meant(key, keys.iter().copied()) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("known here: {}", list(keys.iter().copied())),
         };
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
         names: impl Iterator<Item = &'n str> + Clone,
     ) {
         let known = list(names.clone());
-        let help = match nearest(&text.value, names) {
+        let help = match self.meant(&text.value, names) {
             // The nearest name to the value of a variable would give a part of it away.
             Some(name) if !text.is_expanded() => format!("did you mean `{name}`? known: {known}"),
             _ if known.is_empty() => "none is defined".to_owned(),
@@ -277,10 +277,19 @@ impl<'a> Reader<'a> {
         self.error_with_help(node, format!("{text} is not {what}"), help);
     }
 
+    /// The name that was probably meant, while the findings are few enough to search.
+    fn meant<'n>(&self, name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+        if self.problems.searching() {
+            nearest(name, names)
+        } else {
+            None
+        }
+    }
+
     /// Reports a key that should name an upstream.
     pub(crate) fn unknown_upstream(&mut self, entry: &Entry) {
         let known = list(self.names.upstreams.iter().map(String::as_str));
-        let near = nearest(&entry.key, self.names.upstreams.iter().map(String::as_str));
+        let near = self.meant(&entry.key, self.names.upstreams.iter().map(String::as_str));
         let help = match near {
             Some(name) => format!("did you mean `{name}`? known: {known}"),
             None if known.is_empty() => "none is defined".to_owned(),

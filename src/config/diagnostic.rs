@@ -86,6 +86,67 @@ impl Problem {
     }
 }
 
+/// Findings that are kept. A file shared by aliases can hold one mistake a million times.
+const KEPT: usize = 1000;
+
+/// Findings in which the nearest valid name is looked for: each search compares every name.
+const SEARCHED: usize = 100;
+
+/// What was found so far, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    kept: Vec<Problem>,
+    omitted: usize,
+    errors: usize,
+}
+
+impl Problems {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.errors += usize::from(problem.level == Level::Error);
+        if self.kept.len() < KEPT {
+            self.kept.push(problem);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Whether the file cannot be used.
+    pub(crate) fn refuse(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Whether it is still worth searching for what was meant.
+    pub(crate) fn searching(&self) -> bool {
+        self.kept.len() < SEARCHED
+    }
+
+    /// All that was kept, in the order of the file, and a word about the rest.
+    pub(crate) fn into_diagnostics(mut self, file: &str, text: &str) -> Vec<Diagnostic> {
+        if self.kept.is_empty() {
+            return Vec::new();
+        }
+        self.kept
+            .sort_by_key(|problem| (problem.mark.line, problem.mark.column));
+        if self.omitted > 0 {
+            let level = if self.refuse() {
+                Level::Error
+            } else {
+                Level::Warning
+            };
+            let message = format!("{} more findings are not listed", self.omitted);
+            self.kept.push(Problem {
+                level,
+                ..Problem::error(Mark::default(), String::new(), message)
+            });
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        self.kept
+            .into_iter()
+            .map(|problem| problem.locate(file, &lines))
+            .collect()
+    }
+}
+
 /// One finding about a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
@@ -136,6 +197,9 @@ impl fmt::Display for Diagnostic {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     pub diagnostics: Vec<Diagnostic>,
+    /// The file could not be opened or read at all, which is not a mistake in it.
+    #[serde(skip)]
+    pub unreadable: bool,
 }
 
 impl Refusal {

@@ -49,7 +49,10 @@ pub fn proxy(listen: &str, to: &[String], balance: Option<&str>) -> Result<Confi
             );
         }
     }
-    let policy = balance.map_or(Some(Balance::default()), Balance::named);
+    let policy = match balance {
+        Some(name) => Balance::named(name),
+        None => Some(Balance::default()),
+    };
     if let (None, Some(name)) = (policy, balance) {
         let known = list(Balance::NAMES);
         let help = match nearest(name, Balance::NAMES) {
@@ -64,7 +67,10 @@ pub fn proxy(listen: &str, to: &[String], balance: Option<&str>) -> Result<Confi
     }
     match (address, policy) {
         (Ok(address), Some(balance)) if diagnostics.is_empty() => Ok(config(address, to, balance)),
-        _ => Err(Refusal { diagnostics }),
+        _ => Err(Refusal {
+            diagnostics,
+            unreadable: false,
+        }),
     }
 }
 

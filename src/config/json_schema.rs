@@ -52,22 +52,8 @@ pub(crate) fn block(doc: &[&str], keys: Vec<(Key, Json)>) -> Json {
 
 fn property(key: &Key, mut shape: Json) -> Json {
     let description = format!("{} {}", prose(key.doc), key.facts());
-    if let (Some((Yaml::Number(low), Yaml::Number(high))), Some(shape)) =
-        (&key.range, shape.as_object_mut())
-    {
-        // `anyOf` stands for a number that can also be `off`.
-        let number = match shape
-            .get_mut("anyOf")
-            .and_then(Json::as_array_mut)
-            .and_then(|any| any.last_mut())
-        {
-            Some(number) => number.as_object_mut(),
-            None => Some(shape),
-        };
-        if let Some(number) = number {
-            number.insert("minimum".to_owned(), json!(low));
-            number.insert("maximum".to_owned(), json!(high));
-        }
+    if let Some((Yaml::Number(low), Yaml::Number(high))) = &key.range {
+        bound(&mut shape, *low, *high);
     }
     if let Some(shape) = shape.as_object_mut() {
         shape.insert("description".to_owned(), json!(description));
@@ -82,6 +68,27 @@ fn property(key: &Key, mut shape: Json) -> Json {
     shape
 }
 
+/// Bounds the number in `shape`, which may be one of several forms.
+fn bound(shape: &mut Json, low: u64, high: u64) {
+    if shape["type"] == "integer" {
+        shape["minimum"] = json!(low);
+        shape["maximum"] = json!(high);
+    }
+    for form in shape
+        .get_mut("anyOf")
+        .and_then(Json::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        bound(form, low, high);
+    }
+}
+
+/// A value of `shape`, or a text with a variable that will become one.
+pub(crate) fn or_variable(shape: Json) -> Json {
+    json!({ "anyOf": [shape, { "type": "string", "pattern": "\\$\\{" }] })
+}
+
 /// The schema of one of several names.
 pub(crate) fn choice(names: &[(&'static str, &'static [&'static str])]) -> Json {
     let one = |(name, doc): &(&str, &[&str])| {
@@ -90,7 +97,7 @@ pub(crate) fn choice(names: &[(&'static str, &'static [&'static str])]) -> Json 
         let names = std::iter::once(json!(name)).chain(number.map(|number| json!(number)));
         json!({ "enum": names.collect::<Vec<_>>(), "description": prose(doc) })
     };
-    json!({ "anyOf": names.iter().map(one).collect::<Vec<_>>() })
+    or_variable(json!({ "anyOf": names.iter().map(one).collect::<Vec<_>>() }))
 }
 
 fn plain(yaml: &Yaml) -> Json {
@@ -117,4 +124,141 @@ fn prose(doc: &[&str]) -> String {
         .map(|line| line.trim())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::{self, Node, Value};
+    use super::*;
+
+    fn kind(value: &Json) -> &'static str {
+        match value {
+            Json::Object(_) => "object",
+            Json::Array(_) => "array",
+            Json::String(_) => "string",
+            Json::Bool(_) => "boolean",
+            Json::Number(number) if number.is_f64() => "number",
+            Json::Number(_) => "integer",
+            Json::Null => "null",
+        }
+    }
+
+    /// Checks the keywords that the schema uses; enough to hold it to the shipped files.
+    fn fits(value: &Json, schema: &Json, root: &Json) -> bool {
+        if let Some(name) = schema["$ref"].as_str() {
+            let block = &root["$defs"][name.trim_start_matches("#/$defs/")];
+            assert!(block.is_object(), "{name} is not defined");
+            return fits(value, block, root);
+        }
+        let is = |wanted: &Json| {
+            wanted == kind(value) || (wanted == "number" && kind(value) == "integer")
+        };
+        let typed = match &schema["type"] {
+            Json::Null => true,
+            Json::Array(any) => any.iter().any(is),
+            one => is(one),
+        };
+        let any = |key: &str, test: &dyn Fn(&Json) -> bool| {
+            schema[key]
+                .as_array()
+                .is_none_or(|all| all.iter().any(test))
+        };
+        let at_most = |key: &str, size: u64| schema[key].as_u64().is_none_or(|most| size <= most);
+        let at_least =
+            |key: &str, size: u64| schema[key].as_u64().is_none_or(|least| size >= least);
+        let inside = match value {
+            Json::Number(number) => number
+                .as_u64()
+                .is_none_or(|number| at_least("minimum", number) && at_most("maximum", number)),
+            Json::String(text) => schema["pattern"]
+                .as_str()
+                .is_none_or(|pattern| regex::Regex::new(pattern).unwrap().is_match(text)),
+            Json::Array(items) => {
+                at_least("minItems", items.len() as u64)
+                    && items.iter().all(|item| fits(item, &schema["items"], root))
+            }
+            Json::Object(map) => {
+                keys_fit(map, schema, root)
+                    && at_least("minProperties", map.len() as u64)
+                    && at_most("maxProperties", map.len() as u64)
+            }
+            _ => true,
+        };
+        typed
+            && inside
+            && (schema["const"].is_null() || schema["const"] == *value)
+            && any("enum", &|one| one == value)
+            && any("anyOf", &|one| fits(value, one, root))
+    }
+
+    fn keys_fit(map: &Map<String, Json>, schema: &Json, root: &Json) -> bool {
+        let required = schema["required"].as_array().into_iter().flatten();
+        required
+            .into_iter()
+            .all(|key| map.contains_key(key.as_str().unwrap()))
+            && map.iter().all(|(key, value)| {
+                match (&schema["properties"][key], &schema["additionalProperties"]) {
+                    (Json::Null, Json::Bool(free)) => *free,
+                    (Json::Null, Json::Null) => true,
+                    (Json::Null, schema) | (schema, _) => fits(value, schema, root),
+                }
+            })
+    }
+
+    /// What an editor sees: plain numbers and booleans have their types.
+    fn seen(node: &Node) -> Json {
+        match &node.value {
+            Value::Null => Json::Null,
+            Value::Scalar { text, plain: true } => {
+                serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+            }
+            Value::Scalar { text, .. } => json!(text),
+            Value::List(items) => items.iter().map(|item| seen(item)).collect(),
+            Value::Map(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.clone(), seen(&entry.node)))
+                .collect(),
+        }
+    }
+
+    fn valid(text: &str) -> bool {
+        let schema = json_schema();
+        let tree = tree::parse(text, &mut Default::default()).unwrap();
+        fits(&seen(&tree), &schema, &schema)
+    }
+
+    #[test]
+    fn the_schema_accepts_every_shipped_file() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(
+                valid(&std::fs::read_to_string(&path).unwrap()),
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_what_the_reader_refuses() {
+        let with = |upstream: &str| {
+            format!("listeners: {{}}\nupstreams: {{ a: {{ endpoints: ['h:1'], {upstream} }} }}")
+        };
+        assert!(valid(&with("balance: { p2c: { choices: 3 } }")));
+        assert!(valid(&with("connections: { max: '${MAX}' }")));
+        for mistake in [
+            "blanace: p2c",
+            "balance: p2d",
+            "balance: { p2c: { choices: 1 } }",
+            "balance: { p2c: {}, random: {} }",
+            "timeouts: { connect: 10 }",
+            "timeouts: { connect: 10x }",
+            "connections: { max: 0 }",
+            "tls: { verify: yes }",
+            "protocol: h3",
+        ] {
+            assert!(!valid(&with(mistake)), "{mistake}");
+        }
+    }
 }

@@ -283,6 +283,24 @@ impl<T, K: Setting<T>> Setting<Vec<T>> for Few<K> {
     }
 }
 
+/// A list that is not empty.
+pub(crate) struct AtLeastOne<K>(std::marker::PhantomData<K>);
+
+impl<T, K: Setting<T>> Setting<Vec<T>> for AtLeastOne<K> {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Vec<T>> {
+        if matches!(&node.value, Value::List(items) if items.is_empty()) {
+            reader.error(node, "the list is empty; at least one is needed");
+        }
+        reader.list(node, K::read)
+    }
+    fn write(value: &Vec<T>) -> Yaml {
+        Yaml::List(value.iter().map(K::write).collect())
+    }
+    fn shape(book: &mut Book) -> Json {
+        json!({ "type": "array", "minItems": 1, "items": K::shape(book) })
+    }
+}
+
 /// A map from names to blocks.
 impl<T: Setting> Setting for BTreeMap<String, T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {

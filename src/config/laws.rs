@@ -117,14 +117,19 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
     )
         .prop_map(
-            |(matcher, action, rewrite, host, request_fields, response_fields)| Route {
-                name: None,
-                matcher,
-                action,
-                rewrite,
-                host,
-                request_fields,
-                response_fields,
+            |(matcher, action, rewrite, host, request_fields, response_fields)| {
+                let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
+                // There is no prefix to replace in what an expression matched.
+                let rewrite = rewrite.filter(|to| !regex || !matches!(to, Rewrite::Prefix(_)));
+                Route {
+                    name: None,
+                    matcher,
+                    action,
+                    rewrite,
+                    host,
+                    request_fields,
+                    response_fields,
+                }
             },
         )
 }
@@ -184,6 +189,11 @@ fn config() -> impl Strategy<Value = Config> {
         of(0_u64..1 << 40),
     )
         .prop_map(|(routes, upstream, via, body_bytes)| {
+            let named = |(index, route): (usize, Route)| Route {
+                name: Some(format!("route-{index}")),
+                ..route
+            };
+            let routes = routes.into_iter().enumerate().map(named).collect();
             let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
             web.forwarding.via = via;
             web.limits.body_bytes = body_bytes;
@@ -310,7 +320,7 @@ fn a_thousand_endpoints_are_checked_at_once() {
 fn anchors_and_merges_share_what_is_equal() {
     let text = "\
 listeners: { web: { address: '127.0.0.1:80' } }
-routes: [{ upstream: a }, { upstream: b }]
+routes: [{ split: { a: 1, b: 1 } }]
 upstreams:
   a: &a
     endpoints: ['h:1']
@@ -330,5 +340,24 @@ fn marks_and_line_ends_of_other_systems_are_read() {
     assert_eq!(
         from_text("x", text, &|_| None).unwrap().config.routes.len(),
         1
+    );
+}
+
+#[test]
+fn ten_thousand_routes_and_upstreams_are_read() {
+    let mut text = "listeners: { web: { address: '127.0.0.1:80' } }\nroutes:\n".to_owned();
+    for index in 0..10_000 {
+        text.push_str(&format!(
+            "  - {{ match: {{ host: h{index}.example }}, upstream: u{index} }}\n"
+        ));
+    }
+    text.push_str("upstreams:\n");
+    for index in 0..10_000 {
+        text.push_str(&format!("  u{index}: {{ endpoints: ['h:1'] }}\n"));
+    }
+    let loaded = from_text("x", &text, &|_| None).unwrap();
+    assert_eq!(
+        (loaded.config.routes.len(), loaded.warnings.len()),
+        (10_000, 0)
     );
 }

@@ -5,7 +5,7 @@
 //! `tree` (the file with positions), `cursor` (reads it and collects what is wrong), `setting` and
 //! `kinds` (what may stand under a key), `units`, `expand` (`${VAR}`), `validate` (what spans
 //! several blocks), `emit` and `json_schema` (the way back). [`check`] words what a file is like,
-//! [`direct`] makes a configuration without one, [`reference`] one that shows every key.
+//! [`direct`] makes a configuration without one, [`mod@reference`] one that shows every key.
 
 pub mod check;
 mod cursor;

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::cursor::Reader;
-use super::diagnostic::{Level, Mark, Problem};
+use super::diagnostic::{Mark, Problem};
 use super::schema::Config;
 use super::setting::Setting as _;
 use super::{tree, validate};
@@ -27,32 +27,37 @@ pub struct Loaded {
 /// diagnostic at line 0.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Refusal> {
     let name = path.display().to_string();
-    match read(path) {
-        Ok(text) => from_text(&name, &text, env),
-        Err(problem) => Err(Refusal {
+    let refuse = |message: String, help: Option<&str>, unreadable: bool| {
+        let problem = Problem::error(Mark::default(), String::new(), message);
+        let problem = match help {
+            Some(help) => problem.help(help),
+            None => problem,
+        };
+        Refusal {
             diagnostics: vec![problem.locate(&name, &[])],
-        }),
+            unreadable,
+        }
+    };
+    let bytes =
+        read(path).map_err(|error| refuse(format!("cannot be read: {error}"), None, true))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => from_text(&name, &text, env),
+        Err(error) => {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let message = format!("not UTF-8: line {line} holds other bytes");
+            Err(refuse(message, Some("save the file as UTF-8"), false))
+        }
     }
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
-    let refuse = |message: String| Problem::error(Mark::default(), String::new(), message);
-    let file =
-        std::fs::File::open(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file of just the allowed size from a larger one.
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        refuse(format!("not UTF-8: line {line} holds other bytes")).help("save the file as UTF-8")
-    })
+    std::fs::File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads `text`; `name` stands for the file in diagnostics.
@@ -71,36 +76,23 @@ pub fn from_text(
     } else {
         read_tree(text, &mut reader)
     };
-    let mut problems = reader.problems;
-    problems.sort_by_key(|problem| (problem.mark.line, problem.mark.column));
-    let lines: Vec<&str> = if problems.is_empty() {
-        Vec::new()
-    } else {
-        text.lines().collect()
-    };
-    let diagnostics: Vec<Diagnostic> = problems
-        .into_iter()
-        .map(|problem| problem.locate(name, &lines))
-        .collect();
+    let refuse = reader.problems.refuse();
+    let diagnostics = reader.problems.into_diagnostics(name, text);
     match config {
-        Some(config)
-            if diagnostics
-                .iter()
-                .all(|diagnostic| diagnostic.level == Level::Warning) =>
-        {
-            Ok(Loaded {
-                config,
-                warnings: diagnostics,
-            })
-        }
-        _ => Err(Refusal { diagnostics }),
+        Some(config) if !refuse => Ok(Loaded {
+            config,
+            warnings: diagnostics,
+        }),
+        _ => Err(Refusal {
+            diagnostics,
+            unreadable: false,
+        }),
     }
 }
 
 fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<Config> {
-    let before = reader.problems.len();
     let Some(root) = tree::parse(text, &mut reader.problems) else {
-        if reader.problems.len() == before {
+        if !reader.problems.refuse() {
             validate::nothing(reader);
         }
         return None;

@@ -287,7 +287,7 @@ macro_rules! whole_numbers {
                 Yaml::Number(*value as u64)
             }
             fn shape(_: &mut Book) -> Json {
-                json!({ "type": "integer", "minimum": 0 })
+                super::json_schema::or_variable(json!({ "type": "integer", "minimum": 0 }))
             }
         }
     )*};
@@ -306,7 +306,7 @@ impl Setting for NonZeroUsize {
         Yaml::Number(value.get() as u64)
     }
     fn shape(_: &mut Book) -> Json {
-        json!({ "type": "integer", "minimum": 1 })
+        super::json_schema::or_variable(json!({ "type": "integer", "minimum": 1 }))
     }
 }
 
@@ -335,7 +335,7 @@ impl Setting for bool {
         Yaml::Bool(*value)
     }
     fn shape(_: &mut Book) -> Json {
-        json!({ "type": "boolean" })
+        super::json_schema::or_variable(json!({ "type": "boolean" }))
     }
 }
 
@@ -349,7 +349,7 @@ impl Setting for String {
         Yaml::Text(value.clone())
     }
     fn shape(_: &mut Book) -> Json {
-        json!({ "type": "string" })
+        json!({ "type": ["string", "number", "boolean"] })
     }
 }
 

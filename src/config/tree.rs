@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, Span, options};
 
-use super::diagnostic::{Mark, Problem};
+use super::diagnostic::{Mark, Problem, Problems};
 
 /// Values that one file may expand to, aliases counted as often as they are used. Ten thousand
 /// routes need about a hundred thousand; a bomb of nested aliases needs billions.
@@ -76,7 +76,7 @@ impl Node {
 }
 
 /// Reads `text`; problems that leave a usable tree (a duplicate key) are pushed beside it.
-pub(crate) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Rc<Node>> {
+pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Rc<Node>> {
     let mut builder = Builder {
         frames: Vec::new(),
         anchors: HashMap::new(),
@@ -143,7 +143,7 @@ struct Builder<'a> {
     root: Option<Rc<Node>>,
     spent: u64,
     documents: u32,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a mut Problems,
 }
 
 impl Builder<'_> {

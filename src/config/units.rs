@@ -372,3 +372,100 @@ pub(crate) fn is_host_name(text: &str) -> bool {
     };
     text.len() <= 253 && text.split('.').all(label)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_strict() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        let slips = [
+            "", "s", "10", "1.5s", "-1s", "+1s", "1 s", " 1s", "1s ", "1h30m", "1S", "1sec", "٣s",
+        ];
+        for text in slips {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        let slips = [
+            "64",
+            "64k",
+            "64KB",
+            "64kib",
+            "0x10B",
+            "99999999999GiB",
+            "18446744073709551616B",
+        ];
+        for text in slips {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_written_in_the_largest_whole_unit() {
+        assert_eq!(format_duration(Duration::from_secs(90)), "90s");
+        assert_eq!(format_duration(Duration::from_secs(7200)), "2h");
+        assert_eq!(format_duration(Duration::ZERO), "0s");
+        assert_eq!(format_size(1536), "1536B");
+        assert_eq!(format_size(3 << 20), "3MiB");
+    }
+
+    #[test]
+    fn shares_are_exact() {
+        assert_eq!(
+            "10%".parse(),
+            Ok(Share {
+                millionths: 100_000
+            })
+        );
+        assert_eq!("0.0001%".parse(), Ok(Share { millionths: 1 }));
+        assert_eq!(Share { millionths: 2_500 }.to_string(), "0.25%");
+        for text in ["10", "101%", "-1%", ".5%", "5.%", "0.00001%", "1e1%", "%"] {
+            assert!(text.parse::<Share>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_hold_mapped_addresses_of_dual_stack_sockets() {
+        let network: Network = "10.0.0.0/8".parse().unwrap();
+        assert!(network.contains("10.1.2.3".parse().unwrap()));
+        assert!(network.contains("::ffff:10.1.2.3".parse().unwrap()));
+        assert!(!network.contains("11.0.0.1".parse().unwrap()));
+        let all: Network = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains("255.1.2.3".parse().unwrap()));
+        assert!(!all.contains("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn targets_are_addresses_names_and_sockets() {
+        let name = Target::Name {
+            host: "app_1.internal".to_owned(),
+            port: 80,
+        };
+        assert_eq!("app_1.internal:80".parse(), Ok(name));
+        assert_eq!(
+            "[::1]:80".parse(),
+            Ok(Target::Ip("[::1]:80".parse().unwrap()))
+        );
+        assert_eq!(
+            "unix:/run/a.sock".parse(),
+            Ok(Target::Unix("/run/a.sock".into()))
+        );
+        let slips = [
+            "app",
+            "app:",
+            "app:+80",
+            ":80",
+            "1.2.3:80",
+            "::1:80",
+            "unix:a",
+            "a b:80",
+            "-a:80",
+            "http://a:80",
+        ];
+        for text in slips {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+}

@@ -3,11 +3,11 @@
 //! Types, ranges, patterns and references are checked where each value is read (`kinds.rs`).
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
-use super::schema::{Action, Address, Config, Upstream};
+use super::schema::{Action, Address, Config, PathMatch, Rewrite, Upstream};
 use super::tree::{Entry, Node, Value};
 
 /// Refuses a file with nothing in it.
@@ -21,14 +21,16 @@ pub(crate) fn nothing(reader: &mut Reader<'_>) {
 /// Checks what spans several blocks of the file.
 pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     listeners(root, config, reader);
-    route_names(root, reader);
-    for (name, upstream) in &config.upstreams {
-        if let Some(entry) = child(root, &["upstreams", name]) {
-            endpoints(name, entry, upstream, reader);
-            upstream_warnings(name, entry, upstream, reader);
+    route_names(root, config, reader);
+    idle_edits(root, config, reader);
+    for entry in entries(root, "upstreams") {
+        if let Some(upstream) = config.upstreams.get(&entry.key) {
+            endpoints(&entry.key, entry, upstream, reader);
+            upstream_warnings(&entry.key, entry, upstream, reader);
         }
     }
     unused(root, config, reader);
+    open_admin(root, config, reader);
 }
 
 fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {
@@ -39,6 +41,10 @@ fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {
     } else {
         child(&entry.node, rest)
     }
+}
+
+fn entries<'n>(root: &'n Node, key: &str) -> &'n [Entry] {
+    root.child(key).map_or(&[], |entry| entry.node.entries())
 }
 
 fn warn(reader: &mut Reader<'_>, mark: Mark, path: String, message: impl Into<String>, help: &str) {
@@ -98,33 +104,77 @@ fn listeners(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
-/// Names are read from the tree, so that a route with an error in it is counted too.
-fn route_names(root: &Node, reader: &mut Reader<'_>) {
-    let Some(Value::List(routes)) = root.child("routes").map(|entry| &entry.node.value) else {
+/// Numbers are kept by identity, so no two routes share one. A route with an error in it has no
+/// identity yet, and the positions behind it no longer agree; its error comes first.
+fn route_names(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    let Some(Value::List(items)) = root.child("routes").map(|entry| &entry.node.value) else {
         return;
     };
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    for (index, route) in routes.iter().enumerate() {
-        let Some(entry) = route.child("name") else {
+    if items.len() != config.routes.len() {
+        return;
+    }
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (index, (route, item)) in config.routes.iter().zip(items).enumerate() {
+        let identity = route.identity();
+        let Some(first) = seen.get(&identity) else {
+            seen.insert(identity, index);
             continue;
         };
-        let Value::Scalar { text, plain } = &entry.node.value else {
-            continue;
+        let problem = match item.child("name").filter(|_| route.name.is_some()) {
+            Some(name) => {
+                let message = format!(
+                    "routes[{first}] has the same name; their numbers could not be told apart"
+                );
+                Problem::error(name.node.mark, format!("routes[{index}].name"), message)
+            }
+            None => {
+                let message = format!(
+                    "routes[{first}] has the same match, so that nothing would reach this route"
+                );
+                let mark = item
+                    .child("match")
+                    .map_or(item.mark, |entry| entry.node.mark);
+                Problem::error(mark, format!("routes[{index}]"), message)
+                    .help("remove one of the two, or match more narrowly")
+            }
         };
-        if *plain && text == "off" {
-            continue;
+        reader.problems.push(problem);
+    }
+}
+
+/// Keys of a route that its action leaves without effect.
+fn idle_edits(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    let Some(Value::List(items)) = root.child("routes").map(|entry| &entry.node.value) else {
+        return;
+    };
+    if items.len() != config.routes.len() {
+        return;
+    }
+    for (index, (route, item)) in config.routes.iter().zip(items).enumerate() {
+        let direct = matches!(route.action, Action::Redirect(_) | Action::Respond(_));
+        for key in ["rewrite", "host", "request_headers"] {
+            if let Some(entry) = item.child(key).filter(|_| direct) {
+                let message = "without effect: the route answers itself and forwards nothing";
+                warn(
+                    reader,
+                    entry.mark,
+                    format!("routes[{index}].{key}"),
+                    message,
+                    "remove it",
+                );
+            }
         }
-        let Some(first) = seen.get(text.as_str()) else {
-            seen.insert(text, index);
-            continue;
-        };
-        let message =
-            format!("routes[{first}] has the same name; their numbers could not be told apart");
-        reader.problems.push(Problem::error(
-            entry.node.mark,
-            format!("routes[{index}].name"),
-            message,
-        ));
+        let regex = matches!(route.matcher.path, Some(PathMatch::Regex(_)));
+        if let (true, Some(Rewrite::Prefix(_)), Some(entry)) =
+            (regex, &route.rewrite, item.child("rewrite"))
+        {
+            let message = "a path matched by a regular expression has no prefix to replace";
+            let problem =
+                Problem::error(entry.node.mark, format!("routes[{index}].rewrite"), message);
+            reader
+                .problems
+                .push(problem.help("write `{ regex: …, to: … }` or `{ path: … }`"));
+        }
     }
 }
 
@@ -235,6 +285,28 @@ fn upstream_warnings(name: &str, entry: &Entry, upstream: &Upstream, reader: &mu
     }
 }
 
+/// The admin listener has no authentication.
+fn open_admin(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    let Some(Address::Tcp(address)) = config.admin.as_ref().map(|admin| &admin.address) else {
+        return;
+    };
+    if let (false, Some(entry)) = (
+        address.ip().is_loopback(),
+        child(root, &["admin", "address"]),
+    ) {
+        let message =
+            "not on loopback: there is no authentication, whoever reaches the address is let in";
+        let help = "listen on 127.0.0.1 or a Unix socket, or keep the network closed";
+        warn(
+            reader,
+            entry.node.mark,
+            "admin.address".to_owned(),
+            message,
+            help,
+        );
+    }
+}
+
 /// Listeners that no route serves and upstreams that no route names.
 fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     // A route with an error in it may be the one that is missed.
@@ -242,52 +314,45 @@ fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     if matches!(routes, Some(Value::List(items)) if items.len() != config.routes.len()) {
         return;
     }
-    let mut upstreams: BTreeSet<&str> = BTreeSet::new();
-    let mut served: BTreeMap<&str, bool> = config
-        .listeners
-        .keys()
-        .map(|name| (name.as_str(), false))
-        .collect();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    let mut served: BTreeSet<&str> = BTreeSet::new();
     for route in &config.routes {
         match &route.action {
-            Action::Upstream(name) => drop(upstreams.insert(name)),
-            Action::Split(parts) => upstreams.extend(parts.iter().map(|(name, _)| name.as_str())),
+            Action::Upstream(name) => drop(named.insert(name)),
+            Action::Split(parts) => named.extend(parts.iter().map(|(name, _)| name.as_str())),
             Action::Redirect(_) | Action::Respond(_) => {}
         }
-        for (name, served) in &mut served {
-            *served |= route.matcher.listener.is_empty()
-                || route
-                    .matcher
-                    .listener
-                    .iter()
-                    .any(|listener| listener == name);
-        }
+        served.extend(route.matcher.listener.iter().map(String::as_str));
     }
-    for (name, _) in served.iter().filter(|(_, served)| !**served) {
-        if let Some(entry) = child(root, &["listeners", name]) {
-            let message = "no route serves this listener: every request would be answered with 404";
-            warn(
-                reader,
-                entry.mark,
-                format!("listeners.{name}"),
-                message,
-                "add a route, or remove the listener",
-            );
-        }
-    }
-    for name in config
-        .upstreams
-        .keys()
-        .filter(|name| !upstreams.contains(name.as_str()))
+    let any = config
+        .routes
+        .iter()
+        .any(|route| route.matcher.listener.is_empty());
+    for entry in entries(root, "listeners")
+        .iter()
+        .filter(|entry| !any && !served.contains(&*entry.key))
     {
-        if let Some(entry) = child(root, &["upstreams", name]) {
-            warn(
-                reader,
-                entry.mark,
-                format!("upstreams.{name}"),
-                "no route names this upstream",
-                "add a route, or remove it",
-            );
-        }
+        let message = "no route serves this listener: every request would be answered with 404";
+        let help = "add a route, or remove the listener";
+        warn(
+            reader,
+            entry.mark,
+            format!("listeners.{}", entry.key),
+            message,
+            help,
+        );
+    }
+    for entry in entries(root, "upstreams")
+        .iter()
+        .filter(|entry| !named.contains(&*entry.key))
+    {
+        let path = format!("upstreams.{}", entry.key);
+        warn(
+            reader,
+            entry.mark,
+            path,
+            "no route names this upstream",
+            "add a route, or remove it",
+        );
     }
 }

@@ -1,7 +1,11 @@
 //! Buffers that the connections of one worker share, so that none is held while a connection is idle.
 
 use std::cell::{RefCell, RefMut};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+
+use super::fields::Fields;
+use super::head::{RequestHead, ResponseHead};
 
 /// Bytes read from a socket at once.
 pub const SCRATCH: usize = 64 * 1024;
@@ -17,6 +21,9 @@ pub struct Buffers(Rc<Shared>);
 struct Shared {
     scratch: RefCell<Vec<u8>>,
     free: RefCell<Vec<Vec<u8>>>,
+    requests: Shelf<RequestHead>,
+    responses: Shelf<ResponseHead>,
+    fields: Shelf<Fields>,
 }
 
 impl Default for Shared {
@@ -24,6 +31,9 @@ impl Default for Shared {
         Self {
             scratch: RefCell::new(vec![0; SCRATCH]),
             free: RefCell::new(Vec::new()),
+            requests: Shelf::default(),
+            responses: Shelf::default(),
+            fields: Shelf::default(),
         }
     }
 }
@@ -50,6 +60,92 @@ impl Buffers {
         if free.len() < KEPT {
             buffer.clear();
             free.push(buffer);
+        }
+    }
+
+    /// An empty request head.
+    pub fn request_head(&self) -> Lent<RequestHead> {
+        self.0.requests.lend()
+    }
+
+    /// An empty response head.
+    pub fn response_head(&self) -> Lent<ResponseHead> {
+        self.0.responses.lend()
+    }
+
+    /// An empty list of fields.
+    pub fn fields(&self) -> Lent<Fields> {
+        self.0.fields.lend()
+    }
+}
+
+/// Something that keeps its memory when it is emptied.
+pub trait Reusable: Default {
+    /// Empties it.
+    fn clear(&mut self);
+}
+
+impl Reusable for RequestHead {
+    fn clear(&mut self) {
+        Self::clear(self);
+    }
+}
+
+impl Reusable for ResponseHead {
+    fn clear(&mut self) {
+        Self::clear(self);
+    }
+}
+
+impl Reusable for Fields {
+    fn clear(&mut self) {
+        Self::clear(self);
+    }
+}
+
+/// Values that wait for their next use.
+struct Shelf<T>(Rc<RefCell<Vec<Box<T>>>>);
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<T: Reusable> Shelf<T> {
+    fn lend(&self) -> Lent<T> {
+        let value = self.0.borrow_mut().pop().unwrap_or_default();
+        Lent { value: Some(value), shelf: Rc::clone(&self.0) }
+    }
+}
+
+/// A value that goes back to where it was taken from when it is dropped.
+pub struct Lent<T: Reusable> {
+    value: Option<Box<T>>,
+    shelf: Rc<RefCell<Vec<Box<T>>>>,
+}
+
+impl<T: Reusable> Deref for Lent<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("taken only in drop")
+    }
+}
+
+impl<T: Reusable> DerefMut for Lent<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("taken only in drop")
+    }
+}
+
+impl<T: Reusable> Drop for Lent<T> {
+    fn drop(&mut self) {
+        let mut shelf = self.shelf.borrow_mut();
+        if let Some(mut value) = self.value.take()
+            && shelf.len() < KEPT
+        {
+            value.clear();
+            shelf.push(value);
         }
     }
 }

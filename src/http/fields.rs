@@ -203,21 +203,29 @@ impl Fields {
 
     /// [`Self::push`] where the name was recognised already.
     pub fn push_known(&mut self, known: Name, name: &[u8], value: &[u8]) {
+        self.bytes.reserve(name.len() + value.len() + 4);
+        self.push_written(known, name, |out| out.extend_from_slice(value));
+    }
+
+    /// Adds a field whose value `write` appends to the buffer it is given, so that a value made of parts needs no
+    /// buffer of its own. The same rules hold for the value as in [`Self::push`].
+    pub fn push_written(&mut self, known: Name, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         debug_assert!(
             name.len() < 1 << 16 && !name.is_empty(),
             "a field name has 1 to 65535 bytes"
         );
         let start = self.bytes.len();
-        self.bytes.reserve(name.len() + value.len() + 4);
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");
-        self.bytes.extend_from_slice(value);
+        let value = self.bytes.len();
+        write(&mut self.bytes);
+        let value_length = self.bytes.len() - value;
         self.bytes.extend_from_slice(b"\r\n");
         self.entries.push(Entry {
             name: known,
             name_length: name.len() as u16,
             start: start as u32,
-            value_length: value.len() as u32,
+            value_length: value_length as u32,
         });
         self.present.0 |= 1 << (known as u8);
     }

@@ -3,6 +3,12 @@
 //! A message is parsed into a model ([`head`], [`fields`]) and written anew from it, never patched through.
 //! A body flows from a [`body::Body`] to a [`body::Sink`], whichever protocol either side speaks.
 
+pub mod body;
 pub mod buffers;
+pub mod drain;
 pub mod fields;
+pub mod h1;
 pub mod head;
+pub mod headers;
+pub mod outgoing;
+pub mod target;

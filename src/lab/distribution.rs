@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::units::{UnitError, format_duration, parse_duration};
 use crate::entropy::Random;
 
 /// No sample is longer: heavy tails have no end, a `Duration` and a test run do.
@@ -79,8 +80,8 @@ fn standard_normal(random: &mut Random) -> f64 {
 /// A text that is no distribution, share or span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    #[error("`{0}` is no duration; write it as `250us`, `5ms` or `1.5s`")]
-    Duration(String),
+    #[error("`{0}` is no duration such as `5ms`: {1}")]
+    Duration(String, UnitError),
     #[error("`{0}` is no number in the range allowed here ({1})")]
     Number(String, &'static str),
     #[error(
@@ -138,12 +139,21 @@ impl FromStr for Latency {
 impl fmt::Display for Latency {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Constant(span) => write!(out, "{}", Span(span)),
-            Self::Exponential(mean) => write!(out, "exp:{}", Span(mean)),
-            Self::Lognormal { median, sigma } => write!(out, "lognormal:{},{sigma}", Span(median)),
-            Self::Pareto { minimum, shape } => write!(out, "pareto:{},{shape}", Span(minimum)),
+            Self::Constant(span) => write!(out, "{}", format_duration(span)),
+            Self::Exponential(mean) => write!(out, "exp:{}", format_duration(mean)),
+            Self::Lognormal { median, sigma } => {
+                write!(out, "lognormal:{},{sigma}", format_duration(median))
+            }
+            Self::Pareto { minimum, shape } => {
+                write!(out, "pareto:{},{shape}", format_duration(minimum))
+            }
             Self::Bimodal { usual, share, rare } => {
-                write!(out, "bimodal:{}@{share},{}", Span(usual), Span(rare))
+                write!(
+                    out,
+                    "bimodal:{}@{share},{}",
+                    format_duration(usual),
+                    format_duration(rare)
+                )
             }
         }
     }
@@ -203,46 +213,9 @@ fn number(text: &str, low: f64, high: f64, range: &'static str) -> Result<f64, M
     }
 }
 
-/// Reads `250us`, `5ms`, `1.5s`, `2m`, `1h` or a bare `0`.
-pub fn duration(text: &str) -> Result<Duration, Malformed> {
-    let malformed = || Malformed::Duration(text.to_owned());
-    let text = text.trim();
-    let unit = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (digits, unit) = text.split_at(unit);
-    let value: f64 = digits.parse().map_err(|_| malformed())?;
-    let nanos = match unit {
-        "ns" => 1.0,
-        "us" | "µs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        "h" => 3600e9,
-        "" if value == 0.0 => 0.0,
-        _ => return Err(malformed()),
-    };
-    // Rounded in nanoseconds, so that `1.1ms` is not a nanosecond short.
-    let nanos = (value * nanos).round();
-    if nanos > u64::MAX as f64 {
-        return Err(malformed());
-    }
-    Ok(Duration::from_nanos(nanos as u64))
-}
-
-/// Writes a span in the largest unit that holds it exactly.
-struct Span(Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.as_nanos();
-        for (unit, size) in [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)] {
-            if nanos.is_multiple_of(size) {
-                return write!(out, "{}{unit}", nanos / size);
-            }
-        }
-        write!(out, "{nanos}ns")
-    }
+/// Reads `250us`, `5ms` or `2s`, as durations are written in the configuration.
+fn duration(text: &str) -> Result<Duration, Malformed> {
+    parse_duration(text).map_err(|error| Malformed::Duration(text.to_owned(), error))
 }
 
 #[cfg(test)]
@@ -339,7 +312,10 @@ mod tests {
     fn mistakes_are_named() {
         assert_eq!(
             "5".parse::<Latency>(),
-            Err(Malformed::Duration("5".to_owned()))
+            Err(Malformed::Duration(
+                "5".to_owned(),
+                parse_duration("5").unwrap_err()
+            ))
         );
         assert_eq!(
             "normal:5ms".parse::<Latency>(),

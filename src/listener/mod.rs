@@ -1,1 +1,5 @@
-//! (being written)
+//! Who is knocking? Sockets in, accepted connections out; knows nothing of HTTP.
+
+pub mod accept;
+
+pub use accept::{Accepted, Listening};

@@ -1,1 +1,30 @@
-//! (being written)
+//! What happened? Counters and exact percentiles by route, endpoint and listener, their exposition, and the access log.
+//!
+//! - A worker takes its [`Door`] to the [`Registry`] and, when a snapshot is installed, the cells of every object in it:
+//!   plain memory of its own, keyed by identity, so that a reload keeps numbers.
+//! - The proxy fills one [`Record`] per exchange and one [`Attempt`] per attempt, when they are dropped, and hands them
+//!   to the cells and to the worker's [`access_log::WorkerLog`].
+//! - The control thread calls [`Registry::fold`] from its tick; readers ask for a [`Report`] over a [`Window`], or have
+//!   [`prometheus::expose`] write everything down.
+//!
+//! Merging adds counts; percentiles are computed from merged counts and never averaged.
+
+pub mod access_log;
+pub mod counter;
+pub mod distribution;
+pub mod histogram;
+pub mod metrics;
+pub mod names;
+pub mod prometheus;
+pub mod reading;
+pub mod record;
+pub mod registry;
+pub mod window;
+
+pub use distribution::{Distribution, Summary};
+pub use metrics::{EndpointCells, Labels, ListenerCells, RouteCells, WorkerCells};
+pub use names::Metric;
+pub use reading::{Reading, Report};
+pub use record::{Attempt, AttemptKind, AttemptOutcome, Outcome, Phase, Protocol, Record, Times};
+pub use registry::{Door, Registry};
+pub use window::Window;

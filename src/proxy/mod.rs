@@ -1,1 +1,39 @@
-//! (being written)
+//! One request, start to end: calls the stages in order and decides nothing itself.
+//!
+//! Not here: what to try next ([`crate::attempt`]), which endpoint ([`crate::balance`]), the rules of HTTP
+//! ([`crate::http`]).
+
+pub mod error;
+pub mod exchange;
+pub mod forward;
+pub mod handle;
+pub mod respond;
+pub mod stream;
+
+use std::rc::Rc;
+
+use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
+use crate::worker::Worker;
+
+/// Answers the requests of one worker.
+#[derive(Clone)]
+pub struct Proxy {
+    worker: Rc<Worker>,
+}
+
+impl Proxy {
+    /// For the requests of this worker.
+    pub fn new(worker: &Rc<Worker>) -> Self {
+        Self { worker: Rc::clone(worker) }
+    }
+}
+
+impl Handler for Proxy {
+    async fn exchange(&self, incoming: Incoming) {
+        handle::handle(&self.worker, incoming).await;
+    }
+
+    async fn refuse(&self, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
+        handle::refuse(&self.worker, refusal, responder, peer).await;
+    }
+}

@@ -1,1 +1,75 @@
-//! (being written)
+//! What do we know of the other side, and how do we reach it?
+//!
+//! An [`Upstream`] is compiled from the configuration; its [`endpoint::Endpoint`]s are State: they are taken from the
+//! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
+
+pub mod connect;
+pub mod endpoint;
+pub mod pool;
+pub mod registry;
+
+use std::sync::Arc;
+
+use crate::balance::{Member, Members, Policy};
+use crate::config;
+use connect::Target;
+use endpoint::Endpoint;
+use registry::Registry;
+
+/// A named group of interchangeable endpoints under one policy.
+pub struct Upstream {
+    pub name: String,
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// The endpoints as a policy sees them, in the same order.
+    pub members: Members,
+    pub policy: Policy,
+    pub protocol: config::Protocol,
+    /// Whether endpoints are spoken to over TLS.
+    pub tls: bool,
+    pub timeouts: config::UpstreamTimeouts,
+    pub connections: config::Connections,
+}
+
+/// Why an upstream cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("upstreams.{upstream}: endpoint `{address}`: {reason}; write `host:port`, `[v6]:port` or `unix:/path`")]
+    Resolve { upstream: String, address: String, reason: String },
+}
+
+impl Upstream {
+    /// Resolves the endpoints of one upstream and finds what is known of them. Blocks on the system's resolver.
+    pub fn compile(name: &str, written: &config::Upstream, registry: &Registry) -> Result<Self, CompileError> {
+        let mut endpoints = Vec::new();
+        let mut members = Vec::new();
+        for endpoint in &written.endpoints {
+            let id = endpoint.id.as_deref().unwrap_or(&endpoint.address);
+            let resolved = connect::resolve(&endpoint.address).map_err(|reason| CompileError::Resolve {
+                upstream: name.to_owned(),
+                address: endpoint.address.clone(),
+                reason,
+            })?;
+            for (child, address) in resolved {
+                // A host name expands to one endpoint per address, each with its own identity.
+                let id = child.map_or_else(|| id.to_owned(), |ip| format!("{id}/{ip}"));
+                let target = Target { address };
+                members.push(Member {
+                    identity: xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
+                    weight: endpoint.weight,
+                    excluded: None,
+                });
+                endpoints.push(registry.endpoint(name, &id, &endpoint.address, target));
+            }
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            endpoints,
+            members: Members::new(&members),
+            policy: Policy::compile(&written.balance),
+            protocol: written.protocol,
+            tls: written.tls.is_some(),
+            timeouts: written.timeouts.clone(),
+            connections: written.connections.clone(),
+        })
+    }
+}

@@ -1,1 +1,8 @@
-fn main() {}
+//! What the program does for those who use it, seen through real sockets; one module per behaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "what a test or its harness cannot go on from is a failure of the test"
+)]
+
+mod harness;

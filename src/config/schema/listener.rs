@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::kinds::{Pseudonym, Size};
+use super::super::kinds::{AtLeastOne, Pseudonym, Size};
 use super::super::setting::{block, choice, with_default, written_as_map};
 use super::{DAY, HOUR, millis, seconds};
 
@@ -108,7 +108,7 @@ block! {
     pub struct ServerTls {
         /// At least one; chosen by the name that the client asks for (SNI). The first also serves
         /// clients that ask for none, or for one that no certificate carries.
-        pub certificates: Vec<Certificate>;
+        pub certificates: Vec<Certificate> as AtLeastOne<Certificate>;
         /// The oldest version spoken, `"1.2"` or `"1.3"`. 1.2 by default: older ones are broken
         /// (RFC 8996), and some clients still lack 1.3.
         pub min_version: TlsVersion = TlsVersion::V1_2;

@@ -4,6 +4,7 @@
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
 mod listener;
+mod matcher;
 mod route;
 mod upstream;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use listener::*;
+pub use matcher::*;
 pub use route::*;
 use serde_json::{Value as Json, json};
 pub use upstream::*;

@@ -4,12 +4,14 @@ use serde_json::{Value as Json, json};
 
 use super::super::cursor::Reader;
 use super::super::emit::Yaml;
+use super::super::json_schema::or_variable;
 use super::super::kinds::{
-    Few, FieldName, FieldValue, Fields, HostAndPort, HostPattern, ListenerName, Method, Name,
-    Pairs, PathAndQuery, PathText, Pattern, Scheme, UpstreamName,
+    FieldName, FieldValue, Fields, HostAndPort, Name, PathAndQuery, PathText, Pattern, Scheme,
+    UpstreamName,
 };
 use super::super::setting::{Block, Book, Setting, block, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::matcher::{Match, one_key, one_of, single};
 
 /// What to do with the requests that match.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,6 +26,16 @@ pub struct Route {
     pub host: Option<HostRewrite>,
     pub request_fields: FieldEdits,
     pub response_fields: FieldEdits,
+}
+
+impl Route {
+    /// What its numbers are kept under: its name, or the canonical text of its match.
+    pub fn identity(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.matcher.canonical(),
+        }
+    }
 }
 
 /// What a route does.
@@ -63,7 +75,7 @@ block! {
         /// Answers directly.
         pub respond: Option<Respond> = None;
         /// New path towards the endpoint, one of `{ prefix: /x }`, `{ path: /x }` and
-        /// `{ regex: "^/a/(.*)$", to: "/b/$1" }`. Off: the target is passed on byte for byte.
+        /// `{ regex: "^/a/(.*)$", to: "/b/$1" }`; a group by name is `$${name}`. Off: the target is passed on byte for byte.
         pub rewrite: Option<Rewrite> = None;
         /// `Host` towards the endpoint: `endpoint` for its address as written, or a name. Off: the
         /// client's, since applications build links from it.
@@ -213,100 +225,6 @@ impl Setting<Vec<(String, u32)>> for Split {
 }
 
 block! {
-    /// Which requests. Every part given must hold; within a part one of its values is enough.
-    pub struct Match {
-        /// Names of listeners, one or a list. Empty: any.
-        pub listener: Vec<String> as Few<ListenerName> = Vec::new();
-        /// Hosts without a port, one or a list: `api.example.com`, or `*.example.com` for one or
-        /// more labels before it. Empty: any.
-        pub host: Vec<String> as Few<HostPattern> = Vec::new();
-        /// The path: a prefix on segment borders (`/v1` matches `/v1/x`, never `/v10`), or
-        /// `{ exact: /v1 }`, or `{ regex: "/v[0-9]+/.*" }`, which must match all of it. Off: any.
-        pub path: Option<PathMatch> = None;
-        /// Methods, one or a list. Empty: any.
-        pub method: Vec<String> as Few<Method> = Vec::new();
-        /// Header fields, all of which must hold: a value, `{ regex: … }` for all of a value, or
-        /// `{ present: true }`.
-        pub header: Vec<(String, ValueMatch)> as Fields<ValueMatch> = Vec::new();
-        /// Query parameters, in the same manner.
-        pub query: Vec<(String, ValueMatch)> as Pairs<ValueMatch> = Vec::new();
-    }
-}
-
-/// A test of the path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathMatch {
-    /// On segment borders: `/v1` and `/v1/` match `/v1`, `/v1/` and `/v1/x`, never `/v10`.
-    Prefix(String),
-    Exact(String),
-    /// Anchored at both ends.
-    Regex(String),
-}
-
-impl Setting for PathMatch {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let Value::Map(_) = &node.value else {
-            return PathText::read(node, reader).map(Self::Prefix);
-        };
-        let (key, value) = one_of(node, reader, &["prefix", "exact", "regex"])?;
-        reader.under(key, |reader| match key {
-            "prefix" => PathText::read(value, reader).map(Self::Prefix),
-            "exact" => PathText::read(value, reader).map(Self::Exact),
-            _ => Pattern::read(value, reader).map(Self::Regex),
-        })
-    }
-    fn write(value: &Self) -> Yaml {
-        match value {
-            Self::Prefix(path) => Yaml::Text(path.clone()),
-            Self::Exact(path) => single("exact", Yaml::Text(path.clone())),
-            Self::Regex(pattern) => single("regex", Yaml::Text(pattern.clone())),
-        }
-    }
-    fn shape(book: &mut Book) -> Json {
-        let (path, pattern) = (PathText::shape(book), Pattern::shape(book));
-        json!({ "anyOf": [path, one_key(&[("prefix", &path), ("exact", &path), ("regex", &pattern)])] })
-    }
-}
-
-/// A test of a header field or a query parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ValueMatch {
-    Exact(String),
-    /// Anchored at both ends.
-    Regex(String),
-    Present,
-    Absent,
-}
-
-impl Setting for ValueMatch {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let Value::Map(_) = &node.value else {
-            return String::read(node, reader).map(Self::Exact);
-        };
-        let (key, value) = one_of(node, reader, &["exact", "regex", "present"])?;
-        reader.under(key, |reader| match key {
-            "exact" => String::read(value, reader).map(Self::Exact),
-            "regex" => Pattern::read(value, reader).map(Self::Regex),
-            _ => bool::read(value, reader)
-                .map(|present| if present { Self::Present } else { Self::Absent }),
-        })
-    }
-    fn write(value: &Self) -> Yaml {
-        match value {
-            Self::Exact(text) => Yaml::Text(text.clone()),
-            Self::Regex(pattern) => single("regex", Yaml::Text(pattern.clone())),
-            Self::Present => single("present", Yaml::Bool(true)),
-            Self::Absent => single("present", Yaml::Bool(false)),
-        }
-    }
-    fn shape(book: &mut Book) -> Json {
-        let (pattern, flag) = (Pattern::shape(book), bool::shape(book));
-        let text = json!({ "type": ["string", "number", "boolean"] });
-        json!({ "anyOf": [text, one_key(&[("exact", &text), ("regex", &pattern), ("present", &flag)])] })
-    }
-}
-
-block! {
     /// Another address for the client. Parts that are not given are kept from the request.
     pub struct Redirect {
         /// 301, 302, 303, 307 or 308. 308 by default: permanent, and the method is kept (RFC 9110,
@@ -353,7 +271,7 @@ impl Setting<u16> for RedirectStatus {
         Yaml::Number((*value).into())
     }
     fn shape(_: &mut Book) -> Json {
-        json!({ "enum": Self::ALLOWED })
+        or_variable(json!({ "enum": Self::ALLOWED }))
     }
 }
 
@@ -458,44 +376,5 @@ block! {
     }
 }
 
-written_as_map!(Match, Redirect, Respond, FieldEdits);
-with_default!(Match, Redirect, Respond, FieldEdits);
-
-/// A map with exactly one of `keys`.
-fn one_of<'n>(
-    node: &'n Node,
-    reader: &mut Reader<'_>,
-    keys: &[&'static str],
-) -> Option<(&'static str, &'n Node)> {
-    reader.open(node, keys)?;
-    let names = super::super::nearest::list(keys.iter().copied());
-    let mut found = keys
-        .iter()
-        .filter_map(|key| node.child(key).map(|entry| (*key, &*entry.node)));
-    match (found.next(), found.next()) {
-        (Some(one), None) => Some(one),
-        (Some(_), Some(_)) => {
-            reader.error(node, format!("exactly one of {names} is needed"));
-            None
-        }
-        // An unknown key was reported already; only an empty map needs words.
-        (None, _) => {
-            if node.entries().is_empty() {
-                reader.error(node, format!("exactly one of {names} is needed"));
-            }
-            None
-        }
-    }
-}
-
-fn single(key: &str, value: Yaml) -> Yaml {
-    Yaml::Map(vec![(key.to_owned(), value)])
-}
-
-fn one_key(keys: &[(&str, &Json)]) -> Json {
-    let properties: serde_json::Map<String, Json> = keys
-        .iter()
-        .map(|(key, shape)| ((*key).to_owned(), (*shape).clone()))
-        .collect();
-    json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1, "maxProperties": 1 })
-}
+written_as_map!(Redirect, Respond, FieldEdits);
+with_default!(Redirect, Respond, FieldEdits);

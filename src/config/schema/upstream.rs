@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::cursor::Reader;
 use super::super::emit::Yaml;
+use super::super::json_schema::or_variable;
 use super::super::kinds::{EndpointAddress, Name, ServerName};
 use super::super::nearest::nearest;
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
@@ -253,7 +254,7 @@ impl Setting for Balance {
             .collect();
         properties.insert("p2c".to_owned(), book.refer::<P2cOptions>());
         let one = json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1, "maxProperties": 1 });
-        json!({ "anyOf": [{ "enum": Self::NAMES }, one] })
+        or_variable(json!({ "anyOf": [{ "enum": Self::NAMES }, one] }))
     }
 }
 

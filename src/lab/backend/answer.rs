@@ -1,129 +1,38 @@
 //! What is answered to one request: the wait, the drawn failure, and then what its path asks for.
 
 use std::io;
-use std::pin::Pin;
-use std::str::{FromStr, Split};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::service::Service;
+use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy, split};
-use tokio::sync::Notify;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use super::ask::Ask;
 use super::payload::{Content, LONGEST_PIECE, Payload, Step, pattern_piece};
 use super::raw::{Act, Raw};
+use super::service::{Answers, reply};
 use super::socket::Tap;
-use super::{InFlight, Prepared, State, received, websocket};
+use super::{InFlight, Prepared, received, websocket};
 use crate::lab::distribution::StatusShare;
 
-const X_BACKEND: HeaderName = HeaderName::from_static("x-backend");
-
-/// The answers of one connection.
-#[derive(Clone)]
-pub(super) struct Answers {
-    state: Arc<State>,
-    /// `None` over HTTP/2, where nothing is answered by hand.
-    tap: Option<Tap>,
-    handover: Arc<Mutex<Option<Raw>>>,
-    closing: Arc<Notify>,
-}
-
-impl Answers {
-    pub(super) fn new(state: &Arc<State>, tap: Option<Tap>) -> Self {
-        Self {
-            state: Arc::clone(state),
-            tap,
-            handover: Arc::default(),
-            closing: Arc::default(),
-        }
-    }
-
-    /// Where a request is left that is to be answered by hand.
-    pub(super) fn handover(&self) -> Arc<Mutex<Option<Raw>>> {
-        Arc::clone(&self.handover)
-    }
-
-    /// Notified when the connection is to end after the answers that are under way.
-    pub(super) fn closing(&self) -> Arc<Notify> {
-        Arc::clone(&self.closing)
-    }
-}
-
-/// The label's answer takes neither a box nor a task.
-pub(super) enum Answering {
-    Now(Option<Response<Payload>>),
-    Later(Pin<Box<dyn Future<Output = io::Result<Response<Payload>>> + Send>>),
-}
-
-impl Future for Answering {
-    type Output = io::Result<Response<Payload>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Now(response) => response
-                .take()
-                .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
-            Self::Later(answer) => answer.as_mut().poll(cx),
-        }
-    }
-}
-
-impl Service<Request<Incoming>> for Answers {
-    type Response = Response<Payload>;
-    type Error = io::Error;
-    type Future = Answering;
-
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        let in_flight = InFlight::begin(&self.state);
-        let prepared = self.state.prepared.load();
-        if prepared.prompt && request.uri().path() == "/" && request.body().is_end_stream() {
-            let body = Content::Fixed(prepared.body.clone());
-            return Answering::Now(Some(reply(&prepared, in_flight, StatusCode::OK, body)));
-        }
-        let exchange = Exchange {
-            answers: self.clone(),
-            prepared: Arc::clone(&prepared),
-            in_flight,
-        };
-        Answering::Later(Box::pin(exchange.answer(request)))
-    }
-}
-
-fn reply(
-    prepared: &Prepared,
-    in_flight: InFlight,
-    status: StatusCode,
-    content: Content,
-) -> Response<Payload> {
-    let payload = Payload {
-        content,
-        _in_flight: in_flight,
-    };
-    let mut response = Response::new(payload);
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(X_BACKEND, prepared.label.clone());
-    response
-}
-
-struct Exchange {
-    answers: Answers,
-    prepared: Arc<Prepared>,
-    in_flight: InFlight,
+/// One request on its way to an answer.
+pub(super) struct Exchange {
+    pub(super) answers: Answers,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) in_flight: InFlight,
 }
 
 impl Exchange {
-    async fn answer(mut self, request: Request<Incoming>) -> io::Result<Response<Payload>> {
+    pub(super) async fn answer(
+        mut self,
+        request: Request<Incoming>,
+    ) -> io::Result<Response<Payload>> {
         if let Some(slots) = self.prepared.slots.clone() {
             self.in_flight.slot = slots.acquire_owned().await.ok();
         }
@@ -148,102 +57,66 @@ impl Exchange {
         if request.method() == Method::CONNECT {
             return self.tunnel(request).await;
         }
-        let path = request.uri().path().to_owned();
-        let mut segments = path.trim_start_matches('/').split('/');
-        let name = segments.next().unwrap_or_default();
-        match self.by_path(name, Arguments(segments), request).await {
-            Ok(response) => Ok(response),
-            Err(Unanswered::Broken(error)) => Err(error),
-            Err(Unanswered::Malformed(exchange)) => Ok(exchange.status(StatusCode::BAD_REQUEST)),
+        match Ask::parse(request.uri().path()) {
+            Some(ask) => self.carry_out(ask, request).await,
+            None => Ok(self.status(StatusCode::BAD_REQUEST)),
         }
     }
 
-    async fn by_path(
+    async fn carry_out(
         self,
-        name: &str,
-        mut arguments: Arguments<'_>,
+        ask: Ask,
         request: Request<Incoming>,
-    ) -> Result<Response<Payload>, Unanswered> {
-        macro_rules! argument {
-            ($default:expr) => {
-                match arguments.next_or($default) {
-                    Some(value) => value,
-                    None => return Err(Unanswered::Malformed(Box::new(self))),
-                }
-            };
-        }
-        // These look at the request's body, or leave it unread on purpose.
-        match name {
-            "echo" => return Ok(self.echo(request)),
-            "checksum" => return Ok(self.checksum(request).await?),
-            "headers" => return Ok(self.headers(request).await?),
-            "expect" => match arguments.next_or(StatusCode::CONTINUE) {
-                Some(StatusCode::CONTINUE) => return Ok(self.checksum(request).await?),
-                Some(status) => return Ok(self.status(status)),
-                None => return Err(Unanswered::Malformed(Box::new(self))),
-            },
-            "ws" => return Ok(self.websocket(request).await?),
-            "upgrade" => return Ok(self.tunnel(request).await?),
-            "reset" => {
-                let after = match arguments.peek_is_some() {
-                    true => Some(argument!(0)),
-                    false => None,
-                };
-                return Ok(self.reset(&request, after).await?);
-            }
-            "gone" => {
-                let refused = io::Error::other(h2::Error::from(h2::Reason::REFUSED_STREAM));
-                return Ok(self
-                    .by_hand(&request, Act::Gone)
-                    .await
-                    .map_or(Err(refused), Ok)?);
+    ) -> io::Result<Response<Payload>> {
+        // These read the request's body themselves, or leave it unread on purpose.
+        match ask {
+            Ask::Echo => return Ok(self.echo(request)),
+            Ask::Checksum | Ask::Expect(None) => return self.checksum(request).await,
+            Ask::Expect(Some(status)) => return Ok(self.status(status)),
+            Ask::Headers => return self.headers(request).await,
+            Ask::WebSocket => return self.websocket(request).await,
+            Ask::Upgrade => return self.tunnel(request).await,
+            Ask::Reset(after) => return self.reset(&request, after).await,
+            Ask::Gone => {
+                let refused = h2::Error::from(h2::Reason::REFUSED_STREAM);
+                let answer = self.by_hand(&request, Act::Gone).await;
+                return answer.map_err(|_| io::Error::other(refused));
             }
             _ => {}
         }
         let (head, body) = request.into_parts();
         drain(body).await?;
         let request = Request::from_parts(head, ());
-        Ok(match name {
-            "bytes" => {
-                let left = argument!(0);
-                self.reply(StatusCode::OK, Content::Pattern { offset: 0, left })
+        match ask {
+            Ask::Bytes(left) => {
+                Ok(self.reply(StatusCode::OK, Content::Pattern { offset: 0, left }))
             }
-            "chunked" => {
-                let (length, size, gap) = (argument!(0), argument!(1000), argument!(0));
-                self.reply(StatusCode::OK, Content::steps(chunks(length, size, gap)))
+            Ask::Chunked { length, size, gap } => {
+                Ok(self.reply(StatusCode::OK, Content::steps(chunks(length, size, gap))))
             }
-            "status" => {
-                let status = argument!(StatusCode::OK);
-                self.status(status)
-            }
-            "delay" => {
-                pause(Duration::from_millis(argument!(0))).await;
-                self.label()
-            }
-            "hang" => std::future::pending().await,
-            "close" => {
-                self.answers.closing.notify_one();
-                self.label()
-            }
-            "sse" => {
-                let (count, gap) = (argument!(3), argument!(0));
-                self.events(count, gap)
-            }
-            "trailers" => self.trailers(&request).await?,
-            "early" => {
-                let pause = Duration::from_millis(argument!(0));
+            Ask::Trailers => self.trailers(&request).await,
+            Ask::Status(status) => Ok(self.status(status)),
+            Ask::Events { count, gap } => Ok(self.events(count, gap)),
+            Ask::Early(pause) => {
                 let body = self.prepared.body.clone();
-                self.by_hand(&request, Act::Early { pause, body })
-                    .await
-                    .unwrap_or_else(Self::label)
+                let answer = self.by_hand(&request, Act::Early { pause, body }).await;
+                Ok(answer.unwrap_or_else(Self::label))
             }
-            "drop" => {
-                let after = argument!(500u64).min(LONGEST_PIECE);
-                let chunked = arguments.0.next() == Some("chunked");
-                self.break_off(&request, after, chunked).await?
+            Ask::Drop { after, chunked } => {
+                let after = after.min(LONGEST_PIECE);
+                self.break_off(&request, after, chunked).await
             }
-            _ => self.label(),
-        })
+            Ask::Hang => std::future::pending().await,
+            Ask::Close => {
+                self.answers.close_soon();
+                Ok(self.label())
+            }
+            Ask::Delay(span) => {
+                pause(span).await;
+                Ok(self.label())
+            }
+            _ => Ok(self.label()),
+        }
     }
 
     fn reply(self, status: StatusCode, content: Content) -> Response<Payload> {
@@ -286,7 +159,7 @@ impl Exchange {
 
     async fn headers(self, request: Request<Incoming>) -> io::Result<Response<Payload>> {
         let (head, body) = request.into_parts();
-        let tapped = self.answers.tap.as_ref().map(Tap::bytes);
+        let tapped = self.answers.tap().map(Tap::bytes);
         drain(body).await?;
         Ok(self.json(&received::describe(&head, tapped.as_deref())))
     }
@@ -315,7 +188,7 @@ impl Exchange {
         })))
     }
 
-    fn events(self, count: u64, gap: u64) -> Response<Payload> {
+    fn events(self, count: u64, gap: Duration) -> Response<Payload> {
         let steps = (0..count).flat_map(move |number| {
             let event = format!("id: {number}\ndata: event {number}\n\n");
             [before(number, gap), Step::Data(Bytes::from(event))]
@@ -441,9 +314,16 @@ impl Exchange {
         Ok(self.reply(StatusCode::OK, Content::Fixed(Bytes::new())))
     }
 
-    /// Leaves the request to be answered on the bare connection, and so never returns, unless this is HTTP/2.
+    /// Leaves the request to be answered on the bare connection, and so never returns; unless that cannot be, and then
+    /// gives itself back.
     async fn by_hand<B>(self, request: &Request<B>, act: Act) -> Result<Response<Payload>, Self> {
-        if self.answers.tap.is_none() {
+        // Without a tap this is HTTP/2. A HEAD has no body to play with, and HTTP/1.0 knows no chunks.
+        let plain = matches!(
+            act,
+            Act::Early { .. } | Act::Trailers { .. } | Act::Drop { .. }
+        ) && (request.method() == Method::HEAD
+            || request.version() == Version::HTTP_10);
+        if plain || self.answers.tap().is_none() {
             return Err(self);
         }
         let connection = request.headers().get(header::CONNECTION);
@@ -454,48 +334,12 @@ impl Exchange {
             keep_alive: !close && request.version() == Version::HTTP_11,
             in_flight: self.in_flight,
         };
-        *self
-            .answers
-            .handover
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(raw);
+        self.answers.hand_over(raw);
         std::future::pending().await
     }
 }
 
-enum Unanswered {
-    Broken(io::Error),
-    /// An argument of the path is none.
-    Malformed(Box<Exchange>),
-}
-
-impl From<io::Error> for Unanswered {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error)
-    }
-}
-
-/// The segments of a path behind its name.
-struct Arguments<'a>(Split<'a, char>);
-
-impl Arguments<'_> {
-    /// `default` when there is no further segment, `None` when it does not read as what is asked for.
-    fn next_or<T: FromStr>(&mut self, default: T) -> Option<T> {
-        match self.0.next() {
-            None | Some("") => Some(default),
-            Some(segment) => segment.parse().ok(),
-        }
-    }
-
-    fn peek_is_some(&self) -> bool {
-        self.0
-            .clone()
-            .next()
-            .is_some_and(|segment| !segment.is_empty())
-    }
-}
-
-fn chunks(length: u64, size: u64, gap: u64) -> impl Iterator<Item = Step> + Send + 'static {
+fn chunks(length: u64, size: u64, gap: Duration) -> impl Iterator<Item = Step> + Send + 'static {
     let size = size.clamp(1, LONGEST_PIECE);
     (0..length.div_ceil(size)).flat_map(move |number| {
         let offset = number * size;
@@ -505,8 +349,8 @@ fn chunks(length: u64, size: u64, gap: u64) -> impl Iterator<Item = Step> + Send
 }
 
 /// The pause before piece `number`.
-fn before(number: u64, gap: u64) -> Step {
-    Step::Pause(Duration::from_millis(if number == 0 { 0 } else { gap }))
+fn before(number: u64, gap: Duration) -> Step {
+    Step::Pause(if number == 0 { Duration::ZERO } else { gap })
 }
 
 async fn pause(span: Duration) {

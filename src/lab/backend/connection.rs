@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::State;
-use super::answer::Answers;
+use super::service::Answers;
 use super::socket::{Socket, Transport};
 use crate::config::schema::Address;
 

@@ -26,10 +26,12 @@
 //! | any other | `X-Backend` with the label, which is also the body, or a body of the chosen size |
 
 mod answer;
+mod ask;
 mod connection;
 mod payload;
 mod raw;
 mod received;
+mod service;
 mod socket;
 mod websocket;
 

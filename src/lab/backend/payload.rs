@@ -149,6 +149,7 @@ fn poll_steps(
         }
         return Poll::Ready(match steps.next() {
             None => None,
+            Some(Step::Pause(Duration::ZERO)) => continue,
             Some(Step::Pause(span)) => {
                 *pause = Some(Box::pin(tokio::time::sleep(span)));
                 continue;

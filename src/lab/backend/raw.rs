@@ -44,84 +44,24 @@ pub(super) struct Raw {
 impl Raw {
     /// Gives the connection back when another request may follow.
     pub(super) async fn perform(self, mut socket: Socket) -> io::Result<Option<Socket>> {
-        let mut out = Vec::new();
-        let mut open_head = |status: &str| {
-            out.extend_from_slice(b"HTTP/1.1 ");
-            out.extend_from_slice(status.as_bytes());
-            out.extend_from_slice(b"\r\nX-Backend: ");
-            out.extend_from_slice(self.label.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        };
-        match self.act {
+        match &self.act {
             Act::Early { pause, body } => {
-                socket
-                    .write_all(
-                        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n",
-                    )
-                    .await?;
-                socket.flush().await?;
+                send(&mut socket, EARLY_HINTS).await?;
                 if !pause.is_zero() {
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(*pause).await;
                 }
-                open_head("200 OK");
-                push_connection(&mut out, self.keep_alive);
-                out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-                out.extend_from_slice(&body);
+                let length = format!("Content-Length: {}\r\n\r\n", body.len());
+                let mut out = self.head("200 OK", &length);
+                out.extend_from_slice(body);
+                send(&mut socket, &out).await?;
             }
             Act::Trailers { body, trailers } => {
-                open_head("200 OK");
-                push_connection(&mut out, self.keep_alive);
-                push_trailed(&mut out, &body, &trailers);
-            }
-            Act::Drop { after, chunked } => {
-                open_head("200 OK");
-                push_broken(&mut out, after, chunked);
+                let mut out = self.head("200 OK", "Transfer-Encoding: chunked\r\n");
+                push_trailed(&mut out, body, trailers);
                 send(&mut socket, &out).await?;
-                socket.shutdown().await?;
-                return Ok(None);
             }
-            Act::Reset { after } => {
-                if let Some(after) = after {
-                    open_head("200 OK");
-                    push_broken(&mut out, after, false);
-                    send(&mut socket, &out).await?;
-                }
-                socket.transport.reset_on_close()?;
-                return Ok(None);
-            }
-            Act::Gone => {
-                socket.shutdown().await?;
-                return Ok(None);
-            }
-            Act::WebSocket { accept } => {
-                open_head("101 Switching Protocols");
-                let fields = format!(
-                    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-                );
-                out.extend_from_slice(fields.as_bytes());
-                send(&mut socket, &out).await?;
-                websocket::echo(socket).await?;
-                return Ok(None);
-            }
-            Act::Tunnel { protocol } => {
-                match protocol {
-                    None => open_head("200 OK"),
-                    Some(protocol) => {
-                        open_head("101 Switching Protocols");
-                        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
-                        out.extend_from_slice(protocol.as_bytes());
-                        out.extend_from_slice(b"\r\n");
-                    }
-                }
-                out.extend_from_slice(b"\r\n");
-                send(&mut socket, &out).await?;
-                let (mut read, mut write) = split(socket);
-                copy(&mut read, &mut write).await?;
-                write.shutdown().await?;
-                return Ok(None);
-            }
+            _ => return self.perform_last(socket).await.map(|()| None),
         }
-        send(&mut socket, &out).await?;
         drop(self.in_flight);
         if self.keep_alive {
             return Ok(Some(socket));
@@ -129,26 +69,89 @@ impl Raw {
         socket.shutdown().await?;
         Ok(None)
     }
+
+    /// Those after which the connection carries no other request.
+    async fn perform_last(self, mut socket: Socket) -> io::Result<()> {
+        match &self.act {
+            Act::Drop { after, chunked } => {
+                send(&mut socket, &self.broken(*after, *chunked)).await?;
+            }
+            Act::Reset { after } => {
+                if let Some(after) = after {
+                    send(&mut socket, &self.broken(*after, false)).await?;
+                }
+                return socket.transport.reset_on_close();
+            }
+            Act::WebSocket { accept } => {
+                let fields = format!(
+                    "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Accept: {accept}\r\n\r\n"
+                );
+                let head = self.head("101 Switching Protocols", &fields);
+                send(&mut socket, &head).await?;
+                return websocket::echo(socket).await;
+            }
+            Act::Tunnel { protocol } => {
+                let head = match protocol {
+                    None => self.head("200 OK", "\r\n"),
+                    Some(protocol) => {
+                        let fields = "Connection: Upgrade\r\nUpgrade: ";
+                        let mut head = self.head("101 Switching Protocols", fields);
+                        head.extend_from_slice(protocol.as_bytes());
+                        head.extend_from_slice(b"\r\n\r\n");
+                        head
+                    }
+                };
+                send(&mut socket, &head).await?;
+                let (mut read, mut write) = split(&mut socket);
+                copy(&mut read, &mut write).await?;
+            }
+            Act::Gone | Act::Early { .. } | Act::Trailers { .. } => {}
+        }
+        socket.shutdown().await
+    }
+
+    /// A head as far as `fields`, which end it or leave it open.
+    fn head(&self, status: &str, fields: &str) -> Vec<u8> {
+        let mut out = format!("HTTP/1.1 {status}\r\nX-Backend: ").into_bytes();
+        out.extend_from_slice(self.label.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        if !self.keep_alive {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        out.extend_from_slice(fields.as_bytes());
+        out
+    }
+
+    /// A head and `after` bytes of a body that ends too early, whichever way it is framed.
+    fn broken(&self, after: u64, chunked: bool) -> Vec<u8> {
+        let body = payload::pattern_piece(0, after);
+        if chunked {
+            let mut out = self.head("200 OK", "Transfer-Encoding: chunked\r\n\r\n");
+            if !body.is_empty() {
+                push_chunk(&mut out, &body);
+            }
+            return out;
+        }
+        let announced = 2 * body.len() + 1;
+        let mut out = self.head("200 OK", &format!("Content-Length: {announced}\r\n\r\n"));
+        out.extend_from_slice(&body);
+        out
+    }
 }
+
+/// RFC 8297, 2.
+const EARLY_HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
 
 async fn send(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {
     socket.write_all(bytes).await?;
     socket.flush().await
 }
 
-fn push_connection(out: &mut Vec<u8>, keep_alive: bool) {
-    if !keep_alive {
-        out.extend_from_slice(b"Connection: close\r\n");
-    }
-}
-
-/// In two chunks, so that a reader must join them.
+/// The rest of a head and the body, in two chunks so that a reader must join them.
 fn push_trailed(out: &mut Vec<u8>, body: &[u8], trailers: &[(&'static str, String)]) {
     let names: Vec<&str> = trailers.iter().map(|(name, _)| *name).collect();
-    let fields = format!(
-        "Transfer-Encoding: chunked\r\nTrailer: {}\r\n\r\n",
-        names.join(", ")
-    );
+    let fields = format!("Trailer: {}\r\n\r\n", names.join(", "));
     out.extend_from_slice(fields.as_bytes());
     let (first, second) = body.split_at(body.len() / 2);
     for chunk in [first, second] {
@@ -165,19 +168,4 @@ fn push_chunk(out: &mut Vec<u8>, chunk: &[u8]) {
     out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
     out.extend_from_slice(chunk);
     out.extend_from_slice(b"\r\n");
-}
-
-/// The rest of a head and `after` bytes of a body that ends too early, whichever way it is framed.
-fn push_broken(out: &mut Vec<u8>, after: u64, chunked: bool) {
-    let body = payload::pattern_piece(0, after);
-    if chunked {
-        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-        if !body.is_empty() {
-            push_chunk(out, &body);
-        }
-    } else {
-        let announced = 2 * after + 1;
-        out.extend_from_slice(format!("Content-Length: {announced}\r\n\r\n").as_bytes());
-        out.extend_from_slice(&body);
-    }
 }

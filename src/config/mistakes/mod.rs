@@ -1,0 +1,87 @@
+//! Tests: what is said about each mistake, and where.
+
+use super::read::from_text;
+use super::{Level, Refusal};
+
+mod files;
+mod routes;
+mod values;
+
+/// A valid file to make mistakes in; line 1 is `listeners`.
+const GROUND: &str = "\
+listeners:
+  web: { address: \"127.0.0.1:8080\" }
+routes:
+  - upstream: api
+upstreams:
+  api:
+    endpoints: [\"127.0.0.1:9001\"]
+";
+
+fn refusal(text: &str) -> Refusal {
+    let env = |name: &str| (name == "SECRET").then(|| "hunter2".to_owned());
+    from_text("p.yaml", text, &env).expect_err("the text holds a mistake")
+}
+
+/// Asserts the one error that `text` has: its place, its path, its message, its help.
+#[track_caller]
+fn one(text: &str, place: (u32, u32), path: &str, message: &str, help: &str) {
+    let refusal = refusal(text);
+    let errors: Vec<_> = refusal
+        .diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.level == Level::Error)
+        .collect();
+    let [error] = errors.as_slice() else {
+        panic!("expected one error:\n{refusal}")
+    };
+    assert_eq!((error.line, error.column), place, "{refusal}");
+    assert_eq!(error.path, path, "{refusal}");
+    assert!(error.message.contains(message), "{refusal}");
+    assert!(
+        error.help.as_deref().unwrap_or_default().contains(help),
+        "{refusal}"
+    );
+}
+
+/// The mistake stands in the last lines of the file, which continue the upstream `api`.
+#[track_caller]
+fn in_upstream(lines: &str, place: (u32, u32), path: &str, message: &str, help: &str) {
+    one(
+        &format!("{GROUND}{lines}\n"),
+        place,
+        &format!("upstreams.api.{path}"),
+        message,
+        help,
+    );
+}
+
+/// The mistake stands in a route on line 4, column 5 and after.
+#[track_caller]
+fn in_route(route: &str, column: u32, path: &str, message: &str, help: &str) {
+    one(
+        &GROUND.replace("upstream: api", route),
+        (4, column),
+        &format!("routes[0]{path}"),
+        message,
+        help,
+    );
+}
+
+/// The mistake stands in the listener, which begins at line 2, column 8.
+#[track_caller]
+fn in_listener(listener: &str, column: u32, path: &str, message: &str, help: &str) {
+    let text = GROUND.replace("{ address: \"127.0.0.1:8080\" }", listener);
+    one(
+        &text,
+        (2, column),
+        &format!("listeners.web{path}"),
+        message,
+        help,
+    );
+}
+
+#[test]
+fn the_ground_has_no_mistake() {
+    assert_eq!(from_text("p.yaml", GROUND, &|_| None).unwrap().warnings, []);
+}

@@ -1,0 +1,252 @@
+//! The server side of an HTTP/1 connection: one request after the other.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::connection::{Connection, HeadError};
+use super::parse::{self, Limits, ParseError};
+use super::transfer::{Reader, Writer};
+use super::write;
+use crate::clock::wheel::Timer;
+use crate::config::ListenerTimeouts;
+use crate::http::body::{Body, Sink};
+use crate::http::buffers::Lent;
+use crate::http::drain::Drain;
+use crate::http::head::{Length, RequestHead, Version};
+use crate::http::outgoing::Outgoing;
+use crate::http::responder::{Handler, Incoming, Peer, Refusal};
+
+/// Read and thrown away of a request body that nobody wants, so that the connection can go on.
+const DRAINED: u64 = 256 * 1024;
+/// How long a closing connection still listens, so that its last answer is not lost to a reset (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a listener asks of its HTTP/1 connections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub limits: Limits,
+    pub timeouts: ListenerTimeouts,
+}
+
+/// How waiting for a request ended.
+enum Next {
+    Request(Lent<RequestHead>),
+    Refuse(Refusal),
+    /// The client closed, the connection failed or stood idle too long, or the process is draining.
+    Close,
+}
+
+/// Serves requests until the connection ends. `timer` is the connection's one timer.
+pub async fn serve<H: Handler>(
+    connection: Rc<Connection>,
+    peer: Rc<Peer>,
+    settings: Rc<Settings>,
+    timer: Timer,
+    drain: Drain,
+    handler: H,
+) {
+    let now = timer.wheel().now();
+    // A client that connects and says nothing gets the time of a head, not that of an idle connection.
+    timer.set(now + settings.timeouts.head);
+    loop {
+        let head = match next(&connection, &settings, &timer, &drain).await {
+            Next::Request(head) => head,
+            Next::Refuse(refusal) => {
+                timer.set(timer.wheel().now() + settings.timeouts.body);
+                let responder = Responder::refusing(&connection);
+                let answer = Box::pin(handler.refuse(refusal, crate::http::Responder::H1(responder), peer));
+                tokio::select! { () = answer => {}, () = poll_fn(|cx| timer.poll(cx)) => return }
+                linger(&connection, &timer).await;
+                return;
+            }
+            Next::Close => return,
+        };
+        let keep_alive = Rc::new(Cell::new(head.keep_alive && !drain.is_on()));
+        let body = match head.length {
+            Length::Empty => Body::Empty,
+            length => Body::H1(Reader::new(Rc::clone(&connection), length)),
+        };
+        let responder = Responder::new(&connection, &head, Rc::clone(&keep_alive));
+        let responder = crate::http::Responder::H1(responder);
+        // Boxed so that an idle connection does not hold the memory of an exchange.
+        Box::pin(handler.exchange(Incoming { head, body, responder, peer: Rc::clone(&peer) })).await;
+        if !connection.written_whole.get() {
+            return;
+        }
+        timer.set(timer.wheel().now() + LINGER);
+        if !keep_alive.get() || !drained(&connection, &timer).await {
+            linger(&connection, &timer).await;
+            return;
+        }
+        timer.set(timer.wheel().now() + settings.timeouts.keep_alive);
+    }
+}
+
+/// Waits for the next request head.
+async fn next(connection: &Rc<Connection>, settings: &Settings, timer: &Timer, drain: &Drain) -> Next {
+    let mut head: Option<Lent<RequestHead>> = None;
+    // The first bytes of a head that is not complete start its own deadline.
+    let mut begun = false;
+    poll_fn(|cx| {
+        let read = connection.poll_head(cx, |bytes| {
+            let head = head.get_or_insert_with(|| connection.buffers().request_head());
+            parse::request(bytes, &settings.limits, head)
+        });
+        match read {
+            Poll::Ready(Ok(Some(()))) => {}
+            Poll::Ready(Err(HeadError::Parse(error))) => return Poll::Ready(Next::Refuse(Refusal::Parse(error))),
+            Poll::Ready(Ok(None) | Err(HeadError::Truncated | HeadError::Io(_))) => return Poll::Ready(Next::Close),
+            Poll::Pending => {
+                let partial = connection.has_unread();
+                if partial && !begun {
+                    begun = true;
+                    timer.set(timer.wheel().now() + settings.timeouts.head);
+                }
+                if !partial {
+                    head = None;
+                }
+                if timer.poll(cx).is_ready() {
+                    return Poll::Ready(if partial { Next::Refuse(Refusal::SlowHead) } else { Next::Close });
+                }
+                if !partial && drain.poll(cx).is_ready() {
+                    return Poll::Ready(Next::Close);
+                }
+                return Poll::Pending;
+            }
+        }
+        match head.take() {
+            Some(head) => Poll::Ready(Next::Request(head)),
+            None => Poll::Ready(Next::Refuse(Refusal::Parse(ParseError::BadMethod))),
+        }
+    })
+    .await
+}
+
+/// Reads what is left of a request body that was not wanted. False when that would take too much.
+async fn drained(connection: &Rc<Connection>, timer: &Timer) -> bool {
+    let Some(decoder) = connection.abandoned.take() else { return connection.read_whole.get() };
+    let mut reader = Reader::resume(Rc::clone(connection), decoder);
+    let limit = connection.received.get() + DRAINED;
+    poll_fn(|cx| {
+        while !reader.is_done() {
+            if connection.received.get() > limit || timer.poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            let mut scratch = connection.buffers().scratch();
+            if ready!(reader.poll_frame(cx, &mut scratch)).is_err() {
+                return Poll::Ready(false);
+            }
+        }
+        Poll::Ready(true)
+    })
+    .await
+}
+
+/// Closes the own direction and listens a little longer, so that the client can read what was sent.
+async fn linger(connection: &Rc<Connection>, timer: &Timer) {
+    timer.set(timer.wheel().now() + LINGER);
+    let limit = connection.received.get() + DRAINED;
+    poll_fn(|cx| {
+        if timer.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if ready!(connection.poll_shutdown(cx)).is_err() {
+            return Poll::Ready(());
+        }
+        connection.poll_discard(cx, limit)
+    })
+    .await;
+}
+
+/// Writes the answer of one request.
+pub struct Responder {
+    connection: Rc<Connection>,
+    version: Version,
+    head_only: bool,
+    keep_alive: Rc<Cell<bool>>,
+    /// The client waits for 100 before it sends its body: unless it got one, it is unknown whether the body follows.
+    expects_continue: bool,
+}
+
+impl Responder {
+    fn new(connection: &Rc<Connection>, head: &RequestHead, keep_alive: Rc<Cell<bool>>) -> Self {
+        connection.written_whole.set(false);
+        Self {
+            connection: Rc::clone(connection),
+            version: head.version,
+            head_only: head.method == ::http::Method::HEAD,
+            keep_alive,
+            expects_continue: head.expects_continue,
+        }
+    }
+
+    /// For a request that was not understood: whatever follows on the connection is not read.
+    fn refusing(connection: &Rc<Connection>) -> Self {
+        connection.written_whole.set(false);
+        Self {
+            connection: Rc::clone(connection),
+            version: Version::Http11,
+            head_only: false,
+            keep_alive: Rc::new(Cell::new(false)),
+            expects_continue: false,
+        }
+    }
+
+    /// Writes an interim response.
+    pub fn interim(&mut self, status: u16, head: &Outgoing<'_>) {
+        if self.version == Version::Http10 {
+            return;
+        }
+        self.expects_continue &= status != 100;
+        self.connection.write_later(|out| write::interim_head(out, status, head));
+    }
+
+    /// Ready once interim responses were handed on.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.poll_flush(cx).map(|_| ())
+    }
+
+    /// Writes the final head.
+    pub fn respond(self, status: u16, reason: &[u8], head: &Outgoing<'_>) -> Sink {
+        let mut length = head.length;
+        if self.version == Version::Http10 && length == Length::Marked {
+            // HTTP/1.0 knows no chunks: the end is told by closing.
+            length = Length::Close;
+        }
+        let bodiless = self.head_only || matches!(status, 204 | 304);
+        if (length == Length::Close && !bodiless) || self.expects_continue {
+            self.keep_alive.set(false);
+        }
+        let keep_alive = self.keep_alive.get();
+        self.connection.write_later(|out| {
+            write::response_head(out, status, reason, head, length, bodiless, self.version, keep_alive);
+        });
+        Sink::H1(Writer::new(self.connection, if bodiless { Length::Empty } else { length }))
+    }
+
+    /// Writes 101 and leaves HTTP.
+    pub fn switch(self, head: &Outgoing<'_>, body: &mut Body) -> Sink {
+        self.keep_alive.set(false);
+        self.connection.write_later(|out| write::switch_head(out, head));
+        *body = Body::H1(Reader::new(Rc::clone(&self.connection), Length::Close));
+        Sink::H1(Writer::new(self.connection, Length::Close))
+    }
+
+    /// The connection is closed after this answer.
+    pub fn close_after(&mut self) {
+        self.keep_alive.set(false);
+    }
+
+    /// Ready when the client has left.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.connection.read_whole.get() { self.connection.poll_gone(cx) } else { Poll::Pending }
+    }
+
+    /// The version that the client speaks.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+}

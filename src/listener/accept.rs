@@ -1,0 +1,224 @@
+//! Accept sockets: bound once per worker, so that the kernel spreads connections and no accept is shared.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use crate::clock::wheel::Wheel;
+use crate::config::Address;
+
+/// Connections that the kernel queues for one accept socket.
+const BACKLOG: i32 = 4096;
+/// Accepted at once before other tasks of the worker get their turn.
+const BATCH: usize = 64;
+/// Pause after the process ran out of descriptors, and while a listener is at its cap.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("listener `{name}`: {address} is in use by another process; stop it or choose another address")]
+    InUse { name: String, address: String },
+    #[error("listener `{name}`: cannot bind {address}: {source}")]
+    Failed { name: String, address: String, source: io::Error },
+}
+
+/// A listener's bound sockets: one per worker for TCP, a single one for a Unix socket.
+#[derive(Debug)]
+pub struct Listening {
+    pub name: String,
+    pub index: usize,
+    /// As bound: a configured port 0 became a real one.
+    pub address: Address,
+    pub sockets: Vec<OwnedFd>,
+    pub gate: Arc<Gate>,
+}
+
+/// Counts the open connections of a listener over all workers.
+#[derive(Debug)]
+pub struct Gate {
+    open: AtomicUsize,
+    cap: usize,
+}
+
+impl Gate {
+    /// At most `cap` at once.
+    pub fn new(cap: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), cap })
+    }
+
+    /// Open connections now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<Pass> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.cap {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Pass(Arc::clone(self)))
+    }
+}
+
+/// Held as long as its connection is open.
+#[derive(Debug)]
+pub struct Pass(Arc<Gate>);
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An accepted connection, not yet registered with any reactor: it may still change the worker.
+#[derive(Debug)]
+pub struct Accepted {
+    pub socket: OwnedFd,
+    /// `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    pub listener: usize,
+    pub pass: Pass,
+}
+
+impl Accepted {
+    /// The client's address.
+    pub fn ip(&self) -> Option<IpAddr> {
+        // A v4 client on a dual-stack socket is shown as v4.
+        self.peer.map(|peer| peer.ip().to_canonical())
+    }
+}
+
+/// Binds a listener for so many workers. An address is first bound without SO_REUSEPORT, so that a second process on
+/// it fails instead of taking half of the traffic; `probe: false` skips that, for an upgrade.
+pub fn bind(name: &str, index: usize, address: &Address, workers: usize, cap: usize, probe: bool) -> Result<Listening, BindError> {
+    let failed = |source: io::Error| {
+        let (name, address) = (name.to_owned(), show(address));
+        if source.kind() == io::ErrorKind::AddrInUse {
+            BindError::InUse { name, address }
+        } else {
+            BindError::Failed { name, address, source }
+        }
+    };
+    let (address, sockets) = match address {
+        Address::Tcp(wanted) => {
+            let (bound, sockets) = bind_tcp(*wanted, workers, probe).map_err(failed)?;
+            (Address::Tcp(bound), sockets)
+        }
+        Address::Unix(path) => (address.clone(), vec![bind_unix(path).map_err(failed)?]),
+    };
+    Ok(Listening { name: name.to_owned(), index, address, sockets, gate: Gate::new(cap) })
+}
+
+fn show(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn bind_tcp(wanted: SocketAddr, workers: usize, probe: bool) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    let mut address = wanted;
+    if probe {
+        let probed = tcp_socket(address, false)?;
+        // Port 0: the probe has found a free one, which the real sockets then share.
+        address = probed.local_addr()?.as_socket().unwrap_or(address);
+    }
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = tcp_socket(address, true)?;
+        address = socket.local_addr()?.as_socket().unwrap_or(address);
+        socket.listen(BACKLOG)?;
+        sockets.push(socket.into());
+    }
+    Ok((address, sockets))
+}
+
+fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` means IPv6 alone: a v4 listener on the same port is written beside it.
+        socket.set_only_v6(true)?;
+    }
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+/// A socket file that nobody listens on is left from an earlier run and is replaced.
+fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    if let Err(error) = socket.bind(&address) {
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        if error.kind() != io::ErrorKind::AddrInUse || probe.connect(&address).is_ok() {
+            return Err(error);
+        }
+        std::fs::remove_file(path)?;
+        socket.bind(&address)?;
+    }
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What a worker needs to accept from one socket.
+pub struct Acceptor {
+    pub socket: AsyncFd<OwnedFd>,
+    pub listener: usize,
+    pub gate: Arc<Gate>,
+}
+
+impl Acceptor {
+    /// Registers the socket with the reactor of the calling worker.
+    #[expect(deprecated, reason = "its successor is an unsafe fn; an OwnedFd upholds what that asks for")]
+    pub fn new(socket: OwnedFd, listener: usize, gate: Arc<Gate>) -> io::Result<Self> {
+        Ok(Self { socket: AsyncFd::with_interest(socket, tokio::io::Interest::READABLE)?, listener, gate })
+    }
+
+    /// Accepts for ever and hands each connection to `take`.
+    pub async fn run(&self, wheel: &Wheel, mut take: impl FnMut(Accepted)) {
+        loop {
+            let Ok(mut ready) = self.socket.readable().await else { return };
+            for _ in 0..BATCH {
+                let Some(pass) = self.gate.enter() else {
+                    // At the cap, clients wait in the kernel's queue.
+                    wheel.sleep(PAUSE).await;
+                    break;
+                };
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                match rustix::net::acceptfrom_with(&self.socket, flags) {
+                    Ok((socket, peer)) => {
+                        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                        take(Accepted { socket, peer, listener: self.listener, pass });
+                    }
+                    Err(Errno::AGAIN) => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                        drop(pass);
+                        wheel.sleep(PAUSE).await;
+                        break;
+                    }
+                    // The client gave up before it was accepted, or a signal came in between.
+                    Err(_) => {}
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}

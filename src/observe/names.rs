@@ -1,0 +1,178 @@
+//! Every metric, once: its name, kind, help and labels. Whoever counts, shows or documents a metric names it from here.
+
+/// What Prometheus calls the type of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+}
+
+impl Kind {
+    /// The word behind `# TYPE`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// One metric with all its series.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+    /// In the order in which values are given: first what identifies the object, then what varies within it.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! metrics {
+    ($($metric:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        /// A metric of the table below.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Metric { $(#[doc = $help] $metric,)* }
+
+        impl Metric {
+            /// All of them, in the order in which they are exposed.
+            pub const ALL: &'static [Self] = &[$(Self::$metric,)*];
+
+            /// Its line of the table.
+            pub const fn family(self) -> Family {
+                match self {
+                    $(Self::$metric => Family {
+                        name: concat!("plimsoll_", $name),
+                        kind: Kind::$kind,
+                        help: $help,
+                        labels: &[$($label),*],
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    // The process.
+    BuildInfo: Gauge "build_info" ["version"] "Always 1; the version is in the label.";
+    Uptime: Gauge "uptime_seconds" [] "Time since the process started.";
+    Workers: Gauge "workers" [] "Threads that carry traffic.";
+    ConfigGeneration: Gauge "config_generation" [] "How many configurations have been in force.";
+    ConfigReloads: Counter "config_reloads_total" ["result"] "Reloads asked for, by result.";
+    ConfigLastReloadSuccessful: Gauge "config_last_reload_successful" [] "1 when the last reload was applied, 0 when it was refused.";
+    Draining: Gauge "draining" [] "1 while the process finishes what it has and accepts nothing new.";
+    WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections ended by a panic, which is always a bug.";
+    WorkerHandOvers: Counter "worker_hand_overs_total" ["worker"] "Accepted connections handed to a less loaded worker.";
+    WorkerLag: Histogram "worker_lag_seconds" ["worker"] "How late the worker's own timer ran.";
+    AccessLogLines: Counter "access_log_lines_total" [] "Access log lines written.";
+    AccessLogDropped: Counter "access_log_dropped_total" [] "Access log lines lost because the target was too slow or failed.";
+
+    // Listeners.
+    ListenerAccepted: Counter "listener_connections_total" ["listener"] "Connections accepted.";
+    ListenerOpen: Gauge "listener_connections_open" ["listener"] "Connections open now.";
+    ListenerRefused: Counter "listener_refused_total" ["listener", "reason"] "Connections and requests refused before routing, by reason.";
+    ListenerHandshakes: Counter "listener_handshakes_total" ["listener"] "TLS handshakes completed.";
+    ListenerHandshakeFailures: Counter "listener_handshake_failures_total" ["listener"] "TLS handshakes failed.";
+    ListenerHandshakeDuration: Histogram "listener_handshake_duration_seconds" ["listener"] "Time of a completed TLS handshake.";
+    ListenerRequests: Counter "listener_requests_total" ["listener", "class"] "Requests ended, by class of the status sent.";
+    ListenerReceivedBytes: Counter "listener_received_bytes_total" ["listener"] "Body bytes received from clients.";
+    ListenerSentBytes: Counter "listener_sent_bytes_total" ["listener"] "Body bytes sent to clients.";
+    ListenerDuration: Histogram "listener_request_duration_seconds" ["listener", "outcome"] "First byte of a request to last byte of its response, by outcome.";
+
+    // Routes.
+    Requests: Counter "requests_total" ["route", "class"] "Requests ended, by class of the status sent.";
+    RequestOutcomes: Counter "request_outcomes_total" ["route", "outcome"] "Requests ended, by outcome.";
+    RequestErrors: Counter "request_errors_total" ["route", "error"] "Requests that met an error, by its label.";
+    RequestBytes: Counter "request_received_bytes_total" ["route"] "Body bytes received from clients.";
+    ResponseBytes: Counter "response_sent_bytes_total" ["route"] "Body bytes sent to clients.";
+    RequestAttempts: Counter "request_attempts_total" ["route"] "Attempts made for requests of the route.";
+    Retries: Counter "request_retries_total" ["route"] "Attempts after the first, replays not counted.";
+    Replays: Counter "request_replays_total" ["route"] "Attempts repeated free of charge because an idle connection had died.";
+    RequestDuration: Histogram "request_duration_seconds" ["route", "outcome"] "First byte of a request to last byte of its response, by outcome.";
+    RequestPhase: Histogram "request_phase_seconds" ["route", "phase"] "Time of a request in one phase; phase proxy is the proxy's own share.";
+    RequestQuantiles: Summary "request_quantiles_seconds" ["route"] "Percentiles of the last minute over requests completed, broken or failed; sum and count since the start.";
+
+    // Endpoints.
+    Attempts: Counter "attempts_total" ["upstream", "endpoint", "outcome"] "Attempts ended, by outcome.";
+    AttemptKinds: Counter "attempt_kinds_total" ["upstream", "endpoint", "kind"] "Attempts ended, by why they were made.";
+    AttemptResponses: Counter "attempt_responses_total" ["upstream", "endpoint", "class"] "Attempts ended, by class of the endpoint's status.";
+    AttemptErrors: Counter "attempt_errors_total" ["upstream", "endpoint", "error"] "Attempts that ended with an error, by its label.";
+    Picks: Counter "endpoint_picks_total" ["upstream", "endpoint"] "How often the balancer chose the endpoint.";
+    EndpointSentBytes: Counter "endpoint_sent_bytes_total" ["upstream", "endpoint"] "Body bytes sent to the endpoint.";
+    EndpointReceivedBytes: Counter "endpoint_received_bytes_total" ["upstream", "endpoint"] "Body bytes received from the endpoint.";
+    EndpointConnections: Counter "endpoint_connections_total" ["upstream", "endpoint"] "Connections made to the endpoint.";
+    EndpointConnectionsFailed: Counter "endpoint_connections_failed_total" ["upstream", "endpoint"] "Connections to the endpoint that could not be made.";
+    EndpointConnectionsReused: Counter "endpoint_connections_reused_total" ["upstream", "endpoint"] "Attempts that used an idle connection.";
+    EndpointConnectionsOpen: Gauge "endpoint_connections_open" ["upstream", "endpoint"] "Connections open to the endpoint now.";
+    EndpointHandshakes: Counter "endpoint_handshakes_total" ["upstream", "endpoint"] "TLS handshakes completed with the endpoint.";
+    AttemptDuration: Histogram "attempt_duration_seconds" ["upstream", "endpoint", "outcome"] "Time of an attempt, by outcome; that of a cancelled one is a lower bound.";
+    AttemptPhase: Histogram "attempt_phase_seconds" ["upstream", "endpoint", "phase"] "Time of an attempt in one phase.";
+    AttemptQuantiles: Summary "attempt_quantiles_seconds" ["upstream", "endpoint"] "Percentiles of the last minute over attempts answered, broken or failed; sum and count since the start.";
+    EndpointInFlight: Gauge "endpoint_in_flight" ["upstream", "endpoint"] "Attempts under way at the endpoint.";
+    EndpointHealthy: Gauge "endpoint_healthy" ["upstream", "endpoint"] "1 when the endpoint may be picked, 0 when it may not.";
+    EndpointWeight: Gauge "endpoint_weight" ["upstream", "endpoint"] "Weight in force.";
+    EndpointIdle: Gauge "endpoint_connections_idle" ["upstream", "endpoint"] "Idle connections kept to the endpoint.";
+    UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
+    UpstreamQueued: Gauge "upstream_queued" ["upstream"] "Requests waiting for a permit of the upstream.";
+    UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
+}
+
+/// The classes of a status: 0 for none sent, else the hundreds.
+pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The place of a status in [`CLASSES`].
+#[inline]
+pub const fn class(status: u16) -> usize {
+    match status / 100 {
+        hundreds @ 1..=5 => hundreds as usize,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_end_as_prometheus_asks() {
+        let mut names = HashSet::new();
+        for metric in Metric::ALL {
+            let Family {
+                name,
+                kind,
+                help,
+                labels,
+            } = metric.family();
+            assert!(names.insert(name), "{name} stands twice");
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            if matches!(kind, Kind::Histogram | Kind::Summary) {
+                assert!(name.ends_with("_seconds"), "{name}");
+            }
+            assert!(
+                help.ends_with('.') && !labels.contains(&"le") && !labels.contains(&"quantile")
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_out_of_range_has_no_class() {
+        let classes: Vec<_> = [0, 99, 101, 204, 304, 404, 599, 600]
+            .map(|status| CLASSES[class(status)])
+            .into();
+        assert_eq!(
+            classes,
+            ["none", "none", "1xx", "2xx", "3xx", "4xx", "5xx", "none"]
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! What can go wrong with an exchange, whose fault it is, and what the client is told.
+
+use crate::http::h1::parse::ParseError;
+
+/// Whose side an error came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Downstream,
+    Upstream,
+    Proxy,
+}
+
+/// Why the proxy answers by itself, or ends an exchange.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The request breaks the rules of HTTP.
+    #[error("the request is malformed: {0}")]
+    Request(ParseError),
+    /// The target or the authority cannot be understood.
+    #[error("the request target is malformed")]
+    Target,
+    /// The head was not complete in time.
+    #[error("the request head was not complete in time")]
+    SlowHead,
+    /// The client stalled within the body.
+    #[error("the request body stalled")]
+    SlowBody,
+    /// The body breaks its framing.
+    #[error("the request body is malformed")]
+    RequestBody,
+    /// The body is larger than `limits.body`.
+    #[error("the request body is too large")]
+    TooLarge,
+    /// The client left, or reset its stream.
+    #[error("the client left")]
+    ClientGone,
+    /// The method or protocol is not carried (CONNECT without extended CONNECT, a foreign upgrade).
+    #[error("the method is not supported")]
+    Method,
+    /// No route matches.
+    #[error("no route matches")]
+    NoRoute,
+    /// The upstream has no eligible endpoint.
+    #[error("no endpoint is eligible")]
+    NoEndpoint,
+    /// Every endpoint is at its cap of connections.
+    #[error("all endpoints are at their cap")]
+    Full,
+    /// Every endpoint that could be asked was, in vain; the last one refused the connection.
+    #[error("the endpoint refused the connection")]
+    Refused,
+    #[error("the endpoint cannot be reached")]
+    Unreachable,
+    #[error("TLS with the endpoint failed")]
+    Tls,
+    /// `timeouts.connect`
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    /// `timeouts.first_byte`
+    #[error("the endpoint did not answer in time")]
+    FirstByteTimeout,
+    /// `timeouts.total`
+    #[error("the request took too long in all")]
+    TotalTimeout,
+    /// `timeouts.idle` or `timeouts.tunnel_idle`
+    #[error("no byte moved for too long")]
+    IdleTimeout,
+    /// `timeouts.max_duration`
+    #[error("the exchange reached its longest duration")]
+    MaxDuration,
+    /// The endpoint closed or reset the connection before its answer was complete.
+    #[error("the endpoint closed the connection")]
+    Closed,
+    /// The answer breaks the rules of HTTP.
+    #[error("the response is malformed: {0}")]
+    Response(ParseError),
+    /// The body of the answer breaks its framing.
+    #[error("the response body is malformed")]
+    ResponseBody,
+    /// The endpoint broke the rules of HTTP/2 or reset the stream.
+    #[error("the endpoint reset the stream")]
+    Reset,
+    /// The endpoint switched protocols without being asked to.
+    #[error("the endpoint switched protocols unasked")]
+    UnaskedSwitch,
+}
+
+impl ProxyError {
+    /// Whose side it came from.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Request(_)
+            | Self::Target
+            | Self::SlowHead
+            | Self::SlowBody
+            | Self::RequestBody
+            | Self::TooLarge
+            | Self::ClientGone
+            | Self::Method => Side::Downstream,
+            Self::NoRoute | Self::NoEndpoint | Self::Full | Self::TotalTimeout | Self::IdleTimeout | Self::MaxDuration => Side::Proxy,
+            Self::Refused
+            | Self::Unreachable
+            | Self::Tls
+            | Self::ConnectTimeout
+            | Self::FirstByteTimeout
+            | Self::Closed
+            | Self::Response(_)
+            | Self::ResponseBody
+            | Self::Reset
+            | Self::UnaskedSwitch => Side::Upstream,
+        }
+    }
+
+    /// The status that the client gets.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Request(error) => error.status(),
+            Self::Target | Self::RequestBody => 400,
+            Self::SlowHead | Self::SlowBody => 408,
+            Self::TooLarge => 413,
+            // Never sent: nobody is there. It stands in the log as nginx writes it.
+            Self::ClientGone => 499,
+            Self::Method => 501,
+            Self::NoRoute => 404,
+            Self::NoEndpoint | Self::Full => 503,
+            Self::ConnectTimeout | Self::FirstByteTimeout | Self::TotalTimeout | Self::IdleTimeout | Self::MaxDuration => 504,
+            Self::Refused
+            | Self::Unreachable
+            | Self::Tls
+            | Self::Closed
+            | Self::Response(_)
+            | Self::ResponseBody
+            | Self::Reset
+            | Self::UnaskedSwitch => 502,
+        }
+    }
+
+    /// One word for logs and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Request(error) => error.label(),
+            Self::Target => "bad_target",
+            Self::SlowHead => "slow_head",
+            Self::SlowBody => "slow_body",
+            Self::RequestBody => "bad_request_body",
+            Self::TooLarge => "body_too_large",
+            Self::ClientGone => "client_gone",
+            Self::Method => "method_not_supported",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Full => "endpoints_full",
+            Self::Refused => "connection_refused",
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::FirstByteTimeout => "first_byte_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::MaxDuration => "max_duration",
+            Self::Closed => "connection_closed",
+            Self::Response(_) => "bad_response",
+            Self::ResponseBody => "bad_response_body",
+            Self::Reset => "stream_reset",
+            Self::UnaskedSwitch => "unasked_switch",
+        }
+    }
+
+    /// The error type of `Proxy-Status` (RFC 9209, 2.3).
+    pub fn proxy_status(&self) -> &'static str {
+        match self {
+            Self::Request(_)
+            | Self::Target
+            | Self::SlowHead
+            | Self::SlowBody
+            | Self::RequestBody
+            | Self::ClientGone
+            | Self::Method => "http_request_error",
+            Self::TooLarge => "http_request_denied",
+            Self::NoRoute => "destination_not_found",
+            Self::NoEndpoint => "destination_unavailable",
+            Self::Full => "connection_limit_reached",
+            Self::Refused => "connection_refused",
+            Self::Unreachable => "destination_ip_unroutable",
+            Self::Tls => "tls_protocol_error",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => "http_response_timeout",
+            Self::IdleTimeout => "connection_read_timeout",
+            Self::Closed => "connection_terminated",
+            Self::Response(_) | Self::ResponseBody | Self::Reset => "http_protocol_error",
+            Self::UnaskedSwitch => "http_upgrade_failed",
+        }
+    }
+}

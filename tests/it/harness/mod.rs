@@ -1,0 +1,41 @@
+//! The words in which tests are written: what stands before, behind and around the proxy.
+//!
+//! - [`Backend`]: the fake upstream of `plimsoll::lab`, on a thread of its own.
+//! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave.
+//! - [`Proxy`]: the proxy under test, inside the test's process; [`Process`]: the program itself.
+//! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
+//!   [`WebSocket`].
+//! - [`Authority`]: certificates for both sides.
+//! - [`eventually`] and [`within`]: waiting without sleeping, and never for ever.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "a vocabulary shared by all tests: no single test speaks all of it, and a test binary exports nothing"
+)]
+
+mod backend;
+mod certificates;
+mod client;
+mod directory;
+mod message;
+mod process;
+mod proxy;
+mod raw;
+mod scripted;
+mod selftest;
+mod waiting;
+mod websocket;
+
+pub use backend::Backend;
+pub use certificates::{Authority, Identity};
+pub use client::{Answer, Client, Outgoing, Upload};
+pub use directory::Directory;
+pub use message::{Head, Message};
+pub use process::Process;
+pub use proxy::Proxy;
+pub use raw::Raw;
+pub use scripted::{Scripted, Step};
+pub use waiting::{DEADLINE, eventually, within};
+pub use websocket::WebSocket;
