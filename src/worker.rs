@@ -53,6 +53,8 @@ pub enum Mail {
     CloseIdle,
     /// Take no new connection, finish what runs, then end.
     Drain,
+    /// End at once; what runs is cut.
+    Stop,
 }
 
 /// One worker as the others see it.
@@ -416,7 +418,7 @@ async fn read_mail<H: Handler>(
             inbox.recv().await
         };
         match mail {
-            None => return,
+            None | Some(Mail::Stop) => return,
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
             Some(Mail::CloseIdle) => worker.close_idle(),
