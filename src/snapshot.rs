@@ -39,7 +39,11 @@ pub enum CompileError {
 
 impl Snapshot {
     /// Compiles a configuration. Blocks: host names are resolved and files read.
-    pub fn compile(config: &Arc<Config>, generation: u64, registry: &Registry) -> Result<Self, CompileError> {
+    pub fn compile(
+        config: &Arc<Config>,
+        generation: u64,
+        registry: &Registry,
+    ) -> Result<Self, CompileError> {
         let listeners: Vec<Listener> = config
             .listeners
             .iter()
@@ -53,12 +57,19 @@ impl Snapshot {
             .collect();
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
         let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();
-        let routes = Table::compile(&config.routes, &listener_names, &upstream_names).map_err(CompileError::Routes)?;
+        let routes = Table::compile(&config.routes, &listener_names, &upstream_names)
+            .map_err(CompileError::Routes)?;
         let upstreams = config
             .upstreams
             .iter()
             .map(|(name, written)| Upstream::compile(name, written, registry).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { generation, config: Arc::clone(config), listeners, routes, upstreams })
+        Ok(Self {
+            generation,
+            config: Arc::clone(config),
+            listeners,
+            routes,
+            upstreams,
+        })
     }
 }

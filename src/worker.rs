@@ -20,6 +20,8 @@ use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
+use crate::observe::access_log::WorkerLog;
+use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::upstream::Upstream;
@@ -30,6 +32,8 @@ use crate::upstream::pool::{Limits, Pool, Total};
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a worker shows that it is not stuck.
 const BEAT: Duration = Duration::from_secs(1);
+/// How long a line of the access log may wait for others before it is handed to the writer.
+const FLUSH: Duration = Duration::from_millis(200);
 /// A connection goes to another worker only if that one has fewer by more than this and by an eighth.
 const LEAN: usize = 2;
 
@@ -40,7 +44,11 @@ pub enum Mail {
     /// A connection that another worker accepted.
     Connection(Accepted),
     /// Accept from this socket too.
-    Listen { socket: OwnedFd, listener: usize, gate: Arc<Gate> },
+    Listen {
+        socket: OwnedFd,
+        listener: usize,
+        gate: Arc<Gate>,
+    },
     /// Close idle connections to endpoints.
     CloseIdle,
     /// Take no new connection, finish what runs, then end.
@@ -65,11 +73,16 @@ pub struct Setup {
     pub inbox: mpsc::UnboundedReceiver<Mail>,
     /// All workers, this one included.
     pub mailboxes: Arc<Vec<Mailbox>>,
+    /// Where everything is counted.
+    pub metrics: Arc<observe::Registry>,
+    /// `WorkerLog::OFF`, or the worker's end of the access log.
+    pub log: WorkerLog,
 }
 
 /// An endpoint with what this worker keeps for it.
 pub struct Reach {
     pub endpoint: Arc<Endpoint>,
+    pub cells: Arc<EndpointCells>,
     pub pool: Pool,
     /// Held by whoever dials an HTTP/2 connection, so that others wait for it instead of dialling too.
     pub dialling: tokio::sync::Mutex<()>,
@@ -88,6 +101,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub upstreams: Vec<Rc<UpstreamView>>,
     pub h1: Vec<Rc<h1::server::Settings>>,
+    pub route_cells: Vec<Arc<RouteCells>>,
+    pub listener_cells: Vec<Arc<ListenerCells>>,
 }
 
 /// All that is per worker.
@@ -99,6 +114,8 @@ pub struct Worker {
     pub random: RefCell<Random>,
     pub drain: Drain,
     pub idle: Total,
+    pub log: RefCell<WorkerLog>,
+    door: Door,
     view: RefCell<Rc<View>>,
     mailboxes: Arc<Vec<Mailbox>>,
     date: RefCell<(u64, String)>,
@@ -108,17 +125,33 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn new(setup: &Setup) -> Rc<Self> {
+    fn new(setup: Setup) -> Rc<Self> {
+        let door = setup.metrics.worker(setup.index);
         let wheel = Wheel::new(setup.clock);
-        let since_epoch = crate::clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = crate::clock::wall()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         let worker = Self {
             index: setup.index,
             clock: setup.clock,
             buffers: Buffers::default(),
             random: RefCell::new(Random::seeded(setup.seed)),
             drain: Drain::new(),
-            idle: Total::new(setup.snapshot.config.idle_connections.div_ceil(setup.mailboxes.len())),
-            view: RefCell::new(Rc::new(View::new(&setup.snapshot, setup.mailboxes.len(), None))),
+            idle: Total::new(
+                setup
+                    .snapshot
+                    .config
+                    .idle_connections
+                    .div_ceil(setup.mailboxes.len()),
+            ),
+            view: RefCell::new(Rc::new(View::new(
+                &setup.snapshot,
+                setup.mailboxes.len(),
+                &door,
+                None,
+            ))),
+            log: RefCell::new(setup.log),
+            door,
             mailboxes: Arc::clone(&setup.mailboxes),
             date: RefCell::new((u64::MAX, String::new())),
             epoch: since_epoch.saturating_sub(wheel.now().since(Instant(0))),
@@ -141,6 +174,26 @@ impl Worker {
             *self.date.borrow_mut() = (second, text);
         }
         std::cell::Ref::map(self.date.borrow(), |date| date.1.as_str())
+    }
+
+    /// Milliseconds since 1970 at `now`.
+    pub fn unix_millis(&self, now: Instant) -> u64 {
+        u64::try_from((self.epoch + now.since(Instant(0))).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes a line to the access log; it leaves the worker within [`FLUSH`].
+    pub fn write_log(self: &Rc<Self>, record: &observe::Record<'_>) {
+        let mut log = self.log.borrow_mut();
+        let waiting = log.is_waiting();
+        log.record(record);
+        if waiting || !log.is_waiting() {
+            return;
+        }
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            worker.wheel.sleep(FLUSH).await;
+            worker.log.borrow_mut().flush();
+        });
     }
 
     /// Sees to it that idle connections are looked through as long as there are any.
@@ -170,7 +223,12 @@ impl Worker {
     }
 
     fn swap(&self, snapshot: &Arc<Snapshot>) {
-        let view = View::new(snapshot, self.mailboxes.len(), Some(&self.view()));
+        let view = View::new(
+            snapshot,
+            self.mailboxes.len(),
+            &self.door,
+            Some(&self.view()),
+        );
         *self.view.borrow_mut() = Rc::new(view);
     }
 
@@ -197,7 +255,9 @@ impl Worker {
             if mine > theirs + LEAN + theirs / 8 {
                 match self.mailboxes[other].inbox.send(Mail::Connection(accepted)) {
                     Ok(()) => return,
-                    Err(mpsc::error::SendError(Mail::Connection(accepted))) => self.serve(accepted, handler.clone()),
+                    Err(mpsc::error::SendError(Mail::Connection(accepted))) => {
+                        self.serve(accepted, handler.clone())
+                    }
                     Err(_) => {}
                 }
                 return;
@@ -234,13 +294,30 @@ impl Drop for Living {
 
 impl View {
     /// Joins a snapshot with the idle connections and policy memories that its predecessor had for the same endpoints.
-    fn new(snapshot: &Arc<Snapshot>, workers: usize, before: Option<&Self>) -> Self {
+    fn new(snapshot: &Arc<Snapshot>, workers: usize, door: &Door, before: Option<&Self>) -> Self {
         let upstreams = snapshot.upstreams.iter().map(|shared| {
-            let old = before.and_then(|view| view.upstreams.iter().find(|old| old.shared.name == shared.name));
+            let old = before.and_then(|view| {
+                view.upstreams
+                    .iter()
+                    .find(|old| old.shared.name == shared.name)
+            });
             let reaches = shared.endpoints.iter().map(|endpoint| {
-                let kept = old.and_then(|old| old.reaches.iter().find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint)));
+                let kept = old.and_then(|old| {
+                    old.reaches
+                        .iter()
+                        .find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint))
+                });
                 kept.map_or_else(
-                    || Rc::new(Reach { endpoint: Arc::clone(endpoint), pool: Pool::default(), dialling: tokio::sync::Mutex::new(()) }),
+                    || {
+                        let cells = door.endpoint(&shared.name, &endpoint.id);
+                        let dialling = tokio::sync::Mutex::new(());
+                        Rc::new(Reach {
+                            endpoint: Arc::clone(endpoint),
+                            cells,
+                            pool: Pool::default(),
+                            dialling,
+                        })
+                    },
                     Rc::clone,
                 )
             });
@@ -259,41 +336,78 @@ impl View {
         });
         let h1 = snapshot.listeners.iter().map(|listener| {
             Rc::new(h1::server::Settings {
-                limits: h1::parse::Limits { head_bytes: listener.limits.head_bytes, fields: listener.limits.fields },
+                limits: h1::parse::Limits {
+                    head_bytes: listener.limits.head_bytes,
+                    fields: listener.limits.fields,
+                },
                 timeouts: listener.timeouts.clone(),
             })
         });
-        Self { upstreams: upstreams.collect(), h1: h1.collect(), snapshot: Arc::clone(snapshot) }
+        Self {
+            upstreams: upstreams.collect(),
+            h1: h1.collect(),
+            route_cells: snapshot
+                .routes
+                .routes()
+                .iter()
+                .map(|route| door.route(&route.name))
+                .collect(),
+            listener_cells: snapshot
+                .listeners
+                .iter()
+                .map(|listener| door.listener(&listener.name))
+                .collect(),
+            snapshot: Arc::clone(snapshot),
+        }
     }
 }
 
 /// Runs a worker on the calling thread until it was told to drain and has.
-pub fn run<H: Handler>(setup: Setup, handler: impl FnOnce(&Rc<Worker>) -> H) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+pub fn run<H: Handler>(
+    setup: Setup,
+    handler: impl FnOnce(&Rc<Worker>) -> H,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())?;
     runtime.block_on(async move {
-        let worker = Worker::new(&setup);
+        let mut setup = setup;
+        let inbox = std::mem::replace(&mut setup.inbox, mpsc::unbounded_channel().1);
+        let worker = Worker::new(setup);
         let handler = handler(&worker);
         let wheel = worker.wheel.clone();
         tokio::task::spawn_local(async move { wheel.run().await });
         let beating = Rc::clone(&worker);
         tokio::task::spawn_local(async move {
             loop {
-                beating.own().beat.store(beating.wheel.now().0, Ordering::Relaxed);
+                beating
+                    .own()
+                    .beat
+                    .store(beating.wheel.now().0, Ordering::Relaxed);
                 beating.wheel.sleep(BEAT).await;
             }
         });
-        read_mail(&worker, setup.inbox, &handler).await;
+        read_mail(&worker, inbox, &handler).await;
+        worker.log.borrow_mut().flush();
     });
     Ok(())
 }
 
-async fn read_mail<H: Handler>(worker: &Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Mail>, handler: &H) {
+async fn read_mail<H: Handler>(
+    worker: &Rc<Worker>,
+    mut inbox: mpsc::UnboundedReceiver<Mail>,
+    handler: &H,
+) {
     let mut accepting = Vec::new();
     let mut draining = false;
     loop {
         let mail = if draining {
             // What is still on its way here is taken in, then the last connection ends the worker.
-            match worker.wheel.timeout(Duration::from_millis(20), inbox.recv()).await {
+            match worker
+                .wheel
+                .timeout(Duration::from_millis(20), inbox.recv())
+                .await
+            {
                 Some(mail) => mail,
                 None if worker.own().connections.load(Ordering::Relaxed) == 0 => return,
                 None => continue,
@@ -306,11 +420,19 @@ async fn read_mail<H: Handler>(worker: &Rc<Worker>, mut inbox: mpsc::UnboundedRe
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
             Some(Mail::CloseIdle) => worker.close_idle(),
-            Some(Mail::Listen { socket, listener, gate }) => {
-                let Ok(acceptor) = Acceptor::new(socket, listener, gate) else { continue };
+            Some(Mail::Listen {
+                socket,
+                listener,
+                gate,
+            }) => {
+                let Ok(acceptor) = Acceptor::new(socket, listener, gate) else {
+                    continue;
+                };
                 let (worker, handler) = (Rc::clone(worker), handler.clone());
                 accepting.push(tokio::task::spawn_local(async move {
-                    acceptor.run(&worker.wheel, |accepted| worker.place(accepted, &handler)).await;
+                    acceptor
+                        .run(&worker.wheel, |accepted| worker.place(accepted, &handler))
+                        .await;
                 }));
             }
             Some(Mail::Drain) => {
@@ -325,32 +447,75 @@ async fn read_mail<H: Handler>(worker: &Rc<Worker>, mut inbox: mpsc::UnboundedRe
     }
 }
 
+/// Counts an accepted connection at its begin and end.
+struct Counted(Arc<ListenerCells>);
+
+impl Counted {
+    fn new(cells: &Arc<ListenerCells>) -> Self {
+        cells.accepted.add(1);
+        Self(Arc::clone(cells))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.closed.add(1);
+    }
+}
+
 /// Carries one accepted connection to its end.
 async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, handler: H) {
     let view = worker.view();
-    let Some(settings) = view.h1.get(accepted.listener).map(Rc::clone) else { return };
+    let Some(settings) = view.h1.get(accepted.listener).map(Rc::clone) else {
+        return;
+    };
     let peer = Peer {
         address: accepted.ip(),
         port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
         listener: accepted.listener,
         tls: false,
+        text: accepted
+            .ip()
+            .map_or_else(|| "unix".to_owned(), |address| address.to_string()),
     };
     let unix = accepted.peer.is_none();
     let Accepted { socket, pass, .. } = accepted;
+    let _counted = Counted::new(&view.listener_cells[peer.listener]);
     drop(view);
-    let Ok(mut stream) = register(socket, unix) else { return };
+    let Ok(mut stream) = register(socket, unix) else {
+        return;
+    };
     let timer = worker.wheel.after(settings.timeouts.head);
-    let Some((protocol, unread)) = sniff(&mut stream, worker, &timer).await else { return };
+    let Some((protocol, unread)) = sniff(&mut stream, worker, &timer).await else {
+        return;
+    };
     let peer = Rc::new(peer);
     match protocol {
         Sniffed::H1 => {
             let connection = h1::Connection::new(stream, &unread, worker.buffers.clone());
             worker.buffers.give(unread);
-            h1::server::serve(connection, peer, settings, timer, worker.drain.clone(), handler).await;
+            h1::server::serve(
+                connection,
+                peer,
+                settings,
+                timer,
+                worker.drain.clone(),
+                handler,
+            )
+            .await;
         }
         Sniffed::H2 => {
             let buffers = worker.buffers.clone();
-            let served = h2::server::serve(stream, unread, peer, settings, timer, worker.drain.clone(), buffers, handler);
+            let served = h2::server::serve(
+                stream,
+                unread,
+                peer,
+                settings,
+                timer,
+                worker.drain.clone(),
+                buffers,
+                handler,
+            );
             Box::pin(served).await;
         }
     }
@@ -371,7 +536,11 @@ enum Sniffed {
 }
 
 /// Tells HTTP/2 with prior knowledge (RFC 9113, 3.3) from HTTP/1 by the first bytes, which are given back.
-async fn sniff(stream: &mut Stream, worker: &Worker, timer: &crate::clock::wheel::Timer) -> Option<(Sniffed, Vec<u8>)> {
+async fn sniff(
+    stream: &mut Stream,
+    worker: &Worker,
+    timer: &crate::clock::wheel::Timer,
+) -> Option<(Sniffed, Vec<u8>)> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut unread = Vec::new();
     std::future::poll_fn(|cx| {

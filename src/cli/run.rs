@@ -21,7 +21,12 @@ pub struct Args {
 
 /// Serves until TERM or INT.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let path = args.config.clone().or_else(|| DEFAULTS.iter().map(PathBuf::from).find(|path| path.exists()));
+    let path = args.config.clone().or_else(|| {
+        DEFAULTS
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.exists())
+    });
     let path = path.as_deref().unwrap_or(Path::new(DEFAULTS[0]));
     let loaded = match read::load(path, &|name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,

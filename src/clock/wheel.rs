@@ -88,7 +88,10 @@ impl Wheel {
                 waker: Cell::new(None),
             })
         });
-        Timer { wheel: self.clone(), entry }
+        Timer {
+            wheel: self.clone(),
+            entry,
+        }
     }
 
     /// A timer set to `span` from now.
@@ -156,7 +159,10 @@ impl Wheel {
         self.0.cursor.set(end + 1);
         let mut due = Vec::new();
         for tick in start..=end.min(start + SLOTS - 1) {
-            std::mem::swap(&mut due, &mut self.0.slots.borrow_mut()[(tick % SLOTS) as usize]);
+            std::mem::swap(
+                &mut due,
+                &mut self.0.slots.borrow_mut()[(tick % SLOTS) as usize],
+            );
             self.0.queued.set(self.0.queued.get() - due.len());
             for queued in due.drain(..) {
                 self.visit(queued, now);
@@ -264,7 +270,9 @@ mod tests {
     use super::{Clock, Instant, Wheel};
 
     fn fired(timer: &super::Timer) -> bool {
-        timer.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+        timer
+            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+            .is_ready()
     }
 
     #[test]

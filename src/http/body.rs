@@ -79,13 +79,21 @@ pub enum Body {
 
 impl Body {
     /// The next piece, read into `scratch` where it comes from an HTTP/1 socket.
-    pub fn poll_frame<'s>(&mut self, cx: &mut Context<'_>, scratch: &'s mut [u8]) -> Poll<Result<Frame<'s>, BodyError>> {
+    pub fn poll_frame<'s>(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &'s mut [u8],
+    ) -> Poll<Result<Frame<'s>, BodyError>> {
         match self {
             Self::Empty => Poll::Ready(Ok(Frame::End(None))),
             Self::Fixed(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
-                Poll::Ready(Ok(if bytes.is_empty() { Frame::End(None) } else { Frame::Data(Chunk::Shared(bytes)) }))
+                Poll::Ready(Ok(if bytes.is_empty() {
+                    Frame::End(None)
+                } else {
+                    Frame::Data(Chunk::Shared(bytes))
+                }))
             }
             Self::H1(reader) => reader.poll_frame(cx, scratch),
             Self::H2(reader) => reader.poll_frame(cx),
@@ -223,7 +231,10 @@ enum State {
 impl Pump {
     /// A pump that refuses more than `limit` bytes.
     pub fn limited(limit: Option<u64>) -> Self {
-        Self { limit, ..Self::default() }
+        Self {
+            limit,
+            ..Self::default()
+        }
     }
 
     /// Whether the whole body and its end were handed on.
@@ -232,7 +243,13 @@ impl Pump {
     }
 
     /// Moves what can be moved now. Ready once the end was handed on, or with the side that failed.
-    pub fn poll(&mut self, cx: &mut Context<'_>, body: &mut Body, sink: &mut Sink, buffers: &Buffers) -> Poll<Result<(), PumpError>> {
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+        sink: &mut Sink,
+        buffers: &Buffers,
+    ) -> Poll<Result<(), PumpError>> {
         while self.state == State::Moving {
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();

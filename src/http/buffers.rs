@@ -115,7 +115,10 @@ impl<T> Default for Shelf<T> {
 impl<T: Reusable> Shelf<T> {
     fn lend(&self) -> Lent<T> {
         let value = self.0.borrow_mut().pop().unwrap_or_default();
-        Lent { value: Some(value), shelf: Rc::clone(&self.0) }
+        Lent {
+            value: Some(value),
+            shelf: Rc::clone(&self.0),
+        }
     }
 }
 

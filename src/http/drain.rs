@@ -27,7 +27,10 @@ impl Default for Drain {
 impl Drain {
     /// A signal that is off.
     pub fn new() -> Self {
-        Self { shared: Rc::default(), place: Cell::new(None) }
+        Self {
+            shared: Rc::default(),
+            place: Cell::new(None),
+        }
     }
 
     /// Whether draining has begun.
@@ -38,7 +41,13 @@ impl Drain {
     /// Begins draining, for all clones.
     pub fn begin(&self) {
         self.shared.on.set(true);
-        let waiting: Vec<Waker> = self.shared.waiting.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+        let waiting: Vec<Waker> = self
+            .shared
+            .waiting
+            .borrow()
+            .iter()
+            .map(|(_, waker)| waker.clone())
+            .collect();
         for waker in waiting {
             waker.wake();
         }
@@ -50,7 +59,9 @@ impl Drain {
             return Poll::Ready(());
         }
         if self.place.get().is_none() {
-            self.place.set(Some(self.shared.waiting.borrow_mut().insert(cx.waker().clone())));
+            self.place.set(Some(
+                self.shared.waiting.borrow_mut().insert(cx.waker().clone()),
+            ));
         }
         Poll::Pending
     }
@@ -58,7 +69,10 @@ impl Drain {
 
 impl Clone for Drain {
     fn clone(&self) -> Self {
-        Self { shared: Rc::clone(&self.shared), place: Cell::new(None) }
+        Self {
+            shared: Rc::clone(&self.shared),
+            place: Cell::new(None),
+        }
     }
 }
 

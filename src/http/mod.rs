@@ -8,7 +8,12 @@ pub mod buffers;
 pub mod drain;
 pub mod fields;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod headers;
 pub mod outgoing;
+pub mod responder;
 pub mod target;
+
+pub use outgoing::{Outgoing, RequestLine};
+pub use responder::{Handler, Incoming, Peer, Refusal, Responder};

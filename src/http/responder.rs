@@ -23,6 +23,8 @@ pub struct Peer {
     pub listener: usize,
     /// Whether the client speaks TLS.
     pub tls: bool,
+    /// The address as text, for logs.
+    pub text: String,
 }
 
 /// One request, its body and the way to answer it.
@@ -48,7 +50,12 @@ pub trait Handler: Clone + 'static {
     fn exchange(&self, incoming: Incoming) -> impl Future<Output = ()>;
 
     /// Answers what could not be understood. The connection is closed afterwards.
-    fn refuse(&self, refusal: Refusal, responder: Responder, peer: Rc<Peer>) -> impl Future<Output = ()>;
+    fn refuse(
+        &self,
+        refusal: Refusal,
+        responder: Responder,
+        peer: Rc<Peer>,
+    ) -> impl Future<Output = ()>;
 }
 
 /// Writes the answer of one request.

@@ -11,7 +11,10 @@ use crate::clock::Clock;
 use crate::config::{Address, Config};
 use crate::entropy;
 use crate::listener::accept::{self, BindError, Listening};
+use crate::observe::access_log::{AccessLog, WorkerLog};
+use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
+use crate::proxy::error::ProxyError;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::upstream::registry::Registry;
 use crate::worker::{self, Mail, Mailbox, Setup};
@@ -23,6 +26,8 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Compile(#[from] CompileError),
+    #[error("cannot open the access log: {0}")]
+    Log(#[source] io::Error),
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
 }
@@ -31,6 +36,8 @@ pub enum StartError {
 pub struct Running {
     pub snapshot: Arc<Snapshot>,
     pub mailboxes: Arc<Vec<Mailbox>>,
+    pub metrics: Arc<observe::Registry>,
+    pub log: Option<AccessLog>,
     /// Name and bound address of every listener.
     pub listeners: Vec<(String, Address)>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -55,12 +62,28 @@ impl Running {
 /// Compiles, binds and starts. Nothing is left running when it fails.
 pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     let config = Arc::new(config);
-    let count = config.workers.map_or_else(cores, std::num::NonZeroUsize::get);
+    let count = config
+        .workers
+        .map_or_else(cores, std::num::NonZeroUsize::get);
     let registry = Registry::default();
     let snapshot = Arc::new(Snapshot::compile(&config, 1, &registry)?);
     let listening = bind(&config, count)?;
-    let listeners = listening.iter().map(|one| (one.name.clone(), one.address.clone())).collect();
+    let listeners = listening
+        .iter()
+        .map(|one| (one.name.clone(), one.address.clone()))
+        .collect();
     let (mailboxes, inboxes) = mailboxes(count);
+    let labels = Labels {
+        errors: ProxyError::LABELS,
+        refusals: ProxyError::LABELS,
+    };
+    let metrics = observe::Registry::new(count, labels, clock.now());
+    let log = config
+        .access_log
+        .as_ref()
+        .map(AccessLog::start)
+        .transpose()
+        .map_err(StartError::Log)?;
     let mut threads = Vec::with_capacity(count);
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let setup = Setup {
@@ -70,6 +93,8 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
             snapshot: Arc::clone(&snapshot),
             inbox,
             mailboxes: Arc::clone(&mailboxes),
+            metrics: Arc::clone(&metrics),
+            log: log.as_ref().map_or(WorkerLog::OFF, AccessLog::worker),
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -81,16 +106,36 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
         let several = one.sockets.len() > 1;
         for (index, socket) in one.sockets.into_iter().enumerate() {
             let mailbox = if several { index } else { one.index % count };
-            let _ = mailboxes[mailbox].inbox.send(Mail::Listen { socket, listener: one.index, gate: Arc::clone(&one.gate) });
+            let _ = mailboxes[mailbox].inbox.send(Mail::Listen {
+                socket,
+                listener: one.index,
+                gate: Arc::clone(&one.gate),
+            });
         }
     }
-    Ok(Running { snapshot, mailboxes, listeners, threads })
+    Ok(Running {
+        snapshot,
+        mailboxes,
+        metrics,
+        log,
+        listeners,
+        threads,
+    })
 }
 
 fn bind(config: &Config, workers: usize) -> Result<Vec<Listening>, BindError> {
     let each = config.listeners.iter().enumerate();
-    each.map(|(index, (name, listener))| accept::bind(name, index, &listener.address, workers, listener.limits.connections, true))
-        .collect()
+    each.map(|(index, (name, listener))| {
+        accept::bind(
+            name,
+            index,
+            &listener.address,
+            workers,
+            listener.limits.connections,
+            true,
+        )
+    })
+    .collect()
 }
 
 type Inboxes = Vec<mpsc::UnboundedReceiver<Mail>>;
@@ -99,7 +144,14 @@ fn mailboxes(count: usize) -> (Arc<Vec<Mailbox>>, Inboxes) {
     let (boxes, inboxes) = (0..count)
         .map(|_| {
             let (inbox, receiver) = mpsc::unbounded_channel();
-            (Mailbox { inbox, connections: AtomicUsize::new(0), beat: AtomicU64::new(0) }, receiver)
+            (
+                Mailbox {
+                    inbox,
+                    connections: AtomicUsize::new(0),
+                    beat: AtomicU64::new(0),
+                },
+                receiver,
+            )
         })
         .unzip();
     (Arc::new(boxes), inboxes)

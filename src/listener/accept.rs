@@ -26,10 +26,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Why a listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("listener `{name}`: {address} is in use by another process; stop it or choose another address")]
+    #[error(
+        "listener `{name}`: {address} is in use by another process; stop it or choose another address"
+    )]
     InUse { name: String, address: String },
     #[error("listener `{name}`: cannot bind {address}: {source}")]
-    Failed { name: String, address: String, source: io::Error },
+    Failed {
+        name: String,
+        address: String,
+        source: io::Error,
+    },
 }
 
 /// A listener's bound sockets: one per worker for TCP, a single one for a Unix socket.
@@ -53,7 +59,10 @@ pub struct Gate {
 impl Gate {
     /// At most `cap` at once.
     pub fn new(cap: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), cap })
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            cap,
+        })
     }
 
     /// Open connections now.
@@ -100,13 +109,24 @@ impl Accepted {
 
 /// Binds a listener for so many workers. An address is first bound without SO_REUSEPORT, so that a second process on
 /// it fails instead of taking half of the traffic; `probe: false` skips that, for an upgrade.
-pub fn bind(name: &str, index: usize, address: &Address, workers: usize, cap: usize, probe: bool) -> Result<Listening, BindError> {
+pub fn bind(
+    name: &str,
+    index: usize,
+    address: &Address,
+    workers: usize,
+    cap: usize,
+    probe: bool,
+) -> Result<Listening, BindError> {
     let failed = |source: io::Error| {
         let (name, address) = (name.to_owned(), show(address));
         if source.kind() == io::ErrorKind::AddrInUse {
             BindError::InUse { name, address }
         } else {
-            BindError::Failed { name, address, source }
+            BindError::Failed {
+                name,
+                address,
+                source,
+            }
         }
     };
     let (address, sockets) = match address {
@@ -116,7 +136,13 @@ pub fn bind(name: &str, index: usize, address: &Address, workers: usize, cap: us
         }
         Address::Unix(path) => (address.clone(), vec![bind_unix(path).map_err(failed)?]),
     };
-    Ok(Listening { name: name.to_owned(), index, address, sockets, gate: Gate::new(cap) })
+    Ok(Listening {
+        name: name.to_owned(),
+        index,
+        address,
+        sockets,
+        gate: Gate::new(cap),
+    })
 }
 
 fn show(address: &Address) -> String {
@@ -126,7 +152,11 @@ fn show(address: &Address) -> String {
     }
 }
 
-fn bind_tcp(wanted: SocketAddr, workers: usize, probe: bool) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+fn bind_tcp(
+    wanted: SocketAddr,
+    workers: usize,
+    probe: bool,
+) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
     let mut address = wanted;
     if probe {
         let probed = tcp_socket(address, false)?;
@@ -144,7 +174,11 @@ fn bind_tcp(wanted: SocketAddr, workers: usize, probe: bool) -> io::Result<(Sock
 }
 
 fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        None,
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `[::]` means IPv6 alone: a v4 listener on the same port is written beside it.
@@ -184,15 +218,24 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Registers the socket with the reactor of the calling worker.
-    #[expect(deprecated, reason = "its successor is an unsafe fn; an OwnedFd upholds what that asks for")]
+    #[expect(
+        deprecated,
+        reason = "its successor is an unsafe fn; an OwnedFd upholds what that asks for"
+    )]
     pub fn new(socket: OwnedFd, listener: usize, gate: Arc<Gate>) -> io::Result<Self> {
-        Ok(Self { socket: AsyncFd::with_interest(socket, tokio::io::Interest::READABLE)?, listener, gate })
+        Ok(Self {
+            socket: AsyncFd::with_interest(socket, tokio::io::Interest::READABLE)?,
+            listener,
+            gate,
+        })
     }
 
     /// Accepts for ever and hands each connection to `take`.
     pub async fn run(&self, wheel: &Wheel, mut take: impl FnMut(Accepted)) {
         loop {
-            let Ok(mut ready) = self.socket.readable().await else { return };
+            let Ok(mut ready) = self.socket.readable().await else {
+                return;
+            };
             for _ in 0..BATCH {
                 let Some(pass) = self.gate.enter() else {
                     // At the cap, clients wait in the kernel's queue.
@@ -203,7 +246,12 @@ impl Acceptor {
                 match rustix::net::acceptfrom_with(&self.socket, flags) {
                     Ok((socket, peer)) => {
                         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                        take(Accepted { socket, peer, listener: self.listener, pass });
+                        take(Accepted {
+                            socket,
+                            peer,
+                            listener: self.listener,
+                            pass,
+                        });
                     }
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();

@@ -80,6 +80,9 @@ pub enum ProxyError {
     /// The endpoint broke the rules of HTTP/2 or reset the stream.
     #[error("the endpoint reset the stream")]
     Reset,
+    /// The endpoint refused the stream or went away without having looked at the request.
+    #[error("the endpoint did not take the request")]
+    Unprocessed,
     /// The endpoint switched protocols without being asked to.
     #[error("the endpoint switched protocols unasked")]
     UnaskedSwitch,
@@ -97,7 +100,12 @@ impl ProxyError {
             | Self::TooLarge
             | Self::ClientGone
             | Self::Method => Side::Downstream,
-            Self::NoRoute | Self::NoEndpoint | Self::Full | Self::TotalTimeout | Self::IdleTimeout | Self::MaxDuration => Side::Proxy,
+            Self::NoRoute
+            | Self::NoEndpoint
+            | Self::Full
+            | Self::TotalTimeout
+            | Self::IdleTimeout
+            | Self::MaxDuration => Side::Proxy,
             Self::Refused
             | Self::Unreachable
             | Self::Tls
@@ -107,6 +115,7 @@ impl ProxyError {
             | Self::Response(_)
             | Self::ResponseBody
             | Self::Reset
+            | Self::Unprocessed
             | Self::UnaskedSwitch => Side::Upstream,
         }
     }
@@ -123,7 +132,11 @@ impl ProxyError {
             Self::Method => 501,
             Self::NoRoute => 404,
             Self::NoEndpoint | Self::Full => 503,
-            Self::ConnectTimeout | Self::FirstByteTimeout | Self::TotalTimeout | Self::IdleTimeout | Self::MaxDuration => 504,
+            Self::ConnectTimeout
+            | Self::FirstByteTimeout
+            | Self::TotalTimeout
+            | Self::IdleTimeout
+            | Self::MaxDuration => 504,
             Self::Refused
             | Self::Unreachable
             | Self::Tls
@@ -131,6 +144,7 @@ impl ProxyError {
             | Self::Response(_)
             | Self::ResponseBody
             | Self::Reset
+            | Self::Unprocessed
             | Self::UnaskedSwitch => 502,
         }
     }
@@ -161,6 +175,7 @@ impl ProxyError {
             Self::Response(_) => "bad_response",
             Self::ResponseBody => "bad_response_body",
             Self::Reset => "stream_reset",
+            Self::Unprocessed => "unprocessed",
             Self::UnaskedSwitch => "unasked_switch",
         }
     }
@@ -183,11 +198,60 @@ impl ProxyError {
             Self::Unreachable => "destination_ip_unroutable",
             Self::Tls => "tls_protocol_error",
             Self::ConnectTimeout => "connection_timeout",
-            Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => "http_response_timeout",
+            Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => {
+                "http_response_timeout"
+            }
             Self::IdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
-            Self::Response(_) | Self::ResponseBody | Self::Reset => "http_protocol_error",
+            Self::Response(_) | Self::ResponseBody | Self::Reset | Self::Unprocessed => {
+                "http_protocol_error"
+            }
             Self::UnaskedSwitch => "http_upgrade_failed",
         }
     }
+
+    /// Every label that [`Self::label`] can give, for the tables of the metrics.
+    pub const LABELS: &'static [&'static str] = &LABELS;
 }
+
+const OWN: [&str; 25] = [
+    "bad_target",
+    "slow_head",
+    "slow_body",
+    "bad_request_body",
+    "body_too_large",
+    "client_gone",
+    "method_not_supported",
+    "no_route",
+    "no_endpoint",
+    "endpoints_full",
+    "connection_refused",
+    "unreachable",
+    "tls_failed",
+    "connect_timeout",
+    "first_byte_timeout",
+    "total_timeout",
+    "idle_timeout",
+    "max_duration",
+    "connection_closed",
+    "bad_response",
+    "bad_response_body",
+    "stream_reset",
+    "unprocessed",
+    "unasked_switch",
+    "bad_upgrade",
+];
+
+const LABELS: [&str; OWN.len() + ParseError::ALL.len()] = {
+    let mut all = [""; OWN.len() + ParseError::ALL.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < OWN.len() {
+            OWN[i]
+        } else {
+            ParseError::ALL[i - OWN.len()].label()
+        };
+        i += 1;
+    }
+    all
+};

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
-use super::error::ProxyError;
+use super::error::{ProxyError, Side};
 use crate::clock::Instant;
 use crate::http::Peer;
 use crate::http::buffers::Lent;
-use crate::http::head::RequestHead;
+use crate::http::fields::Name;
+use crate::http::head::{RequestHead, Version};
+use crate::observe::{Outcome, Protocol, Record, Times};
 use crate::worker::{View, Worker};
 
 /// One request with its response and record.
@@ -17,19 +19,24 @@ pub struct Exchange {
     pub head: Lent<RequestHead>,
     pub peer: Rc<Peer>,
     pub started: Instant,
-    /// Low 64 bits of chance; shown as 16 hex digits.
+    /// Chance; shown as 16 hex digits.
     pub id: u64,
     pub route: Option<usize>,
     pub upstream: Option<usize>,
     pub endpoint: Option<usize>,
     pub attempts: u32,
+    pub replays: u32,
     pub reused: bool,
     /// 0 until a head was sent to the client.
     pub status: u16,
     pub error: Option<ProxyError>,
+    /// The head of an endpoint's answer was passed on.
+    pub passed_on: bool,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// When the endpoint was connected, when the request was sent to it, when its head came.
+    /// When the last attempt began to look for a connection and had one; when the request was sent, when the head of
+    /// its answer came.
+    pub picked: Instant,
     pub connected: Instant,
     pub sent: Instant,
     pub answered: Instant,
@@ -38,23 +45,25 @@ pub struct Exchange {
 impl Exchange {
     /// Begins with a request head.
     pub fn start(worker: &Rc<Worker>, head: Lent<RequestHead>, peer: Rc<Peer>) -> Self {
-        let id = worker.random.borrow_mut().next_u64();
         Self {
             view: worker.view(),
-            worker: Rc::clone(worker),
             head,
             peer,
             started: worker.wheel.now(),
-            id,
+            id: worker.random.borrow_mut().next_u64(),
+            worker: Rc::clone(worker),
             route: None,
             upstream: None,
             endpoint: None,
             attempts: 0,
+            replays: 0,
             reused: false,
             status: 0,
             error: None,
+            passed_on: false,
             bytes_in: 0,
             bytes_out: 0,
+            picked: Instant::FAR,
             connected: Instant::FAR,
             sent: Instant::FAR,
             answered: Instant::FAR,
@@ -64,5 +73,113 @@ impl Exchange {
     /// The id as it is shown.
     pub fn id(&self) -> String {
         format!("{:016x}", self.id)
+    }
+
+    fn outcome(&self) -> Outcome {
+        match &self.error {
+            None => Outcome::Completed,
+            Some(ProxyError::ClientGone) => Outcome::ClientGone,
+            Some(_) if self.passed_on => Outcome::Broken,
+            Some(error) if error.side() == Side::Downstream || self.attempts == 0 => {
+                Outcome::Refused
+            }
+            Some(_) => Outcome::Failed,
+        }
+    }
+
+    /// Where the time went until `now`. The proxy's own share is what is left without waiting: for a connection, for
+    /// a request body, for the endpoint, and for a response body that did not come at once.
+    fn times(&self, now: Instant) -> Times {
+        let span = |from: Instant, to: Instant| {
+            (from < Instant::FAR && to < Instant::FAR)
+                .then(|| u64::try_from(to.since(from).as_nanos()).unwrap_or(u64::MAX))
+        };
+        let total = u64::try_from(now.since(self.started).as_nanos()).unwrap_or(u64::MAX);
+        let connect = if self.reused {
+            None
+        } else {
+            span(self.picked, self.connected)
+        };
+        let first_byte = span(self.sent, self.answered);
+        let body = if self.bytes_out > 0 {
+            span(self.answered, now)
+        } else {
+            None
+        };
+        let upload = if self.bytes_in > 0 {
+            span(self.connected, self.sent)
+        } else {
+            None
+        };
+        let streamed = if self.bytes_out > AT_ONCE { body } else { None };
+        let waited = [connect, first_byte, upload, streamed]
+            .into_iter()
+            .flatten()
+            .sum();
+        Times {
+            total,
+            queue: None,
+            connect,
+            first_byte,
+            body,
+            own: Some(total.saturating_sub(waited)),
+        }
+    }
+}
+
+/// Bodies up to this size usually come and go with their head; passing them on is the proxy's own work.
+const AT_ONCE: u64 = 16 * 1024;
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let now = self.worker.wheel.now();
+        let view = &self.view;
+        let upstream = self.upstream.and_then(|index| view.upstreams.get(index));
+        let log = &self.worker.log;
+        let is_logged = log.borrow().is_on();
+        let mut record = Record {
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            attempts: self.attempts,
+            replays: self.replays,
+            reused: self.reused,
+            times: self.times(now),
+            outcome: self.outcome(),
+            error: self.error.as_ref().map(ProxyError::label),
+            ..Record::default()
+        };
+        if let Some(cells) = view.listener_cells.get(self.peer.listener) {
+            cells.record(&record);
+        }
+        if let Some(cells) = self.route.and_then(|index| view.route_cells.get(index)) {
+            cells.record(&record);
+        }
+        if !is_logged {
+            return;
+        }
+        let id = self.id();
+        record.id = &id;
+        record.unix_millis = self.worker.unix_millis(self.started);
+        record.client = &self.peer.text;
+        record.listener = &view.snapshot.listeners[self.peer.listener].name;
+        record.method = self.head.method.as_str();
+        record.target = &self.head.target;
+        record.protocol = match self.head.version {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+            Version::Http2 => Protocol::Http2,
+        };
+        record.route = self
+            .route
+            .map_or("", |index| &view.snapshot.routes.routes()[index].name);
+        record.upstream = upstream.map_or("", |upstream| &upstream.shared.name);
+        let endpoint = upstream
+            .zip(self.endpoint)
+            .and_then(|(upstream, index)| upstream.reaches.get(index));
+        record.endpoint = endpoint.map_or("", |reach| &reach.endpoint.id);
+        record.user_agent = self.head.fields.get(Name::UserAgent).unwrap_or_default();
+        record.referer = self.head.fields.get(Name::Referer).unwrap_or_default();
+        self.worker.write_log(&record);
     }
 }

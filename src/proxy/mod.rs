@@ -7,6 +7,7 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod handle;
+pub mod heads;
 pub mod respond;
 pub mod stream;
 
@@ -24,7 +25,9 @@ pub struct Proxy {
 impl Proxy {
     /// For the requests of this worker.
     pub fn new(worker: &Rc<Worker>) -> Self {
-        Self { worker: Rc::clone(worker) }
+        Self {
+            worker: Rc::clone(worker),
+        }
     }
 }
 

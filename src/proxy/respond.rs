@@ -30,14 +30,21 @@ impl Local {
             });
             ("application/json", format!("{body}\n"))
         } else {
-            ("text/plain; charset=utf-8", format!("{} ({})\nrequest {request_id}\n", error, error.label()))
+            (
+                "text/plain; charset=utf-8",
+                format!("{} ({})\nrequest {request_id}\n", error, error.label()),
+            )
         };
         Self {
             status: error.status(),
             content_type: content_type.as_bytes().into(),
             body: Bytes::from(body),
             location: None,
-            proxy_status: Some(format!("plimsoll; error={}; details=\"{}\"", error.proxy_status(), error.label())),
+            proxy_status: Some(format!(
+                "plimsoll; error={}; details=\"{}\"",
+                error.proxy_status(),
+                error.label()
+            )),
         }
     }
 }
@@ -45,7 +52,11 @@ impl Local {
 /// Sends a local answer to its end. Gives the bytes of body sent.
 pub async fn send(worker: &Worker, responder: Responder, local: Local, head_only: bool) -> u64 {
     let mut extra = worker.buffers.fields();
-    extra.push_known(Name::Date, b"date", worker.date(worker.wheel.now()).as_bytes());
+    extra.push_known(
+        Name::Date,
+        b"date",
+        worker.date(worker.wheel.now()).as_bytes(),
+    );
     if let Some(status) = &local.proxy_status {
         extra.push_known(Name::ProxyStatus, b"proxy-status", status.as_bytes());
     }
@@ -57,10 +68,20 @@ pub async fn send(worker: &Worker, responder: Responder, local: Local, head_only
     }
     let length = Length::Exact(local.body.len() as u64);
     let none = Fields::default();
-    let head = Outgoing { fields: &none, skip: Names::NONE, omit: &[], extra: &extra, length };
+    let head = Outgoing {
+        fields: &none,
+        skip: Names::NONE,
+        omit: &[],
+        extra: &extra,
+        length,
+    };
     let mut sink = responder.respond(local.status, b"", &head);
     let bodiless = head_only || matches!(local.status, 204 | 304);
-    let mut body = if bodiless { Body::Empty } else { Body::Fixed(local.body) };
+    let mut body = if bodiless {
+        Body::Empty
+    } else {
+        Body::Fixed(local.body)
+    };
     let mut pump = Pump::default();
     let sent = poll_fn(|cx| pump.poll(cx, &mut body, &mut sink, &worker.buffers)).await;
     if sent.is_err() {

@@ -3,24 +3,17 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Attempt, Downstream, Link, request_error};
+use super::heads;
+use crate::attempt::{Action, Event, Plan};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
+use crate::observe::{AttemptOutcome, Times};
 use crate::worker::UpstreamView;
-
-/// The timeouts that hold after the response head.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// No byte either way for so long ends the exchange.
-    pub idle: Duration,
-    /// The exchange ends here, whatever moves.
-    pub end: Instant,
-}
 
 /// Both directions of an answered exchange.
 pub struct Flow {
@@ -37,7 +30,7 @@ pub async fn stream(
     down: &mut Downstream,
     flow: &mut Flow,
     timer: &Timer,
-    pace: Pace,
+    plan: &mut Plan,
 ) -> Result<(), ProxyError> {
     let worker = Rc::clone(&exchange.worker);
     let mut answer = Pump::default();
@@ -47,14 +40,23 @@ pub async fn stream(
         if !answer.is_done() {
             match answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(response_error(&error))),
-                Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(ProxyError::ClientGone)),
+                Poll::Ready(Err(PumpError::Source(error))) => {
+                    return Poll::Ready(Err(response_error(&error)));
+                }
+                Poll::Ready(Err(PumpError::Sink(_))) => {
+                    return Poll::Ready(Err(ProxyError::ClientGone));
+                }
                 Poll::Pending => {}
             }
         }
         if !down.pump.is_done() && !upload_failed && !(answer.is_done() && !flow.tunnel) {
-            match down.pump.poll(cx, &mut down.body, &mut attempt.sink, &worker.buffers) {
-                Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(request_error(&error))),
+            match down
+                .pump
+                .poll(cx, &mut down.body, &mut attempt.sink, &worker.buffers)
+            {
+                Poll::Ready(Err(PumpError::Source(error))) => {
+                    return Poll::Ready(Err(request_error(&error)));
+                }
                 // The endpoint reads no more; its answer still counts.
                 Poll::Ready(Err(PumpError::Sink(_))) => upload_failed = true,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -67,13 +69,16 @@ pub async fn stream(
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
         let total = answer.bytes + down.pump.bytes;
-        if total != moved {
-            moved = total;
-            timer.set((worker.wheel.now() + pace.idle).min(pace.end));
+        if std::mem::replace(&mut moved, total) != total {
+            plan.progress(worker.wheel.now());
+            timer.set(plan.deadline().0);
         }
         if timer.poll(cx).is_ready() {
-            let ended = worker.wheel.now() >= pace.end;
-            return Poll::Ready(Err(if ended { ProxyError::MaxDuration } else { ProxyError::IdleTimeout }));
+            if let Action::GiveUp(failure) = plan.step(worker.wheel.now(), Event::Timer) {
+                return Poll::Ready(Err(heads::given_up(failure, ProxyError::IdleTimeout)));
+            }
+            timer.set(plan.deadline().0);
+            let _ = timer.poll(cx);
         }
         Poll::Pending
     })
@@ -85,20 +90,57 @@ pub async fn stream(
     outcome
 }
 
-/// Gives the connection back for the next exchange if this one left it fit.
-pub fn give_back(exchange: &Exchange, attempt: Attempt, upstream: &UpstreamView) {
-    let Attempt { link, sink, slot, .. } = attempt;
+/// Notes how the attempt ended, and gives its connection back if that left it fit for another.
+pub fn end(
+    exchange: &Exchange,
+    attempt: Attempt,
+    upstream: &UpstreamView,
+    sent: u64,
+    outcome: &Result<(), ProxyError>,
+) {
+    let Attempt {
+        link,
+        sink,
+        mut slot,
+    } = attempt;
     drop(sink);
+    slot.record.outcome = match outcome {
+        Ok(()) => AttemptOutcome::Answered,
+        Err(ProxyError::ClientGone) => AttemptOutcome::Cancelled,
+        Err(_) => AttemptOutcome::Broken,
+    };
+    slot.record.error = outcome.as_ref().err().map(ProxyError::label);
+    slot.record.bytes_sent = sent;
+    slot.record.bytes_received = exchange.bytes_out;
+    slot.record.times = Times {
+        first_byte: nanos(exchange.sent, exchange.answered),
+        ..Times::default()
+    };
+    if !exchange.reused {
+        slot.record.times.connect = nanos(exchange.picked, exchange.connected);
+    }
     let Link::H1(connected) = link else { return };
     let worker = &exchange.worker;
-    if slot.0.pool.give(worker.wheel.now(), connected, &upstream.limits, &worker.idle) {
+    if outcome.is_ok()
+        && slot
+            .reach
+            .pool
+            .give(exchange.answered, connected, &upstream.limits, &worker.idle)
+    {
         worker.sweep();
     }
 }
 
+fn nanos(from: Instant, to: Instant) -> Option<u64> {
+    (from < Instant::FAR && to < Instant::FAR)
+        .then(|| u64::try_from(to.since(from).as_nanos()).unwrap_or(u64::MAX))
+}
+
 fn response_error(error: &BodyError) -> ProxyError {
     match error {
-        BodyError::Malformed(_) | BodyError::WrongLength | BodyError::TooLarge => ProxyError::ResponseBody,
+        BodyError::Malformed(_) | BodyError::WrongLength | BodyError::TooLarge => {
+            ProxyError::ResponseBody
+        }
         BodyError::Truncated | BodyError::Io(_) => ProxyError::Closed,
         BodyError::Reset(_) => ProxyError::Reset,
     }

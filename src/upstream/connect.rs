@@ -55,12 +55,16 @@ pub fn resolve(written: &str) -> Result<Vec<(Option<std::net::IpAddr>, Address)>
     if let Ok(address) = written.parse::<SocketAddr>() {
         return Ok(vec![(None, Address::Tcp(address))]);
     }
-    let found = std::net::ToSocketAddrs::to_socket_addrs(written).map_err(|error| error.to_string())?;
+    let found =
+        std::net::ToSocketAddrs::to_socket_addrs(written).map_err(|error| error.to_string())?;
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
         return Err("the name has no address".to_owned());
     }
-    Ok(addresses.into_iter().map(|address| (Some(address.ip()), Address::Tcp(address))).collect())
+    Ok(addresses
+        .into_iter()
+        .map(|address| (Some(address.ip()), Address::Tcp(address)))
+        .collect())
 }

@@ -15,7 +15,11 @@ impl InFlight {
             self.0.fetch_add(1, Ordering::Relaxed);
             return true;
         }
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < cap).then_some(taken + 1)).is_ok()
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                (taken < cap).then_some(taken + 1)
+            })
+            .is_ok()
     }
 
     /// Gives a slot back.

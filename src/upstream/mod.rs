@@ -33,22 +33,33 @@ pub struct Upstream {
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    #[error("upstreams.{upstream}: endpoint `{address}`: {reason}; write `host:port`, `[v6]:port` or `unix:/path`")]
-    Resolve { upstream: String, address: String, reason: String },
+    #[error(
+        "upstreams.{upstream}: endpoint `{address}`: {reason}; write `host:port`, `[v6]:port` or `unix:/path`"
+    )]
+    Resolve {
+        upstream: String,
+        address: String,
+        reason: String,
+    },
 }
 
 impl Upstream {
     /// Resolves the endpoints of one upstream and finds what is known of them. Blocks on the system's resolver.
-    pub fn compile(name: &str, written: &config::Upstream, registry: &Registry) -> Result<Self, CompileError> {
+    pub fn compile(
+        name: &str,
+        written: &config::Upstream,
+        registry: &Registry,
+    ) -> Result<Self, CompileError> {
         let mut endpoints = Vec::new();
         let mut members = Vec::new();
         for endpoint in &written.endpoints {
             let id = endpoint.id.as_deref().unwrap_or(&endpoint.address);
-            let resolved = connect::resolve(&endpoint.address).map_err(|reason| CompileError::Resolve {
-                upstream: name.to_owned(),
-                address: endpoint.address.clone(),
-                reason,
-            })?;
+            let resolved =
+                connect::resolve(&endpoint.address).map_err(|reason| CompileError::Resolve {
+                    upstream: name.to_owned(),
+                    address: endpoint.address.clone(),
+                    reason,
+                })?;
             for (child, address) in resolved {
                 // A host name expands to one endpoint per address, each with its own identity.
                 let id = child.map_or_else(|| id.to_owned(), |ip| format!("{id}/{ip}"));

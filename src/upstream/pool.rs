@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use crate::clock::Instant;
 use crate::http::{h1, h2};
+use crate::observe::EndpointCells;
 
 /// One worker's share of what may be kept, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +23,10 @@ pub struct Limits {
 }
 
 /// Counts an open connection while it lives.
-pub struct Open(Arc<Endpoint>);
+pub struct Open {
+    endpoint: Arc<Endpoint>,
+    cells: Option<Arc<EndpointCells>>,
+}
 
 impl Open {
     /// Counts one more, unless `max` are open.
@@ -32,13 +36,25 @@ impl Open {
             endpoint.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Self(Arc::clone(endpoint)))
+        Some(Self {
+            endpoint: Arc::clone(endpoint),
+            cells: None,
+        })
+    }
+
+    /// Counts its end in these cells too: it was made.
+    pub fn counted(mut self, cells: &Arc<EndpointCells>) -> Self {
+        self.cells = Some(Arc::clone(cells));
+        self
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(cells) = &self.cells {
+            cells.connections_closed.add(1);
+        }
     }
 }
 
@@ -66,9 +82,10 @@ pub struct Pool {
 
 impl Pool {
     /// The most recently used connection that is still alive.
-    pub fn take(&self, now: Instant, limits: &Limits) -> Option<Connected> {
+    pub fn take(&self, now: Instant, limits: &Limits, total: &Total) -> Option<Connected> {
         let mut idle = self.idle.borrow_mut();
         while let Some((since, connected)) = idle.pop_back() {
+            total.remove(1);
             if fresh(since, &connected, now, limits) && connected.client.is_alive() {
                 return Some(connected);
             }
@@ -78,7 +95,10 @@ impl Pool {
 
     /// Keeps a connection for later, or closes the one that was idle longest. Gives whether it was kept.
     pub fn give(&self, now: Instant, connected: Connected, limits: &Limits, total: &Total) -> bool {
-        if now.since(connected.born) >= limits.lifetime || limits.idle == 0 || !connected.client.is_reusable() {
+        if now.since(connected.born) >= limits.lifetime
+            || limits.idle == 0
+            || !connected.client.is_reusable()
+        {
             return false;
         }
         let mut idle = self.idle.borrow_mut();
@@ -97,7 +117,9 @@ impl Pool {
     pub fn multiplexed(&self, now: Instant, limits: &Limits) -> Option<h2::Client> {
         let mut all = self.multiplexed.borrow_mut();
         let found = all.iter_mut().find(|one| {
-            one.client.is_alive() && one.client.in_use() < limits.streams.min(one.client.capacity()) && now.since(one.born) < limits.lifetime
+            one.client.is_alive()
+                && one.client.in_use() < limits.streams.min(one.client.capacity())
+                && now.since(one.born) < limits.lifetime
         })?;
         found.used = now;
         Some(found.client.clone())
@@ -105,20 +127,28 @@ impl Pool {
 
     /// Adds an HTTP/2 connection.
     pub fn add(&self, now: Instant, client: h2::Client) {
-        self.multiplexed.borrow_mut().push(Multiplexed { client, born: now, used: now });
+        self.multiplexed.borrow_mut().push(Multiplexed {
+            client,
+            born: now,
+            used: now,
+        });
     }
 
     /// Closes what was idle too long, lived too long or was closed by the endpoint. Gives how many HTTP/1 ones went.
     pub fn sweep(&self, now: Instant, limits: &Limits) -> usize {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|(since, connected)| fresh(*since, connected, now, limits) && connected.client.is_alive());
+        idle.retain(|(since, connected)| {
+            fresh(*since, connected, now, limits) && connected.client.is_alive()
+        });
         self.multiplexed.borrow_mut().retain_mut(|one| {
             if one.client.in_use() > 0 {
                 one.used = now;
                 return one.client.is_alive() || one.client.in_use() > 0;
             }
-            one.client.is_alive() && now.since(one.used) < limits.idle_timeout && now.since(one.born) < limits.lifetime
+            one.client.is_alive()
+                && now.since(one.used) < limits.idle_timeout
+                && now.since(one.born) < limits.lifetime
         });
         before - idle.len()
     }
@@ -154,7 +184,10 @@ pub struct Total {
 impl Total {
     /// At most `cap`.
     pub fn new(cap: usize) -> Self {
-        Self { kept: std::cell::Cell::new(0), cap: std::cell::Cell::new(cap) }
+        Self {
+            kept: std::cell::Cell::new(0),
+            cap: std::cell::Cell::new(cap),
+        }
     }
 
     fn is_full(&self) -> bool {

@@ -15,7 +15,13 @@ pub struct Registry {
 
 impl Registry {
     /// The endpoint of this identity: the known one if it still has this address, else a new one.
-    pub fn endpoint(&self, upstream: &str, id: &str, authority: &str, target: Target) -> Arc<Endpoint> {
+    pub fn endpoint(
+        &self,
+        upstream: &str,
+        id: &str,
+        authority: &str,
+        target: Target,
+    ) -> Arc<Endpoint> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, endpoint| endpoint.strong_count() > 0);
         let key = (upstream.to_owned(), id.to_owned());

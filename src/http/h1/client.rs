@@ -20,12 +20,16 @@ pub struct Client {
 impl Client {
     /// Takes over a connected stream.
     pub fn new(connection: Rc<Connection>) -> Self {
-        Self { connection, keep_alive: true }
+        Self {
+            connection,
+            keep_alive: true,
+        }
     }
 
     /// Writes a request head, to be flushed together with what the sink gets.
     pub fn send(&mut self, line: &RequestLine<'_>, head: &Outgoing<'_>) -> Sink {
-        self.connection.write_later(|out| write::request_head(out, line, head));
+        self.connection
+            .write_later(|out| write::request_head(out, line, head));
         Sink::H1(Writer::new(Rc::clone(&self.connection), head.length))
     }
 
@@ -37,7 +41,9 @@ impl Client {
         limits: &Limits,
         head: &mut ResponseHead,
     ) -> Poll<Result<Option<()>, HeadError>> {
-        let read = self.connection.poll_head(cx, |bytes| parse::response(bytes, limits, method, head));
+        let read = self
+            .connection
+            .poll_head(cx, |bytes| parse::response(bytes, limits, method, head));
         if let Poll::Ready(Ok(Some(()))) = read {
             self.keep_alive = head.keep_alive;
         }
@@ -57,7 +63,10 @@ impl Client {
     pub fn switch(&mut self) -> (Body, Sink) {
         self.keep_alive = false;
         let reader = Reader::new(Rc::clone(&self.connection), Length::Close);
-        (Body::H1(reader), Sink::H1(Writer::new(Rc::clone(&self.connection), Length::Close)))
+        (
+            Body::H1(reader),
+            Sink::H1(Writer::new(Rc::clone(&self.connection), Length::Close)),
+        )
     }
 
     /// Whether the exchange left the connection fit for another: both messages whole, and both sides willing.

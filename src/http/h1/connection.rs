@@ -116,7 +116,10 @@ impl Connection {
             sent: Cell::new(0),
             buffers,
         };
-        connection.unread.borrow_mut().push(unread, &connection.buffers);
+        connection
+            .unread
+            .borrow_mut()
+            .push(unread, &connection.buffers);
         Rc::new(connection)
     }
 
@@ -165,7 +168,11 @@ impl Connection {
             let mut scratch = self.buffers.scratch();
             let count = ready!(self.poll_read(cx, &mut scratch[..HEAD_WINDOW]))?;
             if count == 0 {
-                return Poll::Ready(if unread.is_empty() { Ok(None) } else { Err(HeadError::Truncated) });
+                return Poll::Ready(if unread.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(HeadError::Truncated)
+                });
             }
             let bytes = &scratch[..count];
             if unread.is_empty() {
@@ -178,7 +185,9 @@ impl Connection {
                 }
             } else {
                 unread.push(bytes, &self.buffers);
-                let Some(length) = parse(unread.as_slice())? else { continue };
+                let Some(length) = parse(unread.as_slice())? else {
+                    continue;
+                };
                 unread.advance(length, &self.buffers);
             }
             return Poll::Ready(Ok(Some(())));
@@ -186,7 +195,11 @@ impl Connection {
     }
 
     /// Some bytes of a body: those read ahead first. 0 is the end of the stream.
-    pub(super) fn poll_bytes(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut unread = self.unread.borrow_mut();
         if unread.is_empty() {
             drop(unread);
@@ -229,7 +242,10 @@ impl Connection {
             let mut scratch = self.buffers.scratch();
             match ready!(self.poll_read(cx, &mut scratch[..HEAD_WINDOW])) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(count) => self.unread.borrow_mut().push(&scratch[..count], &self.buffers),
+                Ok(count) => self
+                    .unread
+                    .borrow_mut()
+                    .push(&scratch[..count], &self.buffers),
             }
         }
     }
@@ -250,7 +266,11 @@ impl Connection {
         let mut stream = self.stream.borrow_mut();
         let before = unwritten.as_slice().len();
         let slices = [IoSlice::new(unwritten.as_slice()), IoSlice::new(bytes)];
-        let slices = if before == 0 { &slices[1..] } else { &slices[..] };
+        let slices = if before == 0 {
+            &slices[1..]
+        } else {
+            &slices[..]
+        };
         let written = match Pin::new(&mut *stream).poll_write_vectored(cx, slices) {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,

@@ -52,8 +52,39 @@ pub enum ParseError {
 }
 
 impl ParseError {
+    /// Every cause.
+    pub const ALL: [Self; 27] = [
+        Self::TooManyBytes,
+        Self::TargetTooLong,
+        Self::TooManyFields,
+        Self::TooManyOptions,
+        Self::BareLineFeed,
+        Self::BareCarriageReturn,
+        Self::ObsFold,
+        Self::Nul,
+        Self::SpaceBeforeColon,
+        Self::BadMethod,
+        Self::BadTarget,
+        Self::MalformedVersion,
+        Self::BadVersion,
+        Self::BadStatus,
+        Self::BadFieldName,
+        Self::BadFieldValue,
+        Self::MissingHost,
+        Self::RepeatedHost,
+        Self::MalformedHost,
+        Self::BothLengths,
+        Self::RepeatedLength,
+        Self::MalformedLength,
+        Self::UnknownTransferCoding,
+        Self::RepeatedTransferCoding,
+        Self::MisplacedTransferCoding,
+        Self::TransferCodingInHttp10,
+        Self::LengthInConnect,
+    ];
+
     /// The cause as a metric and the log name it.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::TooManyBytes => "too_many_bytes",
             Self::TargetTooLong => "target_too_long",

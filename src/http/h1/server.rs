@@ -57,7 +57,8 @@ pub async fn serve<H: Handler>(
             Next::Refuse(refusal) => {
                 timer.set(timer.wheel().now() + settings.timeouts.body);
                 let responder = Responder::refusing(&connection);
-                let answer = Box::pin(handler.refuse(refusal, crate::http::Responder::H1(responder), peer));
+                let answer =
+                    Box::pin(handler.refuse(refusal, crate::http::Responder::H1(responder), peer));
                 tokio::select! { () = answer => {}, () = poll_fn(|cx| timer.poll(cx)) => return }
                 linger(&connection, &timer).await;
                 return;
@@ -72,7 +73,13 @@ pub async fn serve<H: Handler>(
         let responder = Responder::new(&connection, &head, Rc::clone(&keep_alive));
         let responder = crate::http::Responder::H1(responder);
         // Boxed so that an idle connection does not hold the memory of an exchange.
-        Box::pin(handler.exchange(Incoming { head, body, responder, peer: Rc::clone(&peer) })).await;
+        Box::pin(handler.exchange(Incoming {
+            head,
+            body,
+            responder,
+            peer: Rc::clone(&peer),
+        }))
+        .await;
         if !connection.written_whole.get() {
             return;
         }
@@ -86,7 +93,12 @@ pub async fn serve<H: Handler>(
 }
 
 /// Waits for the next request head.
-async fn next(connection: &Rc<Connection>, settings: &Settings, timer: &Timer, drain: &Drain) -> Next {
+async fn next(
+    connection: &Rc<Connection>,
+    settings: &Settings,
+    timer: &Timer,
+    drain: &Drain,
+) -> Next {
     let mut head: Option<Lent<RequestHead>> = None;
     // The first bytes of a head that is not complete start its own deadline.
     let mut begun = false;
@@ -97,8 +109,12 @@ async fn next(connection: &Rc<Connection>, settings: &Settings, timer: &Timer, d
         });
         match read {
             Poll::Ready(Ok(Some(()))) => {}
-            Poll::Ready(Err(HeadError::Parse(error))) => return Poll::Ready(Next::Refuse(Refusal::Parse(error))),
-            Poll::Ready(Ok(None) | Err(HeadError::Truncated | HeadError::Io(_))) => return Poll::Ready(Next::Close),
+            Poll::Ready(Err(HeadError::Parse(error))) => {
+                return Poll::Ready(Next::Refuse(Refusal::Parse(error)));
+            }
+            Poll::Ready(Ok(None) | Err(HeadError::Truncated | HeadError::Io(_))) => {
+                return Poll::Ready(Next::Close);
+            }
             Poll::Pending => {
                 let partial = connection.has_unread();
                 if partial && !begun {
@@ -109,7 +125,11 @@ async fn next(connection: &Rc<Connection>, settings: &Settings, timer: &Timer, d
                     head = None;
                 }
                 if timer.poll(cx).is_ready() {
-                    return Poll::Ready(if partial { Next::Refuse(Refusal::SlowHead) } else { Next::Close });
+                    return Poll::Ready(if partial {
+                        Next::Refuse(Refusal::SlowHead)
+                    } else {
+                        Next::Close
+                    });
                 }
                 if !partial && drain.poll(cx).is_ready() {
                     return Poll::Ready(Next::Close);
@@ -127,7 +147,9 @@ async fn next(connection: &Rc<Connection>, settings: &Settings, timer: &Timer, d
 
 /// Reads what is left of a request body that was not wanted. False when that would take too much.
 async fn drained(connection: &Rc<Connection>, timer: &Timer) -> bool {
-    let Some(decoder) = connection.abandoned.take() else { return connection.read_whole.get() };
+    let Some(decoder) = connection.abandoned.take() else {
+        return connection.read_whole.get();
+    };
     let mut reader = Reader::resume(Rc::clone(connection), decoder);
     let limit = connection.received.get() + DRAINED;
     poll_fn(|cx| {
@@ -201,7 +223,8 @@ impl Responder {
             return;
         }
         self.expects_continue &= status != 100;
-        self.connection.write_later(|out| write::interim_head(out, status, head));
+        self.connection
+            .write_later(|out| write::interim_head(out, status, head));
     }
 
     /// Ready once interim responses were handed on.
@@ -222,15 +245,28 @@ impl Responder {
         }
         let keep_alive = self.keep_alive.get();
         self.connection.write_later(|out| {
-            write::response_head(out, status, reason, head, length, bodiless, self.version, keep_alive);
+            write::response_head(
+                out,
+                status,
+                reason,
+                head,
+                length,
+                bodiless,
+                self.version,
+                keep_alive,
+            );
         });
-        Sink::H1(Writer::new(self.connection, if bodiless { Length::Empty } else { length }))
+        Sink::H1(Writer::new(
+            self.connection,
+            if bodiless { Length::Empty } else { length },
+        ))
     }
 
     /// Writes 101 and leaves HTTP.
     pub fn switch(self, head: &Outgoing<'_>, body: &mut Body) -> Sink {
         self.keep_alive.set(false);
-        self.connection.write_later(|out| write::switch_head(out, head));
+        self.connection
+            .write_later(|out| write::switch_head(out, head));
         *body = Body::H1(Reader::new(Rc::clone(&self.connection), Length::Close));
         Sink::H1(Writer::new(self.connection, Length::Close))
     }
@@ -242,7 +278,11 @@ impl Responder {
 
     /// Ready when the client has left.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.connection.read_whole.get() { self.connection.poll_gone(cx) } else { Poll::Pending }
+        if self.connection.read_whole.get() {
+            self.connection.poll_gone(cx)
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The version that the client speaks.

@@ -21,12 +21,20 @@ impl Reader {
     /// The body that follows a head of this length.
     pub(super) fn new(connection: Rc<Connection>, length: Length) -> Self {
         connection.read_whole.set(length.is_empty());
-        Self { connection, decoder: Decoder::new(length), length }
+        Self {
+            connection,
+            decoder: Decoder::new(length),
+            length,
+        }
     }
 
     /// Goes on with a message whose first reader was dropped.
     pub(super) fn resume(connection: Rc<Connection>, decoder: Decoder) -> Self {
-        Self { connection, decoder, length: Length::Marked }
+        Self {
+            connection,
+            decoder,
+            length: Length::Marked,
+        }
     }
 
     /// How the end is told.
@@ -46,7 +54,11 @@ impl Reader {
 
     /// The next piece. Everything that one read brought is decoded at once: the data of many small chunks is moved
     /// together, so that the work does not grow with their number times the size of the buffer.
-    pub fn poll_frame<'s>(&mut self, cx: &mut Context<'_>, scratch: &'s mut [u8]) -> Poll<Result<Frame<'s>, BodyError>> {
+    pub fn poll_frame<'s>(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &'s mut [u8],
+    ) -> Poll<Result<Frame<'s>, BodyError>> {
         loop {
             if self.connection.read_whole.get() {
                 return Poll::Ready(Ok(Frame::End(self.decoder.take_trailers())));
@@ -75,7 +87,10 @@ impl Reader {
         let mut consumed = 0;
         let mut data = 0..0;
         while consumed < bytes.len() {
-            let step = self.decoder.decode(&bytes[consumed..]).map_err(|error| BodyError::Malformed(error.label()))?;
+            let step = self
+                .decoder
+                .decode(&bytes[consumed..])
+                .map_err(|error| BodyError::Malformed(error.label()))?;
             let piece = consumed + step.data.start..consumed + step.data.end;
             if data.is_empty() {
                 data = piece;
@@ -131,7 +146,10 @@ impl Writer {
             Length::Close => Framing::Close,
         };
         connection.written_whole.set(false);
-        Self { connection, framing }
+        Self {
+            connection,
+            framing,
+        }
     }
 
     /// The connection that it writes.
@@ -148,14 +166,18 @@ impl Writer {
     pub fn send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), BodyError> {
         match &mut self.framing {
             Framing::Exact { left } => {
-                *left = left.checked_sub(data.len() as u64).ok_or(BodyError::WrongLength)?;
+                *left = left
+                    .checked_sub(data.len() as u64)
+                    .ok_or(BodyError::WrongLength)?;
                 self.connection.write(cx, data)?;
             }
             Framing::Close => self.connection.write(cx, data)?,
             Framing::Chunked => {
-                self.connection.write_later(|out| write::chunk_prefix(data.len(), out));
+                self.connection
+                    .write_later(|out| write::chunk_prefix(data.len(), out));
                 self.connection.write(cx, data)?;
-                self.connection.write_later(|out| out.extend_from_slice(b"\r\n"));
+                self.connection
+                    .write_later(|out| out.extend_from_slice(b"\r\n"));
             }
         }
         Ok(())
@@ -166,7 +188,9 @@ impl Writer {
         match self.framing {
             Framing::Exact { left: 0 } | Framing::Close => {}
             Framing::Exact { .. } => return Err(BodyError::WrongLength),
-            Framing::Chunked => self.connection.write_later(|out| write::last_chunk(trailers.as_deref(), out)),
+            Framing::Chunked => self
+                .connection
+                .write_later(|out| write::last_chunk(trailers.as_deref(), out)),
         }
         Ok(())
     }
@@ -179,7 +203,10 @@ impl Writer {
     }
 
     /// Called after the last flush: the message is complete.
-    pub(in crate::http) fn complete(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+    pub(in crate::http) fn complete(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
         if self.framing == Framing::Close {
             ready!(self.connection.poll_shutdown(cx))?;
         } else {
@@ -191,7 +218,11 @@ impl Writer {
 
     /// Ready when the peer closed. Only while no message of it is being read.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.connection.read_whole.get() { self.connection.poll_gone(cx) } else { Poll::Pending }
+        if self.connection.read_whole.get() {
+            self.connection.poll_gone(cx)
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The message will not be completed; its connection must not look as if it were.

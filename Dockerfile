@@ -1,0 +1,29 @@
+# NOT BUILT where this was written: no container engine is there. Its commands were run one by one
+# on Debian 12, and the libraries of the binary compared with those of the final image.
+#
+#   docker build -t plimsoll .
+#   docker run --rm -p 8080:8080 plimsoll demo
+#   docker run -p 8080:8080 -v "$PWD/plimsoll.yaml:/etc/plimsoll/plimsoll.yaml:ro" plimsoll
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+COPY . .
+# The cache mounts keep registry and objects between builds; the binary is copied out of them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --bin plimsoll \
+    && install -D target/release/plimsoll /out/plimsoll
+
+# Distroless: glibc, libgcc and the roots of certificate authorities; no shell, no package manager,
+# and user 65532 (`nonroot`).
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /out/plimsoll /usr/local/bin/plimsoll
+COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/plimsoll/
+# Where `run` looks for plimsoll.yaml second, after the working folder.
+WORKDIR /etc/plimsoll
+EXPOSE 8080
+# TERM drains; give it as long as `drain_timeout` (docker stop --time).
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/plimsoll", "health"]
+ENTRYPOINT ["/usr/local/bin/plimsoll"]
+CMD ["run"]
