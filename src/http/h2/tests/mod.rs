@@ -173,6 +173,16 @@ async fn pair() -> (TcpStream, TcpStream) {
     (one.unwrap(), other.unwrap().0)
 }
 
+fn peer() -> Rc<Peer> {
+    Rc::new(Peer {
+        address: None,
+        port: 0,
+        listener: 0,
+        tls: false,
+        text: String::new(),
+    })
+}
+
 /// A server of ours with one connection.
 struct Server {
     site: Site,
@@ -193,18 +203,12 @@ impl Server {
         let (client, stream) = pair().await;
         let site = Site::default();
         let drain = Drain::new();
-        let peer = Rc::new(Peer {
-            address: None,
-            port: 0,
-            listener: 0,
-            tls: false,
-        });
         let buffers = site.0.buffers.clone();
         let timer = wheel().timer();
         let task = serve(
             Stream::Tcp(stream),
             Vec::new(),
-            peer,
+            peer(),
             Rc::new(settings),
             timer,
             drain.clone(),

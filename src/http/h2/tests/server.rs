@@ -368,18 +368,12 @@ async fn a_ping_flood_ends_the_connection_calmly() {
 async fn bytes_read_ahead_are_put_back() {
     let (mut client, stream) = pair().await;
     let site = Site::default();
-    let peer = Rc::new(Peer {
-        address: None,
-        port: 0,
-        listener: 0,
-        tls: false,
-    });
     let settings = Settings::new(ListenerLimits::default(), ListenerTimeouts::default());
     let unread = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0".to_vec();
     let end = tokio::task::spawn_local(serve(
         Stream::Tcp(stream),
         unread,
-        peer,
+        peer(),
         Rc::new(settings),
         wheel().timer(),
         Drain::new(),
