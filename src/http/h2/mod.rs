@@ -1,110 +1,58 @@
-//! TEMP
-use super::body::{Body, BodyError, Frame};
-use super::head::Length;
-use bytes::Bytes;
-use std::task::{Context, Poll};
-pub struct Reader;
-impl Reader {
-    pub fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Frame<'static>, BodyError>> {
-        Poll::Pending
-    }
-    pub fn passed_on(&mut self, _b: usize) {}
-    pub fn length(&self) -> Length {
-        Length::Empty
-    }
-    pub fn is_done(&self) -> bool {
-        true
-    }
-}
-pub struct Writer;
-impl Writer {
-    pub fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        Poll::Pending
-    }
-    pub fn send(&mut self, _b: Bytes) -> Result<(), BodyError> {
-        Ok(())
-    }
-    pub fn finish(&mut self, _t: Option<Box<super::fields::Fields>>) -> Result<(), BodyError> {
-        Ok(())
-    }
-    pub fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        Poll::Pending
-    }
-    pub fn poll_reset(&mut self, _cx: &mut Context<'_>) -> Poll<BodyError> {
-        Poll::Pending
-    }
-    pub fn abort(&mut self) {}
-}
+//! HTTP/2, both sides, on the `h2` library, behind the same types as HTTP/1.
+//!
+//! One task drives a connection ([`server::serve`], or the driver that [`client::connect`] gives); each request on it
+//! is one more task, which talks to the first through the library's queues.
+
+pub mod client;
+mod exchanges;
+mod fields;
+mod meter;
+pub mod server;
+mod slots;
+mod tap;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
 pub use client::Client;
-pub mod server {
-    use super::*;
-    use crate::http::*;
-    use std::rc::Rc;
-    pub struct Responder;
-    impl Responder {
-        pub fn interim(&mut self, _s: u16, _h: &Outgoing<'_>) {}
-        pub fn respond(self, _s: u16, _h: &Outgoing<'_>) -> body::Sink {
-            body::Sink::Nowhere
-        }
-        pub fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-            Poll::Pending
-        }
-    }
-    #[expect(clippy::too_many_arguments, reason = "temp")]
-    pub async fn serve<H: Handler>(
-        _s: crate::stream::Stream,
-        _u: Vec<u8>,
-        _p: Rc<Peer>,
-        _se: Rc<h1::server::Settings>,
-        _t: crate::clock::wheel::Timer,
-        _d: drain::Drain,
-        _b: buffers::Buffers,
-        _h: H,
-    ) {
-    }
+pub use meter::Flood;
+pub use transfer::{Reader, Writer};
+
+/// Largest frame that we take. The least that is allowed: larger ones would make a stream wait longer for another's.
+const FRAME: u32 = 16 * 1024;
+/// Bytes of one stream that wait in the library for its connection's turn.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that we reset and still know for a moment, so that frames already under way are not taken for an error.
+const REMEMBERED_RESETS: usize = 64;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The peer closed it, or said GOAWAY.
+    Closed,
+    /// No preface within the deadline of a head.
+    Slow,
+    /// No stream was open for too long.
+    Idle,
+    /// The process is draining.
+    Drained,
+    /// The peer made us work for nothing.
+    Flood(Flood),
+    /// The peer broke the protocol, or the transport failed.
+    Failed,
 }
-pub mod client {
-    use super::*;
-    use crate::http::*;
-    #[derive(Clone)]
-    pub struct Client;
-    impl Client {
-        pub fn is_alive(&self) -> bool {
-            false
+
+impl End {
+    /// The reason as metrics and the log name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Slow => "slow",
+            Self::Idle => "idle",
+            Self::Drained => "drained",
+            Self::Flood(flood) => flood.label(),
+            Self::Failed => "failed",
         }
-        pub fn in_use(&self) -> usize {
-            0
-        }
-        pub fn capacity(&self) -> usize {
-            0
-        }
-        pub fn send(
-            &self,
-            _l: &RequestLine<'_>,
-            _s: &str,
-            _h: &Outgoing<'_>,
-        ) -> Result<(body::Sink, Pending), ClientError> {
-            Err(ClientError)
-        }
-    }
-    pub struct ClientError;
-    pub struct Pending;
-    impl Pending {
-        pub fn poll_head(
-            &mut self,
-            _cx: &mut Context<'_>,
-            _h: &mut head::ResponseHead,
-        ) -> Poll<Result<(), ClientError>> {
-            Poll::Pending
-        }
-        pub fn body(&mut self) -> Body {
-            Body::Empty
-        }
-    }
-    pub async fn connect(
-        _s: crate::stream::Stream,
-        _b: buffers::Buffers,
-    ) -> Result<(Client, std::future::Ready<()>), ClientError> {
-        Err(ClientError)
     }
 }
