@@ -140,13 +140,7 @@ impl Worker {
             buffers: Buffers::default(),
             random: RefCell::new(Random::seeded(setup.seed)),
             drain: Drain::new(),
-            idle: Total::new(
-                setup
-                    .snapshot
-                    .config
-                    .idle_connections
-                    .div_ceil(setup.mailboxes.len()),
-            ),
+            idle: Total::new(idle_share(&setup.snapshot, setup.mailboxes.len())),
             view: RefCell::new(Rc::new(View::new(
                 &setup.snapshot,
                 setup.mailboxes.len(),
@@ -233,6 +227,7 @@ impl Worker {
             Some(&self.view()),
         );
         *self.view.borrow_mut() = Rc::new(view);
+        self.idle.limit(idle_share(snapshot, self.mailboxes.len()));
     }
 
     fn close_idle(&self) {
@@ -277,6 +272,11 @@ impl Worker {
             drop(living);
         });
     }
+}
+
+/// One worker's share of the idle connections that the process may keep.
+fn idle_share(snapshot: &Snapshot, workers: usize) -> usize {
+    snapshot.config.idle_connections.div_ceil(workers)
 }
 
 /// Counts a downstream connection while it lives.
