@@ -134,19 +134,19 @@ impl Running {
     }
 
     async fn control(mut self, options: Options) -> Ended {
-        let mut signals = match options.signals.then(Signals::listen).transpose() {
+        let mut left = self.live.mailboxes.len();
+        let mut signals = match self.open(options.signals) {
             Ok(signals) => signals,
-            Err(error) => return Ended::Failed(format!("cannot listen for signals: {error}")),
+            Err(reason) => {
+                drain::cut(&self.live, &mut self.ends, left).await;
+                return Ended::Failed(reason);
+            }
         };
-        if let Err(error) = self.serve_admin() {
-            return Ended::Failed(format!("cannot serve the admin API: {error}"));
-        }
         announce(&self.live, &options.say);
         let live = Arc::clone(&self.live);
         let registry = Arc::clone(&self.registry);
         let reloader = Reloader::start(live, registry, Arc::clone(&options.say));
         let mut watch = Watch::default();
-        let mut left = self.live.mailboxes.len();
         let mut deadline = None;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,8 +182,7 @@ impl Running {
                 Command::Reread => reloader.reread(options.file.clone()),
                 Command::Drain | Command::End if deadline.is_none() => {
                     let allowed = self.live.snapshot.load().config.drain_timeout;
-                    (options.say)("plimsoll: draining");
-                    drain::begin(&self.live);
+                    drain::begin(&self.live, allowed, &options.say);
                     let real = self.live.clock.real(allowed);
                     deadline = Some(Box::pin(tokio::time::sleep(real)));
                 }
@@ -194,6 +193,14 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Listens to what operators and the system ask for.
+    fn open(&mut self, signals: bool) -> Result<Option<Signals>, String> {
+        self.serve_admin()
+            .map_err(|error| format!("cannot serve the admin API: {error}"))?;
+        let signals = signals.then(Signals::listen).transpose();
+        signals.map_err(|error| format!("cannot listen for signals: {error}"))
     }
 
     fn serve_admin(&mut self) -> std::io::Result<()> {

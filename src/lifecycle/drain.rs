@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::control::WorkerEnd;
+use super::control::{Say, WorkerEnd};
 use crate::admin::Live;
+use crate::config::units::format_duration;
 use crate::worker::Mail;
 
 /// What cutting may take: a worker that hangs is then left to the end of the process.
 const CUT: Duration = Duration::from_secs(1);
 
 /// Tells every worker to accept nothing new, to finish what runs and then to end.
-pub(super) fn begin(live: &Live) {
+pub(super) fn begin(live: &Live, allowed: Duration, say: &Say) {
+    let (open, allowed) = (live.connections(), format_duration(allowed));
+    say(&format!(
+        "plimsoll: draining: {open} connections are open and have {allowed}"
+    ));
     live.begin_draining();
     tell(live, || Mail::Drain);
 }

@@ -5,5 +5,8 @@
     reason = "what a test or its harness cannot go on from is a failure of the test"
 )]
 
+mod admin;
+mod command_line;
 mod harness;
 mod lifecycle;
+mod reload;
