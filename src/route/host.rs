@@ -72,19 +72,30 @@ fn fault_of(name: &str, wild: bool) -> Option<&'static str> {
 /// Calls `then` with `host` in the form of the patterns: no port, no trailing dot, lower case. A host that is too
 /// long to equal any pattern becomes the empty one. Copies, to the stack, only what is not in lower case already.
 pub(super) fn with_normal<R>(host: &[u8], then: impl FnOnce(&[u8]) -> R) -> R {
-    let name = without_port(host);
-    let name = name.strip_suffix(b".").unwrap_or(name);
+    let plain = is_plain(host);
+    let mut name = if plain { host } else { without_port(host) };
+    name = name.strip_suffix(b".").unwrap_or(name);
     if name.len() > LONGEST {
-        return then(b"");
+        name = b"";
     }
-    if !name.iter().any(u8::is_ascii_uppercase) {
-        return then(name);
+    let mut buffer;
+    if !plain {
+        buffer = [0; LONGEST];
+        let lower = &mut buffer[..name.len()];
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        name = lower;
     }
-    let mut lower = [0; LONGEST];
-    let lower = &mut lower[..name.len()];
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    then(lower)
+    then(name)
+}
+
+/// Whether there is neither a port nor an upper-case letter. One range of ASCII holds both and nothing else of a host;
+/// chunks of a fixed size are compared at once.
+fn is_plain(host: &[u8]) -> bool {
+    let other = |byte: &u8| (b':'..=b'Z').contains(byte);
+    let (chunks, rest) = host.as_chunks::<8>();
+    let in_chunk = |chunk: &[u8; 8]| chunk.iter().fold(false, |found, byte| found | other(byte));
+    !chunks.iter().any(in_chunk) && !rest.iter().any(other)
 }
 
 /// The colons of an IPv6 address stand within brackets, so that they are not taken for that of a port.

@@ -7,7 +7,7 @@
 //!
 //! The keys are the operator's, never a client's, so that the hash needs no secret.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -37,8 +37,9 @@ pub(super) struct Index {
     exact: Map,
     /// Roots by the domain that one or more labels stand before.
     under: Map,
-    /// The labels of the longest domain of `under`.
-    labels: usize,
+    /// Of the domains in `under`, ascending, each once: only where a dot stands so far from the end of a host is there
+    /// anything to look for.
+    lengths: Box<[usize]>,
     any: Option<u32>,
     nodes: Box<[Node]>,
 }
@@ -74,12 +75,15 @@ impl Index {
         if let Some(&root) = self.exact.get(host) {
             self.descend(root, path, &mut best, &mut holds);
         }
-        if self.labels > 0 {
-            // From the right, so that a long host costs no more than the longest domain asked for.
-            for dot in memchr::memrchr_iter(b'.', host).take(self.labels) {
-                if let (true, Some(&root)) = (dot > 0, self.under.get(&host[dot + 1..])) {
-                    self.descend(root, path, &mut best, &mut holds);
-                }
+        for &length in &self.lengths {
+            let Some(dot) = host.len().checked_sub(length + 1) else {
+                break;
+            };
+            if dot > 0
+                && host[dot] == b'.'
+                && let Some(&root) = self.under.get(&host[dot + 1..])
+            {
+                self.descend(root, path, &mut best, &mut holds);
             }
         }
         if let Some(root) = self.any {
@@ -90,7 +94,7 @@ impl Index {
 
     /// Whether the host makes a difference at all.
     pub(super) fn asks_host(&self) -> bool {
-        self.labels > 0 || !self.exact.is_empty()
+        !self.under.is_empty() || !self.exact.is_empty()
     }
 
     /// Follows the segments of `path` from `root` on, lowering `best`.
@@ -105,11 +109,18 @@ impl Index {
         let mut rest = path;
         while node.first < *best {
             improve(&node.prefix, best, holds);
+            if node.first >= *best {
+                return;
+            }
             let Some((b'/', after)) = rest.split_first() else {
                 // The path ends here; or it has no segments (`*`), which is only so at the root, without exact routes.
                 return improve(&node.exact, best, holds);
             };
-            let end = memchr::memchr(b'/', after).unwrap_or(after.len());
+            // Segments are short: a call of memchr costs more than this loop.
+            let end = after
+                .iter()
+                .position(|&byte| byte == b'/')
+                .unwrap_or(after.len());
             let Some(child) = node.children.get(&after[..end]) else {
                 return;
             };
@@ -221,14 +232,9 @@ impl Draft {
             let below = node.children.values().map(|&child| firsts[child as usize]);
             firsts[number] = own.chain(below).min().unwrap_or(NONE);
         }
-        let labels = |name: &[u8]| memchr::memchr_iter(b'.', name).count() + 1;
+        let lengths: BTreeSet<usize> = self.under.keys().map(|name| name.len()).collect();
         Index {
-            labels: self
-                .under
-                .keys()
-                .map(|name| labels(name))
-                .max()
-                .unwrap_or(0),
+            lengths: lengths.into_iter().collect(),
             exact: self.exact,
             under: self.under,
             any: self.any,
