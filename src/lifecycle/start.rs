@@ -11,11 +11,13 @@ use crate::clock::Clock;
 use crate::config::{Address, Config};
 use crate::entropy;
 use crate::listener::accept::{self, BindError, Listening};
+use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
 use crate::snapshot::{CompileError, Snapshot};
+use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
 use crate::worker::{self, Mail, Mailbox, Setup};
 
@@ -26,11 +28,29 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Compile(#[from] CompileError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot open the access log: {0}")]
     Log(#[source] io::Error),
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
 }
+
+/// Why a connection or a request is refused before routing.
+const REFUSALS: [&str; AcceptError::LABELS.len() + ProxyError::LABELS.len()] = {
+    let (tls, http) = (AcceptError::LABELS, ProxyError::LABELS);
+    let mut all = [""; AcceptError::LABELS.len() + ProxyError::LABELS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < tls.len() {
+            tls[i]
+        } else {
+            http[i - tls.len()]
+        };
+        i += 1;
+    }
+    all
+};
 
 /// A running proxy.
 pub struct Running {
@@ -66,7 +86,8 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
         .workers
         .map_or_else(cores, std::num::NonZeroUsize::get);
     let registry = Registry::default();
-    let snapshot = Arc::new(Snapshot::compile(&config, 1, &registry)?);
+    let shared = Shared::new()?;
+    let snapshot = Arc::new(Snapshot::compile(&config, 1, &registry, &shared)?);
     let listening = bind(&config, count)?;
     let listeners = listening
         .iter()
@@ -75,7 +96,7 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     let (mailboxes, inboxes) = mailboxes(count);
     let labels = Labels {
         errors: ProxyError::LABELS,
-        refusals: ProxyError::LABELS,
+        refusals: &REFUSALS,
     };
     let metrics = observe::Registry::new(count, labels, clock.now());
     let log = config
