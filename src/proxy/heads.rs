@@ -76,7 +76,11 @@ pub fn send(
     let sink = match &mut link {
         Link::H1(connected) => connected.client.send(&line, &outgoing),
         Link::H2 { client, pending } => {
-            let scheme = if upstream.shared.tls { "https" } else { "http" };
+            let scheme = if upstream.shared.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
             match client.send(&line, scheme, &outgoing) {
                 Ok((sink, answer)) => {
                     *pending = Some(answer);
