@@ -101,6 +101,7 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub upstreams: Vec<Rc<UpstreamView>>,
     pub h1: Vec<Rc<h1::server::Settings>>,
+    pub h2: Vec<Rc<h2::server::Settings>>,
     pub route_cells: Vec<Arc<RouteCells>>,
     pub listener_cells: Vec<Arc<ListenerCells>>,
 }
@@ -343,9 +344,15 @@ impl View {
                 timeouts: listener.timeouts.clone(),
             })
         });
+        let h2 = snapshot.listeners.iter().map(|listener| {
+            let settings =
+                h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
+            Rc::new(settings)
+        });
         Self {
             upstreams: upstreams.collect(),
             h1: h1.collect(),
+            h2: h2.collect(),
             route_cells: snapshot
                 .routes
                 .routes()
@@ -469,6 +476,7 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     let Some(settings) = view.h1.get(accepted.listener).map(Rc::clone) else {
         return;
     };
+    let h2_settings = Rc::clone(&view.h2[accepted.listener]);
     let peer = Peer {
         address: accepted.ip(),
         port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
@@ -510,7 +518,7 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
                 stream,
                 unread,
                 peer,
-                settings,
+                h2_settings,
                 timer,
                 worker.drain.clone(),
                 buffers,

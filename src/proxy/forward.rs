@@ -248,9 +248,17 @@ async fn establish(
             open,
         }));
     }
-    let (client, driver) = h2::client::connect(stream, worker.buffers.clone())
-        .await
-        .map_err(|_| ProxyError::Closed)?;
+    let settings = h2::client::Settings {
+        streams: upstream.limits.streams,
+        ..h2::client::Settings::default()
+    };
+    let connected = h2::client::connect(
+        stream,
+        settings,
+        worker.buffers.clone(),
+        worker.wheel.clone(),
+    );
+    let (client, driver) = connected.await.map_err(|_| ProxyError::Closed)?;
     tokio::task::spawn_local(async move {
         driver.await;
         drop(open);
@@ -328,7 +336,9 @@ pub async fn head(
         | ProxyError::RequestBody
         | ProxyError::TooLarge => Event::ClientGone,
         _ => Event::Died(Death {
-            written: attempt.written() != wait.written && error != ProxyError::Unprocessed,
+            // A stream that was opened counts as written: only the endpoint can say that it did nothing with it.
+            written: error != ProxyError::Unprocessed
+                && (matches!(attempt.link, Link::H2 { .. }) || attempt.written() != wait.written),
             received: wait.received,
             kept: down.pump.bytes == 0,
         }),
@@ -437,8 +447,18 @@ impl From<DialError> for ProxyError {
 }
 
 impl From<h2::client::ClientError> for ProxyError {
-    fn from(_: h2::client::ClientError) -> Self {
-        Self::Reset
+    fn from(error: h2::client::ClientError) -> Self {
+        use h2::client::ClientError;
+        match error {
+            ClientError::Refused => Self::Unprocessed,
+            ClientError::Lost => Self::Closed,
+            ClientError::Reset(_) | ClientError::Protocol(_) | ClientError::TooManyInterim => {
+                Self::Reset
+            }
+            ClientError::Head(error) => Self::Response(error),
+            ClientError::NoExtendedConnect => Self::Method,
+            ClientError::Unsendable => Self::Target,
+        }
     }
 }
 

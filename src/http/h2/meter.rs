@@ -1,0 +1,359 @@
+//! Counts what a peer makes this side do without any progress, from the frame headers that it sends.
+//!
+//! Every frame that costs work and moves nothing takes tokens from a bucket; requests, data in either direction and
+//! time give some back. A peer that empties the bucket floods. What a frame costs is set so that clients that ping
+//! every few seconds, or cancel most of their requests, never come near. The library beneath has bounds of its own on
+//! what it buffers (resets before accept, continuation frames, small data frames); this one covers what it answers
+//! or ignores for ever: CVE-2019-9511 to 9518, CVE-2023-44487, and their kind.
+
+use crate::clock::Instant;
+
+/// Bytes that a client sends before its first frame (RFC 9113, 3.4).
+const PREFACE: u32 = 24;
+/// Bytes of a frame header (RFC 9113, 4.1).
+const HEAD: usize = 9;
+/// Bytes of a frame header and the payload of WINDOW_UPDATE.
+const HEAD_AND_INCREMENT: usize = HEAD + 4;
+
+/// Tokens in a full bucket.
+const BURST: i32 = 2000;
+/// Tokens given per second.
+const PER_SECOND: u64 = 50;
+/// Bytes of data received that give one token.
+const RECEIVED_PER_TOKEN: u32 = 1024;
+/// Bytes sent that give one token. An answer to PING has 17, so that answering a flood does not pay for it.
+const SENT_PER_TOKEN: u32 = 256;
+/// An increment below this hardly moves anything.
+const TINY_INCREMENT: u32 = 256;
+
+/// What a peer sent too much of, with nothing to show for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flood {
+    Settings,
+    Ping,
+    Priority,
+    Reset,
+    /// DATA without data that ends nothing.
+    EmptyData,
+    /// WINDOW_UPDATE with tiny increments.
+    WindowUpdate,
+    Continuation,
+    /// Frames of types that are not known or not for us.
+    Unknown,
+}
+
+impl Flood {
+    /// The cause as metrics and the log name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Ping => "ping",
+            Self::Priority => "priority",
+            Self::Reset => "reset",
+            Self::EmptyData => "empty_data",
+            Self::WindowUpdate => "window_update",
+            Self::Continuation => "continuation",
+            Self::Unknown => "unknown_frame",
+        }
+    }
+}
+
+/// The account of one connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Meter {
+    /// The frame header that is being read, and its first `filled` bytes.
+    head: [u8; HEAD_AND_INCREMENT],
+    filled: usize,
+    /// Bytes to pass over before the next header: the rest of a payload, or the preface.
+    skip: u32,
+    tokens: i32,
+    /// What took the last token.
+    last: Flood,
+    /// Bytes that have not given a token yet.
+    received: u32,
+    sent: u32,
+    refilled: Instant,
+    settings: bool,
+}
+
+impl Meter {
+    /// For the bytes that a client sends, from its preface on.
+    pub(super) fn of_client(now: Instant) -> Self {
+        Self {
+            skip: PREFACE,
+            ..Self::of_server(now)
+        }
+    }
+
+    /// For the bytes that a server sends.
+    pub(super) fn of_server(now: Instant) -> Self {
+        Self {
+            head: [0; HEAD_AND_INCREMENT],
+            filled: 0,
+            skip: 0,
+            tokens: BURST,
+            last: Flood::Unknown,
+            received: 0,
+            sent: 0,
+            refilled: now,
+            settings: false,
+        }
+    }
+
+    /// Whether the peer has sent SETTINGS.
+    pub(super) fn has_settings(&self) -> bool {
+        self.settings
+    }
+
+    /// Takes note of bytes received. They may be split anywhere.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        loop {
+            let skipped = bytes.len().min(self.skip as usize);
+            self.skip -= skipped as u32;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return;
+            }
+            let wanted = self.wanted();
+            let taken = bytes.len().min(wanted - self.filled);
+            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            // A header that turns out to be that of WINDOW_UPDATE is read on.
+            if self.filled == wanted && self.filled == self.wanted() {
+                self.frame();
+            }
+        }
+    }
+
+    /// Bytes to gather before the frame can be judged.
+    fn wanted(&self) -> usize {
+        let is_window_update =
+            self.filled >= HEAD && self.head[3] == 8 && self.head[..3] == [0, 0, 4];
+        if is_window_update {
+            HEAD_AND_INCREMENT
+        } else {
+            HEAD
+        }
+    }
+
+    /// Judges the frame whose header was gathered.
+    fn frame(&mut self) {
+        const END_STREAM: u8 = 0x1;
+        const END_HEADERS: u8 = 0x4;
+        let [high, middle, low, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        self.skip = length - (self.filled - HEAD) as u32;
+        self.filled = 0;
+        match kind {
+            0 if length > 0 => {
+                self.received += length;
+                self.earn(self.received / RECEIVED_PER_TOKEN);
+                self.received %= RECEIVED_PER_TOKEN;
+            }
+            0 if flags & END_STREAM == 0 => self.spend(2, Flood::EmptyData),
+            // HEADERS.
+            1 if flags & END_HEADERS != 0 => self.earn(1),
+            2 => self.spend(1, Flood::Priority),
+            // A request that is cancelled costs more than it gave.
+            3 => self.spend(2, Flood::Reset),
+            4 => {
+                self.settings = true;
+                self.spend(4, Flood::Settings);
+            }
+            6 => self.spend(1, Flood::Ping),
+            8 => {
+                let increment =
+                    u32::from_be_bytes([self.head[9], self.head[10], self.head[11], self.head[12]]);
+                if increment < TINY_INCREMENT {
+                    self.spend(1, Flood::WindowUpdate);
+                }
+            }
+            9 => {
+                self.spend(2, Flood::Continuation);
+                if flags & END_HEADERS != 0 {
+                    self.earn(1);
+                }
+            }
+            // DATA that ends a stream, HEADERS to be continued, GOAWAY.
+            0 | 1 | 7 => {}
+            // PUSH_PROMISE was switched off; the rest are extensions.
+            _ => self.spend(1, Flood::Unknown),
+        }
+    }
+
+    /// Takes note of bytes sent.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        let bytes = self
+            .sent
+            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.earn(bytes / SENT_PER_TOKEN);
+        self.sent = bytes % SENT_PER_TOKEN;
+    }
+
+    fn earn(&mut self, tokens: u32) {
+        let tokens = i32::try_from(tokens).unwrap_or(BURST);
+        self.tokens = self.tokens.saturating_add(tokens).min(BURST);
+    }
+
+    fn spend(&mut self, tokens: i32, on: Flood) {
+        self.tokens = self.tokens.saturating_sub(tokens);
+        self.last = on;
+    }
+
+    /// Whether [`Self::verdict`] is worth asking.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        self.tokens < 0
+    }
+
+    /// What the peer floods with, if it does. Only here time is looked at: a bucket that is not empty needs none.
+    pub(super) fn verdict(&mut self, now: Instant) -> Option<Flood> {
+        if !self.is_overdrawn() {
+            return None;
+        }
+        let millis = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX);
+        let earned = millis.saturating_mul(PER_SECOND) / 1000;
+        if earned > 0 {
+            self.earn(u32::try_from(earned).unwrap_or(u32::MAX));
+            self.refilled = now;
+        }
+        self.is_overdrawn().then_some(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::{BURST, Flood, Meter};
+    use crate::clock::Instant;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![
+            0,
+            (payload.len() >> 8) as u8,
+            payload.len() as u8,
+            kind,
+            flags,
+            0,
+            0,
+            0,
+            1,
+        ];
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    fn repeat(frames: &[Vec<u8>], times: usize) -> Vec<u8> {
+        frames.concat().repeat(times)
+    }
+
+    fn verdict_on(bytes: &[u8]) -> Option<Flood> {
+        let mut meter = Meter::of_server(Instant(0));
+        meter.read(bytes);
+        meter.verdict(Instant(0))
+    }
+
+    #[test]
+    fn useless_frames_are_a_flood_of_their_kind() {
+        let increment = frame(8, 0, &[0, 0, 0, 1]);
+        for (useless, flood) in [
+            (frame(6, 0, &[0; 8]), Flood::Ping),
+            (frame(4, 0, &[]), Flood::Settings),
+            (frame(2, 0, &[0; 5]), Flood::Priority),
+            (frame(3, 0, &[0; 4]), Flood::Reset),
+            (frame(0, 0, &[]), Flood::EmptyData),
+            (increment, Flood::WindowUpdate),
+            (frame(9, 0, &[]), Flood::Continuation),
+            (frame(0xbe, 0, &[]), Flood::Unknown),
+        ] {
+            assert_eq!(
+                verdict_on(&repeat(std::slice::from_ref(&useless), 100)),
+                None
+            );
+            assert_eq!(
+                verdict_on(&repeat(&[useless], BURST as usize + 1)),
+                Some(flood)
+            );
+        }
+    }
+
+    #[test]
+    fn cancelling_every_request_is_a_flood_and_cancelling_every_third_is_not() {
+        let request = frame(1, 0x5, &[0x82]);
+        let reset = frame(3, 0, &[0; 4]);
+        let pair = [request.clone(), reset.clone()];
+        assert_eq!(verdict_on(&repeat(&pair, 10_000)), Some(Flood::Reset));
+        let third = [request.clone(), request.clone(), request, reset];
+        assert_eq!(verdict_on(&repeat(&third, 10_000)), None);
+    }
+
+    #[test]
+    fn data_and_large_increments_cost_nothing() {
+        let frames = [
+            frame(0, 0, &[0; 100]),
+            frame(0, 1, &[]),
+            frame(8, 0, &[0, 0, 0x40, 0]),
+        ];
+        let mut meter = Meter::of_server(Instant(0));
+        meter.read(&repeat(&frames, 10_000));
+        assert_eq!(meter.tokens, BURST);
+    }
+
+    #[test]
+    fn a_ping_every_ten_seconds_is_fine_for_ever() {
+        let mut meter = Meter::of_server(Instant(0));
+        let ping = frame(6, 0, &[0; 8]);
+        for i in 0..100_000 {
+            meter.read(&ping);
+            assert_eq!(
+                meter.verdict(Instant(0) + Duration::from_secs(10 * i)),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_sent_pays_for_increments_but_not_for_pings() {
+        let mut meter = Meter::of_server(Instant(0));
+        let increments = frame(8, 0, &[0, 0, 0, 100]).repeat(2);
+        for _ in 0..10_000 {
+            meter.read(&increments);
+            meter.wrote(2 * 256);
+        }
+        assert_eq!(meter.verdict(Instant(0)), None);
+        for _ in 0..10_000 {
+            meter.read(&frame(6, 0, &[0; 8]));
+            meter.wrote(17);
+        }
+        assert_eq!(meter.verdict(Instant(0)), Some(Flood::Ping));
+    }
+
+    proptest! {
+        #[test]
+        fn the_account_does_not_depend_on_how_bytes_are_split(
+            frames in prop::collection::vec((0u8..12, any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)), 0..40),
+            cuts in prop::collection::vec(1usize..30, 1..200),
+        ) {
+            let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+            for (kind, flags, payload) in &frames {
+                bytes.extend_from_slice(&frame(*kind, *flags, payload));
+            }
+            let mut whole = Meter::of_client(Instant(0));
+            whole.read(&bytes);
+            let mut split = Meter::of_client(Instant(0));
+            let mut rest = &bytes[..];
+            let mut cuts = cuts.iter().cycle();
+            while !rest.is_empty() {
+                let cut = rest.len().min(*cuts.next().expect("a cycle has no end"));
+                split.read(&rest[..cut]);
+                rest = &rest[cut..];
+            }
+            // What is left in the header buffer differs behind its fill, nothing else.
+            split.head = whole.head;
+            prop_assert_eq!(whole, split);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! HTTP/2, both sides, on the `h2` library, behind the same types as HTTP/1.
+//!
+//! One task drives a connection ([`server::serve`], or the driver that [`client::connect`] gives); each request on it
+//! is one more task, which talks to the first through the library's queues.
+
+pub mod client;
+mod exchanges;
+mod fields;
+mod meter;
+pub mod server;
+mod slots;
+mod tap;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::Client;
+pub use meter::Flood;
+pub use transfer::{Reader, Writer};
+
+/// Largest frame that we take. The least that is allowed: larger ones would make a stream wait longer for another's.
+const FRAME: u32 = 16 * 1024;
+/// Bytes of one stream that wait in the library for its connection's turn.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that we reset and still know for a moment, so that frames already under way are not taken for an error.
+const REMEMBERED_RESETS: usize = 64;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The peer closed it, or said GOAWAY.
+    Closed,
+    /// No preface within the deadline of a head.
+    Slow,
+    /// No stream was open for too long.
+    Idle,
+    /// The process is draining.
+    Drained,
+    /// The peer made us work for nothing.
+    Flood(Flood),
+    /// The peer broke the protocol, or the transport failed.
+    Failed,
+}
+
+impl End {
+    /// The reason as metrics and the log name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Slow => "slow",
+            Self::Idle => "idle",
+            Self::Drained => "drained",
+            Self::Flood(flood) => flood.label(),
+            Self::Failed => "failed",
+        }
+    }
+}

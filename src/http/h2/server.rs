@@ -1,0 +1,363 @@
+//! The server side of an HTTP/2 connection: many requests at once, a task for each.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::h2::server::{Connection, SendResponse};
+use ::h2::{Reason, RecvStream};
+use ::http::{HeaderMap, Method, Request, Response, StatusCode};
+use bytes::Bytes;
+
+use super::exchanges::Exchanges;
+use super::tap::Tap;
+use super::transfer::{Reader, Writer};
+use super::{End, FRAME, REMEMBERED_RESETS, SEND_BUFFER, fields};
+use crate::clock::wheel::Timer;
+use crate::config::{ListenerLimits, ListenerTimeouts};
+use crate::http::body::{Body, Sink};
+use crate::http::buffers::Buffers;
+use crate::http::drain::Drain;
+use crate::http::head::Length;
+use crate::http::outgoing::Outgoing;
+use crate::http::responder::{Handler, Incoming, Peer, Refusal};
+use crate::stream::Stream;
+
+/// How long a closing connection may take to say its last word, and a client to close after it.
+const LINGER: Duration = Duration::from_secs(2);
+/// What the size of a field list counts per field beyond its bytes (RFC 9113, 10.5.1).
+const FIELD_OVERHEAD: usize = 32;
+
+/// What a listener asks of its HTTP/2 connections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub limits: ListenerLimits,
+    pub timeouts: ListenerTimeouts,
+    /// Bytes of a request body that a client may send before any is passed on. Default 256 KiB: 5 MB/s per stream
+    /// at a round trip of 50 ms.
+    pub stream_window: u32,
+    /// The same for all bodies of a connection together: the most that a connection can make us hold. Default 1 MiB.
+    pub connection_window: u32,
+}
+
+impl Settings {
+    /// With the default windows.
+    pub fn new(limits: ListenerLimits, timeouts: ListenerTimeouts) -> Self {
+        Self {
+            limits,
+            timeouts,
+            stream_window: 256 * 1024,
+            connection_window: 1024 * 1024,
+        }
+    }
+
+    fn builder(&self) -> ::h2::server::Builder {
+        let limits = &self.limits;
+        let head = limits
+            .head_bytes
+            .saturating_add(limits.fields.saturating_mul(FIELD_OVERHEAD));
+        let mut builder = ::h2::server::Builder::new();
+        builder
+            .max_concurrent_streams(limits.streams)
+            .initial_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_frame_size(FRAME)
+            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            // A browser that leaves a page cancels all that it just asked for.
+            .max_pending_accept_reset_streams(limits.streams as usize)
+            .enable_connect_protocol();
+        builder
+    }
+}
+
+/// Serves requests until the connection ends, and says why it did. `unread` are the bytes that were read from the
+/// stream already, from the preface on; `timer` is the connection's one timer.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one thing that a connection needs and none belong together"
+)]
+pub async fn serve<H: Handler>(
+    stream: Stream,
+    unread: Vec<u8>,
+    peer: Rc<Peer>,
+    settings: Rc<Settings>,
+    timer: Timer,
+    drain: Drain,
+    buffers: Buffers,
+    handler: H,
+) -> End {
+    let tap = Tap::server(stream, unread, buffers.clone(), timer.wheel().clone());
+    let connection = match handshake(&tap, &settings, &timer).await {
+        Ok(connection) => connection,
+        Err(end) => return end,
+    };
+    let mut session = Session {
+        connection,
+        exchanges: Exchanges::default(),
+        tap,
+        phase: Phase::Open,
+        end: End::Closed,
+        is_idle: false,
+        peer,
+        settings,
+        timer,
+        drain,
+        buffers,
+        handler,
+    };
+    poll_fn(|cx| session.poll(cx)).await
+}
+
+/// Sends SETTINGS and reads the preface, within the time of a head.
+async fn handshake(
+    tap: &Tap,
+    settings: &Settings,
+    timer: &Timer,
+) -> Result<Connection<Tap, Bytes>, End> {
+    timer.set(timer.wheel().now() + settings.timeouts.head);
+    let mut handshake = pin!(settings.builder().handshake(tap.clone()));
+    poll_fn(|cx| {
+        if let Poll::Ready(connection) = handshake.as_mut().poll(cx) {
+            return Poll::Ready(connection.map_err(|_| End::Failed));
+        }
+        match tap.poll_send(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Err(End::Failed)),
+            _ => timer.poll(cx).map(|()| Err(End::Slow)),
+        }
+    })
+    .await
+}
+
+/// How far a connection is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// GOAWAY was sent; what runs is finished.
+    Closing,
+    /// Nothing but the last bytes is left; the timer cuts the connection.
+    Last,
+}
+
+struct Session<H> {
+    /// Dropped before the exchanges are, so that they find their streams closed.
+    connection: Connection<Tap, Bytes>,
+    exchanges: Exchanges,
+    tap: Tap,
+    phase: Phase,
+    end: End,
+    /// No exchange runs, and the timer is set for that.
+    is_idle: bool,
+    peer: Rc<Peer>,
+    settings: Rc<Settings>,
+    timer: Timer,
+    drain: Drain,
+    buffers: Buffers,
+    handler: H,
+}
+
+impl<H: Handler> Session<H> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            while let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
+                match accepted {
+                    Some(Ok((request, response))) => self.start(request, response),
+                    Some(Err(_)) if self.end == End::Closed => return Poll::Ready(End::Failed),
+                    Some(Err(_)) | None => return Poll::Ready(self.end),
+                }
+            }
+            if let Poll::Ready(Err(_)) = self.tap.poll_send(cx) {
+                return Poll::Ready(if self.end == End::Closed {
+                    End::Failed
+                } else {
+                    self.end
+                });
+            }
+            if !self.poll_change(cx) {
+                return if self.timer.poll(cx).is_ready() && self.phase == Phase::Last {
+                    Poll::Ready(self.end)
+                } else {
+                    Poll::Pending
+                };
+            }
+        }
+    }
+
+    /// Looks at all that may end the connection. True: the library has to be polled again.
+    fn poll_change(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.phase == Phase::Last {
+            return false;
+        }
+        if let Some(flood) = self.tap.flood() {
+            self.end = End::Flood(flood);
+            self.last(Reason::ENHANCE_YOUR_CALM);
+            return true;
+        }
+        if self.tap.is_closing() {
+            // The library ends it: for an error of the client, or because all is done.
+            self.exchanges.cancel();
+            self.set(Phase::Last, LINGER);
+            return false;
+        }
+        if self.phase == Phase::Open && self.drain.poll(cx).is_ready() {
+            self.close(End::Drained);
+            return true;
+        }
+        if !self.exchanges.are_done(cx) {
+            if self.is_idle {
+                self.is_idle = false;
+                self.timer.clear();
+            }
+            return false;
+        }
+        if !self.is_idle {
+            self.is_idle = true;
+            let span = if self.phase == Phase::Open {
+                self.settings.timeouts.keep_alive
+            } else {
+                LINGER
+            };
+            self.timer.set(self.timer.wheel().now() + span);
+        }
+        if self.timer.poll(cx).is_pending() {
+            return false;
+        }
+        match self.phase {
+            Phase::Open => self.close(End::Idle),
+            Phase::Closing | Phase::Last => self.last(Reason::NO_ERROR),
+        }
+        true
+    }
+
+    /// Takes nothing new and finishes what runs.
+    fn close(&mut self, end: End) {
+        self.end = end;
+        self.connection.graceful_shutdown();
+        self.is_idle = false;
+        self.phase = Phase::Closing;
+        self.timer.clear();
+    }
+
+    /// Cuts everything short.
+    fn last(&mut self, reason: Reason) {
+        self.exchanges.cancel();
+        self.connection.abrupt_shutdown(reason);
+        self.set(Phase::Last, LINGER);
+    }
+
+    fn set(&mut self, phase: Phase, span: Duration) {
+        self.phase = phase;
+        self.timer.set(self.timer.wheel().now() + span);
+    }
+
+    /// Starts the exchange of a request.
+    fn start(&self, request: Request<RecvStream>, response: SendResponse<Bytes>) {
+        let (parts, stream) = request.into_parts();
+        let mut responder = Responder {
+            response: Some(response),
+            is_head: parts.method == Method::HEAD,
+            is_connect: parts.method == Method::CONNECT,
+        };
+        let mut head = self.buffers.request_head();
+        let ends = stream.is_end_stream();
+        let peer = Rc::clone(&self.peer);
+        let handler = self.handler.clone();
+        if let Err(error) =
+            fields::read_request(parts, ends, self.settings.limits.fields, &mut head)
+        {
+            responder.is_connect = false;
+            let responder = crate::http::Responder::H2(responder);
+            self.exchanges
+                .start(async move { handler.refuse(Refusal::Parse(error), responder, peer).await });
+            return;
+        }
+        let body = if ends {
+            Body::Empty
+        } else {
+            Body::H2(Reader::new(stream, head.length, None))
+        };
+        let responder = crate::http::Responder::H2(responder);
+        let incoming = Incoming {
+            head,
+            body,
+            responder,
+            peer,
+        };
+        self.exchanges
+            .start(async move { handler.exchange(incoming).await });
+    }
+}
+
+/// Writes the answer of one request.
+pub struct Responder {
+    /// `None` once it was answered.
+    response: Option<SendResponse<Bytes>>,
+    is_head: bool,
+    is_connect: bool,
+}
+
+impl Responder {
+    /// Writes an interim response. 101 has no meaning in HTTP/2 (RFC 9113, 8.6).
+    pub fn interim(&mut self, status: u16, head: &Outgoing<'_>) {
+        let Ok(code) = StatusCode::from_u16(status) else {
+            return;
+        };
+        if let Some(response) = &mut self.response
+            && code.is_informational()
+            && code != StatusCode::SWITCHING_PROTOCOLS
+        {
+            // Fails when the client has gone, which the final response will find too.
+            let _ = response.send_informational(message(code, fields::write_interim(head)));
+        }
+    }
+
+    /// Writes the final head.
+    pub fn respond(mut self, status: u16, head: &Outgoing<'_>) -> Sink {
+        let Some(mut response) = self.response.take() else {
+            return Sink::H2(Writer::closed());
+        };
+        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let is_tunnel = self.is_connect && code.is_success();
+        let bodiless = self.is_head || matches!(status, 204 | 304);
+        let ends = (bodiless || head.length.is_empty()) && !is_tunnel;
+        let map = fields::write_response(status, head, bodiless, is_tunnel);
+        match response.send_response(message(code, map), ends) {
+            Err(_) => Sink::H2(Writer::closed()),
+            Ok(_) if ends => Sink::Nowhere,
+            Ok(stream) => {
+                let length = if is_tunnel {
+                    Length::Close
+                } else {
+                    head.length
+                };
+                Sink::H2(Writer::new(stream, length, Reason::INTERNAL_ERROR, None))
+            }
+        }
+    }
+
+    /// Ready when the client has reset the stream, or its connection ended.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.response.as_mut().map_or(Poll::Ready(()), |response| {
+            response.poll_reset(cx).map(|_| ())
+        })
+    }
+}
+
+impl Drop for Responder {
+    /// A request that was not answered is not silently forgotten.
+    fn drop(&mut self) {
+        if let Some(response) = &mut self.response {
+            response.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+fn message(status: StatusCode, map: HeaderMap) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = map;
+    response
+}

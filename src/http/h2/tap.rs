@@ -1,0 +1,283 @@
+//! What stands between the `h2` library and the socket of one connection.
+//!
+//! It puts back what was read ahead, counts frames for the [`Meter`], and gathers writes: the library writes each
+//! frame with a body by itself, so that a burst of answers would be a burst of system calls and TLS records. Here
+//! they wait until the connection's task has nothing more to say, and go out by [`Tap::poll_send`] at once.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::meter::{Flood, Meter};
+use crate::clock::wheel::Wheel;
+use crate::http::buffers::Buffers;
+use crate::stream::Stream;
+
+/// Gathered before the socket is asked to take some.
+const GATHERED: usize = 64 * 1024;
+/// Without TLS, writes from this size on go straight from where they lie. With TLS they are gathered too, since
+/// each write becomes at least one record.
+const STRAIGHT: usize = 8 * 1024;
+/// Read and thrown away while a connection closes.
+const DISCARDED: usize = 256 * 1024;
+
+/// Cheap to clone: the library holds one, the task that drives the connection another.
+#[derive(Clone)]
+pub(super) struct Tap(Rc<RefCell<Wire>>);
+
+struct Wire {
+    stream: Stream,
+    /// Read before the connection was known to be HTTP/2, and how much of it was handed on.
+    unread: Vec<u8>,
+    handed_on: usize,
+    /// Waits for the socket, and how much of it was written.
+    unsent: Vec<u8>,
+    written: usize,
+    meter: Meter,
+    flood: Option<Flood>,
+    is_closing: bool,
+    /// The own direction was closed already.
+    is_shut: bool,
+    discarded: usize,
+    is_server: bool,
+    buffers: Buffers,
+    wheel: Wheel,
+}
+
+impl Tap {
+    /// For a connection that a client opened; `unread` are its first bytes.
+    pub(super) fn server(stream: Stream, unread: Vec<u8>, buffers: Buffers, wheel: Wheel) -> Self {
+        Self::new(stream, unread, true, buffers, wheel)
+    }
+
+    /// For a connection to an endpoint.
+    pub(super) fn client(stream: Stream, buffers: Buffers, wheel: Wheel) -> Self {
+        Self::new(stream, Vec::new(), false, buffers, wheel)
+    }
+
+    fn new(
+        stream: Stream,
+        unread: Vec<u8>,
+        is_server: bool,
+        buffers: Buffers,
+        wheel: Wheel,
+    ) -> Self {
+        let now = wheel.now();
+        Self(Rc::new(RefCell::new(Wire {
+            stream,
+            unread,
+            handed_on: 0,
+            unsent: Vec::new(),
+            written: 0,
+            meter: if is_server {
+                Meter::of_client(now)
+            } else {
+                Meter::of_server(now)
+            },
+            flood: None,
+            is_closing: false,
+            is_shut: false,
+            discarded: 0,
+            is_server,
+            buffers,
+            wheel,
+        })))
+    }
+
+    /// What the peer floods with. From then on nothing more is read.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.0.borrow().flood
+    }
+
+    /// Whether the library has begun to close the connection.
+    pub(super) fn is_closing(&self) -> bool {
+        self.0.borrow().is_closing
+    }
+
+    /// Whether the peer's SETTINGS were received.
+    pub(super) fn has_settings(&self) -> bool {
+        self.0.borrow().meter.has_settings()
+    }
+
+    /// Ready once all that was gathered is with the operating system. To be polled after the library was.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wire = self.0.borrow_mut();
+        ready!(wire.poll_unsent(cx))?;
+        Pin::new(&mut wire.stream).poll_flush(cx)
+    }
+}
+
+impl Wire {
+    fn has_unsent(&self) -> bool {
+        self.written < self.unsent.len()
+    }
+
+    /// Ready once nothing that was gathered is left.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_unsent() {
+            let count =
+                ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.written..]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Strikes out what the socket took, and gives the memory back when that was all.
+    fn sent(&mut self, count: usize) {
+        self.meter.wrote(count);
+        self.written += count;
+        if !self.has_unsent() {
+            self.written = 0;
+            self.buffers.give(std::mem::take(&mut self.unsent));
+        }
+    }
+
+    fn gather(&mut self, slices: &[IoSlice<'_>]) {
+        if self.unsent.capacity() == 0 {
+            self.unsent = self.buffers.take();
+        }
+        for slice in slices {
+            self.unsent.extend_from_slice(slice);
+        }
+    }
+
+    /// Writes what was gathered and the start of `slices` with one call. Gives how much of the latter was taken.
+    fn poll_straight(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let before = self.unsent.len() - self.written;
+            let mut all = [
+                IoSlice::new(&self.unsent[self.written..]),
+                IoSlice::new(&[]),
+                IoSlice::new(&[]),
+            ];
+            for (place, slice) in all[1..].iter_mut().zip(slices) {
+                *place = IoSlice::new(slice);
+            }
+            let all = if before == 0 { &all[1..] } else { &all[..] };
+            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, all))?;
+            if count == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            self.sent(count.min(before));
+            if count > before {
+                self.meter.wrote(count - before);
+                return Poll::Ready(Ok(count - before));
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if self.unsent.len() - self.written >= GATHERED {
+            ready!(self.poll_unsent(cx))?;
+        }
+        if length >= STRAIGHT && !self.stream.is_tls() {
+            return self.poll_straight(cx, slices);
+        }
+        self.gather(slices);
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.flood.is_some() {
+            // The task that polls looks at the verdict next and ends the connection.
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        if self.unread.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        } else {
+            let rest = &self.unread[self.handed_on..];
+            let count = rest.len().min(buffer.remaining());
+            buffer.put_slice(&rest[..count]);
+            self.handed_on += count;
+            if self.handed_on == self.unread.len() {
+                self.buffers.give(std::mem::take(&mut self.unread));
+            }
+        }
+        self.meter.read(&buffer.filled()[before..]);
+        if self.meter.is_overdrawn() {
+            self.flood = self.meter.verdict(self.wheel.now());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Closes the own direction; a server then listens until the client closes too, so that what was sent last
+    /// (GOAWAY says which requests may be sent again) is not lost to a reset. The caller bounds the time.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_closing = true;
+        if !self.is_shut {
+            ready!(self.poll_unsent(cx))?;
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.is_shut = true;
+        }
+        while self.is_server && self.discarded < DISCARDED {
+            let mut scratch = self.buffers.scratch();
+            match ready!(self.stream.poll_read_slice(cx, &mut scratch)) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.discarded += count,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Flushes nothing: the library flushes after every frame, [`Tap::poll_send`] once after all of them.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_shutdown(cx)
+    }
+}
