@@ -5,4 +5,9 @@
     reason = "what a test or its harness cannot go on from is a failure of the test"
 )]
 
+mod forwarding;
 mod harness;
+mod pooling;
+mod started;
+mod timeouts;
+mod upgrades;

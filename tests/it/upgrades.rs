@@ -1,0 +1,1 @@
+//! Connections that leave HTTP: WebSocket and other tunnels.
