@@ -1,15 +1,13 @@
 //! A request reaches an endpoint and its answer the client, whole and unchanged but for what a proxy must change:
 //! whichever versions of HTTP the two speak.
 
-use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use plimsoll::lab::backend::pattern;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Raw, Scripted, eventually, within,
 };
 use crate::started::Proxy;
 
