@@ -6,3 +6,4 @@
 )]
 
 mod harness;
+mod hostile_requests;
