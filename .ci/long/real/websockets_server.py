@@ -12,7 +12,7 @@ async def echo(connection):
 
 
 async def main(port):
-    async with serve(echo, "127.0.0.1", port) as server:
+    async with serve(echo, "127.0.0.1", port, max_size=None) as server:
         await server.serve_forever()
 
 
