@@ -20,6 +20,7 @@ use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
+use crate::listener::server_tls::{self, AcceptError};
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
 use crate::snapshot::Snapshot;
@@ -307,8 +308,14 @@ impl View {
                     .iter()
                     .find(|old| old.shared.name == shared.name)
             });
+            let tls = |snapshot: &Snapshot| {
+                let upstream = snapshot.config.upstreams.get(&shared.name);
+                upstream.and_then(|upstream| upstream.tls.clone())
+            };
+            // What was dialled in clear text, or to a name that is asked for no more, must carry no further request.
+            let same_tls = before.is_some_and(|view| tls(&view.snapshot) == tls(snapshot));
             let reaches = shared.endpoints.iter().map(|endpoint| {
-                let kept = old.and_then(|old| {
+                let kept = old.filter(|_| same_tls).and_then(|old| {
                     old.reaches
                         .iter()
                         .find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint))
@@ -486,7 +493,7 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         return;
     };
     let h2_settings = Rc::clone(&view.h2[accepted.listener]);
-    let peer = Peer {
+    let mut peer = Peer {
         address: accepted.ip(),
         port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
         listener: accepted.listener,
@@ -497,13 +504,27 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     };
     let unix = accepted.peer.is_none();
     let Accepted { socket, pass, .. } = accepted;
-    let _counted = Counted::new(&view.listener_cells[peer.listener]);
+    let counted = Counted::new(&view.listener_cells[peer.listener]);
+    let tls = view.snapshot.listeners[peer.listener].tls.clone();
     drop(view);
     let Ok(mut stream) = register(socket, unix) else {
         return;
     };
+    if let Some(tls) = tls {
+        let span = settings.timeouts.handshake;
+        // Boxed: the state of a handshake is large, and the task outlives it.
+        let secured = Box::pin(secure(worker, stream, &tls, span, &counted.0)).await;
+        let Some(secured) = secured else { return };
+        stream = secured;
+        peer.tls = true;
+    }
     let timer = worker.wheel.after(settings.timeouts.head);
-    let Some((protocol, unread)) = sniff(&mut stream, worker, &timer).await else {
+    let found = match stream.alpn() {
+        // The preface is then part of the protocol that was agreed on (RFC 9113, 3.4).
+        Some(b"h2") => Some((Sniffed::H2, Vec::new())),
+        _ => sniff(&mut stream, worker, &timer).await,
+    };
+    let Some((protocol, unread)) = found else {
         return;
     };
     let peer = Rc::new(peer);
@@ -537,6 +558,32 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         }
     }
     drop(pass);
+}
+
+/// Does the TLS handshake within `span`, and counts how it went.
+async fn secure(
+    worker: &Worker,
+    stream: Stream,
+    tls: &Arc<rustls::ServerConfig>,
+    span: Duration,
+    cells: &ListenerCells,
+) -> Option<Stream> {
+    // A Unix socket never has TLS: the snapshot refuses it.
+    let Stream::Tcp(tcp) = stream else {
+        return None;
+    };
+    let begun = worker.wheel.now();
+    let accepting = server_tls::accept(tcp, tls);
+    match worker.wheel.timeout(span, accepting).await {
+        Some(Ok(secured)) => {
+            let took = worker.wheel.now().since(begun).as_nanos();
+            cells.handshake(u64::try_from(took).unwrap_or(u64::MAX));
+            return Some(secured);
+        }
+        Some(Err(error)) => cells.refused(error.label()),
+        None => cells.refused(AcceptError::Timeout.label()),
+    }
+    None
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {

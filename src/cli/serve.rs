@@ -50,7 +50,8 @@ pub(super) fn serve<T>(
 fn exit_code(error: &StartError) -> u8 {
     match error {
         StartError::Compile(CompileError::Routes(_)) => USAGE,
-        StartError::Compile(CompileError::Upstream(_))
+        StartError::Compile(CompileError::Upstream(_) | CompileError::Tls { .. })
+        | StartError::Tls(_)
         | StartError::Bind(_)
         | StartError::Log { .. } => UNAVAILABLE,
         StartError::Worker(_) => 1,

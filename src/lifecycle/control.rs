@@ -10,12 +10,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
+use super::start::Kept;
 use super::{Changes, drain};
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
 use crate::config::Config;
 use crate::listener::accept::Listening;
-use crate::upstream::registry::Registry;
 
 /// How often counters are folded and the workers looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -72,7 +72,7 @@ pub struct Options {
 /// Running workers, and all that the control loop needs.
 pub struct Running {
     pub live: Arc<Live>,
-    registry: Arc<Registry>,
+    kept: Arc<Kept>,
     admin: Option<Listening>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
@@ -83,7 +83,7 @@ pub struct Running {
 impl Running {
     pub(super) fn new(
         live: Arc<Live>,
-        registry: Arc<Registry>,
+        kept: Arc<Kept>,
         admin: Option<Listening>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
@@ -91,7 +91,7 @@ impl Running {
         let (commands, asked) = mpsc::unbounded_channel();
         Self {
             live,
-            registry,
+            kept,
             admin,
             threads,
             ends,
@@ -144,8 +144,8 @@ impl Running {
         };
         announce(&self.live, &options.say);
         let live = Arc::clone(&self.live);
-        let registry = Arc::clone(&self.registry);
-        let reloader = Reloader::start(live, registry, Arc::clone(&options.say));
+        let kept = Arc::clone(&self.kept);
+        let reloader = Reloader::start(live, kept, Arc::clone(&options.say));
         let mut watch = Watch::default();
         let mut deadline = None;
         let mut tick = interval(TICK);

@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::changes::Changes;
 use super::control::Say;
 use super::fixed::fixed;
+use super::start::Kept;
 use crate::admin::live::{Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
 use crate::snapshot::{CompileError, Snapshot};
-use crate::upstream::registry::Registry;
 use crate::worker::Mail;
 
 /// Why nothing was changed.
@@ -55,12 +55,12 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// To be called within the runtime that it shall run on.
-    pub(super) fn start(live: Arc<Live>, registry: Arc<Registry>, say: Say) -> Self {
+    pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>, say: Say) -> Self {
         let (jobs, mut asked) = mpsc::unbounded_channel();
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
         tokio::spawn(async move {
             while let Some(job) = asked.recv().await {
-                carry(job, &known, &registry, &telling).await;
+                carry(job, &known, &kept, &telling).await;
             }
         });
         Self { live, jobs, say }
@@ -90,8 +90,8 @@ impl Reloader {
     }
 }
 
-async fn carry(job: Job, live: &Arc<Live>, registry: &Arc<Registry>, say: &Say) {
-    let (known, endpoints) = (Arc::clone(live), Arc::clone(registry));
+async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, say: &Say) {
+    let (known, endpoints) = (Arc::clone(live), Arc::clone(kept));
     let source = job.source;
     let prepared = tokio::task::spawn_blocking(move || prepare(source, &known, &endpoints)).await;
     let outcome = match prepared {
@@ -135,7 +135,7 @@ struct Prepared {
 }
 
 /// Reads, checks and compiles. Blocks.
-fn prepare(source: Source, live: &Live, registry: &Registry) -> Result<Prepared, ReloadError> {
+fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadError> {
     let (config, warnings) = match source {
         Source::Given(config) => (*config, Vec::new()),
         Source::File(path) => {
@@ -150,7 +150,7 @@ fn prepare(source: Source, live: &Live, registry: &Registry) -> Result<Prepared,
         return Err(ReloadError::Fixed(fixed));
     }
     let generation = current.generation + 1;
-    let snapshot = Snapshot::compile(&Arc::new(config), generation, registry)?;
+    let snapshot = Snapshot::compile(&Arc::new(config), generation, &kept.endpoints, &kept.tls)?;
     Ok(Prepared { snapshot, warnings })
 }
 

@@ -15,11 +15,13 @@ use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
 use crate::entropy;
 use crate::listener::accept::{self, BindError, Listening};
+use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
 use crate::snapshot::{CompileError, Snapshot};
+use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
 use crate::worker::{self, Mail, Mailbox, Setup};
 
@@ -30,10 +32,20 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Compile(#[from] CompileError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("access_log.path: cannot write to {target}: {source}")]
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
+}
+
+/// The State that every later configuration finds again.
+pub(super) struct Kept {
+    /// Endpoints by identity.
+    pub(super) endpoints: Registry,
+    /// Ticket keys: a reload must not make clients start over.
+    pub(super) tls: Shared,
 }
 
 /// Compiles, binds and starts the workers; the caller then lets the control loop run. Nothing is left behind when it
@@ -41,8 +53,11 @@ pub enum StartError {
 pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let count = config.workers.map_or_else(cores, NonZeroUsize::get);
-    let registry = Arc::new(Registry::default());
-    let snapshot = Arc::new(Snapshot::compile(&config, 1, &registry)?);
+    let kept = Arc::new(Kept {
+        endpoints: Registry::default(),
+        tls: Shared::new()?,
+    });
+    let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
     let log = open_log(&config)?;
     let listening = bind(&config, count)?;
     let admin = match &config.admin {
@@ -69,13 +84,29 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended)?;
     hand_out(listening, &live.mailboxes);
-    Ok(Running::new(live, registry, admin, threads, ends))
+    Ok(Running::new(live, kept, admin, threads, ends))
 }
 
 /// The words by which errors are counted.
 const LABELS: Labels = Labels {
     errors: ProxyError::LABELS,
-    refusals: ProxyError::LABELS,
+    refusals: &REFUSALS,
+};
+
+/// Why a connection or a request is refused before routing.
+const REFUSALS: [&str; AcceptError::LABELS.len() + ProxyError::LABELS.len()] = {
+    let (tls, http) = (AcceptError::LABELS, ProxyError::LABELS);
+    let mut all = [""; AcceptError::LABELS.len() + ProxyError::LABELS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < tls.len() {
+            tls[i]
+        } else {
+            http[i - tls.len()]
+        };
+        i += 1;
+    }
+    all
 };
 
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {

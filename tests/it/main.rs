@@ -7,6 +7,12 @@
 
 mod admin;
 mod command_line;
+mod failures;
+mod forwarding;
 mod harness;
 mod lifecycle;
+mod pooling;
 mod reload;
+mod started;
+mod timeouts;
+mod upgrades;
