@@ -10,6 +10,7 @@ mod command_line;
 mod failures;
 mod forwarding;
 mod harness;
+mod hostile_requests;
 mod lifecycle;
 mod pooling;
 mod reload;
