@@ -35,6 +35,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(1);
 /// How long a line of the access log may wait for others before it is handed to the writer.
 const FLUSH: Duration = Duration::from_millis(200);
+/// How long a connection that has not sent a byte when draining begins may take for its first: a request that is on
+/// its way is still answered, an idle connection does not hold up the end.
+const LAST_CHANCE: Duration = Duration::from_millis(200);
 /// A connection goes to another worker only if that one has fewer by more than this and by an eighth.
 const LEAN: usize = 2;
 
@@ -444,17 +447,21 @@ async fn read_mail<H: Handler>(
                 let Ok(acceptor) = Acceptor::new(socket, listener, gate) else {
                     continue;
                 };
+                let acceptor = Rc::new(acceptor);
                 let (worker, handler) = (Rc::clone(worker), handler.clone());
-                accepting.push(tokio::task::spawn_local(async move {
-                    acceptor
+                let running = Rc::clone(&acceptor);
+                let task = tokio::task::spawn_local(async move {
+                    running
                         .run(&worker.wheel, |accepted| worker.place(accepted, &handler))
                         .await;
-                }));
+                });
+                accepting.push((task, acceptor));
             }
             Some(Mail::Drain) => {
                 draining = true;
-                for task in accepting.drain(..) {
+                for (task, acceptor) in accepting.drain(..) {
                     task.abort();
+                    acceptor.empty_queue(|accepted| worker.serve(accepted, handler.clone()));
                 }
                 worker.drain.begin();
                 worker.close_idle();
@@ -600,14 +607,20 @@ async fn sniff(
 ) -> Option<(Sniffed, Vec<u8>)> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut unread = Vec::new();
+    let drain = worker.drain.clone();
+    let mut last_chance = None;
     std::future::poll_fn(|cx| {
         loop {
             let mut scratch = worker.buffers.scratch();
             let count = match stream.poll_read_slice(cx, &mut scratch[..16 * 1024]) {
                 std::task::Poll::Ready(Ok(0) | Err(_)) => return std::task::Poll::Ready(None),
                 std::task::Poll::Ready(Ok(count)) => count,
-                std::task::Poll::Pending if timer.poll(cx).is_ready() || worker.drain.is_on() => {
+                std::task::Poll::Pending if timer.poll(cx).is_ready() => {
                     return std::task::Poll::Ready(None);
+                }
+                std::task::Poll::Pending if drain.poll(cx).is_ready() => {
+                    let chance = last_chance.get_or_insert_with(|| worker.wheel.after(LAST_CHANCE));
+                    return chance.poll(cx).map(|()| None);
                 }
                 std::task::Poll::Pending => return std::task::Poll::Pending,
             };
