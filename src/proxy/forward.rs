@@ -240,7 +240,7 @@ async fn establish(
 ) -> Result<Link, ProxyError> {
     let open =
         Open::reserve(&reach.endpoint, upstream.shared.connections.max).ok_or(ProxyError::Full)?;
-    let stream = dial(&reach.endpoint.target)
+    let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref())
         .await
         .inspect_err(|_| reach.cells.connections_failed.add(1))?;
     reach.cells.connections.add(1);
@@ -543,6 +543,7 @@ impl From<DialError> for ProxyError {
         match error {
             DialError::Refused => Self::Refused,
             DialError::Unreachable(_) => Self::Unreachable,
+            DialError::Tls(_) => Self::Tls,
         }
     }
 }

@@ -91,7 +91,18 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
         let head_only = exchange.head.method == ::http::Method::HEAD;
         exchange.bytes_out = respond::send(&exchange.worker, responder, local, head_only).await;
     }
+    count_refusal(exchange, &error);
     exchange.error = Some(error);
+}
+
+/// A request that was refused before it had a route is counted by its listener; any other by its route.
+fn count_refusal(exchange: &Exchange, error: &ProxyError) {
+    if exchange.route.is_none()
+        && *error != ProxyError::ClientGone
+        && let Some(cells) = exchange.view.listener_cells.get(exchange.peer.listener)
+    {
+        cells.refused(error.label());
+    }
 }
 
 async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), ProxyError> {

@@ -5,10 +5,15 @@
     reason = "what a test or its harness cannot go on from is a failure of the test"
 )]
 
+mod admin;
+mod command_line;
 mod failures;
 mod forwarding;
 mod harness;
+mod hostile_requests;
+mod lifecycle;
 mod pooling;
+mod reload;
 mod started;
 mod timeouts;
 mod upgrades;

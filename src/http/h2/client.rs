@@ -259,7 +259,7 @@ impl Client {
         self.address(&mut request, line, scheme, head)?;
 
         let ends = head.length.is_empty() && !is_tunnel;
-        if !self.has_room() {
+        if self.in_use() >= self.capacity() {
             return Err(ClientError::Refused);
         }
         let sent = self.0.sender.borrow_mut().send_request(request, ends);

@@ -13,7 +13,7 @@ pub(super) struct Exchanges(Rc<Running>);
 
 #[derive(Default)]
 struct Running {
-    /// `None` for the moment in which a task is being started.
+    /// `None` while a task is being started, and once it was cancelled.
     tasks: RefCell<Slab<Option<AbortHandle>>>,
     /// The connection's task, woken when the last exchange ends.
     waker: Cell<Option<Waker>>,
@@ -51,10 +51,15 @@ impl Exchanges {
 
     /// Cancels all.
     pub(super) fn cancel(&self) {
-        for (_, handle) in self.0.tasks.borrow().iter() {
-            if let Some(handle) = handle {
-                handle.abort();
-            }
+        let handles: Vec<_> = self
+            .0
+            .tasks
+            .borrow_mut()
+            .iter_mut()
+            .filter_map(|(_, handle)| handle.take())
+            .collect();
+        for handle in handles {
+            handle.abort();
         }
     }
 }

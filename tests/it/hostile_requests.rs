@@ -1,0 +1,482 @@
+//! Requests that no honest client sends: each is answered with a refusal, counted by its reason, and goes no further.
+
+use std::io;
+use std::net::SocketAddr;
+
+use plimsoll::clock::{Clock, Instant};
+use plimsoll::config::{Address, read};
+use plimsoll::lifecycle::start::{Running, start};
+use plimsoll::observe::{Metric, Window};
+
+use crate::harness::{Backend, DEADLINE, Raw, eventually};
+
+/// A proxy whose counters the tests read.
+pub struct Front {
+    running: Running,
+    pub address: SocketAddr,
+}
+
+impl Front {
+    /// Before one endpoint, with these keys of the listener.
+    pub async fn before(endpoint: &str, listener: &str) -> Self {
+        Self::on(Clock::system(), endpoint, listener).await
+    }
+
+    /// The same on a clock of its own.
+    pub async fn on(clock: Clock, endpoint: &str, listener: &str) -> Self {
+        count_panics();
+        let yaml = format!(
+            "workers: 1\n\
+             listeners: {{ web: {{ address: \"127.0.0.1:0\"{listener} }} }}\n\
+             routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
+             upstreams: {{ pool: {{ endpoints: [\"{endpoint}\"] }} }}\n"
+        );
+        let config = match read::from_text("test.yaml", &yaml, &|_| None) {
+            Ok(loaded) => loaded.config,
+            Err(refusal) => panic!("{refusal}"),
+        };
+        let started = tokio::task::spawn_blocking(move || start(config, clock));
+        let running = started.await.unwrap().unwrap();
+        let [(_, Address::Tcp(address))] = running.listeners[..] else {
+            panic!("one listener");
+        };
+        Self { running, address }
+    }
+
+    /// Requests refused for this reason: before routing, or after it.
+    pub fn refused(&self, reason: &str) -> u64 {
+        let report = self.running.metrics.read(Window::Lifetime, Instant(0));
+        let listeners = report.listeners.iter();
+        let routes = report.routes.iter();
+        listeners
+            .map(|one| one.count(Metric::ListenerRefused, reason))
+            .chain(routes.map(|one| one.count(Metric::RequestErrors, reason)))
+            .sum()
+    }
+
+    /// Waits until so many were refused for this reason.
+    pub async fn expect_refused(&self, reason: &str, times: u64) {
+        eventually(DEADLINE, || self.refused(reason) == times).await;
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.running.drain();
+    }
+}
+
+static PANICS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Notes panics of workers, which otherwise end one connection and are not seen from outside.
+fn count_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if thread
+                .name()
+                .is_some_and(|name| name.starts_with("worker-"))
+            {
+                PANICS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+            before(panic);
+        }));
+    });
+}
+
+/// No worker of this process has panicked so far.
+pub fn expect_no_panic() {
+    assert_eq!(PANICS.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+/// A whole request behind the hostile one. If it is ever answered, the two sides disagreed on where a request ends.
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: smuggled\r\n\r\n";
+
+/// What is sent, what is answered, and the reason that is counted.
+type Case = (&'static str, String, u16, &'static str);
+
+/// Sends each case on a connection of its own and expects its refusal and nothing else.
+async fn expect_refusals(listener: &str, cases: Vec<Case>) {
+    let backend = Backend::start("never");
+    let front = Front::before(&backend.endpoint(), listener).await;
+    let mut faults = Vec::new();
+    for (name, request, status, reason) in cases {
+        let before = front.refused(reason);
+        if let Err(fault) = refusal(front.address, &request, status, reason).await {
+            faults.push(format!("{name}: {fault}"));
+            continue;
+        }
+        front.expect_refused(reason, before + 1).await;
+        if backend.counters().requests() > 0 {
+            faults.push(format!("{name}: it was forwarded"));
+            break;
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    expect_no_panic();
+}
+
+/// Sends one request with another behind it; says what is wrong with how it was refused.
+async fn refusal(
+    address: SocketAddr,
+    request: &str,
+    status: u16,
+    reason: &str,
+) -> Result<(), String> {
+    let mut client = Raw::connect(address).await;
+    // The proxy may have seen enough before all was sent.
+    let _ = client.try_send(format!("{request}{SMUGGLED}")).await;
+    let answer = client.try_response_to("POST").await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    let proxy_status = answer.field("proxy-status").unwrap_or_default();
+    if answer.status() != status || !proxy_status.contains(&format!("details=\"{reason}\"")) {
+        return Err(format!("{} and {proxy_status}", answer.status()));
+    }
+    if answer.keeps_alive() {
+        return Err("the connection is kept".into());
+    }
+    match client.rest().await {
+        Ok(rest) if rest.is_empty() => Ok(()),
+        Ok(rest) => Err(format!("more came: {}", rest.escape_ascii())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A POST with these lines in its head and this body.
+fn post(lines: &str, body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn lengths_on_which_two_readers_may_disagree() {
+    let length = |name, value: &str, reason| -> Case {
+        (
+            name,
+            post(&format!("Content-Length:{value}"), "hello"),
+            400,
+            reason,
+        )
+    };
+    let both = |name, lines| -> Case { (name, post(lines, "0\r\n\r\n"), 400, "both_lengths") };
+    let repeated = |name, lines| -> Case { (name, post(lines, "hello"), 400, "repeated_length") };
+    expect_refusals(
+        "",
+        vec![
+            both("CL.TE", "Content-Length: 5\r\nTransfer-Encoding: chunked"),
+            both("TE.CL", "Transfer-Encoding: chunked\r\nContent-Length: 5"),
+            both("TE.0", "Transfer-Encoding: chunked\r\nContent-Length: 0"),
+            both("0.CL", "Content-Length: 0\r\nTransfer-Encoding: chunked"),
+            both(
+                "in other case",
+                "cOnTeNt-LeNgTh: 5\r\ntRANSFER-eNCODING: cHUNKED",
+            ),
+            repeated(
+                "repeated and equal",
+                "Content-Length: 5\r\nContent-Length: 5",
+            ),
+            repeated(
+                "repeated and different",
+                "Content-Length: 5\r\nContent-Length: 6",
+            ),
+            repeated(
+                "repeated apart",
+                "Content-Length: 5\r\nX: y\r\ncontent-length: 0",
+            ),
+            length("list", " 5, 5", "repeated_length"),
+            length("list of different ones", " 5,6", "repeated_length"),
+            length("plus (RUSTSEC-2021-0078)", " +5", "malformed_length"),
+            length("minus", " -5", "malformed_length"),
+            length("hex", " 0x5", "malformed_length"),
+            length("hex digits", " a", "malformed_length"),
+            length("empty (CVE-2023-40225)", "", "malformed_length"),
+            length("only space", " \t ", "malformed_length"),
+            length("inner space", " 5 5", "malformed_length"),
+            length("inner tab", " 5\t5", "malformed_length"),
+            length("list with an empty item", " 5,", "malformed_length"),
+            length("fraction", " 5.0", "malformed_length"),
+            length("exponent", " 5e0", "malformed_length"),
+            length("underscore", " 1_0", "malformed_length"),
+            length("quoted", " \"5\"", "malformed_length"),
+            length("parameter", " 5;a=b", "malformed_length"),
+            length("2^64", " 18446744073709551616", "malformed_length"),
+            length(
+                "zeros without end",
+                &format!(" {}5", "0".repeat(30)),
+                "malformed_length",
+            ),
+            length("Arabic digits", " \u{665}", "malformed_length"),
+            length("vertical tab", " \x0b5", "bad_field_value"),
+            length("form feed behind", " 5\x0c", "bad_field_value"),
+            length("NUL behind", " 5\0", "nul"),
+            length("bare CR in it", " 5\r6", "bare_carriage_return"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn transfer_codings_on_which_two_readers_may_disagree() {
+    let coding = |name, value: &str, reason| -> Case {
+        let lines = format!("Transfer-Encoding:{value}");
+        (name, post(&lines, "0\r\n\r\n"), 400, reason)
+    };
+    let unknown = |name, value| coding(name, value, "unknown_transfer_coding");
+    let misplaced = |name, value| coding(name, value, "misplaced_transfer_coding");
+    let repeated = |name, value| coding(name, value, "repeated_transfer_coding");
+    expect_refusals(
+        "",
+        vec![
+            unknown("gzip", " gzip"),
+            unknown("identity", " identity"),
+            unknown("empty", ""),
+            unknown("comma", " ,"),
+            unknown("a prefix", " xchunked"),
+            unknown("a suffix", " chunkedx"),
+            unknown("cut short", " chunke"),
+            unknown("quoted", " \"chunked\""),
+            unknown("parameter", " chunked;a=b"),
+            unknown("inner space", " chunk ed"),
+            unknown("inner tab", " chun\tked"),
+            unknown("colon", " : chunked"),
+            unknown("long s", " chunked\u{17f}"),
+            misplaced("chunked first", " chunked, identity"),
+            misplaced("chunked last", " identity, chunked"),
+            misplaced("gzip first", " gzip, chunked"),
+            misplaced("trailing comma", " chunked,"),
+            misplaced("leading comma", " ,chunked"),
+            misplaced("tab in the list", " chunked\t,\tidentity"),
+            repeated("twice", " chunked, chunked"),
+            repeated("fields (RUSTSEC-2021-0020)", " chunked\r\nTransfer-Encoding: chunked"),
+            repeated("TE.TE", " chunked\r\nTransfer-encoding: cow"),
+            unknown("TE.TE turned", " cow\r\nTransfer-encoding: chunked"),
+            repeated("TE.identity", " chunked\r\nTransfer-Encoding: identity"),
+            coding("space before the colon", " chunked\r\nTransfer-Encoding : x", "space_before_colon"),
+            coding("vertical tab", " \x0bchunked", "bad_field_value"),
+            coding("NUL", " chunked\0", "nul"),
+            coding("folded", "\r\n chunked", "obs_fold"),
+            coding("folded with a tab", " x\r\n\tchunked", "obs_fold"),
+            coding("bare CR", " x\rTransfer-Encoding: chunked", "bare_carriage_return"),
+            coding("bare LF", " x\nTransfer-Encoding: chunked", "bare_line_feed"),
+            (
+                "HTTP/1.0 (CVE-2026-2835)",
+                "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
+                400,
+                "transfer_coding_in_http10",
+            ),
+            (
+                "HTTP/1.0, kept alive",
+                "POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
+                400,
+                "transfer_coding_in_http10",
+            ),
+            (
+                "on CONNECT",
+                "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
+                400,
+                "length_in_connect",
+            ),
+            (
+                "length on CONNECT",
+                "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 5\r\n\r\n".into(),
+                400,
+                "length_in_connect",
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn lines_and_names_that_are_not_what_they_seem() {
+    let line = |name, line: &str, reason| -> Case {
+        (
+            name,
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"),
+            400,
+            reason,
+        )
+    };
+    expect_refusals(
+        "",
+        vec![
+            line("obs-fold", "A: b\r\n c", "obs_fold"),
+            line("obs-fold, tab", "A: b\r\n\tc", "obs_fold"),
+            line("fold behind the host", " A: b", "obs_fold"),
+            line("bare CR", "A: b\rC: d", "bare_carriage_return"),
+            line("CR CR LF", "A: b\r", "bare_carriage_return"),
+            line("bare LF", "A: b\nC: d", "bare_line_feed"),
+            line("NUL (CVE-2019-9900)", "A: b\0c", "nul"),
+            line("NUL in a name", "A\0: b", "nul"),
+            line("DEL", "A: b\x7fc", "bad_field_value"),
+            line("escape", "A: \x1b[31m", "bad_field_value"),
+            line("space before the colon", "A : b", "space_before_colon"),
+            line("tab before the colon", "A\t: b", "space_before_colon"),
+            line("empty name (CVE-2023-25725)", ": b", "bad_field_name"),
+            line("no colon", "A", "bad_field_name"),
+            line("space in a name", "A B: c", "bad_field_name"),
+            line("brackets in a name", "A(: c", "bad_field_name"),
+            line("UTF-8 in a name", "\u{e4}: c", "bad_field_name"),
+            (
+                "LF alone ends all lines",
+                "GET / HTTP/1.1\nHost: a\n\n".into(),
+                400,
+                "bare_line_feed",
+            ),
+            (
+                "LF ends the head",
+                "GET / HTTP/1.1\r\nHost: a\r\n\n".into(),
+                400,
+                "bare_line_feed",
+            ),
+            (
+                "LF before the request",
+                "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+                400,
+                "bare_line_feed",
+            ),
+            (
+                "CR in the request line",
+                "GET /\r HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+                400,
+                "bare_carriage_return",
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn request_lines_that_are_none() {
+    let line = |name, line: &str, status, reason| -> Case {
+        (name, format!("{line}\r\nHost: a\r\n\r\n"), status, reason)
+    };
+    expect_refusals(
+        "",
+        vec![
+            line("HTTP/0.9", "GET /", 400, "bad_target"),
+            line("HTTP/1.2", "GET / HTTP/1.2", 505, "bad_version"),
+            line("HTTP/2.0", "GET / HTTP/2.0", 505, "bad_version"),
+            line("HTTP/3.0", "GET / HTTP/3.0", 505, "bad_version"),
+            line("HTTP/1.10", "GET / HTTP/1.10", 400, "malformed_version"),
+            line("lower case", "GET / http/1.1", 400, "malformed_version"),
+            line("space behind", "GET / HTTP/1.1 ", 400, "malformed_version"),
+            line("two spaces", "GET  / HTTP/1.1", 400, "bad_target"),
+            line(
+                "two spaces before the version",
+                "GET /  HTTP/1.1",
+                400,
+                "malformed_version",
+            ),
+            line(
+                "a space in the target",
+                "GET /a b HTTP/1.1",
+                400,
+                "malformed_version",
+            ),
+            line("tabs", "GET\t/\tHTTP/1.1", 400, "bad_method"),
+            line("no method", " / HTTP/1.1", 400, "bad_method"),
+            line("colon in the method", "G:T / HTTP/1.1", 400, "bad_method"),
+            line("no slash", "GET a HTTP/1.1", 400, "bad_target"),
+            line("a fragment", "GET /a#b HTTP/1.1", 400, "bad_target"),
+            line(
+                "a control in the target",
+                "GET /\x01 HTTP/1.1",
+                400,
+                "bad_target",
+            ),
+            line("a NUL in the target", "GET /\0 HTTP/1.1", 400, "nul"),
+            line("an asterisk", "GET * HTTP/1.1", 400, "bad_target"),
+            line(
+                "another scheme",
+                "GET gopher://a/ HTTP/1.1",
+                400,
+                "bad_target",
+            ),
+            line(
+                "user in the authority",
+                "GET http://u@a/ HTTP/1.1",
+                400,
+                "bad_target",
+            ),
+            line("no authority", "GET http:///a HTTP/1.1", 400, "bad_target"),
+            line("authority form", "GET a:80 HTTP/1.1", 400, "bad_target"),
+            line(
+                "CONNECT without a port",
+                "CONNECT a HTTP/1.1",
+                400,
+                "bad_target",
+            ),
+            line(
+                "CONNECT",
+                "CONNECT a:80 HTTP/1.1",
+                501,
+                "method_not_supported",
+            ),
+            (
+                "TLS to a plain listener",
+                "\x16\x03\x01\x02\x00\x01\x00".into(),
+                400,
+                "nul",
+            ),
+            (
+                "three empty lines",
+                "\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+                400,
+                "bad_method",
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn hosts_that_are_missing_repeated_or_malformed() {
+    let host = |name, lines: &str, reason| -> Case {
+        (name, format!("GET / HTTP/1.1\r\n{lines}\r\n"), 400, reason)
+    };
+    let malformed = |name, value: &str| host(name, &format!("Host: {value}\r\n"), "malformed_host");
+    expect_refusals(
+        "",
+        vec![
+            host("missing", "", "missing_host"),
+            host("repeated", "Host: a\r\nHost: a\r\n", "repeated_host"),
+            host(
+                "repeated and different",
+                "Host: a\r\nhOST: b\r\n",
+                "repeated_host",
+            ),
+            (
+                "repeated in HTTP/1.0",
+                "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n".into(),
+                400,
+                "repeated_host",
+            ),
+            (
+                "missing beside an authority",
+                "GET http://a/ HTTP/1.1\r\n\r\n".into(),
+                400,
+                "missing_host",
+            ),
+            malformed("empty", ""),
+            malformed("list", "a, b"),
+            malformed("space", "a b"),
+            malformed("tab", "a\tb"),
+            malformed("user", "u@a"),
+            malformed("path", "a/b"),
+            malformed("query", "a?b"),
+            malformed("fragment", "a#b"),
+            malformed("URL", "http://a"),
+            malformed("port too large", "a:65536"),
+            malformed("port with a sign", "a:+80"),
+            malformed("two ports", "a:80:80"),
+            malformed("open bracket", "[::1"),
+            malformed("no address in brackets", "[a]"),
+            malformed("backslash", "a\\b"),
+            malformed("quotes", "\"a\""),
+        ],
+    )
+    .await;
+}
