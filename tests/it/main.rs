@@ -7,3 +7,5 @@
 
 mod harness;
 mod hostile_requests;
+mod hostile_responses;
+mod limits;
