@@ -20,7 +20,7 @@ use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
-use crate::listener::server_tls::{self, AcceptError};
+use crate::listener::server_tls;
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
 use crate::snapshot::Snapshot;
@@ -308,12 +308,10 @@ impl View {
                     .iter()
                     .find(|old| old.shared.name == shared.name)
             });
-            let tls = |snapshot: &Snapshot| {
-                let upstream = snapshot.config.upstreams.get(&shared.name);
-                upstream.and_then(|upstream| upstream.tls.clone())
-            };
+            let written =
+                |snapshot: &Snapshot| snapshot.config.upstreams.get(&shared.name)?.tls.clone();
             // What was dialled in clear text, or to a name that is asked for no more, must carry no further request.
-            let same_tls = before.is_some_and(|view| tls(&view.snapshot) == tls(snapshot));
+            let same_tls = before.is_some_and(|view| written(&view.snapshot) == written(snapshot));
             let reaches = shared.endpoints.iter().map(|endpoint| {
                 let kept = old.filter(|_| same_tls).and_then(|old| {
                     old.reaches
@@ -511,10 +509,12 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         return;
     };
     if let Some(tls) = tls {
-        let span = settings.timeouts.handshake;
         // Boxed: the state of a handshake is large, and the task outlives it.
-        let secured = Box::pin(secure(worker, stream, &tls, span, &counted.0)).await;
-        let Some(secured) = secured else { return };
+        let span = settings.timeouts.handshake;
+        let secured = server_tls::serve(stream, &tls, span, &worker.wheel, &counted.0);
+        let Some(secured) = Box::pin(secured).await else {
+            return;
+        };
         stream = secured;
         peer.tls = true;
     }
@@ -558,32 +558,6 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         }
     }
     drop(pass);
-}
-
-/// Does the TLS handshake within `span`, and counts how it went.
-async fn secure(
-    worker: &Worker,
-    stream: Stream,
-    tls: &Arc<rustls::ServerConfig>,
-    span: Duration,
-    cells: &ListenerCells,
-) -> Option<Stream> {
-    // A Unix socket never has TLS: the snapshot refuses it.
-    let Stream::Tcp(tcp) = stream else {
-        return None;
-    };
-    let begun = worker.wheel.now();
-    let accepting = server_tls::accept(tcp, tls);
-    match worker.wheel.timeout(span, accepting).await {
-        Some(Ok(secured)) => {
-            let took = worker.wheel.now().since(begun).as_nanos();
-            cells.handshake(u64::try_from(took).unwrap_or(u64::MAX));
-            return Some(secured);
-        }
-        Some(Err(error)) => cells.refused(error.label()),
-        None => cells.refused(AcceptError::Timeout.label()),
-    }
-    None
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {
