@@ -4,26 +4,24 @@ use std::io;
 use std::net::SocketAddr;
 
 use plimsoll::clock::{Clock, Instant};
-use plimsoll::config::{Address, read};
-use plimsoll::lifecycle::start::{Running, start};
 use plimsoll::observe::{Metric, Window};
 
-use crate::harness::{Backend, DEADLINE, Raw, eventually};
+use crate::harness::{Backend, DEADLINE, Proxy, Raw, eventually};
 
 /// A proxy whose counters the tests read.
-pub struct Front {
-    running: Running,
-    pub address: SocketAddr,
+pub(crate) struct Front {
+    proxy: Proxy,
+    pub(crate) address: SocketAddr,
 }
 
 impl Front {
     /// Before one endpoint, with these keys of the listener.
-    pub async fn before(endpoint: &str, listener: &str) -> Self {
+    pub(crate) async fn before(endpoint: &str, listener: &str) -> Self {
         Self::on(Clock::system(), endpoint, listener).await
     }
 
     /// The same on a clock of its own.
-    pub async fn on(clock: Clock, endpoint: &str, listener: &str) -> Self {
+    pub(crate) async fn on(clock: Clock, endpoint: &str, listener: &str) -> Self {
         count_panics();
         let yaml = format!(
             "workers: 1\n\
@@ -31,21 +29,14 @@ impl Front {
              routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
              upstreams: {{ pool: {{ endpoints: [\"{endpoint}\"] }} }}\n"
         );
-        let config = match read::from_text("test.yaml", &yaml, &|_| None) {
-            Ok(loaded) => loaded.config,
-            Err(refusal) => panic!("{refusal}"),
-        };
-        let started = tokio::task::spawn_blocking(move || start(config, clock));
-        let running = started.await.unwrap().unwrap();
-        let [(_, Address::Tcp(address))] = running.listeners[..] else {
-            panic!("one listener");
-        };
-        Self { running, address }
+        let proxy = Proxy::start_on(clock, &yaml).await;
+        let address = proxy.address();
+        Self { proxy, address }
     }
 
     /// Requests refused for this reason: before routing, or after it.
-    pub fn refused(&self, reason: &str) -> u64 {
-        let report = self.running.metrics.read(Window::Lifetime, Instant(0));
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
         let listeners = report.listeners.iter();
         let routes = report.routes.iter();
         listeners
@@ -55,14 +46,8 @@ impl Front {
     }
 
     /// Waits until so many were refused for this reason.
-    pub async fn expect_refused(&self, reason: &str, times: u64) {
+    pub(crate) async fn expect_refused(&self, reason: &str, times: u64) {
         eventually(DEADLINE, || self.refused(reason) == times).await;
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.running.drain();
     }
 }
 
@@ -87,7 +72,7 @@ fn count_panics() {
 }
 
 /// No worker of this process has panicked so far.
-pub fn expect_no_panic() {
+pub(crate) fn expect_no_panic() {
     assert_eq!(PANICS.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
