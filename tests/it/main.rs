@@ -16,6 +16,5 @@ mod lifecycle;
 mod limits;
 mod pooling;
 mod reload;
-mod started;
 mod timeouts;
 mod upgrades;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use plimsoll::clock::{Clock, Instant};
 
 use crate::forwarding::config;
+use crate::harness::Proxy;
 use crate::harness::{Backend, Client, DEADLINE, eventually};
-use crate::started::Proxy;
 
 /// Seconds of the proxy in one of ours.
 const FAST: u32 = 100;
