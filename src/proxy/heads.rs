@@ -2,7 +2,8 @@
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{Attempt, Link, Slot};
+use super::forward::{Attempt, Slot};
+use super::link::Link;
 use super::switch::{Ask, Switch};
 use crate::attempt::{ConnectFailure, Failure, Timeout};
 use crate::http::body::Sink;
@@ -21,7 +22,7 @@ pub fn send(
     upstream: &UpstreamView,
     mut link: Link,
     slot: Slot,
-) -> Result<Attempt, (ProxyError, Slot)> {
+) -> Result<Attempt, Box<(ProxyError, Slot)>> {
     let worker = &exchange.worker;
     let head = &exchange.head;
     let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
@@ -102,7 +103,7 @@ pub fn send(
     worker.buffers.give(rewritten);
     let sink = match sent {
         Ok(sink) => sink,
-        Err(error) => return Err((error, slot)),
+        Err(error) => return Err(Box::new((error, slot))),
     };
     let (sink, switch) = match (is_asked, to_h2) {
         (false, _) => (sink, Switch::No),

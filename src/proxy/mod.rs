@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod forward;
 pub mod handle;
 pub mod heads;
+pub mod link;
 pub mod respond;
 pub mod stream;
 pub mod switch;
