@@ -83,7 +83,11 @@ pub fn send(
     let sent = match &mut link {
         Link::H1(connected) => Ok(connected.client.send(&line, &outgoing)),
         Link::H2 { client, pending } => {
-            let scheme = if upstream.shared.tls.is_some() { "https" } else { "http" };
+            let scheme = if upstream.shared.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
             client
                 .send(&line, scheme, &outgoing)
                 .map(|(sink, answer)| {

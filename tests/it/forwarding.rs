@@ -7,9 +7,9 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Raw, Scripted, eventually, within,
+    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Proxy, Raw, Scripted, eventually,
+    within,
 };
-use crate::started::Proxy;
 
 /// One listener, one route and one upstream; `listener`, `route` and `upstream` add keys to each.
 pub(crate) fn config(endpoints: &[String], listener: &str, route: &str, upstream: &str) -> String {

@@ -14,6 +14,5 @@ mod hostile_requests;
 mod lifecycle;
 mod pooling;
 mod reload;
-mod started;
 mod timeouts;
 mod upgrades;

@@ -10,9 +10,8 @@ use tokio::net::TcpStream;
 
 use crate::forwarding::config;
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
 };
-use crate::started::Proxy;
 
 /// Seconds of the proxy in one of ours: 10 s pass in 100 ms.
 const FAST: u32 = 100;
