@@ -577,7 +577,7 @@ async fn unix_sockets_and_ipv6_carry_requests_too() {
     )
     .await;
     assert_eq!(field(&told, "x-forwarded-for"), None);
-    let mut raw = Raw::connect(proxy.address()).await;
+    let mut raw = Raw::connect(proxy.listener("six")).await;
     let told = ask(&mut raw, "GET /headers HTTP/1.0\r\n\r\n").await;
     assert_eq!(field(&told, "x-forwarded-for").unwrap(), "::1");
     assert_eq!(field(&told, "host").unwrap(), "localhost");

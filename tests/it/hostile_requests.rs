@@ -4,48 +4,51 @@ use std::io;
 use std::net::SocketAddr;
 
 use plimsoll::clock::{Clock, Instant};
-use plimsoll::config::{Address, read};
-use plimsoll::lifecycle::start::{Running, start};
 use plimsoll::observe::{Metric, Window};
 
-use crate::harness::{Backend, DEADLINE, Raw, eventually};
+use tokio::io::AsyncReadExt;
+
+use crate::harness::{Backend, DEADLINE, Proxy, Raw, Scripted, Step, eventually, within};
 
 /// A proxy whose counters the tests read.
-pub struct Front {
-    running: Running,
-    pub address: SocketAddr,
+pub(crate) struct Front {
+    proxy: Proxy,
+    pub(crate) address: SocketAddr,
 }
 
 impl Front {
     /// Before one endpoint, with these keys of the listener.
-    pub async fn before(endpoint: &str, listener: &str) -> Self {
+    pub(crate) async fn before(endpoint: &str, listener: &str) -> Self {
         Self::on(Clock::system(), endpoint, listener).await
     }
 
     /// The same on a clock of its own.
-    pub async fn on(clock: Clock, endpoint: &str, listener: &str) -> Self {
+    pub(crate) async fn on(clock: Clock, endpoint: &str, listener: &str) -> Self {
+        let routes = "- { match: { path: / }, upstream: pool }\n";
+        Self::start(clock, endpoint, listener, routes).await
+    }
+
+    /// With these routes, one a line.
+    pub(crate) async fn routed(endpoint: &str, routes: &str) -> Self {
+        Self::start(Clock::system(), endpoint, "", routes).await
+    }
+
+    async fn start(clock: Clock, endpoint: &str, listener: &str, routes: &str) -> Self {
         count_panics();
         let yaml = format!(
             "workers: 1\n\
              listeners: {{ web: {{ address: \"127.0.0.1:0\"{listener} }} }}\n\
-             routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
+             routes:\n{routes}\
              upstreams: {{ pool: {{ endpoints: [\"{endpoint}\"] }} }}\n"
         );
-        let config = match read::from_text("test.yaml", &yaml, &|_| None) {
-            Ok(loaded) => loaded.config,
-            Err(refusal) => panic!("{refusal}"),
-        };
-        let started = tokio::task::spawn_blocking(move || start(config, clock));
-        let running = started.await.unwrap().unwrap();
-        let [(_, Address::Tcp(address))] = running.listeners[..] else {
-            panic!("one listener");
-        };
-        Self { running, address }
+        let proxy = Proxy::start_on(clock, &yaml).await;
+        let address = proxy.address();
+        Self { proxy, address }
     }
 
     /// Requests refused for this reason: before routing, or after it.
-    pub fn refused(&self, reason: &str) -> u64 {
-        let report = self.running.metrics.read(Window::Lifetime, Instant(0));
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
         let listeners = report.listeners.iter();
         let routes = report.routes.iter();
         listeners
@@ -54,15 +57,19 @@ impl Front {
             .sum()
     }
 
-    /// Waits until so many were refused for this reason.
-    pub async fn expect_refused(&self, reason: &str, times: u64) {
-        eventually(DEADLINE, || self.refused(reason) == times).await;
+    /// Downstream connections open now.
+    pub(crate) fn open_connections(&self) -> u64 {
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        report
+            .listeners
+            .iter()
+            .map(|one| one.sum(Metric::ListenerOpen))
+            .sum()
     }
-}
 
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.running.drain();
+    /// Waits until so many were refused for this reason.
+    pub(crate) async fn expect_refused(&self, reason: &str, times: u64) {
+        eventually(DEADLINE, || self.refused(reason) == times).await;
     }
 }
 
@@ -87,7 +94,7 @@ fn count_panics() {
 }
 
 /// No worker of this process has panicked so far.
-pub fn expect_no_panic() {
+pub(crate) fn expect_no_panic() {
     assert_eq!(PANICS.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
@@ -479,4 +486,141 @@ async fn hosts_that_are_missing_repeated_or_malformed() {
         ],
     )
     .await;
+}
+
+/// A chunked POST with this body.
+fn chunked(body: &str) -> String {
+    post("Transfer-Encoding: chunked", body)
+}
+
+#[tokio::test]
+async fn chunks_on_which_two_readers_may_disagree() {
+    let body = |name, body: &str| -> Case { (name, chunked(body), 400, "bad_request_body") };
+    let size = |name, size: &str| -> Case { body(name, &format!("{size}\r\nhello\r\n0\r\n\r\n")) };
+    expect_refusals(
+        "",
+        vec![
+            size("no size", ""),
+            size("plus", "+5"),
+            size("minus", "-5"),
+            size("0x", "0x5"),
+            size("space before", " 5"),
+            size("tab before", "\t5"),
+            size("space behind", "5 "),
+            size("inner space", "0 5"),
+            size("underscore", "0_5"),
+            size("comma", "5,5"),
+            size("no hex digit", "g"),
+            size("17 digits (RUSTSEC-2021-0079)", "10000000000000005"),
+            size("zeros without end", &"0".repeat(40)),
+            size("a NUL", "5\0"),
+            size("a bare CR", "5\rX"),
+            size("CR CR LF", "5\r"),
+            size("a control in an extension", "5;a=\x01"),
+            size("a bare CR in an extension", "5;a\rb"),
+            size("a bare LF in an extension", "5;a\nb"),
+            size("a bare LF in a quoted extension", "5;a=\"\n\""),
+            size("an extension without a semicolon", "5 a=b"),
+            body(
+                "an extension without end",
+                &format!("5;{}", "a".repeat(5000)),
+            ),
+            body(
+                "many extensions",
+                &"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n".repeat(120),
+            ),
+            body("LF alone", "5\nhello\n0\n\n"),
+            body("LF behind the size", "5\nhello\r\n0\r\n\r\n"),
+            body("LF behind the data", "5\r\nhello\n0\r\n\r\n"),
+            body("nothing behind the data", "5\r\nhello0\r\n\r\n"),
+            body("two bytes behind the data", "5\r\nhelloXX0\r\n\r\n"),
+            body("a chunk that is too long", "5\r\nhello!\r\n0\r\n\r\n"),
+            body("a chunk that is too short", "5\r\nhell\r\n0\r\n\r\n"),
+            body("LF ends the message", "5\r\nhello\r\n0\r\n\n"),
+            body("CR ends the message", "5\r\nhello\r\n0\r\n\rX"),
+            body("LF in trailers", "0\r\nA: b\n\r\n"),
+            body("a folded trailer", "0\r\nA: b\r\n c\r\n\r\n"),
+            body("a NUL in a trailer", "0\r\nA: \0\r\n\r\n"),
+            body("space before a trailer's colon", "0\r\nA : b\r\n\r\n"),
+            body("an empty trailer name", "0\r\n: b\r\n\r\n"),
+            body(
+                "many trailers",
+                &format!("0\r\n{}\r\n", "A: b\r\n".repeat(70)),
+            ),
+            body("trailer Content-Length", "0\r\nContent-Length: 5\r\n\r\n"),
+            body(
+                "trailer Transfer-Encoding",
+                "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+            body("trailer Host", "0\r\nHost: b\r\n\r\n"),
+        ],
+    )
+    .await;
+}
+
+/// A fault that comes after the head went on: the endpoint must not take what it got for a whole message.
+#[tokio::test]
+async fn a_late_fault_never_ends_the_message_at_the_endpoint() {
+    for fault in [
+        "5\r\nhellooo\r\n0\r\n\r\n".to_owned(),
+        "x\r\n".to_owned(),
+        format!("0\r\nA: {}", "b".repeat(40_000)),
+        "0\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let front = Front::before(&address, "").await;
+        let mut client = Raw::connect(front.address).await;
+        client.send(chunked("5\r\nhello\r\n")).await;
+        let (mut endpoint, _) = within(listener.accept()).await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"hello\r\n") {
+            within(endpoint.read_buf(&mut seen)).await.unwrap();
+        }
+        let _ = client.try_send(format!("{fault}{SMUGGLED}")).await;
+        assert_eq!(client.response().await.status(), 400);
+        client.expect_closed().await;
+        front.expect_refused("bad_request_body", 1).await;
+        let _ = within(endpoint.read_to_end(&mut seen)).await;
+        let seen = String::from_utf8_lossy(&seen);
+        assert!(!seen.ends_with("0\r\n\r\n"), "{seen}");
+        assert!(!seen.contains("/smuggled"), "{seen}");
+    }
+    expect_no_panic();
+}
+
+/// What is odd but means one thing to everybody is served, and the bytes of a body are never a request.
+#[tokio::test]
+async fn odd_requests_that_mean_one_thing_are_served_as_that() {
+    let length = SMUGGLED.len();
+    let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    for (name, request, body) in [
+        ("GET with a body", format!("GET /1 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}"), length),
+        ("upper case", format!("POST /1 HTTP/1.1\r\nHOST: a\r\nTRANSFER-ENCODING:\tCHUNKED \r\n\r\n2f;a=\"\\\"b\"\r\n{SMUGGLED:47}\r\n0\r\n\r\n"), 47 + 4 + 2 + 5),
+        ("leading zeros", format!("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 000{length}\r\n\r\n{SMUGGLED}"), length),
+        ("an empty line before", "\r\nGET /1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 0),
+        ("Host nominated", "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, host, x-forwarded-for, forwarded\r\n\r\n".to_owned(), 0),
+        ("length nominated", format!("POST /1 HTTP/1.1\r\nHost: a\r\nConnection: content-length, transfer-encoding\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}"), length),
+        ("another authority", "GET http://a/1 HTTP/1.1\r\nHost: b\r\n\r\n".to_owned(), 0),
+        ("another authority in capitals", "GET HTTP://a/1 HTTP/1.1\r\nHost: b\r\n\r\n".to_owned(), 0),
+    ] {
+        let endpoint = Scripted::play(vec![vec![
+            Step::ReadHead, Step::ReadBytes(body), ok.clone(), Step::ReadHead, ok.clone(), Step::Stall,
+        ]])
+        .await;
+        let front = Front::before(&endpoint.address().to_string(), "").await;
+        let mut client = Raw::connect(front.address).await;
+        client.send(format!("{request}GET /2 HTTP/1.1\r\nHost: c\r\n\r\n")).await;
+        for _ in 0..2 {
+            assert_eq!(client.response().await.text(), "ok", "{name}");
+        }
+        let heads = endpoint.heads();
+        assert_eq!(heads.len(), 2, "{name}: {heads:?}");
+        assert!(heads[0].first_line.contains(" /1 "), "{name}: {heads:?}");
+        assert!(heads[1].first_line.contains(" /2 "), "{name}: {heads:?}");
+        assert_eq!(heads[0].field("host"), Some("a"), "{name}");
+        assert_eq!(heads[0].field("x-forwarded-for"), Some("127.0.0.1"), "{name}");
+        assert_eq!(heads[1].field("host"), Some("c"), "{name}");
+    }
+    expect_no_panic();
 }
