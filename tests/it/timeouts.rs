@@ -9,7 +9,6 @@ use plimsoll::clock::Clock;
 use tokio::net::TcpStream;
 
 use crate::forwarding::config;
-use crate::harness::Proxy;
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
 };
