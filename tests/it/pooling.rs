@@ -5,8 +5,7 @@ use std::time::Duration;
 use plimsoll::clock::{Clock, Instant};
 
 use crate::forwarding::config;
-use crate::harness::Proxy;
-use crate::harness::{Backend, Client, DEADLINE, eventually};
+use crate::harness::{Backend, Client, DEADLINE, Proxy, eventually};
 
 /// Seconds of the proxy in one of ours.
 const FAST: u32 = 100;
@@ -82,7 +81,12 @@ async fn a_connection_that_the_endpoint_closes_is_not_used_again() {
         let proxy = before(&backend, &format!("protocol: {protocol}")).await;
         let mut client = Client::h1(proxy.address()).await;
         for number in 1..4 {
-            assert_eq!(client.post("/close", "body").await.backend(), Some("a"));
+            let answer = client.post("/close", "body").await;
+            assert_eq!(
+                answer.backend(),
+                Some("a"),
+                "{protocol}, {number}: {answer:?}"
+            );
             assert_eq!(backend.counters().accepted(), number);
         }
     }

@@ -9,9 +9,8 @@ use plimsoll::clock::Clock;
 use tokio::net::TcpStream;
 
 use crate::forwarding::config;
-use crate::harness::Proxy;
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
 };
 
 /// Seconds of the proxy in one of ours: 10 s pass in 100 ms.
