@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, Forwarding, ListenerLimits, ListenerTimeouts, Network};
+use crate::config::{self, Address, Config, Forwarding, ListenerLimits, ListenerTimeouts, Network};
+use crate::listener::server_tls;
 use crate::route::{self, Table};
+use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
 use crate::upstream::{self, Upstream};
 
@@ -11,6 +13,8 @@ use crate::upstream::{self, Upstream};
 #[derive(Debug, Clone)]
 pub struct Listener {
     pub name: String,
+    /// Clear text without it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     pub timeouts: ListenerTimeouts,
     pub limits: ListenerLimits,
     pub trusted_proxies: Vec<Network>,
@@ -35,6 +39,34 @@ pub enum CompileError {
     Routes(Vec<route::CompileError>),
     #[error(transparent)]
     Upstream(#[from] upstream::CompileError),
+    #[error("listeners.{listener}.tls: {source}")]
+    Tls { listener: String, source: TlsError },
+}
+
+impl Listener {
+    fn compile(
+        name: &str,
+        written: &config::Listener,
+        shared: &Shared,
+    ) -> Result<Self, CompileError> {
+        let tls = match (&written.tls, &written.address) {
+            (None, _) => Ok(None),
+            (Some(_), Address::Unix(path)) => Err(TlsError::UnixSocket { path: path.clone() }),
+            (Some(tls), Address::Tcp(_)) => server_tls::compile(tls, shared).map(Some),
+        };
+        let tls = tls.map_err(|source| CompileError::Tls {
+            listener: name.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            tls,
+            timeouts: written.timeouts.clone(),
+            limits: written.limits.clone(),
+            trusted_proxies: written.trusted_proxies.clone(),
+            forwarding: written.forwarding.clone(),
+        })
+    }
 }
 
 impl Snapshot {
@@ -43,18 +75,13 @@ impl Snapshot {
         config: &Arc<Config>,
         generation: u64,
         registry: &Registry,
+        shared: &Shared,
     ) -> Result<Self, CompileError> {
-        let listeners: Vec<Listener> = config
+        let listeners = config
             .listeners
             .iter()
-            .map(|(name, written)| Listener {
-                name: name.clone(),
-                timeouts: written.timeouts.clone(),
-                limits: written.limits.clone(),
-                trusted_proxies: written.trusted_proxies.clone(),
-                forwarding: written.forwarding.clone(),
-            })
-            .collect();
+            .map(|(name, written)| Listener::compile(name, written, shared))
+            .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
         let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();
         let routes = Table::compile(&config.routes, &listener_names, &upstream_names)
@@ -62,7 +89,7 @@ impl Snapshot {
         let upstreams = config
             .upstreams
             .iter()
-            .map(|(name, written)| Upstream::compile(name, written, registry).map(Arc::new))
+            .map(|(name, written)| Upstream::compile(name, written, registry, shared).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             generation,

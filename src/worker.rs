@@ -20,6 +20,7 @@ use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
+use crate::listener::server_tls::{self, AcceptError};
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
 use crate::snapshot::Snapshot;
@@ -53,6 +54,8 @@ pub enum Mail {
     CloseIdle,
     /// Take no new connection, finish what runs, then end.
     Drain,
+    /// End at once; what runs is cut.
+    Stop,
 }
 
 /// One worker as the others see it.
@@ -138,13 +141,7 @@ impl Worker {
             buffers: Buffers::default(),
             random: RefCell::new(Random::seeded(setup.seed)),
             drain: Drain::new(),
-            idle: Total::new(
-                setup
-                    .snapshot
-                    .config
-                    .idle_connections
-                    .div_ceil(setup.mailboxes.len()),
-            ),
+            idle: Total::new(idle_share(&setup.snapshot, setup.mailboxes.len())),
             view: RefCell::new(Rc::new(View::new(
                 &setup.snapshot,
                 setup.mailboxes.len(),
@@ -231,6 +228,7 @@ impl Worker {
             Some(&self.view()),
         );
         *self.view.borrow_mut() = Rc::new(view);
+        self.idle.limit(idle_share(snapshot, self.mailboxes.len()));
     }
 
     fn close_idle(&self) {
@@ -277,6 +275,11 @@ impl Worker {
     }
 }
 
+/// One worker's share of the idle connections that the process may keep.
+fn idle_share(snapshot: &Snapshot, workers: usize) -> usize {
+    snapshot.config.idle_connections.div_ceil(workers)
+}
+
 /// Counts a downstream connection while it lives.
 struct Living(Rc<Worker>);
 
@@ -302,8 +305,14 @@ impl View {
                     .iter()
                     .find(|old| old.shared.name == shared.name)
             });
+            let tls = |snapshot: &Snapshot| {
+                let upstream = snapshot.config.upstreams.get(&shared.name);
+                upstream.and_then(|upstream| upstream.tls.clone())
+            };
+            // What was dialled in clear text, or to a name that is asked for no more, must carry no further request.
+            let same_tls = before.is_some_and(|view| tls(&view.snapshot) == tls(snapshot));
             let reaches = shared.endpoints.iter().map(|endpoint| {
-                let kept = old.and_then(|old| {
+                let kept = old.filter(|_| same_tls).and_then(|old| {
                     old.reaches
                         .iter()
                         .find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint))
@@ -423,7 +432,7 @@ async fn read_mail<H: Handler>(
             inbox.recv().await
         };
         match mail {
-            None => return,
+            None | Some(Mail::Stop) => return,
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
             Some(Mail::CloseIdle) => worker.close_idle(),
@@ -477,7 +486,7 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         return;
     };
     let h2_settings = Rc::clone(&view.h2[accepted.listener]);
-    let peer = Peer {
+    let mut peer = Peer {
         address: accepted.ip(),
         port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
         listener: accepted.listener,
@@ -488,13 +497,27 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     };
     let unix = accepted.peer.is_none();
     let Accepted { socket, pass, .. } = accepted;
-    let _counted = Counted::new(&view.listener_cells[peer.listener]);
+    let counted = Counted::new(&view.listener_cells[peer.listener]);
+    let tls = view.snapshot.listeners[peer.listener].tls.clone();
     drop(view);
     let Ok(mut stream) = register(socket, unix) else {
         return;
     };
+    if let Some(tls) = tls {
+        let span = settings.timeouts.handshake;
+        // Boxed: the state of a handshake is large, and the task outlives it.
+        let secured = Box::pin(secure(worker, stream, &tls, span, &counted.0)).await;
+        let Some(secured) = secured else { return };
+        stream = secured;
+        peer.tls = true;
+    }
     let timer = worker.wheel.after(settings.timeouts.head);
-    let Some((protocol, unread)) = sniff(&mut stream, worker, &timer).await else {
+    let found = match stream.alpn() {
+        // The preface is then part of the protocol that was agreed on (RFC 9113, 3.4).
+        Some(b"h2") => Some((Sniffed::H2, Vec::new())),
+        _ => sniff(&mut stream, worker, &timer).await,
+    };
+    let Some((protocol, unread)) = found else {
         return;
     };
     let peer = Rc::new(peer);
@@ -528,6 +551,32 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         }
     }
     drop(pass);
+}
+
+/// Does the TLS handshake within `span`, and counts how it went.
+async fn secure(
+    worker: &Worker,
+    stream: Stream,
+    tls: &Arc<rustls::ServerConfig>,
+    span: Duration,
+    cells: &ListenerCells,
+) -> Option<Stream> {
+    // A Unix socket never has TLS: the snapshot refuses it.
+    let Stream::Tcp(tcp) = stream else {
+        return None;
+    };
+    let begun = worker.wheel.now();
+    let accepting = server_tls::accept(tcp, tls);
+    match worker.wheel.timeout(span, accepting).await {
+        Some(Ok(secured)) => {
+            let took = worker.wheel.now().since(begun).as_nanos();
+            cells.handshake(u64::try_from(took).unwrap_or(u64::MAX));
+            return Some(secured);
+        }
+        Some(Err(error)) => cells.refused(error.label()),
+        None => cells.refused(AcceptError::Timeout.label()),
+    }
+    None
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {

@@ -135,10 +135,14 @@ def check_answer(stage, name, case):
     else:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     post = case.tool == "post"
-    client.request("POST" if post else "GET", case.path, body=b"x" * 65536 if post else None)
-    answer = client.getresponse()
-    body = answer.read()
-    client.close()
+    try:
+        client.request("POST" if post else "GET", case.path, body=b"x" * 65536 if post else None)
+        answer = client.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Void(f"{case.path} was not answered: {error}") from error
+    finally:
+        client.close()
     if post:
         wanted = b"stored"
     elif case.path == "/small":
@@ -146,7 +150,7 @@ def check_answer(stage, name, case):
     else:
         wanted = open(stage.bodies + case.path, "rb").read()
     if answer.status != 200 or body != wanted:
-        raise Failed(f"{name} answered {case.path} with {answer.status} and {len(body)} bytes, not {len(wanted)}")
+        raise Void(f"{name} answered {case.path} with {answer.status} and {len(body)} bytes, not {len(wanted)}")
 
 
 def ask(client, path):

@@ -69,20 +69,24 @@ def measure(stage, chosen):
     """`results[case][peer]`: a list over the rounds, a dict of figures or None for a void run."""
     results = {case.key: {name: [] for name in chosen.peers} for case in chosen.cases}
     loads = [case for case in chosen.cases if case.tool != "idle"]
-    running = {}
+    running, unfit = {}, {}
     if loads:
         for name in chosen.peers:
             running[name] = stage.start(name)
             for case in loads:
-                check_answer(stage, name, case)
                 try:
+                    check_answer(stage, name, case)
                     load(stage, running[name], case, 1)  # To warm up; its figures are dropped.
                 except Void as reason:
-                    say(f"warming up, {name}, {case.key}: {reason}")
+                    say(f"{name} is left out of {case.key}: {reason}")
+                    unfit[name, case.key] = reason
     for index in range(chosen.rounds):
         order = chosen.peers if index % 2 == 0 else chosen.peers[::-1]
         for case in loads:
             for name in order:
+                if (name, case.key) in unfit:
+                    results[case.key][name].append(None)
+                    continue
                 row = attempt(lambda: vars(load(stage, running[name], case, chosen.seconds)))
                 results[case.key][name].append(row)
                 report(index, chosen.rounds, case, name, row)

@@ -1,1 +1,16 @@
-//! (being written)
+//! How does an operator look? A listener of its own that answers whether the process lives and is ready, what it
+//! counts, and how every route and endpoint fares. It reads, it changes nothing.
+//!
+//! - [`Live`] is the running process as it is seen from here; `lifecycle` builds it and keeps it up to date.
+//! - [`server`] accepts, [`api`] maps a path to an answer; [`readiness`], [`status`] and [`scrape`] make the answers.
+
+pub mod api;
+pub mod live;
+pub mod readiness;
+pub mod scrape;
+pub mod server;
+pub mod status;
+
+pub use live::{Bound, Live, Reload, Reloads};
+pub use readiness::Reason;
+pub use status::Status;

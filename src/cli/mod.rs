@@ -1,9 +1,24 @@
 //! The command line: one file per subcommand, thin.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 failed at run time; 2 bad usage or
+//! configuration, nothing was started; 3 something could not be bound or read.
 
+mod ask;
 pub mod backend;
+pub mod check;
+pub mod completions;
+pub mod demo;
+mod demo_report;
+pub mod health;
+pub mod proxy;
 pub mod run;
+pub mod schema;
+mod serve;
+pub mod status;
+mod table;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -18,9 +33,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy from a configuration file.
     Run(run::Args),
+    Proxy(proxy::Args),
+    Demo(demo::Args),
     Backend(backend::Args),
+    Check(check::Args),
+    Status(status::Args),
+    Health(health::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 /// Exit code for bad usage or configuration.
@@ -32,7 +53,14 @@ pub const UNAVAILABLE: u8 = 3;
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Backend(args) => backend::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {
         say(&format!("plimsoll: {error:#}"));
@@ -43,4 +71,31 @@ pub fn main() -> ExitCode {
 /// A line to stderr. That nobody reads it is no reason to stop.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A result to stdout. That its reader has seen enough is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Where a configuration is looked for when none is named.
+const DEFAULTS: [&str; 2] = ["plimsoll.yaml", "/etc/plimsoll/plimsoll.yaml"];
+
+/// The file that is named, else the first default that exists, else the first default.
+fn config_path(named: Option<&Path>) -> PathBuf {
+    let existing = || {
+        DEFAULTS
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.exists())
+    };
+    named
+        .map(Path::to_owned)
+        .or_else(existing)
+        .unwrap_or_else(|| PathBuf::from(DEFAULTS[0]))
 }

@@ -1,17 +1,14 @@
 //! `plimsoll run`: the proxy, from a file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{UNAVAILABLE, USAGE, say};
-use crate::clock::Clock;
+use super::{UNAVAILABLE, USAGE, config_path, say, serve};
 use crate::config::read;
-use crate::lifecycle;
-
-/// Where a configuration is looked for when none is named.
-const DEFAULTS: [&str; 2] = ["plimsoll.yaml", "/etc/plimsoll/plimsoll.yaml"];
 
 /// Run the proxy from a configuration file.
+///
+/// TERM and INT drain, a second one ends at once; HUP reads the file again and opens the access log anew.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration; by default ./plimsoll.yaml, then /etc/plimsoll/plimsoll.yaml.
@@ -21,27 +18,22 @@ pub struct Args {
 
 /// Serves until TERM or INT.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let path = args.config.clone().or_else(|| {
-        DEFAULTS
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.exists())
-    });
-    let path = path.as_deref().unwrap_or(Path::new(DEFAULTS[0]));
-    let loaded = match read::load(path, &|name| std::env::var(name).ok()) {
-        Ok(loaded) => loaded,
+    let path = config_path(args.config.as_deref());
+    match read::load(&path, &|name| std::env::var(name).ok()) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                say(&warning.to_string());
+            }
+            Ok(serve::serve(loaded.config, Some(path), |_| Ok(()))?)
+        }
         Err(refusal) => {
             say(&refusal.to_string());
-            return Ok(USAGE.into());
+            let code = if refusal.unreadable {
+                UNAVAILABLE
+            } else {
+                USAGE
+            };
+            Ok(code.into())
         }
-    };
-    let running = match lifecycle::start(loaded.config, Clock::system()) {
-        Ok(running) => running,
-        Err(error) => {
-            say(&format!("plimsoll: {error}"));
-            return Ok(UNAVAILABLE.into());
-        }
-    };
-    running.join();
-    Ok(ExitCode::SUCCESS)
+    }
 }

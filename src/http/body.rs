@@ -218,6 +218,8 @@ pub struct Pump {
     pub bytes: u64,
     /// `Some`: more than so many bytes is an error of the source.
     pub limit: Option<u64>,
+    /// What it waits for is the source, not the sink.
+    pub is_starved: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -250,6 +252,7 @@ impl Pump {
         sink: &mut Sink,
         buffers: &Buffers,
     ) -> Poll<Result<(), PumpError>> {
+        self.is_starved = false;
         while self.state == State::Moving {
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
@@ -259,6 +262,7 @@ impl Pump {
                     drop(scratch);
                     // What was coalesced goes out before waiting: a server-sent event is not held back.
                     ready!(sink.poll_flush(cx)).map_err(PumpError::Sink)?;
+                    self.is_starved = true;
                     return Poll::Pending;
                 }
             };

@@ -14,6 +14,7 @@ pub mod headers;
 pub mod outgoing;
 pub mod responder;
 pub mod target;
+pub mod upgrade;
 
 pub use outgoing::{Outgoing, RequestLine};
 pub use responder::{Handler, Incoming, Peer, Refusal, Responder};

@@ -1,5 +1,19 @@
-//! Starting, reloading and ending: the only folder that wires stages to each other.
+//! Starting, watching, reloading and ending: the only folder that wires stages to each other.
+//!
+//! [`start()`] compiles, binds and spawns the workers. What then runs is a [`Running`], whose control loop
+//! ([`Running::serve`]) keeps the tick, serves the admin API, obeys [`Command`]s and signals, and ends.
 
+pub mod changes;
+mod control;
+pub mod drain;
+pub mod fixed;
+pub mod handle;
+pub mod reload;
+mod signal;
 pub mod start;
 
-pub use start::{Running, StartError, start};
+pub use changes::Changes;
+pub use control::{Command, Commands, Ended, Options, Running, Say};
+pub use handle::Handle;
+pub use reload::ReloadError;
+pub use start::{StartError, start};

@@ -1,21 +1,27 @@
 //! From a configuration to running workers.
 
 use std::io;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
+use super::control::{Running, WorkerEnd};
+use crate::admin::live::{Bound, Live, Parts};
 use crate::clock::Clock;
-use crate::config::{Address, Config};
+use crate::config::{Config, LogTarget};
 use crate::entropy;
 use crate::listener::accept::{self, BindError, Listening};
+use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
 use crate::snapshot::{CompileError, Snapshot};
+use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
 use crate::worker::{self, Mail, Mailbox, Setup};
 
@@ -26,114 +32,114 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Compile(#[from] CompileError),
-    #[error("cannot open the access log: {0}")]
-    Log(#[source] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("access_log.path: cannot write to {target}: {source}")]
+    Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
 }
 
-/// A running proxy.
-pub struct Running {
-    pub snapshot: Arc<Snapshot>,
-    pub mailboxes: Arc<Vec<Mailbox>>,
-    pub metrics: Arc<observe::Registry>,
-    pub log: Option<AccessLog>,
-    /// Name and bound address of every listener.
-    pub listeners: Vec<(String, Address)>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+/// The State that every later configuration finds again.
+pub(super) struct Kept {
+    /// Endpoints by identity.
+    pub(super) endpoints: Registry,
+    /// Ticket keys: a reload must not make clients start over.
+    pub(super) tls: Shared,
 }
 
-impl Running {
-    /// Stops accepting and finishes what runs.
-    pub fn drain(&self) {
-        for mailbox in self.mailboxes.iter() {
-            let _ = mailbox.inbox.send(Mail::Drain);
-        }
-    }
-
-    /// Waits for every worker to end.
-    pub fn join(self) {
-        for thread in self.threads {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Compiles, binds and starts. Nothing is left running when it fails.
+/// Compiles, binds and starts the workers; the caller then lets the control loop run. Nothing is left behind when it
+/// fails.
 pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     let config = Arc::new(config);
-    let count = config
-        .workers
-        .map_or_else(cores, std::num::NonZeroUsize::get);
-    let registry = Registry::default();
-    let snapshot = Arc::new(Snapshot::compile(&config, 1, &registry)?);
+    let count = config.workers.map_or_else(cores, NonZeroUsize::get);
+    let kept = Arc::new(Kept {
+        endpoints: Registry::default(),
+        tls: Shared::new()?,
+    });
+    let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
+    let log = open_log(&config)?;
     let listening = bind(&config, count)?;
-    let listeners = listening
-        .iter()
-        .map(|one| (one.name.clone(), one.address.clone()))
-        .collect();
-    let (mailboxes, inboxes) = mailboxes(count);
-    let labels = Labels {
-        errors: ProxyError::LABELS,
-        refusals: ProxyError::LABELS,
+    let admin = match &config.admin {
+        Some(admin) => Some(accept::bind(
+            "admin",
+            0,
+            &admin.address,
+            1,
+            usize::MAX,
+            true,
+        )?),
+        None => None,
     };
-    let metrics = observe::Registry::new(count, labels, clock.now());
-    let log = config
-        .access_log
-        .as_ref()
-        .map(AccessLog::start)
-        .transpose()
-        .map_err(StartError::Log)?;
-    let mut threads = Vec::with_capacity(count);
-    for (index, inbox) in inboxes.into_iter().enumerate() {
-        let setup = Setup {
-            index,
-            clock,
-            seed: entropy::system_seed(),
-            snapshot: Arc::clone(&snapshot),
-            inbox,
-            mailboxes: Arc::clone(&mailboxes),
-            metrics: Arc::clone(&metrics),
-            log: log.as_ref().map_or(WorkerLog::OFF, AccessLog::worker),
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || worker::run(setup, Proxy::new))
-            .map_err(StartError::Worker)?;
-        threads.push(thread);
-    }
-    for one in listening {
-        let several = one.sockets.len() > 1;
-        for (index, socket) in one.sockets.into_iter().enumerate() {
-            let mailbox = if several { index } else { one.index % count };
-            let _ = mailboxes[mailbox].inbox.send(Mail::Listen {
-                socket,
-                listener: one.index,
-                gate: Arc::clone(&one.gate),
-            });
-        }
-    }
-    Ok(Running {
+    let (mailboxes, inboxes) = mailboxes(count);
+    let live = Live::new(Parts {
+        clock,
         snapshot,
+        metrics: observe::Registry::new(count, LABELS, clock.now()),
         mailboxes,
-        metrics,
+        listeners: bound(&config, &listening),
+        admin: admin.as_ref().map(|admin| admin.address.clone()),
         log,
-        listeners,
-        threads,
-    })
+    });
+    let (ended, ends) = mpsc::unbounded_channel();
+    let threads = spawn(&live, inboxes, &ended)?;
+    hand_out(listening, &live.mailboxes);
+    Ok(Running::new(live, kept, admin, threads, ends))
+}
+
+/// The words by which errors are counted.
+const LABELS: Labels = Labels {
+    errors: ProxyError::LABELS,
+    refusals: &REFUSALS,
+};
+
+/// Why a connection or a request is refused before routing.
+const REFUSALS: [&str; AcceptError::LABELS.len() + ProxyError::LABELS.len()] = {
+    let (tls, http) = (AcceptError::LABELS, ProxyError::LABELS);
+    let mut all = [""; AcceptError::LABELS.len() + ProxyError::LABELS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < tls.len() {
+            tls[i]
+        } else {
+            http[i - tls.len()]
+        };
+        i += 1;
+    }
+    all
+};
+
+fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
+    let Some(written) = &config.access_log else {
+        return Ok(None);
+    };
+    let log = AccessLog::start(written).map_err(|source| {
+        let target = match &written.path {
+            LogTarget::Stdout => "stdout".to_owned(),
+            LogTarget::Stderr => "stderr".to_owned(),
+            LogTarget::File(path) => path.display().to_string(),
+        };
+        StartError::Log { target, source }
+    })?;
+    Ok(Some(log))
 }
 
 fn bind(config: &Config, workers: usize) -> Result<Vec<Listening>, BindError> {
     let each = config.listeners.iter().enumerate();
     each.map(|(index, (name, listener))| {
-        accept::bind(
-            name,
-            index,
-            &listener.address,
-            workers,
-            listener.limits.connections,
-            true,
-        )
+        let cap = listener.limits.connections;
+        accept::bind(name, index, &listener.address, workers, cap, true)
+    })
+    .collect()
+}
+
+fn bound(config: &Config, listening: &[Listening]) -> Vec<Bound> {
+    let each = listening.iter().zip(config.listeners.values());
+    each.map(|(one, written)| Bound {
+        name: one.name.clone(),
+        address: one.address.clone(),
+        tls: written.tls.is_some(),
+        gate: Arc::clone(&one.gate),
     })
     .collect()
 }
@@ -144,20 +150,89 @@ fn mailboxes(count: usize) -> (Arc<Vec<Mailbox>>, Inboxes) {
     let (boxes, inboxes) = (0..count)
         .map(|_| {
             let (inbox, receiver) = mpsc::unbounded_channel();
-            (
-                Mailbox {
-                    inbox,
-                    connections: AtomicUsize::new(0),
-                    beat: AtomicU64::new(0),
-                },
-                receiver,
-            )
+            let mailbox = Mailbox {
+                inbox,
+                connections: AtomicUsize::new(0),
+                beat: AtomicU64::new(0),
+            };
+            (mailbox, receiver)
         })
         .unzip();
     (Arc::new(boxes), inboxes)
 }
 
+/// Starts all workers, or none.
+fn spawn(
+    live: &Arc<Live>,
+    inboxes: Inboxes,
+    ended: &mpsc::UnboundedSender<WorkerEnd>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let mut threads = Vec::with_capacity(inboxes.len());
+    for (index, inbox) in inboxes.into_iter().enumerate() {
+        let setup = Setup {
+            index,
+            clock: live.clock,
+            seed: entropy::system_seed(),
+            snapshot: live.snapshot.load_full(),
+            inbox,
+            mailboxes: Arc::clone(&live.mailboxes),
+            metrics: Arc::clone(&live.metrics),
+            log: live.log.as_ref().map_or(WorkerLog::OFF, AccessLog::worker),
+        };
+        let ended = ended.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || carry(index, setup, &ended));
+        match thread {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                for mailbox in live.mailboxes.iter() {
+                    let _ = mailbox.inbox.send(Mail::Stop);
+                }
+                return Err(StartError::Worker(error));
+            }
+        }
+    }
+    Ok(threads)
+}
+
+/// The life of a worker's thread. However it ends, the control loop is told.
+fn carry(index: usize, setup: Setup, ended: &mpsc::UnboundedSender<WorkerEnd>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| worker::run(setup, Proxy::new)));
+    let failure = match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Some(format!("panicked: {}", text.unwrap_or_default()))
+        }
+    };
+    // Nobody listens when the control loop has already gone.
+    let _ = ended.send(WorkerEnd { index, failure });
+}
+
+/// Gives each worker its sockets; what has a single socket goes to one of them.
+fn hand_out(listening: Vec<Listening>, mailboxes: &[Mailbox]) {
+    for one in listening {
+        let several = one.sockets.len() > 1;
+        for (index, socket) in one.sockets.into_iter().enumerate() {
+            let place = if several {
+                index
+            } else {
+                one.index % mailboxes.len()
+            };
+            let gate = Arc::clone(&one.gate);
+            let _ = mailboxes[place].inbox.send(Mail::Listen {
+                socket,
+                listener: one.index,
+                gate,
+            });
+        }
+    }
+}
+
 /// Cores that this process may use.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

@@ -1,5 +1,6 @@
 //! Who is knocking? Sockets in, accepted connections out; knows nothing of HTTP.
 
 pub mod accept;
+pub mod server_tls;
 
 pub use accept::{Accepted, Listening};

@@ -64,6 +64,8 @@ metrics! {
     ConfigGeneration: Gauge "config_generation" [] "How many configurations have been in force.";
     ConfigReloads: Counter "config_reloads_total" ["result"] "Reloads asked for, by result.";
     ConfigLastReloadSuccessful: Gauge "config_last_reload_successful" [] "1 when the last reload was applied, 0 when it was refused.";
+    ConfigInForceSince: Gauge "config_in_force_since_seconds" [] "When the configuration in force was put in force, in seconds since 1970.";
+    Ready: Gauge "ready" [] "1 when traffic should be sent here, 0 when not, as /ready says.";
     Draining: Gauge "draining" [] "1 while the process finishes what it has and accepts nothing new.";
     WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections ended by a panic, which is always a bug.";
     WorkerHandOvers: Counter "worker_hand_overs_total" ["worker"] "Accepted connections handed to a less loaded worker.";

@@ -86,6 +86,9 @@ pub enum ProxyError {
     /// The endpoint switched protocols without being asked to.
     #[error("the endpoint switched protocols unasked")]
     UnaskedSwitch,
+    /// The endpoint cannot switch protocols, or does not do it as it was asked to.
+    #[error("the endpoint did not switch protocols as asked")]
+    BadUpgrade,
 }
 
 impl ProxyError {
@@ -116,7 +119,8 @@ impl ProxyError {
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
-            | Self::UnaskedSwitch => Side::Upstream,
+            | Self::UnaskedSwitch
+            | Self::BadUpgrade => Side::Upstream,
         }
     }
 
@@ -145,7 +149,8 @@ impl ProxyError {
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
-            | Self::UnaskedSwitch => 502,
+            | Self::UnaskedSwitch
+            | Self::BadUpgrade => 502,
         }
     }
 
@@ -177,6 +182,7 @@ impl ProxyError {
             Self::Reset => "stream_reset",
             Self::Unprocessed => "unprocessed",
             Self::UnaskedSwitch => "unasked_switch",
+            Self::BadUpgrade => "bad_upgrade",
         }
     }
 
@@ -206,7 +212,7 @@ impl ProxyError {
             Self::Response(_) | Self::ResponseBody | Self::Reset | Self::Unprocessed => {
                 "http_protocol_error"
             }
-            Self::UnaskedSwitch => "http_upgrade_failed",
+            Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
         }
     }
 

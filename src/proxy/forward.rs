@@ -3,10 +3,12 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::heads;
+use super::switch::Switch;
 use crate::attempt::{Action, ConnectFailure, Death, Event, Plan, Tried};
 use crate::balance::{self, Lack};
 use crate::clock::Instant;
@@ -15,7 +17,7 @@ use crate::config::Protocol;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::buffers::Lent;
 use crate::http::h1::connection::HeadError;
-use crate::http::h1::parse::Limits;
+use crate::http::h1::parse::{Limits, ParseError};
 use crate::http::head::ResponseHead;
 use crate::http::{Responder, h1, h2};
 use crate::observe::{self, AttemptKind, AttemptOutcome};
@@ -29,11 +31,16 @@ const RESPONSE_LIMITS: Limits = Limits {
     fields: 256,
 };
 
+/// Interim responses to one request. More are a way to make us write for ever.
+const INTERIM: u32 = 32;
+
 /// The client's side of an exchange while it is being answered.
 pub struct Downstream {
     /// Taken when the final head is written.
     pub responder: Option<Responder>,
     pub body: Body,
+    /// What follows an extended CONNECT: nothing of it is read until the endpoint has agreed to a tunnel.
+    pub held: Body,
     pub pump: Pump,
 }
 
@@ -104,6 +111,10 @@ pub struct Attempt {
     /// Where the request body goes.
     pub sink: Sink,
     pub slot: Slot,
+    /// Whether it asks to leave HTTP.
+    pub switch: Switch,
+    /// As the endpoint got it: it decides which body its answer has.
+    pub method: ::http::Method,
 }
 
 /// Why an attempt has no response head: what to tell the client if it was the last, and what to tell the plan.
@@ -229,7 +240,7 @@ async fn establish(
 ) -> Result<Link, ProxyError> {
     let open =
         Open::reserve(&reach.endpoint, upstream.shared.connections.max).ok_or(ProxyError::Full)?;
-    let stream = dial(&reach.endpoint.target)
+    let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref())
         .await
         .inspect_err(|_| reach.cells.connections_failed.add(1))?;
     reach.cells.connections.add(1);
@@ -291,12 +302,7 @@ pub async fn head(
 ) -> Result<Lent<ResponseHead>, Failure> {
     let worker = Rc::clone(&exchange.worker);
     let mut response = worker.buffers.response_head();
-    let mut wait = Wait {
-        received: false,
-        write_failed: false,
-        moved: u64::MAX,
-        written: attempt.written(),
-    };
+    let mut wait = Wait::new(exchange, attempt.written());
     let outcome = poll_fn(|cx| {
         if let Poll::Ready(error) = wait.send(cx, exchange, attempt, down, timer, plan) {
             return Poll::Ready(Err(error));
@@ -304,24 +310,27 @@ pub async fn head(
         if let Poll::Ready(read) = wait.receive(cx, exchange, attempt, down, &mut response) {
             return Poll::Ready(read);
         }
+        wait.flush(cx, down);
         if let Some(responder) = &mut down.responder
             && down.body.is_done()
             && responder.poll_gone(cx).is_ready()
         {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
-        if timer.poll(cx).is_ready() {
+        while timer.poll(cx).is_ready() {
             let now = worker.wheel.now();
-            return match plan.step(now, Event::Timer) {
-                Action::GiveUp(failure) => {
-                    Poll::Ready(Err(heads::given_up(failure, ProxyError::TotalTimeout)))
-                }
-                _ => {
-                    timer.set(plan.deadline().0);
-                    let _ = timer.poll(cx);
-                    Poll::Pending
-                }
-            };
+            if let Some(error) = wait.stalled(down, now) {
+                return Poll::Ready(Err(error));
+            }
+            if let Action::GiveUp(failure) = plan.step(now, Event::Timer) {
+                let error = heads::given_up(failure, ProxyError::TotalTimeout);
+                return Poll::Ready(Err(match error {
+                    // The endpoint would go on; it is the client that does not.
+                    ProxyError::IdleTimeout if down.pump.is_starved => ProxyError::SlowBody,
+                    error => error,
+                }));
+            }
+            wait.set(timer, plan, down);
         }
         Poll::Pending
     })
@@ -334,7 +343,8 @@ pub async fn head(
         ProxyError::ClientGone
         | ProxyError::SlowBody
         | ProxyError::RequestBody
-        | ProxyError::TooLarge => Event::ClientGone,
+        | ProxyError::TooLarge
+        | ProxyError::FirstByteTimeout => Event::ClientGone,
         _ => Event::Died(Death {
             // A stream that was opened counts as written: only the endpoint can say that it did nothing with it.
             written: error != ProxyError::Unprocessed
@@ -346,16 +356,92 @@ pub async fn head(
     Err(Failure { error, event })
 }
 
+/// A request whose head could not be put on the connection. Nothing of it was sent.
+pub fn unsent(error: ProxyError) -> Failure {
+    let event = match error {
+        ProxyError::Target | ProxyError::BadUpgrade => Event::ClientGone,
+        _ => Event::Died(Death {
+            written: false,
+            received: false,
+            kept: true,
+        }),
+    };
+    Failure { error, event }
+}
+
 /// Where an attempt stands before its response head.
 struct Wait {
     received: bool,
     write_failed: bool,
+    /// Interim responses passed on, and whether the last may not have left yet.
+    interim: u32,
+    is_unflushed: bool,
     moved: u64,
+    was_starved: bool,
+    /// Since when the client is waited for.
+    starved: Instant,
+    /// How long it may take between two pieces of its body, and the endpoint to say 100.
+    patience: Duration,
+    first_byte: Duration,
+    /// The client sends no body before it is told to go on.
+    awaits_continue: bool,
     /// Bytes that the connection had carried before this attempt.
     written: u64,
 }
 
 impl Wait {
+    fn new(exchange: &Exchange, written: u64) -> Self {
+        let view = &exchange.view;
+        let upstream = exchange.upstream.map(|index| &view.upstreams[index].shared);
+        Self {
+            received: false,
+            write_failed: false,
+            interim: 0,
+            is_unflushed: false,
+            moved: u64::MAX,
+            was_starved: false,
+            starved: Instant::FAR,
+            patience: view.snapshot.listeners[exchange.peer.listener]
+                .timeouts
+                .body,
+            first_byte: upstream.map_or(Duration::MAX, |upstream| upstream.timeouts.first_byte),
+            awaits_continue: exchange.head.expects_continue,
+            written,
+        }
+    }
+
+    /// When the client, or the endpoint that it waits for, has stalled for too long.
+    fn deadline(&self, down: &Downstream) -> Instant {
+        if !down.pump.is_starved {
+            Instant::FAR
+        } else if self.awaits_continue {
+            self.starved + self.first_byte
+        } else {
+            self.starved + self.patience
+        }
+    }
+
+    fn stalled(&self, down: &Downstream, now: Instant) -> Option<ProxyError> {
+        (self.deadline(down) <= now).then_some(if self.awaits_continue {
+            ProxyError::FirstByteTimeout
+        } else {
+            ProxyError::SlowBody
+        })
+    }
+
+    fn set(&self, timer: &Timer, plan: &Plan, down: &Downstream) {
+        timer.set(plan.deadline().0.min(self.deadline(down)));
+    }
+
+    /// Hands interim responses on.
+    fn flush(&mut self, cx: &mut Context<'_>, down: &mut Downstream) {
+        if self.is_unflushed
+            && let Some(responder) = &mut down.responder
+        {
+            self.is_unflushed = responder.poll_flush(cx).is_pending();
+        }
+    }
+
     /// Moves the request body. Ready only with an error of the client.
     fn send(
         &mut self,
@@ -376,6 +462,8 @@ impl Wait {
             &exchange.worker.buffers,
         );
         let moved = std::mem::replace(&mut self.moved, down.pump.bytes) != down.pump.bytes;
+        let is_starved = down.pump.is_starved;
+        let turned = std::mem::replace(&mut self.was_starved, is_starved) != is_starved;
         match polled {
             Poll::Ready(Ok(())) => {
                 exchange.sent = exchange.worker.wheel.now();
@@ -387,9 +475,11 @@ impl Wait {
             }
             // The endpoint may have answered before it stopped reading.
             Poll::Ready(Err(PumpError::Sink(_))) => self.write_failed = true,
-            Poll::Pending if moved => {
-                plan.progress(exchange.worker.wheel.now());
-                timer.set(plan.deadline().0);
+            Poll::Pending if moved || turned => {
+                self.starved = exchange.worker.wheel.now();
+                self.awaits_continue &= down.pump.bytes == 0;
+                plan.progress(self.starved);
+                self.set(timer, plan, down);
             }
             Poll::Pending => {}
         }
@@ -406,20 +496,31 @@ impl Wait {
         response: &mut ResponseHead,
     ) -> Poll<Result<(), ProxyError>> {
         loop {
-            match attempt.link.poll_head(cx, exchange, response) {
+            match attempt.link.poll_head(cx, &attempt.method, response) {
                 Poll::Ready(Ok(true)) if response.is_interim() => {
                     self.received = true;
+                    self.interim += 1;
+                    if self.interim > INTERIM {
+                        let error = ProxyError::Response(ParseError::TooManyBytes);
+                        return Poll::Ready(Err(error));
+                    }
+                    if response.status == 100 && self.awaits_continue {
+                        self.awaits_continue = false;
+                        self.starved = exchange.worker.wheel.now();
+                    }
                     if let Some(responder) = &mut down.responder {
                         heads::pass_interim(&exchange.worker, responder, response);
-                        let _ = responder.poll_flush(cx);
+                        self.is_unflushed = true;
                     }
                     response.clear();
                 }
                 Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(false)) => return Poll::Ready(Err(ProxyError::Closed)),
+                Poll::Ready(Ok(false)) => {
+                    self.received |= attempt.link.has_unread();
+                    return Poll::Ready(Err(ProxyError::Closed));
+                }
                 Poll::Ready(Err(error)) => {
-                    self.received |=
-                        matches!(error, ProxyError::Response(_) | ProxyError::ResponseBody);
+                    self.received |= matches!(error, ProxyError::Response(_));
                     return Poll::Ready(Err(error));
                 }
                 Poll::Pending => return Poll::Pending,
@@ -442,6 +543,7 @@ impl From<DialError> for ProxyError {
         match error {
             DialError::Refused => Self::Refused,
             DialError::Unreachable(_) => Self::Unreachable,
+            DialError::Tls(_) => Self::Tls,
         }
     }
 }
@@ -456,7 +558,7 @@ impl From<h2::client::ClientError> for ProxyError {
                 Self::Reset
             }
             ClientError::Head(error) => Self::Response(error),
-            ClientError::NoExtendedConnect => Self::Method,
+            ClientError::NoExtendedConnect => Self::BadUpgrade,
             ClientError::Unsendable => Self::Target,
         }
     }
@@ -477,32 +579,39 @@ impl Link {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        exchange: &Exchange,
+        method: &::http::Method,
         response: &mut ResponseHead,
     ) -> Poll<Result<bool, ProxyError>> {
         match self {
-            Self::H1(connected) => match connected.client.poll_head(
-                cx,
-                &exchange.head.method,
-                &RESPONSE_LIMITS,
-                response,
-            ) {
-                Poll::Ready(Ok(head)) => Poll::Ready(Ok(head.is_some())),
-                Poll::Ready(Err(HeadError::Parse(error))) => {
-                    Poll::Ready(Err(ProxyError::Response(error)))
+            Self::H1(connected) => {
+                match connected
+                    .client
+                    .poll_head(cx, method, &RESPONSE_LIMITS, response)
+                {
+                    Poll::Ready(Ok(head)) => Poll::Ready(Ok(head.is_some())),
+                    Poll::Ready(Err(HeadError::Parse(error))) => {
+                        Poll::Ready(Err(ProxyError::Response(error)))
+                    }
+                    Poll::Ready(Err(HeadError::Truncated | HeadError::Io(_))) => {
+                        Poll::Ready(Ok(false))
+                    }
+                    Poll::Pending => Poll::Pending,
                 }
-                Poll::Ready(Err(HeadError::Truncated)) => {
-                    Poll::Ready(Err(ProxyError::ResponseBody))
-                }
-                Poll::Ready(Err(HeadError::Io(_))) => Poll::Ready(Ok(false)),
-                Poll::Pending => Poll::Pending,
-            },
+            }
             Self::H2 { pending, .. } => match pending {
                 Some(pending) => pending
                     .poll_head(cx, response)
                     .map(|head| head.map(|()| true).map_err(ProxyError::from)),
                 None => Poll::Ready(Ok(false)),
             },
+        }
+    }
+
+    /// Whether a part of a head was read.
+    fn has_unread(&self) -> bool {
+        match self {
+            Self::H1(connected) => connected.client.connection().has_unread(),
+            Self::H2 { .. } => false,
         }
     }
 

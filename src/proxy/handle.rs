@@ -6,19 +6,22 @@
 
 use std::rc::Rc;
 
+use ::http::Method;
+
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
 use super::forward::{self, Attempt, Downstream, Link, Slot};
 use super::heads;
 use super::respond::{self, Local};
 use super::stream::{self, Flow};
+use super::switch::{self, Switch};
 use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal as PickRefusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
-use crate::http::head::{Length, ResponseHead};
+use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, target};
 use crate::observe::AttemptOutcome;
 use crate::route;
@@ -37,12 +40,15 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     let limit = exchange.view.snapshot.listeners[exchange.peer.listener]
         .limits
         .body_bytes;
-    let pump = Pump::limited(limit);
     let mut down = Downstream {
         responder: Some(responder),
         body,
-        pump,
+        held: Body::Empty,
+        pump: Pump::limited(limit),
     };
+    if exchange.head.method == Method::CONNECT {
+        down.held = std::mem::replace(&mut down.body, Body::Empty);
+    }
     let outcome = answer(&mut exchange, &mut down).await;
     exchange.bytes_in = down.pump.bytes;
     if let Err(error) = outcome {
@@ -61,6 +67,7 @@ pub async fn refuse(worker: &Rc<Worker>, refusal: Refusal, responder: Responder,
     let mut down = Downstream {
         responder: Some(responder),
         body: Body::Empty,
+        held: Body::Empty,
         pump: Pump::default(),
     };
     fail(&mut exchange, &mut down, error).await;
@@ -100,6 +107,16 @@ fn count_refusal(exchange: &Exchange, error: &ProxyError) {
 
 async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), ProxyError> {
     let view = Rc::clone(&exchange.view);
+    let head = &exchange.head;
+    if head.method == Method::CONNECT && (head.upgrade.is_none() || head.version != Version::Http2)
+    {
+        return Err(ProxyError::Method);
+    }
+    if let (Length::Exact(length), Some(limit)) = (head.length, down.pump.limit)
+        && length > limit
+    {
+        return Err(ProxyError::TooLarge);
+    }
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
@@ -135,9 +152,6 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
     // 5. and 6.
     let upstream = &view.upstreams[index];
     exchange.upstream = Some(index);
-    if exchange.head.method == ::http::Method::CONNECT && exchange.head.upgrade.is_none() {
-        return Err(ProxyError::Method);
-    }
     forward_to(exchange, down, route, upstream).await
 }
 
@@ -162,7 +176,7 @@ async fn forward_to(
     let mut died: Option<Rc<Reach>> = None;
     let mut linked: Option<(Link, Slot)> = None;
     let mut last = ProxyError::NoEndpoint;
-    let mut answered: Option<(Attempt, Lent<ResponseHead>)> = None;
+    let mut answered: Option<(Attempt, Lent<ResponseHead>, bool)> = None;
     loop {
         let event = match action {
             Action::Pick => {
@@ -219,23 +233,34 @@ async fn forward_to(
                     return Err(last);
                 };
                 timer.set(plan.deadline().0);
-                let mut attempt = heads::send(exchange, route, upstream, link, taken);
-                match forward::head(exchange, &mut attempt, down, &timer, &mut plan).await {
-                    Ok(response) => {
-                        let tunnel =
-                            exchange.head.upgrade.is_some() && matches!(response.status, 101 | 200);
-                        answered = Some((attempt, response));
+                let outcome = match heads::send(exchange, route, upstream, link, taken) {
+                    Ok(mut attempt) => {
+                        match forward::head(exchange, &mut attempt, down, &timer, &mut plan).await {
+                            Ok(response) => Ok((attempt, response)),
+                            Err(failure) => Err((failure, attempt.slot)),
+                        }
+                    }
+                    Err((error, slot)) => Err((forward::unsent(error), slot)),
+                };
+                match outcome {
+                    Ok((mut attempt, response)) => {
+                        let agrees = attempt.switch.agrees(&exchange.head, &response);
+                        let tunnel = agrees.inspect_err(|error| {
+                            attempt.slot.record.outcome = AttemptOutcome::Failed;
+                            attempt.slot.record.error = Some(error.label());
+                        })?;
+                        answered = Some((attempt, response, tunnel));
                         Event::Head { tunnel }
                     }
-                    Err(failure) => {
-                        attempt.slot.record.outcome = if failure.event == Event::ClientGone {
+                    Err((failure, mut slot)) => {
+                        slot.record.outcome = if failure.error.side() == Side::Downstream {
                             AttemptOutcome::Cancelled
                         } else {
                             AttemptOutcome::Failed
                         };
-                        attempt.slot.record.error = Some(failure.error.label());
+                        slot.record.error = Some(failure.error.label());
                         last = failure.error;
-                        died = Some(Rc::clone(&attempt.slot.reach));
+                        died = Some(Rc::clone(&slot.reach));
                         failure.event
                     }
                 }
@@ -246,11 +271,11 @@ async fn forward_to(
         };
         action = plan.step(worker.wheel.now(), event);
     }
-    let Some((attempt, response)) = answered else {
+    let Some((attempt, response, tunnel)) = answered else {
         return Err(last);
     };
     deliver(
-        exchange, down, route, upstream, attempt, response, &timer, &mut plan,
+        exchange, down, route, upstream, attempt, response, tunnel, &timer, &mut plan,
     )
     .await
 }
@@ -276,7 +301,12 @@ fn find<'t>(
             host: head.fields.get(Name::Host).unwrap_or_default(),
             path: canonical.path,
             query: canonical.query,
-            method: &head.method,
+            // What HTTP/1 calls a GET with `Upgrade` (RFC 8441, 5).
+            method: if head.method == Method::CONNECT {
+                &Method::GET
+            } else {
+                &head.method
+            },
             headers: &RouteHeaders(&head.fields),
         })
     });
@@ -318,35 +348,46 @@ async fn deliver(
     route: &route::Route,
     upstream: &UpstreamView,
     mut attempt: Attempt,
-    response: Lent<ResponseHead>,
+    mut response: Lent<ResponseHead>,
+    tunnel: bool,
     timer: &Timer,
     plan: &mut Plan,
 ) -> Result<(), ProxyError> {
-    if response.status == 101 && exchange.head.upgrade.is_none() {
-        attempt.slot.record.outcome = AttemptOutcome::Failed;
-        return Err(ProxyError::UnaskedSwitch);
-    }
     let Some(responder) = down.responder.take() else {
         return Ok(());
     };
-    let switched = exchange.head.upgrade.is_some()
-        && response.length == Length::Close
-        && response.status == 101;
-    exchange.status = response.status;
+    let skip = if tunnel {
+        switch::translate(&exchange.head, &mut response)
+    } else {
+        Names::NONE
+    };
+    exchange.status = match (tunnel, exchange.head.version) {
+        (false, _) => response.status,
+        (true, Version::Http2) => 200,
+        (true, _) => 101,
+    };
     exchange.passed_on = true;
     attempt.slot.record.status = response.status;
     let mut flow = {
         let head = heads::answer(exchange, route, &response);
         let outgoing = Outgoing {
             fields: &response.fields,
-            skip: Names::NONE,
+            skip,
             omit: &head.omit,
             extra: &head.extra,
-            length: response.length,
+            length: match response.length {
+                // The client is told where the body ends, so that it can tell a whole one from one cut short.
+                Length::Close => Length::Marked,
+                length => length,
+            },
         };
-        if switched {
+        if tunnel {
+            down.body = std::mem::replace(&mut down.held, Body::Empty);
             let client = responder.switch(&outgoing, &mut down.body);
-            let sink = std::mem::replace(&mut attempt.sink, Sink::Nowhere);
+            let sink = match std::mem::replace(&mut attempt.switch, Switch::No) {
+                Switch::Connect(sink) => sink,
+                Switch::No | Switch::Upgrade { .. } => Sink::Nowhere,
+            };
             let (answer, sink) = attempt.link.tunnel(&response, sink);
             attempt.sink = sink;
             down.pump = Pump::default();

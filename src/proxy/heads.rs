@@ -3,6 +3,7 @@
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Attempt, Link, Slot};
+use super::switch::{Ask, Switch};
 use crate::attempt::{ConnectFailure, Failure, Timeout};
 use crate::http::body::Sink;
 use crate::http::buffers::Lent;
@@ -10,6 +11,7 @@ use crate::http::fields::{Fields, Name, Names};
 use crate::http::head::{Length, ResponseHead};
 use crate::http::{Outgoing, RequestLine, Responder, headers, target};
 use crate::route;
+use crate::upstream::connect::Address;
 use crate::worker::{UpstreamView, Worker};
 
 /// Writes the head of a request towards the endpoint. It leaves together with what the sink gets first.
@@ -19,7 +21,7 @@ pub fn send(
     upstream: &UpstreamView,
     mut link: Link,
     slot: Slot,
-) -> Attempt {
+) -> Result<Attempt, (ProxyError, Slot)> {
     let worker = &exchange.worker;
     let head = &exchange.head;
     let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
@@ -43,16 +45,21 @@ pub fn send(
         via: listener.forwarding.via.as_deref(),
     };
     let mut skip = forward.skip();
-    if let Some(host) = &route.host {
+    let host: Option<&[u8]> = match &route.host {
+        Some(route::HostRewrite::To(name)) => Some(name),
+        Some(route::HostRewrite::Endpoint) => Some(authority(&slot)),
+        // HTTP/1.0 knows requests without a host, the versions that endpoints get do not.
+        None if !head.fields.contains(Name::Host) => Some(authority(&slot)),
+        None => None,
+    };
+    if let Some(host) = host {
         skip = skip.and(Names::of(&[Name::Host]));
-        let name: &[u8] = match host {
-            route::HostRewrite::Endpoint => slot.reach.endpoint.authority.as_bytes(),
-            route::HostRewrite::To(name) => name,
-        };
-        extra.push_known(Name::Host, b"host", name);
+        extra.push_known(Name::Host, b"host", host);
     }
     forward.write(&head.fields, &mut extra);
     edit(&route.request_edits, &mut omit, &mut extra);
+    let to_h2 = matches!(link, Link::H2 { .. });
+    let ask = Ask::of(head, to_h2, &mut worker.random.borrow_mut(), &mut extra);
     let mut rewritten = worker.buffers.take();
     let target = match &route.rewrite {
         None => &head.target,
@@ -62,33 +69,61 @@ pub fn send(
         }
     };
     let line = RequestLine {
-        method: &head.method,
+        method: &ask.method,
         target,
-        upgrade: head.upgrade.as_deref(),
+        upgrade: ask.upgrade,
     };
     let outgoing = Outgoing {
         fields: &head.fields,
-        skip,
+        skip: skip.and(ask.skip),
         omit: &omit,
         extra: &extra,
-        length: head.length,
+        length: ask.length,
     };
-    let sink = match &mut link {
-        Link::H1(connected) => connected.client.send(&line, &outgoing),
+    let sent = match &mut link {
+        Link::H1(connected) => Ok(connected.client.send(&line, &outgoing)),
         Link::H2 { client, pending } => {
-            let scheme = if upstream.shared.tls { "https" } else { "http" };
-            match client.send(&line, scheme, &outgoing) {
-                Ok((sink, answer)) => {
+            let scheme = if upstream.shared.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            client
+                .send(&line, scheme, &outgoing)
+                .map(|(sink, answer)| {
                     *pending = Some(answer);
                     sink
-                }
-                // The missing answer tells.
-                Err(_) => Sink::Nowhere,
-            }
+                })
+                .map_err(ProxyError::from)
         }
     };
+    let is_asked = ask.upgrade.is_some();
+    let (key, method) = (ask.key, ask.method);
     worker.buffers.give(rewritten);
-    Attempt { link, sink, slot }
+    let sink = match sent {
+        Ok(sink) => sink,
+        Err(error) => return Err((error, slot)),
+    };
+    let (sink, switch) = match (is_asked, to_h2) {
+        (false, _) => (sink, Switch::No),
+        (true, false) => (sink, Switch::Upgrade { key }),
+        (true, true) => (Sink::Nowhere, Switch::Connect(sink)),
+    };
+    Ok(Attempt {
+        link,
+        sink,
+        slot,
+        switch,
+        method,
+    })
+}
+
+/// The endpoint's address as a host. A Unix socket has none; `localhost` is what its clients say.
+fn authority(slot: &Slot) -> &[u8] {
+    match &slot.reach.endpoint.target.address {
+        Address::Unix(_) => b"localhost",
+        Address::Tcp(_) => slot.reach.endpoint.authority.as_bytes(),
+    }
 }
 
 /// The target that a route's rewrite makes of a raw one.
@@ -102,8 +137,17 @@ pub fn rewrite_target(worker: &Worker, rewrite: &route::Rewrite, raw: &[u8], out
 
 /// Carries a route's edits out: remove, set, add.
 fn edit(edits: &route::FieldEdits, omit: &mut Vec<Vec<u8>>, extra: &mut Fields) {
-    omit.extend(edits.remove.iter().map(|name| name.to_vec()));
-    omit.extend(edits.set.iter().map(|edit| edit.name.to_vec()));
+    if edits.remove.is_empty() && edits.set.is_empty() && edits.add.is_empty() {
+        return;
+    }
+    let gone = edits
+        .remove
+        .iter()
+        .chain(edits.set.iter().map(|edit| &edit.name));
+    let gone: Vec<Vec<u8>> = gone.map(|name| name.to_vec()).collect();
+    // What the proxy itself added is edited too.
+    extra.remove_if(|_, spelt, _| gone.iter().any(|name| spelt.eq_ignore_ascii_case(name)));
+    omit.extend(gone);
     for edit in edits.set.iter().chain(&edits.add) {
         extra.push(&edit.name, &edit.value);
     }

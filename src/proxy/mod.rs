@@ -10,6 +10,7 @@ pub mod handle;
 pub mod heads;
 pub mod respond;
 pub mod stream;
+pub mod switch;
 
 use std::rc::Rc;
 

@@ -65,7 +65,9 @@ pub async fn stream(
         if answer.is_done() && (!flow.tunnel || down.pump.is_done() || upload_failed) {
             return Poll::Ready(Ok(()));
         }
-        if flow.client.poll_gone(cx).is_ready() {
+        // A client that has said all it has to say to a tunnel still listens.
+        let may_leave = !(flow.tunnel && matches!(flow.client, Sink::H1(_)));
+        if may_leave && flow.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
         let total = answer.bytes + down.pump.bytes;
@@ -102,6 +104,7 @@ pub fn end(
         link,
         sink,
         mut slot,
+        ..
     } = attempt;
     drop(sink);
     slot.record.outcome = match outcome {
@@ -121,11 +124,17 @@ pub fn end(
     }
     let Link::H1(connected) = link else { return };
     let worker = &exchange.worker;
+    // A connection is idle from the end of its answer on, which may be long after the head.
+    let now = if exchange.bytes_out > 0 {
+        worker.wheel.now()
+    } else {
+        exchange.answered
+    };
     if outcome.is_ok()
         && slot
             .reach
             .pool
-            .give(exchange.answered, connected, &upstream.limits, &worker.idle)
+            .give(now, connected, &upstream.limits, &worker.idle)
     {
         worker.sweep();
     }

@@ -1,11 +1,14 @@
 //! Dialling an endpoint: TCP or Unix socket, and TLS over TCP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::client_tls::{ClientTls, TlsFailure};
+use crate::config::units;
 use crate::stream::Stream;
 
 /// Where an endpoint listens.
@@ -15,56 +18,137 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// All that is needed to reach an endpoint.
-#[derive(Debug, Clone)]
+/// All that is needed to reach an endpoint but TLS, which belongs to its upstream and may change under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub address: Address,
+    /// The host as written, for which a certificate is checked unless a name is configured.
+    pub host: Option<ServerName<'static>>,
 }
 
-/// Why no connection came about. In every case nothing was sent to the endpoint.
+/// Why no connection came about. In every case nothing was sent to the endpoint, so that any request may go to another.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     #[error("the endpoint refused the connection")]
     Refused,
     #[error("the endpoint cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsFailure),
 }
 
-/// Connects to an endpoint.
-pub async fn dial(target: &Target) -> Result<Stream, DialError> {
-    let connected = match &target.address {
-        Address::Tcp(address) => TcpStream::connect(address).await.map(|stream| {
+/// Connects to an endpoint, and does the handshake where its upstream speaks TLS. The caller bounds the time of both.
+pub async fn dial(target: &Target, tls: Option<&ClientTls>) -> Result<Stream, DialError> {
+    let stream = connect(&target.address)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Refused,
+            _ => DialError::Unreachable(error),
+        })?;
+    match (tls, stream) {
+        // Boxed: the handshake's state is large and short-lived, the task that dials lives on.
+        (Some(tls), Stream::Tcp(tcp)) => {
+            Ok(Box::pin(tls.connect(target.host.as_ref(), tcp)).await?)
+        }
+        (_, stream) => Ok(stream),
+    }
+}
+
+async fn connect(address: &Address) -> io::Result<Stream> {
+    match address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
             // A socket that refuses the option still works, only with delay.
             let _ = stream.set_nodelay(true);
-            Stream::Tcp(stream)
-        }),
+            Ok(Stream::Tcp(stream))
+        }
         Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-    };
-    connected.map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Refused,
-        _ => DialError::Unreachable(error),
-    })
+    }
 }
 
-/// The addresses behind an endpoint as written; a host name gives one for each of its addresses, with the address as
+/// Why an endpoint's address leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error(transparent)]
+    Malformed(#[from] units::UnitError),
+    #[error("the name cannot be resolved: {0}")]
+    Resolver(#[from] io::Error),
+    #[error("the name has no address")]
+    NoAddress,
+}
+
+/// The targets behind an endpoint as written; a host name gives one for each of its addresses, with the address as
 /// the name of the child. Blocks on the system's resolver.
-pub fn resolve(written: &str) -> Result<Vec<(Option<std::net::IpAddr>, Address)>, String> {
-    if let Some(path) = written.strip_prefix("unix:") {
-        return Ok(vec![(None, Address::Unix(PathBuf::from(path)))]);
-    }
-    if let Ok(address) = written.parse::<SocketAddr>() {
-        return Ok(vec![(None, Address::Tcp(address))]);
-    }
-    let found =
-        std::net::ToSocketAddrs::to_socket_addrs(written).map_err(|error| error.to_string())?;
+pub fn resolve(written: &str) -> Result<Vec<(Option<IpAddr>, Target)>, ResolveError> {
+    let (host, port) = match written.parse()? {
+        units::Target::Unix(path) => {
+            return Ok(vec![(
+                None,
+                Target {
+                    address: Address::Unix(path),
+                    host: None,
+                },
+            )]);
+        }
+        units::Target::Ip(address) => {
+            let host = Some(ServerName::from(address.ip()));
+            return Ok(vec![(
+                None,
+                Target {
+                    address: Address::Tcp(address),
+                    host,
+                },
+            )]);
+        }
+        units::Target::Name { host, port } => (host, port),
+    };
+    let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?;
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
-        return Err("the name has no address".to_owned());
+        return Err(ResolveError::NoAddress);
     }
+    let host = super::client_tls::server_name(&host).ok();
+    let target = |address| Target {
+        address: Address::Tcp(address),
+        host: host.clone(),
+    };
     Ok(addresses
         .into_iter()
-        .map(|address| (Some(address.ip()), Address::Tcp(address)))
+        .map(|address| (Some(address.ip()), target(address)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, ResolveError, resolve};
+
+    #[test]
+    fn the_host_of_an_address_is_the_name_of_its_certificate() {
+        let name = |written: &str| {
+            let resolved = resolve(written).unwrap();
+            resolved[0]
+                .1
+                .host
+                .as_ref()
+                .map(|host| host.to_str().into_owned())
+        };
+        assert_eq!(name("127.0.0.1:443").as_deref(), Some("127.0.0.1"));
+        assert_eq!(name("[::1]:443").as_deref(), Some("::1"));
+        assert_eq!(name("localhost:443").as_deref(), Some("localhost"));
+        assert_eq!(name("unix:/run/a.sock"), None);
+    }
+
+    #[test]
+    fn an_address_without_a_name_has_no_child() {
+        let resolved = resolve("127.0.0.1:9001").unwrap();
+        assert!(
+            matches!(&resolved[..], [(None, target)] if target.address == Address::Tcp("127.0.0.1:9001".parse().unwrap()))
+        );
+        assert!(matches!(
+            resolve("127.0.0.1"),
+            Err(ResolveError::Malformed(_))
+        ));
+    }
 }

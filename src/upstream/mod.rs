@@ -3,6 +3,7 @@
 //! An [`Upstream`] is compiled from the configuration; its [`endpoint::Endpoint`]s are State: they are taken from the
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
+pub mod client_tls;
 pub mod connect;
 pub mod endpoint;
 pub mod pool;
@@ -12,7 +13,9 @@ use std::sync::Arc;
 
 use crate::balance::{Member, Members, Policy};
 use crate::config;
-use connect::Target;
+use crate::tls::{Shared, TlsError};
+use client_tls::ClientTls;
+use connect::ResolveError;
 use endpoint::Endpoint;
 use registry::Registry;
 
@@ -24,8 +27,8 @@ pub struct Upstream {
     pub members: Members,
     pub policy: Policy,
     pub protocol: config::Protocol,
-    /// Whether endpoints are spoken to over TLS.
-    pub tls: bool,
+    /// How endpoints are spoken to over TLS; off: clear text.
+    pub tls: Option<ClientTls>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
 }
@@ -39,17 +42,30 @@ pub enum CompileError {
     Resolve {
         upstream: String,
         address: String,
-        reason: String,
+        reason: ResolveError,
     },
+    #[error("upstreams.{upstream}.tls: {source}")]
+    Tls { upstream: String, source: TlsError },
 }
 
 impl Upstream {
-    /// Resolves the endpoints of one upstream and finds what is known of them. Blocks on the system's resolver.
+    /// Resolves the endpoints of one upstream and finds what is known of them. Blocks on the system's resolver and on
+    /// files.
     pub fn compile(
         name: &str,
         written: &config::Upstream,
         registry: &Registry,
+        shared: &Shared,
     ) -> Result<Self, CompileError> {
+        let failed = |source| CompileError::Tls {
+            upstream: name.to_owned(),
+            source,
+        };
+        let tls = written
+            .tls
+            .as_ref()
+            .map(|tls| ClientTls::compile(tls, written.protocol, shared));
+        let tls = tls.transpose().map_err(failed)?;
         let mut endpoints = Vec::new();
         let mut members = Vec::new();
         for endpoint in &written.endpoints {
@@ -60,10 +76,12 @@ impl Upstream {
                     address: endpoint.address.clone(),
                     reason,
                 })?;
-            for (child, address) in resolved {
+            for (child, target) in resolved {
+                if let Some(tls) = &tls {
+                    tls.check(&target).map_err(failed)?;
+                }
                 // A host name expands to one endpoint per address, each with its own identity.
                 let id = child.map_or_else(|| id.to_owned(), |ip| format!("{id}/{ip}"));
-                let target = Target { address };
                 members.push(Member {
                     identity: xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
                     weight: endpoint.weight,
@@ -78,7 +96,7 @@ impl Upstream {
             members: Members::new(&members),
             policy: Policy::compile(&written.balance),
             protocol: written.protocol,
-            tls: written.tls.is_some(),
+            tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
         })

@@ -190,6 +190,11 @@ impl Total {
         }
     }
 
+    /// From now on at most `cap`. What is kept beyond it goes as it is used or grows old.
+    pub fn limit(&self, cap: usize) {
+        self.cap.set(cap);
+    }
+
     fn is_full(&self) -> bool {
         self.kept.get() >= self.cap.get()
     }

@@ -14,7 +14,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The endpoint of this identity: the known one if it still has this address, else a new one.
+    /// The endpoint of this identity: the known one if it is still reached the same way, else a new one.
     pub fn endpoint(
         &self,
         upstream: &str,
@@ -26,7 +26,7 @@ impl Registry {
         known.retain(|_, endpoint| endpoint.strong_count() > 0);
         let key = (upstream.to_owned(), id.to_owned());
         if let Some(endpoint) = known.get(&key).and_then(Weak::upgrade)
-            && endpoint.target.address == target.address
+            && endpoint.target == target
         {
             return endpoint;
         }

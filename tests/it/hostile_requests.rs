@@ -4,17 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 
 use plimsoll::clock::{Clock, Instant};
-use plimsoll::config::{Address, read};
-use plimsoll::lifecycle::start::{Running, start};
 use plimsoll::observe::{Metric, Window};
 
 use tokio::io::AsyncReadExt;
 
-use crate::harness::{Backend, DEADLINE, Raw, Scripted, Step, eventually, within};
+use crate::harness::{Backend, DEADLINE, Proxy, Raw, Scripted, Step, eventually, within};
 
 /// A proxy whose counters the tests read.
 pub(crate) struct Front {
-    running: Running,
+    proxy: Proxy,
     pub(crate) address: SocketAddr,
 }
 
@@ -43,21 +41,14 @@ impl Front {
              routes:\n{routes}\
              upstreams: {{ pool: {{ endpoints: [\"{endpoint}\"] }} }}\n"
         );
-        let config = match read::from_text("test.yaml", &yaml, &|_| None) {
-            Ok(loaded) => loaded.config,
-            Err(refusal) => panic!("{refusal}"),
-        };
-        let started = tokio::task::spawn_blocking(move || start(config, clock));
-        let running = started.await.unwrap().unwrap();
-        let [(_, Address::Tcp(address))] = running.listeners[..] else {
-            panic!("one listener");
-        };
-        Self { running, address }
+        let proxy = Proxy::start_on(clock, &yaml).await;
+        let address = proxy.address();
+        Self { proxy, address }
     }
 
     /// Requests refused for this reason: before routing, or after it.
     pub(crate) fn refused(&self, reason: &str) -> u64 {
-        let report = self.running.metrics.read(Window::Lifetime, Instant(0));
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
         let listeners = report.listeners.iter();
         let routes = report.routes.iter();
         listeners
@@ -68,19 +59,17 @@ impl Front {
 
     /// Downstream connections open now.
     pub(crate) fn open_connections(&self) -> u64 {
-        let report = self.running.metrics.read(Window::Lifetime, Instant(0));
-        report.listeners.iter().map(|one| one.sum(Metric::ListenerOpen)).sum()
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        report
+            .listeners
+            .iter()
+            .map(|one| one.sum(Metric::ListenerOpen))
+            .sum()
     }
 
     /// Waits until so many were refused for this reason.
     pub(crate) async fn expect_refused(&self, reason: &str, times: u64) {
         eventually(DEADLINE, || self.refused(reason) == times).await;
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.running.drain();
     }
 }
 
@@ -532,8 +521,14 @@ async fn chunks_on_which_two_readers_may_disagree() {
             size("a bare LF in an extension", "5;a\nb"),
             size("a bare LF in a quoted extension", "5;a=\"\n\""),
             size("an extension without a semicolon", "5 a=b"),
-            body("an extension without end", &format!("5;{}", "a".repeat(5000))),
-            body("many extensions", &"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n".repeat(120)),
+            body(
+                "an extension without end",
+                &format!("5;{}", "a".repeat(5000)),
+            ),
+            body(
+                "many extensions",
+                &"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n".repeat(120),
+            ),
             body("LF alone", "5\nhello\n0\n\n"),
             body("LF behind the size", "5\nhello\r\n0\r\n\r\n"),
             body("LF behind the data", "5\r\nhello\n0\r\n\r\n"),
@@ -548,9 +543,15 @@ async fn chunks_on_which_two_readers_may_disagree() {
             body("a NUL in a trailer", "0\r\nA: \0\r\n\r\n"),
             body("space before a trailer's colon", "0\r\nA : b\r\n\r\n"),
             body("an empty trailer name", "0\r\n: b\r\n\r\n"),
-            body("many trailers", &format!("0\r\n{}\r\n", "A: b\r\n".repeat(70))),
+            body(
+                "many trailers",
+                &format!("0\r\n{}\r\n", "A: b\r\n".repeat(70)),
+            ),
             body("trailer Content-Length", "0\r\nContent-Length: 5\r\n\r\n"),
-            body("trailer Transfer-Encoding", "0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            body(
+                "trailer Transfer-Encoding",
+                "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
             body("trailer Host", "0\r\nHost: b\r\n\r\n"),
         ],
     )

@@ -38,28 +38,77 @@ async fn heads_beyond_their_limits_are_refused() {
     let front = Front::before(&backend.endpoint(), limits).await;
     let head = |lines: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
     for (name, request, status, reason) in [
-        ("many fields", head(&"A: b\r\n".repeat(10)), 431, "too_many_fields"),
-        ("many fields without end", "GET / HTTP/1.1\r\n".to_owned() + &"A: b\r\n".repeat(12), 431, "too_many_fields"),
-        ("a long field", head(&format!("A: {}\r\n", "b".repeat(3000))), 431, "too_many_bytes"),
-        ("a field without end", format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(3000)), 431, "too_many_bytes"),
-        ("a long name", head(&format!("{}: b\r\n", "A".repeat(3000))), 431, "too_many_bytes"),
-        ("a long target", format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(3000)), 414, "target_too_long"),
-        ("a target without end", format!("GET /{}", "a".repeat(3000)), 414, "target_too_long"),
-        ("many options", head(&format!("Connection: {}\r\n", "a,".repeat(40))), 431, "too_many_options"),
+        (
+            "many fields",
+            head(&"A: b\r\n".repeat(10)),
+            431,
+            "too_many_fields",
+        ),
+        (
+            "many fields without end",
+            "GET / HTTP/1.1\r\n".to_owned() + &"A: b\r\n".repeat(12),
+            431,
+            "too_many_fields",
+        ),
+        (
+            "a long field",
+            head(&format!("A: {}\r\n", "b".repeat(3000))),
+            431,
+            "too_many_bytes",
+        ),
+        (
+            "a field without end",
+            format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(3000)),
+            431,
+            "too_many_bytes",
+        ),
+        (
+            "a long name",
+            head(&format!("{}: b\r\n", "A".repeat(3000))),
+            431,
+            "too_many_bytes",
+        ),
+        (
+            "a long target",
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(3000)),
+            414,
+            "target_too_long",
+        ),
+        (
+            "a target without end",
+            format!("GET /{}", "a".repeat(3000)),
+            414,
+            "target_too_long",
+        ),
+        (
+            "many options",
+            head(&format!("Connection: {}\r\n", "a,".repeat(40))),
+            431,
+            "too_many_options",
+        ),
     ] {
         let before = front.refused(reason);
         let mut client = Raw::connect(front.address).await;
         client.send(request).await;
         let answer = client.response().await;
         assert_eq!(answer.status(), status, "{name}");
-        assert!(answer.field("proxy-status").unwrap().contains(reason), "{name}: {answer:?}");
+        assert!(
+            answer.field("proxy-status").unwrap().contains(reason),
+            "{name}: {answer:?}"
+        );
         client.expect_closed().await;
         front.expect_refused(reason, before + 1).await;
     }
     assert_eq!(backend.counters().requests(), 0);
     // Just within all of them.
     let mut client = Raw::connect(front.address).await;
-    client.send(head(&format!("A: {}\r\n{}", "b".repeat(1800), "C: d\r\n".repeat(8)))).await;
+    client
+        .send(head(&format!(
+            "A: {}\r\n{}",
+            "b".repeat(1800),
+            "C: d\r\n".repeat(8)
+        )))
+        .await;
     assert_eq!(client.response().await.status(), 200);
     expect_no_panic();
 }
@@ -72,17 +121,29 @@ async fn a_body_announced_as_too_large_is_refused_before_anything_is_forwarded()
         let before = front.refused("body_too_large");
         let mut client = Raw::connect(front.address).await;
         client
-            .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 1025\r\n\r\n"))
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 1025\r\n\r\n"
+            ))
             .await;
         let answer = client.response().await;
         assert_eq!((answer.status(), answer.interim.len()), (413, 0));
-        assert!(answer.field("proxy-status").unwrap().contains("body_too_large"));
+        assert!(
+            answer
+                .field("proxy-status")
+                .unwrap()
+                .contains("body_too_large")
+        );
         client.expect_closed().await;
         front.expect_refused("body_too_large", before + 1).await;
     }
     assert_eq!(backend.counters().accepted(), 0);
     let mut client = Raw::connect(front.address).await;
-    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n{}", "a".repeat(1024))).await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n{}",
+            "a".repeat(1024)
+        ))
+        .await;
     assert_eq!(client.response().await.status(), 200);
 }
 
@@ -92,19 +153,29 @@ async fn a_chunked_body_that_grows_too_large_is_refused_and_never_ends_at_the_en
     let address = listener.local_addr().unwrap().to_string();
     let front = Front::before(&address, ", limits: { body_bytes: 1KiB }").await;
     let mut client = Raw::connect(front.address).await;
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        .await;
     let (mut endpoint, _) = within(listener.accept()).await.unwrap();
     let mut seen = Vec::new();
     while !seen.ends_with(b"hello\r\n") {
-        within(tokio::io::AsyncReadExt::read_buf(&mut endpoint, &mut seen)).await.unwrap();
+        within(tokio::io::AsyncReadExt::read_buf(&mut endpoint, &mut seen))
+            .await
+            .unwrap();
     }
-    client.send(format!("400\r\n{}\r\n0\r\n\r\n", "a".repeat(1024))).await;
+    client
+        .send(format!("400\r\n{}\r\n0\r\n\r\n", "a".repeat(1024)))
+        .await;
     let answer = client.response().await;
     assert_eq!(answer.status(), 413);
     client.expect_closed().await;
     front.expect_refused("body_too_large", 1).await;
     // Closed or reset, but never with the chunk that would end the message.
-    let _ = within(tokio::io::AsyncReadExt::read_to_end(&mut endpoint, &mut seen)).await;
+    let _ = within(tokio::io::AsyncReadExt::read_to_end(
+        &mut endpoint,
+        &mut seen,
+    ))
+    .await;
     assert!(!seen.ends_with(b"0\r\n\r\n"), "{}", seen.escape_ascii());
 }
 
@@ -114,7 +185,9 @@ async fn a_head_that_comes_byte_by_byte_meets_its_deadline() {
     let clock = Clock::scaled(100);
     let front = Front::on(clock, &backend.endpoint(), ", timeouts: { head: 20s }").await;
     let mut client = Raw::connect(front.address).await;
-    let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nA: b".iter().chain(std::iter::repeat(&b'x'));
+    let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nA: b"
+        .iter()
+        .chain(std::iter::repeat(&b'x'));
     let started = tokio::time::Instant::now();
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(10));
     // Each byte comes well within any pause that a head could be granted.
@@ -134,7 +207,12 @@ async fn a_head_that_comes_byte_by_byte_meets_its_deadline() {
 async fn a_client_that_says_nothing_is_let_go() {
     let backend = Backend::start("a");
     let clock = Clock::scaled(100);
-    let front = Front::on(clock, &backend.endpoint(), ", timeouts: { head: 5s, keep_alive: 5s }").await;
+    let front = Front::on(
+        clock,
+        &backend.endpoint(),
+        ", timeouts: { head: 5s, keep_alive: 5s }",
+    )
+    .await;
     let mut silent = Raw::connect(front.address).await;
     silent.expect_closed().await;
     let mut after_one = Raw::connect(front.address).await;

@@ -5,7 +5,18 @@
     reason = "what a test or its harness cannot go on from is a failure of the test"
 )]
 
+mod admin;
+mod command_line;
+mod failures;
+mod forwarding;
+mod h2_conformance;
 mod harness;
 mod hostile_requests;
 mod hostile_responses;
+mod lifecycle;
 mod limits;
+mod pooling;
+mod reload;
+mod started;
+mod timeouts;
+mod upgrades;

@@ -26,6 +26,9 @@ pub fn request_head(out: &mut Vec<u8>, line: &RequestLine<'_>, head: &Outgoing<'
     }
     if let Some(protocol) = line.upgrade {
         upgrade(out, protocol);
+    } else if head.fields.contains(Name::Te) && headers::accepts_trailers(head.fields) {
+        // Some endpoints send trailers only to those who ask, and we pass them on (RFC 9110, 10.1.4).
+        out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -12,7 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -24,6 +25,10 @@ use crate::config::schema::Address;
 /// Large enough that a stream of a large body is never held up by this side.
 const WINDOW: u32 = 1 << 20;
 
+/// Connections that wait to be accepted. With the usual 128 a proxy that opens some hundred at once finds the queue
+/// full, and its connection attempts time out before the system's first retransmission, a second later.
+const BACKLOG: u32 = 4096;
+
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -32,7 +37,15 @@ pub(super) enum Listener {
 impl Listener {
     pub(super) async fn bind(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            Address::Tcp(address) => {
+                let socket = match address {
+                    SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                    SocketAddr::V6(_) => TcpSocket::new_v6()?,
+                };
+                socket.set_reuseaddr(true)?;
+                socket.bind(*address)?;
+                socket.listen(BACKLOG).map(Self::Tcp)
+            }
             Address::Unix(path) => UnixListener::bind(path).map(Self::Unix),
         }
     }

@@ -1,65 +1,111 @@
 //! The proxy under test, inside the test's process.
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-/// A running proxy; it stops when dropped.
+use plimsoll::admin::Live;
+use plimsoll::clock::Clock;
+use plimsoll::config::read::from_text;
+use plimsoll::config::{Address, Config};
+use plimsoll::lifecycle::{self, Changes, Ended, Handle, ReloadError};
+
+/// A running proxy; it stops, and cuts what it has, when dropped.
 pub struct Proxy {
-    running: Running,
-}
-
-/// What [`launch`] gives back.
-struct Running {
-    /// Where each listener was bound, by its name, with the port that it was given; `admin` among them.
-    listeners: BTreeMap<String, SocketAddr>,
-    /// Stops the proxy when dropped.
-    _guard: Box<dyn Any + Send>,
+    handle: Handle,
 }
 
 impl Proxy {
     /// Starts with this configuration. Listeners ask for port 0.
     pub async fn start(yaml: &str) -> Self {
+        Self::start_on(Clock::system(), yaml).await
+    }
+
+    /// The same on a clock of its own: [`Clock::scaled`] makes long timeouts short.
+    pub async fn start_on(clock: Clock, yaml: &str) -> Self {
+        // Compiling may ask the resolver, which blocks.
+        let config = config(yaml);
+        let started = tokio::task::spawn_blocking(move || lifecycle::start(config, clock));
+        let running = started.await.unwrap().unwrap();
+        let say = Arc::new(|line: &str| eprintln!("{line}"));
         Self {
-            running: launch(yaml).await,
+            handle: running.spawn(say).unwrap(),
         }
     }
 
-    /// The shortest useful configuration: one listener in front of these endpoints.
+    /// The shortest useful configuration: one listener in front of these endpoints, and an admin API.
     pub async fn before(endpoints: &[String]) -> Self {
         Self::start(&plain(endpoints)).await
     }
 
     /// Of the only listener.
     pub fn address(&self) -> SocketAddr {
-        let mut addresses = self
-            .running
-            .listeners
-            .iter()
-            .filter(|(name, _)| *name != "admin");
-        let (_, address) = addresses.next().expect("a listener");
-        assert!(addresses.next().is_none(), "which of several listeners?");
-        *address
+        let [bound] = &self.live().listeners[..] else {
+            panic!("which of several listeners?");
+        };
+        tcp(&bound.address)
     }
 
     /// Of the listener of this name.
     pub fn listener(&self, name: &str) -> SocketAddr {
-        self.running.listeners[name]
+        let mut listeners = self.live().listeners.iter();
+        let bound = listeners.find(|bound| bound.name == name);
+        tcp(&bound.expect("a listener of this name").address)
+    }
+
+    /// Of the admin API.
+    pub fn admin(&self) -> SocketAddr {
+        tcp(self.live().admin.as_ref().expect("an admin API"))
+    }
+
+    /// What can be seen of it from within the process.
+    pub fn live(&self) -> &Live {
+        &self.handle.live
+    }
+
+    /// Puts another configuration in force, or changes nothing and says why.
+    pub async fn reload(&self, yaml: &str) -> Result<Changes, ReloadError> {
+        self.handle.reload(config(yaml)).await
+    }
+
+    /// Begins to drain.
+    pub fn drain(&self) {
+        self.handle.drain();
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Waits for the end of what was asked to drain.
+    pub async fn join(self) -> Ended {
+        let joined = tokio::task::spawn_blocking(move || self.handle.join());
+        joined.await.unwrap()
     }
 }
 
-fn plain(endpoints: &[String]) -> String {
+fn tcp(address: &Address) -> SocketAddr {
+    match address {
+        Address::Tcp(address) => *address,
+        Address::Unix(path) => panic!("this one listens on {}", path.display()),
+    }
+}
+
+fn config(yaml: &str) -> Config {
+    match from_text("test.yaml", yaml, &|_| None) {
+        Ok(loaded) => loaded.config,
+        Err(refusal) => panic!("{refusal}"),
+    }
+}
+
+/// The configuration of [`Proxy::before`].
+pub fn plain(endpoints: &[String]) -> String {
     let endpoints: Vec<String> = endpoints.iter().map(|one| format!("{one:?}")).collect();
     format!(
         "listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
          routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
-         upstreams: {{ pool: {{ endpoints: [{}] }} }}\n",
+         upstreams: {{ pool: {{ endpoints: [{}] }} }}\n\
+         admin: {{ address: \"127.0.0.1:0\" }}\n",
         endpoints.join(", ")
     )
-}
-
-// ADAPTER: the only lines that know how the proxy is started. Here `config::read` turns the text into a `Config`, and
-// `lifecycle::start::start` turns that into a handle with the bound addresses, which becomes `_guard`.
-async fn launch(yaml: &str) -> Running {
-    unimplemented!("`lifecycle::start` is not joined to the tests yet; given:\n{yaml}")
 }

@@ -1,0 +1,113 @@
+//! From a path to an answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::live::Live;
+use super::{scrape, status};
+use crate::observe::prometheus;
+
+/// Each path with what it answers.
+pub const PATHS: [(&str, &str); 5] = [
+    ("/", "this list"),
+    ("/live", "200 as long as the process runs"),
+    (
+        "/ready",
+        "200 when traffic should be sent here, else 503 with the reasons",
+    ),
+    ("/metrics", "all counters and histograms for Prometheus"),
+    (
+        "/api/v1/status",
+        "listeners, routes, upstreams and endpoints with their percentiles, as JSON",
+    ),
+];
+
+type Answer = Response<Full<Bytes>>;
+
+/// Answers one request. What takes long is done on a blocking thread, since the caller also watches the workers.
+pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let message = format!("the method {} is not known here", request.method());
+        let mut answer = json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": message }));
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match request.uri().path() {
+        "/" => text_answer(PLAIN, listing()),
+        "/live" => json_answer(StatusCode::OK, &json!({ "live": true })),
+        "/ready" => ready(&live),
+        "/metrics" => {
+            let encoded = tokio::task::spawn_blocking(move || scrape::scrape(&live)).await;
+            encoded.map_or_else(
+                |_| broken(),
+                |text| text_answer(prometheus::CONTENT_TYPE, text),
+            )
+        }
+        "/api/v1/status" => {
+            let read = move || serde_json::to_value(status::read(&live));
+            match tokio::task::spawn_blocking(read).await {
+                Ok(Ok(status)) => json_answer(StatusCode::OK, &status),
+                _ => broken(),
+            }
+        }
+        path => {
+            let known: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();
+            let error = format!("there is nothing at {path}");
+            let body = json!({ "error": error, "paths": known });
+            json_answer(StatusCode::NOT_FOUND, &body)
+        }
+    }
+}
+
+fn ready(live: &Live) -> Answer {
+    let reasons = live.reasons();
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    let body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    json_answer(status, &body)
+}
+
+/// The thread that was to encode it panicked.
+fn broken() -> Answer {
+    let body = json!({ "error": "the answer could not be made, which is a bug" });
+    json_answer(StatusCode::INTERNAL_SERVER_ERROR, &body)
+}
+
+fn listing() -> String {
+    let mut text = format!("plimsoll {}\n\n", env!("CARGO_PKG_VERSION"));
+    for (path, what) in PATHS {
+        text.push_str(&format!("{path:<16} {what}\n"));
+    }
+    text
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+fn text_answer(content_type: &'static str, text: String) -> Answer {
+    whole(StatusCode::OK, content_type, text)
+}
+
+fn json_answer(status: StatusCode, body: &Json) -> Answer {
+    whole(status, "application/json", format!("{body}\n"))
+}
+
+fn whole(status: StatusCode, content_type: &'static str, text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    *answer.status_mut() = status;
+    let fields = answer.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // A readiness that was kept by a cache would be a lie.
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

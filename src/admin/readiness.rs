@@ -1,0 +1,111 @@
+//! Whether traffic should be sent here, and if not, why (pure).
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Instant;
+
+/// A worker beats once a second; after so many seconds without a beat it is stuck. Long enough for a machine that is
+/// merely busy, short enough that a balancer in front takes the process out before its clients give up.
+pub const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// One reason against sending traffic here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    Draining,
+    /// This worker has not begun to serve.
+    NotStarted {
+        worker: usize,
+    },
+    /// This worker has not shown itself for so long.
+    Stuck {
+        worker: usize,
+        silent: Duration,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Draining => f.write_str("draining: no new connection is accepted"),
+            Self::NotStarted { worker } => write!(f, "worker {worker} has not started"),
+            Self::Stuck { worker, silent } => write!(
+                f,
+                "worker {worker} is stuck: it has not shown itself for {} s",
+                silent.as_secs()
+            ),
+        }
+    }
+}
+
+/// Judges by the last beat of each worker, zero when there was none; `ago` tells how long a moment is past, in real
+/// time even where the clock is sped up.
+pub fn judge(
+    draining: bool,
+    beats: impl Iterator<Item = Instant>,
+    started: Instant,
+    ago: impl Fn(Instant) -> Duration,
+) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if draining {
+        // Workers then end one by one, and their silence is no fault.
+        reasons.push(Reason::Draining);
+        return reasons;
+    }
+    for (worker, beat) in beats.enumerate() {
+        let never = beat == Instant::default();
+        let silent = ago(if never { started } else { beat });
+        if silent >= STUCK_AFTER {
+            reasons.push(Reason::Stuck { worker, silent });
+        } else if never {
+            reasons.push(Reason::NotStarted { worker });
+        }
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds * 1_000_000_000)
+    }
+
+    fn judged(draining: bool, beats: &[u64], now: u64) -> Vec<Reason> {
+        let beats = beats.iter().map(|second| at(*second));
+        judge(draining, beats, at(100), |since| at(now).since(since))
+    }
+
+    #[test]
+    fn workers_that_beat_are_ready() {
+        assert_eq!(judged(false, &[103, 104], 104), []);
+    }
+
+    #[test]
+    fn a_silent_worker_is_named() {
+        let silent = Duration::from_secs(6);
+        let reasons = judged(false, &[110, 104], 110);
+        assert_eq!(reasons, [Reason::Stuck { worker: 1, silent }]);
+        assert_eq!(
+            reasons[0].to_string(),
+            "worker 1 is stuck: it has not shown itself for 6 s"
+        );
+    }
+
+    #[test]
+    fn a_worker_that_never_beat_has_not_started_and_is_stuck_in_the_end() {
+        let reasons = judged(false, &[0], 101);
+        assert_eq!(reasons, [Reason::NotStarted { worker: 0 }]);
+        let silent = Duration::from_secs(7);
+        assert_eq!(
+            judged(false, &[0], 107),
+            [Reason::Stuck { worker: 0, silent }]
+        );
+    }
+
+    #[test]
+    fn draining_is_reason_enough() {
+        assert_eq!(judged(true, &[0, 0], 200), [Reason::Draining]);
+    }
+}

@@ -1,0 +1,61 @@
+//! One question to the admin API of a running process.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::Address;
+
+/// Where the admin API is looked for when no address is given: the address in the examples.
+pub(super) const DEFAULT: &str = "127.0.0.1:9900";
+/// Bytes of an answer. The status of ten thousand endpoints has about 10 MiB.
+const LARGEST: usize = 256 << 20;
+
+/// Asks for a path; fails when there is no whole answer in time.
+pub(super) fn ask(
+    admin: &Address,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let asking = async {
+            match admin {
+                Address::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
+                Address::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
+            }
+        };
+        let answer = tokio::time::timeout(timeout, asking).await;
+        answer
+            .with_context(|| format!("no answer within {} s", timeout.as_secs_f64()))
+            .and_then(|answer| answer)
+            .with_context(|| format!("cannot ask the admin API at {admin}"))
+    })
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with its sender.
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header(header::HOST, "plimsoll")
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+    Ok((status, body.to_bytes()))
+}

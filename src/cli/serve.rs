@@ -1,0 +1,72 @@
+//! What `run`, `proxy` and `demo` share: start, serve until the end, and say how it ended by the exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{UNAVAILABLE, USAGE, say};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::lifecycle::{self, Ended, Options, Running, StartError};
+use crate::snapshot::CompileError;
+
+/// Starts and serves. `started` is called when everything is bound, before the first request is taken up.
+pub(super) fn serve<T>(
+    config: Config,
+    file: Option<PathBuf>,
+    started: impl FnOnce(&Running) -> anyhow::Result<T>,
+) -> anyhow::Result<ExitCode> {
+    raise_descriptors();
+    let running = match lifecycle::start(config, Clock::system()) {
+        Ok(running) => running,
+        Err(error) => {
+            say(&format!("plimsoll: {error}"));
+            return Ok(exit_code(&error).into());
+        }
+    };
+    // Held until the end.
+    let _company = started(&running)?;
+    let options = Options {
+        file,
+        signals: true,
+        say: Arc::new(say),
+    };
+    Ok(match running.serve(options) {
+        Ended::Asked { cut: 0 } => ExitCode::SUCCESS,
+        Ended::Asked { cut } => {
+            let plural = if cut == 1 { "" } else { "s" };
+            say(&format!("plimsoll: {cut} connection{plural} cut"));
+            ExitCode::FAILURE
+        }
+        Ended::Failed(reason) => {
+            say(&format!("plimsoll: {reason}"));
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn exit_code(error: &StartError) -> u8 {
+    match error {
+        StartError::Compile(CompileError::Routes(_)) => USAGE,
+        StartError::Compile(CompileError::Upstream(_) | CompileError::Tls { .. })
+        | StartError::Tls(_)
+        | StartError::Bind(_)
+        | StartError::Log { .. } => UNAVAILABLE,
+        StartError::Worker(_) => 1,
+    }
+}
+
+/// Every connection needs a descriptor; the soft limit is often far below what the system would give.
+fn raise_descriptors() {
+    let limits = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, the listeners pause when descriptors run out.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limits.maximum,
+            ..limits
+        },
+    );
+}

@@ -1,0 +1,207 @@
+//! `plimsoll status`: how a running process fares, as a table with percentiles.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::table::Table;
+use super::{ask, print};
+use crate::admin::status::{Figures, Percentiles, Status, Windows};
+use crate::config::Address;
+
+/// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where its admin API listens.
+    #[arg(long, value_name = "ADDRESS", default_value = ask::DEFAULT)]
+    pub admin: Address,
+    /// For programs: the answer of `/api/v1/status` as it is.
+    #[arg(long)]
+    pub json: bool,
+    /// Numbers since the start instead of those of the last minute.
+    #[arg(long)]
+    pub lifetime: bool,
+}
+
+/// Asks once.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (status, body) = ask::ask(&args.admin, "/api/v1/status", Duration::from_secs(10))?;
+    if !status.is_success() {
+        bail!("the admin API at {} answers {status}", args.admin);
+    }
+    if args.json {
+        print(&String::from_utf8_lossy(&body))?;
+    } else {
+        let status: Status = serde_json::from_slice(&body)
+            .with_context(|| format!("{} is no admin API of this version", args.admin))?;
+        print(&render(&status, args.lifetime))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(status: &Status, lifetime: bool) -> String {
+    let window = |windows: &Windows| {
+        if lifetime {
+            windows.lifetime.clone()
+        } else {
+            windows.minute.clone()
+        }
+    };
+    let ready = if status.ready {
+        "ready".to_owned()
+    } else {
+        format!("NOT READY ({})", status.reasons.join("; "))
+    };
+    let mut text = format!(
+        "plimsoll {}: {ready}, up {}, generation {}, {} connections\n{} per second and percentiles over {}\n\n",
+        status.version,
+        span(status.uptime_seconds),
+        status.config.generation,
+        status.connections_open,
+        if lifetime {
+            "Since the start:"
+        } else {
+            "The last minute:"
+        },
+        span(window(&status.requests).span_seconds),
+    );
+    let mut listeners = Table::new(
+        2,
+        &[
+            "LISTENER", "ADDRESS", "OPEN", "REQ/S", "5XX", "P50", "P95", "P99", "P99.9",
+        ],
+    );
+    for listener in &status.listeners {
+        let figures = window(&listener.requests);
+        let head = [
+            listener.name.clone(),
+            listener.address.clone(),
+            listener.connections_open.to_string(),
+        ];
+        listeners.row(row(head.into(), &figures, false));
+    }
+    let mut routes = Table::new(
+        1,
+        &[
+            "ROUTE", "REQ/S", "5XX", "ERRORS", "P50", "P95", "P99", "P99.9",
+        ],
+    );
+    for route in &status.routes {
+        routes.row(row(
+            vec![route.name.clone()],
+            &window(&route.requests),
+            true,
+        ));
+    }
+    let mut endpoints = Table::new(
+        3,
+        &[
+            "UPSTREAM",
+            "ENDPOINT",
+            "ADDRESS",
+            "IN FLIGHT",
+            "OPEN",
+            "REQ/S",
+            "5XX",
+            "ERRORS",
+            "P50",
+            "P95",
+            "P99",
+            "P99.9",
+        ],
+    );
+    for upstream in &status.upstreams {
+        let open: usize = upstream
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.connections_open)
+            .sum();
+        let name = format!("{} ({})", upstream.name, upstream.balance);
+        let head = [
+            name,
+            String::new(),
+            String::new(),
+            upstream.in_flight.to_string(),
+            open.to_string(),
+        ];
+        endpoints.row(row(head.into(), &window(&upstream.attempts), true));
+        for endpoint in &upstream.endpoints {
+            let mark = if endpoint.eligible { "" } else { " (out)" };
+            let head = [
+                String::new(),
+                format!("{}{mark}", endpoint.id),
+                endpoint.address.clone(),
+                endpoint.in_flight.to_string(),
+                endpoint.connections_open.to_string(),
+            ];
+            endpoints.row(row(head.into(), &window(&endpoint.attempts), true));
+        }
+    }
+    text.push_str(&listeners.render());
+    text.push('\n');
+    text.push_str(&routes.render());
+    text.push('\n');
+    text.push_str(&endpoints.render());
+    text
+}
+
+/// The columns that all tables end with.
+fn row(mut cells: Vec<String>, figures: &Figures, errors: bool) -> Vec<String> {
+    cells.push(format!("{:.1}", figures.per_second));
+    cells.push(
+        figures
+            .classes
+            .get("5xx")
+            .copied()
+            .unwrap_or_default()
+            .to_string(),
+    );
+    if errors {
+        cells.push(figures.errors.values().sum::<u64>().to_string());
+    }
+    let Percentiles {
+        p50,
+        p95,
+        p99,
+        p999,
+        ..
+    } = figures.duration_seconds;
+    cells.extend([p50, p95, p99, p999].map(latency));
+    cells
+}
+
+/// A time in the unit that keeps it short; `n/a` where there are too few samples.
+pub(super) fn latency(seconds: Option<f64>) -> String {
+    match seconds {
+        None => "n/a".to_owned(),
+        Some(seconds) if seconds < 0.001 => format!("{:.0} µs", seconds * 1e6),
+        Some(seconds) if seconds < 0.1 => format!("{:.1} ms", seconds * 1e3),
+        Some(seconds) if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
+        Some(seconds) => format!("{seconds:.2} s"),
+    }
+}
+
+/// A long time in its two largest units.
+fn span(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short_and_have_a_unit() {
+        let shown = [None, Some(0.000_25), Some(0.0123), Some(0.25), Some(2.5)].map(latency);
+        assert_eq!(shown, ["n/a", "250 µs", "12.3 ms", "250 ms", "2.50 s"]);
+        let spans = [5.9, 65.0, 3700.0, 90_000.0].map(span);
+        assert_eq!(spans, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+    }
+}

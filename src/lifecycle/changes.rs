@@ -1,0 +1,224 @@
+//! What a reload changed: added, changed, removed, kept (pure).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::snapshot::Snapshot;
+use crate::upstream::connect::Address;
+
+/// Names that are written out in a text; of more only the number is.
+const SHOWN: usize = 8;
+
+/// The difference between two configurations.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Of the configuration that is now in force.
+    pub generation: u64,
+    pub listeners: Parts,
+    pub routes: Parts,
+    /// Routes that were kept stand in another order, which may send requests elsewhere.
+    pub reordered: bool,
+    pub upstreams: Parts,
+    /// As `upstream/id`.
+    pub endpoints: Parts,
+    /// Keys at the top of the file that changed.
+    pub settings: Vec<&'static str>,
+}
+
+/// The difference between two sets of named objects, in the order of their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Parts {
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+    pub kept: Vec<String>,
+}
+
+impl Changes {
+    /// Compares what was in force with what is to be.
+    pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
+        let routes = Parts::between(routes(old), routes(new));
+        let order = |snapshot: &Snapshot| -> Vec<String> {
+            let names = snapshot.routes.routes().iter().map(|route| &*route.name);
+            let kept = names.filter(|name| {
+                let known =
+                    |names: &[String]| names.binary_search_by(|one| (**one).cmp(*name)).is_ok();
+                known(&routes.kept) || known(&routes.changed)
+            });
+            kept.map(str::to_owned).collect()
+        };
+        let (before, now) = (&old.config, &new.config);
+        let mut settings = Vec::new();
+        if before.drain_timeout != now.drain_timeout {
+            settings.push("drain_timeout");
+        }
+        if before.idle_connections != now.idle_connections {
+            settings.push("idle_connections");
+        }
+        Self {
+            generation: new.generation,
+            listeners: Parts::between(named(&before.listeners), named(&now.listeners)),
+            reordered: order(old) != order(new),
+            routes,
+            upstreams: Parts::between(named(&before.upstreams), named(&now.upstreams)),
+            endpoints: Parts::between(endpoints(old), endpoints(new)),
+            settings,
+        }
+    }
+}
+
+/// Objects by name.
+type Named<T> = BTreeMap<String, T>;
+
+fn named<T>(map: &Named<T>) -> Named<&T> {
+    map.iter().map(|(name, one)| (name.clone(), one)).collect()
+}
+
+fn routes(snapshot: &Snapshot) -> Named<&crate::config::Route> {
+    let compiled = snapshot.routes.routes().iter();
+    compiled
+        .filter_map(|route| {
+            Some((
+                route.name.to_string(),
+                snapshot.config.routes.get(route.index)?,
+            ))
+        })
+        .collect()
+}
+
+/// By address and weight; what else changes for an endpoint is a change of its upstream.
+fn endpoints(snapshot: &Snapshot) -> Named<(Address, u32)> {
+    let mut all = BTreeMap::new();
+    for upstream in &snapshot.upstreams {
+        let written = snapshot.config.upstreams.get(&upstream.name);
+        let weights: BTreeMap<&str, u32> = written
+            .iter()
+            .flat_map(|written| &written.endpoints)
+            .map(|endpoint| (endpoint.identity(), endpoint.weight))
+            .collect();
+        for endpoint in &upstream.endpoints {
+            // A host name stands for children `id/ip`, which share its weight.
+            let parent = endpoint
+                .id
+                .rsplit_once('/')
+                .map_or("", |(parent, _)| parent);
+            let weight = weights.get(&*endpoint.id).or_else(|| weights.get(parent));
+            let name = format!("{}/{}", upstream.name, endpoint.id);
+            let address = endpoint.target.address.clone();
+            all.insert(name, (address, weight.copied().unwrap_or_default()));
+        }
+    }
+    all
+}
+
+impl Parts {
+    fn between<T: PartialEq>(old: Named<T>, new: Named<T>) -> Self {
+        let mut parts = Self::default();
+        for name in old.keys().filter(|name| !new.contains_key(*name)) {
+            parts.removed.push(name.clone());
+        }
+        for (name, now) in new {
+            let list = match old.get(&name) {
+                None => &mut parts.added,
+                Some(before) if *before == now => &mut parts.kept,
+                Some(_) => &mut parts.changed,
+            };
+            list.push(name);
+        }
+        parts
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+impl fmt::Display for Parts {
+    /// `added a, b; removed c; 3 kept`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("added", &self.added),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+        ];
+        for (word, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
+            let shown = names.iter().take(SHOWN).map(String::as_str);
+            write!(f, "{word} {}", shown.collect::<Vec<_>>().join(", "))?;
+            if names.len() > SHOWN {
+                write!(f, " and {} more", names.len() - SHOWN)?;
+            }
+            f.write_str("; ")?;
+        }
+        write!(f, "{} kept", self.kept.len())
+    }
+}
+
+impl fmt::Display for Changes {
+    /// A line for each kind of object in which something changed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {} is in force", self.generation)?;
+        let kinds = [
+            ("listeners", &self.listeners),
+            ("routes", &self.routes),
+            ("upstreams", &self.upstreams),
+            ("endpoints", &self.endpoints),
+        ];
+        let changed = kinds.iter().filter(|(_, parts)| !parts.is_unchanged());
+        for (kind, parts) in changed.clone() {
+            write!(f, "\n  {kind}: {parts}")?;
+        }
+        if self.reordered {
+            f.write_str("\n  routes: their order changed")?;
+        }
+        if !self.settings.is_empty() {
+            write!(f, "\n  settings: changed {}", self.settings.join(", "))?;
+        }
+        if changed.count() == 0 && !self.reordered && self.settings.is_empty() {
+            f.write_str("; nothing changed")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[(&str, u32)]) -> Named<u32> {
+        names
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect()
+    }
+
+    #[test]
+    fn names_are_told_apart_by_what_became_of_them() {
+        let old = set(&[("a", 1), ("b", 1), ("c", 1)]);
+        let new = set(&[("b", 1), ("c", 2), ("d", 1)]);
+        let parts = Parts::between(old, new);
+        assert_eq!(parts.to_string(), "added d; changed c; removed a; 1 kept");
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let names: Vec<String> = (0..20).map(|number| format!("e{number:02}")).collect();
+        let new = names.iter().map(|name| (name.clone(), 1)).collect();
+        let text = Parts::between(Named::new(), new).to_string();
+        assert!(text.starts_with("added e00, e01, "), "{text}");
+        assert!(text.ends_with("e07 and 12 more; 0 kept"), "{text}");
+    }
+
+    #[test]
+    fn that_nothing_changed_is_said() {
+        let changes = Changes {
+            generation: 4,
+            ..Changes::default()
+        };
+        assert_eq!(
+            changes.to_string(),
+            "generation 4 is in force; nothing changed"
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Reloading: read, compile, then swap, or change nothing and say why. One reload at a time, off the control thread
+//! where it may block.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::changes::Changes;
+use super::control::Say;
+use super::fixed::fixed;
+use super::start::Kept;
+use crate::admin::live::{Live, Reload};
+use crate::config::{Config, Diagnostic, Refusal, read};
+use crate::snapshot::{CompileError, Snapshot};
+use crate::worker::Mail;
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The file is wrong; the text is that of `plimsoll check`.
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// These keys are bound to sockets or threads.
+    #[error("these keys cannot change while the process runs: {}; restart it for them", .0.join(", "))]
+    Fixed(Vec<String>),
+    #[error("the process was started without a file; there is nothing to read again")]
+    NoFile,
+    #[error("the process is about to end")]
+    Ending,
+    #[error("the thread that compiled the configuration panicked, which is a bug")]
+    Panicked,
+}
+
+/// Where the new configuration comes from.
+pub(super) enum Source {
+    File(PathBuf),
+    Given(Box<Config>),
+}
+
+/// One reload.
+pub(super) struct Job {
+    pub(super) source: Source,
+    pub(super) answer: Option<oneshot::Sender<Result<Changes, ReloadError>>>,
+}
+
+/// Does one reload after the other.
+pub(super) struct Reloader {
+    live: Arc<Live>,
+    jobs: mpsc::UnboundedSender<Job>,
+    say: Say,
+}
+
+impl Reloader {
+    /// To be called within the runtime that it shall run on.
+    pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>, say: Say) -> Self {
+        let (jobs, mut asked) = mpsc::unbounded_channel();
+        let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
+        tokio::spawn(async move {
+            while let Some(job) = asked.recv().await {
+                carry(job, &known, &kept, &telling).await;
+            }
+        });
+        Self { live, jobs, say }
+    }
+
+    pub(super) fn ask(&self, job: Job) {
+        // The task that receives lives as long as the runtime.
+        let _ = self.jobs.send(job);
+    }
+
+    /// What HUP asks for.
+    pub(super) fn reread(&self, file: Option<PathBuf>) {
+        if let Some(log) = &self.live.log
+            && let Err(error) = log.reopen()
+        {
+            (self.say)(&format!(
+                "plimsoll: the access log cannot be opened anew, and goes on as it was: {error}"
+            ));
+        }
+        match file {
+            Some(path) => self.ask(Job {
+                source: Source::File(path),
+                answer: None,
+            }),
+            None => (self.say)(&format!("plimsoll: {}", ReloadError::NoFile)),
+        }
+    }
+}
+
+async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, say: &Say) {
+    let (known, endpoints) = (Arc::clone(live), Arc::clone(kept));
+    let source = job.source;
+    let prepared = tokio::task::spawn_blocking(move || prepare(source, &known, &endpoints)).await;
+    let outcome = match prepared {
+        Ok(Ok(_)) if live.is_draining() => Err(ReloadError::Ending),
+        Ok(Ok(prepared)) => {
+            for warning in &prepared.warnings {
+                say(&warning.to_string());
+            }
+            Ok(apply(live, prepared.snapshot))
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ReloadError::Panicked),
+    };
+    let text = match &outcome {
+        Ok(changes) => {
+            say(&format!("plimsoll: reloaded: {changes}"));
+            changes.to_string()
+        }
+        Err(error) => {
+            let generation = live.snapshot.load().generation;
+            say(&format!(
+                "{error}\nplimsoll: reload refused; generation {generation} stays in force"
+            ));
+            error.to_string()
+        }
+    };
+    live.record_reload(Reload {
+        at: crate::clock::wall(),
+        applied: outcome.is_ok(),
+        text,
+    });
+    if let Some(answer) = job.answer {
+        let _ = answer.send(outcome);
+    }
+}
+
+/// A snapshot that can be put in force.
+struct Prepared {
+    snapshot: Snapshot,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Reads, checks and compiles. Blocks.
+fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadError> {
+    let (config, warnings) = match source {
+        Source::Given(config) => (*config, Vec::new()),
+        Source::File(path) => {
+            let loaded = read::load(&path, &|name| std::env::var(name).ok());
+            let loaded = loaded.map_err(ReloadError::Refused)?;
+            (loaded.config, loaded.warnings)
+        }
+    };
+    let current = live.snapshot.load_full();
+    let fixed = fixed(&current.config, &config);
+    if !fixed.is_empty() {
+        return Err(ReloadError::Fixed(fixed));
+    }
+    let generation = current.generation + 1;
+    let snapshot = Snapshot::compile(&Arc::new(config), generation, &kept.endpoints, &kept.tls)?;
+    Ok(Prepared { snapshot, warnings })
+}
+
+/// Puts a snapshot in force for all workers, and forgets the numbers of what is gone.
+fn apply(live: &Live, snapshot: Snapshot) -> Changes {
+    let snapshot = Arc::new(snapshot);
+    let changes = Changes::between(&live.snapshot.load(), &snapshot);
+    live.snapshot.store(Arc::clone(&snapshot));
+    for mailbox in live.mailboxes.iter() {
+        // A worker that has ended is told by its end.
+        let _ = mailbox.inbox.send(Mail::Snapshot(Arc::clone(&snapshot)));
+    }
+    let routes: std::collections::HashSet<&str> = snapshot
+        .routes
+        .routes()
+        .iter()
+        .map(|route| &*route.name)
+        .collect();
+    live.metrics.retain_routes(|name| routes.contains(name));
+    let endpoints: std::collections::HashSet<(&str, &str)> = snapshot
+        .upstreams
+        .iter()
+        .flat_map(|upstream| upstream.endpoints.iter())
+        .map(|endpoint| (endpoint.upstream.as_str(), endpoint.id.as_str()))
+        .collect();
+    live.metrics
+        .retain_endpoints(|upstream, id| endpoints.contains(&(upstream, id)));
+    changes
+}

@@ -1,0 +1,228 @@
+//! What both sides of TLS share: the cryptographic provider, the keys of session tickets, and the reading of
+//! certificates, keys and roots from PEM files.
+//!
+//! Not here: who is served which certificate ([`crate::listener::server_tls`]) and who is trusted
+//! ([`crate::upstream::client_tls`]).
+
+#[cfg(test)]
+pub(crate) mod fixture;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ProducesTickets;
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore};
+
+use crate::config;
+
+/// Why TLS cannot be set up as configured. Each message names the file, what is wrong with it and what helps.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("cannot read `{}`: {source}; check the path and that this user may read the file", file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("`{}` is not well-formed PEM: {source}", file.display())]
+    Pem { file: PathBuf, source: pem::Error },
+    #[error("`{}` holds no certificate; expected `-----BEGIN CERTIFICATE-----`, the leaf first", file.display())]
+    NoCertificate { file: PathBuf },
+    #[error(
+        "`{}` holds no private key that can be read; expected `-----BEGIN PRIVATE KEY-----`, without a passphrase \
+         (`openssl pkey -in FILE -out FILE` takes it off)",
+        file.display()
+    )]
+    NoKey { file: PathBuf },
+    #[error("the certificate in `{}` cannot be used: {reason}; X.509 version 3 in DER within PEM is expected", file.display())]
+    Certificate { file: PathBuf, reason: String },
+    #[error("the key in `{}` cannot be used: {reason}; RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, and Ed25519 are known", file.display())]
+    Key { file: PathBuf, reason: String },
+    #[error("the key in `{}` does not belong to the certificate in `{}`; is the leaf the first in its file?", key.display(), cert.display())]
+    Mismatch { cert: PathBuf, key: PathBuf },
+    #[error(
+        "the certificate in `{}` carries no DNS name (subjectAltName), so no client can ask for it; add one, or list it first",
+        file.display()
+    )]
+    NoName { file: PathBuf },
+    #[error("no certificate is listed; name at least one pair of `cert` and `key`")]
+    NoPair,
+    #[error(
+        "the system has no trusted roots ({reason}); install them (Debian: ca-certificates) or name a file under `ca`"
+    )]
+    NoRoots { reason: String },
+    #[error(
+        "`{name}` is neither a host name nor an IP address; name what the endpoint's certificate carries"
+    )]
+    ServerName { name: String },
+    #[error("the endpoint's address holds no name that a certificate can carry; set `name`")]
+    NoServerName,
+    #[error("TLS is not spoken over a Unix socket (`unix:{}`); use a TCP address, or leave `tls` out", path.display())]
+    UnixSocket { path: PathBuf },
+    #[error("the cryptographic library refuses: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// What the process has once, and keeps over a reload.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub provider: Arc<CryptoProvider>,
+    /// Seals the state of a session into the ticket that the client keeps, so that it resumes on any worker and listener,
+    /// and after a reload. Its keys are made at random, change every 6 h and are accepted for 12 h.
+    pub ticketer: Arc<dyn ProducesTickets>,
+}
+
+impl Shared {
+    /// The provider aws-lc-rs with rustls's own choice of suites and groups, and fresh ticket keys.
+    pub fn new() -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        Ok(Self { provider, ticketer })
+    }
+
+    /// Reads a chain and its key, and sees to it that they belong together.
+    pub fn certified_key(&self, pair: &config::Certificate) -> Result<CertifiedKey, TlsError> {
+        let chain = certificates(&pair.cert)?;
+        let key = private_key(&pair.key)?;
+        let key = self
+            .provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| TlsError::Key {
+                file: pair.key.clone(),
+                reason: error.to_string(),
+            })?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(certified)
+            }
+            Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
+                cert: pair.cert.clone(),
+                key: pair.key.clone(),
+            }),
+            Err(error) => Err(unusable(&pair.cert, &error)),
+        }
+    }
+}
+
+/// The certificates of a PEM file, at least one.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = read.map_err(|error| pem_error(file, error))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate {
+            file: file.to_owned(),
+        });
+    }
+    Ok(chain)
+}
+
+/// The first private key of a PEM file: PKCS#8, PKCS#1 or SEC1.
+pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+        pem::Error::NoItemsFound => TlsError::NoKey {
+            file: file.to_owned(),
+        },
+        error => pem_error(file, error),
+    })
+}
+
+/// Trusted roots: the given ones of `file`, else those of the system.
+pub fn roots(file: Option<(&Path, &[CertificateDer<'static>])>) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    let Some((file, own)) = file else {
+        let found = rustls_native_certs::load_native_certs();
+        // The system's bundle may hold a few that cannot be parsed; that is no reason to trust nobody.
+        store.add_parsable_certificates(found.certs);
+        if store.is_empty() {
+            let reason = found
+                .errors
+                .first()
+                .map_or_else(|| "none was found".to_owned(), ToString::to_string);
+            return Err(TlsError::NoRoots { reason });
+        }
+        return Ok(store);
+    };
+    for certificate in own {
+        store
+            .add(certificate.clone())
+            .map_err(|error| unusable(file, &error))?;
+    }
+    Ok(store)
+}
+
+/// The error for a certificate of `file` that cannot be parsed.
+pub fn unusable(file: &Path, error: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Certificate {
+        file: file.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn pem_error(file: &Path, error: pem::Error) -> TlsError {
+    let file = file.to_owned();
+    match error {
+        pem::Error::Io(source) => TlsError::Read { file, source },
+        source => TlsError::Pem { file, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{Authority, Folder, names_file};
+    use super::{Shared, TlsError, certificates, private_key};
+    use crate::config;
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let folder = Folder::new();
+        let file = folder.path("absent.pem");
+        let error = certificates(&file).unwrap_err();
+        assert!(matches!(&error, TlsError::Read { file: named, .. } if *named == file));
+        assert!(names_file(&error, &file));
+    }
+
+    #[test]
+    fn a_file_without_what_it_should_hold_is_named() {
+        let folder = Folder::new();
+        let issued = Authority::new().issue(&["a.test"]);
+        let swapped = config::Certificate {
+            cert: folder.write("c", &issued.key),
+            key: folder.write("k", &issued.cert),
+        };
+        assert!(
+            matches!(certificates(&swapped.cert), Err(TlsError::NoCertificate { file }) if file == swapped.cert)
+        );
+        assert!(
+            matches!(private_key(&swapped.key), Err(TlsError::NoKey { file }) if file == swapped.key)
+        );
+        let torn = folder.write("torn", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+        assert!(matches!(certificates(&torn), Err(TlsError::Pem { file, .. }) if file == torn));
+        let odd = folder.write(
+            "odd",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        );
+        let pair = config::Certificate {
+            cert: odd.clone(),
+            key: folder.write("key", &issued.key),
+        };
+        assert!(
+            matches!(Shared::new().unwrap().certified_key(&pair), Err(TlsError::Certificate { file, .. }) if file == odd)
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused_with_both_names() {
+        let folder = Folder::new();
+        let authority = Authority::new();
+        let mut pair = folder.pair("a", &authority.issue(&["a.test"]));
+        pair.key = folder.write("other.key", &authority.issue(&["a.test"]).key);
+        let error = Shared::new().unwrap().certified_key(&pair).unwrap_err();
+        assert!(
+            matches!(&error, TlsError::Mismatch { cert, key } if *cert == pair.cert && *key == pair.key)
+        );
+        assert!(names_file(&error, &pair.cert) && names_file(&error, &pair.key));
+    }
+}

@@ -1,0 +1,268 @@
+//! The program as it is called: what it prints, and its exit codes.
+
+use std::net::{SocketAddr, TcpListener};
+
+use hyper::StatusCode;
+use rustix::process::Signal;
+
+use crate::harness::{Backend, Client, Directory, Process, plain};
+
+/// Runs to its end; exit code, stdout, stderr.
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut process = Process::start(arguments);
+    let code = process.wait();
+    (code, process.stdout(), process.stderr())
+}
+
+/// Runs a configuration that must not start.
+fn refused(yaml: &str) -> (Option<i32>, String) {
+    let directory = Directory::new();
+    let file = directory.write("plimsoll.yaml", yaml);
+    let (code, stdout, stderr) = output(&["run", "-c", file.to_str().unwrap()]);
+    assert_eq!(stdout, "");
+    assert!(!stderr.contains("listening on"), "{stderr}");
+    (code, stderr)
+}
+
+#[test]
+fn a_bad_configuration_exits_2_with_every_place_and_starts_nothing() {
+    let yaml = "listeners: { web: { adress: \"127.0.0.1:0\" } }\nroutes: [ { upstream: nowhere } ]\nworkers: many\n";
+    let (code, stderr) = refused(yaml);
+    assert_eq!(code, Some(2));
+    for part in [
+        "plimsoll.yaml:1:21: error",
+        "did you mean `address`?",
+        "plimsoll.yaml:2:",
+        "plimsoll.yaml:3:10: error",
+    ] {
+        assert!(stderr.contains(part), "no {part:?} in\n{stderr}");
+    }
+}
+
+#[test]
+fn a_regular_expression_that_is_none_exits_2() {
+    let yaml = plain(&["127.0.0.1:1".to_owned()]).replace("path: /", "path: { regex: \"(\" }");
+    let (code, stderr) = refused(&yaml);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("regex"), "{stderr}");
+}
+
+#[test]
+fn a_missing_file_exits_3_with_its_name() {
+    let (code, _, stderr) = output(&["run", "-c", "/nowhere/plimsoll.yaml"]);
+    assert_eq!(code, Some(3));
+    assert!(
+        stderr.contains("/nowhere/plimsoll.yaml: error: cannot be read"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn an_address_in_use_exits_3_with_its_name() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let endpoints = ["127.0.0.1:1".to_owned()];
+    let (code, stderr) = refused(&plain(&endpoints).replacen("127.0.0.1:0", &address, 1));
+    assert_eq!(code, Some(3));
+    assert!(
+        stderr.contains(&format!("`web`: {address} is in use")),
+        "{stderr}"
+    );
+    let admin = format!("admin: {{ address: {address:?} }}");
+    let (code, stderr) =
+        refused(&plain(&endpoints).replace("admin: { address: \"127.0.0.1:0\" }", &admin));
+    assert_eq!(code, Some(3));
+    assert!(stderr.contains(&format!("{address} is in use")), "{stderr}");
+}
+
+#[test]
+fn a_second_instance_fails_instead_of_sharing_the_address() {
+    let first = Process::start(&["proxy", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1"]);
+    let address = listening(&first).to_string();
+    let (code, _, stderr) = output(&["proxy", "--listen", &address, "--to", "127.0.0.1:1"]);
+    assert_eq!(code, Some(3));
+    assert!(stderr.contains(&format!("{address} is in use")), "{stderr}");
+}
+
+#[test]
+fn an_access_log_that_cannot_be_opened_exits_3_with_its_name() {
+    let yaml = plain(&["127.0.0.1:1".to_owned()]) + "access_log: { path: /nowhere/access.log }\n";
+    let (code, stderr) = refused(&yaml);
+    assert_eq!(code, Some(3));
+    assert!(stderr.contains("/nowhere/access.log"), "{stderr}");
+}
+
+#[test]
+fn bad_usage_exits_2() {
+    for arguments in [
+        &["run", "--nonsense"][..],
+        &["nonsense"],
+        &[],
+        &["proxy", "--to", "http://a:1"],
+        &["proxy", "--listen", "127.0.0.1:0"],
+        &["proxy", "--to", "127.0.0.1:1", "--balance", "roundrobin"],
+        &["health", "--admin", "nowhere"],
+        &["demo", "--seconds", "-1"],
+    ] {
+        let (code, stdout, stderr) = output(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+        assert!(
+            stdout.is_empty() && !stderr.is_empty(),
+            "{arguments:?}: {stdout}"
+        );
+    }
+}
+
+fn listening(process: &Process) -> SocketAddr {
+    let line = process.wait_for_line("listening on http://");
+    let word = line.split_whitespace().nth(2).unwrap();
+    word.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn proxy_serves_without_a_file() {
+    let (a, b) = (Backend::start("a"), Backend::start("b"));
+    let (first, second) = (a.endpoint(), b.endpoint());
+    let arguments = [
+        "proxy",
+        "--listen",
+        "127.0.0.1:0",
+        "--to",
+        &first,
+        "--to",
+        &second,
+        "--balance",
+        "round_robin",
+    ];
+    let mut process = Process::start(&arguments);
+    let mut client = Client::h1(listening(&process)).await;
+    let answers = [client.get("/").await, client.get("/").await];
+    let mut labels = answers.each_ref().map(|answer| answer.backend().unwrap());
+    labels.sort_unstable();
+    assert_eq!(labels, ["a", "b"]);
+    process.signal(Signal::HUP);
+    process.wait_for_line("there is nothing to read again");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(0));
+}
+
+#[test]
+fn proxy_prints_a_configuration_that_check_accepts() {
+    let (code, printed, _) = output(&[
+        "proxy",
+        "--listen",
+        "127.0.0.1:8080",
+        "--to",
+        "127.0.0.1:9001,127.0.0.1:9002",
+        "--admin",
+        "127.0.0.1:9900",
+        "--print-config",
+    ]);
+    assert_eq!(code, Some(0));
+    let directory = Directory::new();
+    let file = directory.write("printed.yaml", &printed);
+    let (code, stdout, stderr) = output(&["check", "--strict", file.to_str().unwrap()]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(
+        stdout.contains("valid: 1 listener, 1 route, 1 upstream, 2 endpoints"),
+        "{stdout}"
+    );
+    assert!(printed.contains("admin:"), "{printed}");
+}
+
+#[test]
+fn check_warns_of_routes_that_can_never_match() {
+    let yaml = plain(&["127.0.0.1:1".to_owned()]).replace(
+        "upstream: pool }",
+        "upstream: pool }, { name: hidden, match: { path: /x }, upstream: pool }",
+    );
+    let directory = Directory::new();
+    let file = directory.write("plimsoll.yaml", yaml);
+    let file = file.to_str().unwrap();
+    let (code, stdout, _) = output(&["check", file]);
+    assert_eq!(code, Some(0));
+    assert!(
+        stdout.contains("warning: routes[1]") && stdout.contains("can never match"),
+        "{stdout}"
+    );
+    let (code, ..) = output(&["check", file, "--strict"]);
+    assert_eq!(code, Some(2));
+    let (code, stdout, _) = output(&["check", file, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &json["valid"]), (Some(0), &true.into()));
+    assert_eq!(json["diagnostics"][0]["path"], "routes[1]");
+}
+
+#[test]
+fn check_reports_every_error_as_text_and_as_json() {
+    let directory = Directory::new();
+    let file = directory.write("plimsoll.yaml", "lisener: {}\nworkers: many\n");
+    let file = file.to_str().unwrap();
+    let (code, stdout, stderr) = output(&["check", file]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert!(
+        stderr.contains("did you mean `listeners`?") && stderr.ends_with("3 errors\n"),
+        "{stderr}"
+    );
+    let (code, stdout, _) = output(&["check", "--json", file]);
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &json["valid"]), (Some(2), &false.into()));
+    assert_eq!(json["diagnostics"].as_array().unwrap().len(), 3);
+    let (code, ..) = output(&["check", "/nowhere/plimsoll.yaml"]);
+    assert_eq!(code, Some(3));
+}
+
+#[test]
+fn schema_and_completions_print() {
+    let (code, schema, _) = output(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(
+        (code, &schema["title"]),
+        (Some(0), &"Plimsoll configuration".into())
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, _) = output(&["completions", shell]);
+        assert_eq!(code, Some(0));
+        assert!(
+            script.contains("plimsoll") && script.contains("backend"),
+            "{shell}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_demo_runs_by_itself_and_ends_cleanly() {
+    let arguments = [
+        "demo",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--seconds",
+        "2",
+    ];
+    let mut process = Process::start(&arguments);
+    let address = listening(&process);
+    let answer = Client::h1(address).await.get("/").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.backend().is_some());
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+    let stdout = process.stdout();
+    for part in [
+        &format!("http://{address}/"),
+        "plimsoll status --admin",
+        " 0 failed",
+    ] {
+        assert!(stdout.contains(part), "no {part:?} in\n{stdout}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_ends_when_it_is_interrupted() {
+    let arguments = ["demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let mut process = Process::start(&arguments);
+    listening(&process);
+    process.wait_for_line("amber");
+    process.signal(Signal::INT);
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+}

@@ -1,0 +1,331 @@
+//! What goes wrong at an endpoint or at the client is told for what it is, and never looks like a whole answer.
+
+use std::net::{SocketAddr, TcpListener};
+
+use hyper::{Method, StatusCode};
+use tokio::io::AsyncWriteExt;
+
+use crate::forwarding::config;
+use crate::harness::{
+    Answer, Backend, Client, DEADLINE, Outgoing, Raw, Scripted, Step, eventually, within,
+};
+use crate::started::Proxy;
+
+async fn before(endpoints: &[String], upstream: &str) -> Proxy {
+    Proxy::start(&config(endpoints, "", "", upstream)).await
+}
+
+/// An address where nobody listens.
+fn closed() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
+    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    let told = answer.header("proxy-status").unwrap();
+    assert_eq!(
+        told,
+        format!("plimsoll; error={error}; details=\"{label}\"")
+    );
+    assert!(answer.text().contains(label), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_refused_connection_goes_to_the_next_endpoint() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let endpoints = [
+            closed().to_string(),
+            backend.endpoint(),
+            closed().to_string(),
+        ];
+        let upstream = format!("protocol: {protocol}, balance: round_robin");
+        let proxy = before(&endpoints, &upstream).await;
+        let mut client = Client::h1(proxy.address()).await;
+        for _ in 0..6 {
+            assert_eq!(client.get("/").await.backend(), Some("a"));
+            let answer = client.post("/checksum", vec![7; 100_000]).await;
+            assert_eq!(
+                answer.json()["length"],
+                100_000,
+                "nothing was sent yet, so a POST may go elsewhere"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_all_refuse_the_client_is_told() {
+    let proxy = before(&[closed().to_string(), closed().to_string()], "").await;
+    for mut client in [
+        Client::h1(proxy.address()).await,
+        Client::h2(proxy.address()).await,
+    ] {
+        let answer = client.post("/", vec![7; 100_000]).await;
+        assert_told(&answer, 502, "connection_refused", "connection_refused");
+        let answer = client.get("/").await;
+        assert_told(&answer, 502, "connection_refused", "connection_refused");
+    }
+}
+
+/// Answers one request, and meets the second with `second`.
+async fn fickle(second: Vec<Step>) -> Scripted {
+    let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    let mut first = vec![Step::ReadHead, ok.clone(), Step::ReadHead];
+    first.extend(second);
+    Scripted::play(vec![first, vec![Step::ReadHead, ok, Step::Stall]]).await
+}
+
+#[tokio::test]
+async fn a_request_that_met_a_stale_connection_is_replayed_once_if_harmless() {
+    for second in [vec![], vec![Step::Reset]] {
+        let scripted = fickle(second.clone()).await;
+        let proxy = before(&[scripted.address().to_string()], "").await;
+        let mut client = Client::h1(proxy.address()).await;
+        assert_eq!(client.get("/1").await.status, StatusCode::OK);
+        assert_eq!(client.get("/2").await.status, StatusCode::OK);
+        assert_eq!(scripted.heads().len(), 3, "the second was sent twice");
+
+        let scripted = fickle(second).await;
+        let proxy = before(&[scripted.address().to_string()], "").await;
+        let mut client = Client::h1(proxy.address()).await;
+        assert_eq!(client.get("/1").await.status, StatusCode::OK);
+        let answer = client.post("/2", "body").await;
+        assert_told(&answer, 502, "connection_terminated", "connection_closed");
+        assert_eq!(scripted.heads().len(), 2);
+    }
+    // A byte of an answer came: nobody knows what was done.
+    let scripted = fickle(vec![Step::Write(b"HTTP/1.1 2".to_vec())]).await;
+    let proxy = before(&[scripted.address().to_string()], "").await;
+    let mut client = Client::h1(proxy.address()).await;
+    assert_eq!(client.get("/1").await.status, StatusCode::OK);
+    assert_eq!(client.get("/2").await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(scripted.heads().len(), 2);
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_dies_is_not_tried_again() {
+    let backend = Backend::start("a");
+    let proxy = before(&[backend.endpoint()], "").await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answer = client.get("/gone").await;
+    assert_told(&answer, 502, "connection_terminated", "connection_closed");
+    assert_eq!(backend.counters().requests(), 1);
+}
+
+#[tokio::test]
+async fn a_body_cut_short_is_never_a_whole_one() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(&[backend.endpoint()], &format!("protocol: {protocol}")).await;
+        for path in [
+            "/drop/500",
+            "/drop/500/chunked",
+            "/drop/100000",
+            "/reset/500",
+            "/reset/0",
+        ] {
+            for h2 in [false, true] {
+                let mut client = if h2 {
+                    Client::h2(proxy.address()).await
+                } else {
+                    Client::h1(proxy.address()).await
+                };
+                let answer = client.try_get(path).await;
+                // A reset may overtake the head that it follows; then it is a 502.
+                let is_told = answer
+                    .as_ref()
+                    .is_ok_and(|answer| answer.status == StatusCode::BAD_GATEWAY);
+                assert!(
+                    answer.is_err() || is_told,
+                    "{protocol}, h2 {h2}, {path}: {answer:?}"
+                );
+            }
+        }
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_marked_for_the_client() {
+    let answer = b"HTTP/1.1 200 OK\r\n\r\nto the end".to_vec();
+    let whole = vec![Step::ReadHead, Step::Write(answer.clone())];
+    let cut = vec![
+        Step::ReadHead,
+        Step::Write(answer),
+        Step::ReadBytes(1),
+        Step::Reset,
+    ];
+    let scripted = Scripted::play(vec![whole, cut]).await;
+    let proxy = before(&[scripted.address().to_string()], "").await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = raw.response().await;
+    assert_eq!(
+        (answer.field("transfer-encoding"), answer.text()),
+        (Some("chunked"), "to the end")
+    );
+    assert!(answer.keeps_alive());
+    // The body's byte lets the endpoint reset the connection after its answer was read.
+    raw.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+        .await;
+    assert_eq!(raw.head().await.status(), 200);
+    raw.send("x").await;
+    let rest = raw.rest().await;
+    assert!(!rest.is_ok_and(|rest| rest.ends_with(b"0\r\n\r\n")));
+}
+
+#[tokio::test]
+async fn a_malformed_answer_is_a_502() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 1\n\n",
+        "nonsense\r\n\r\n",
+    ] {
+        let scripted = Scripted::start(vec![answer.into()]).await;
+        let proxy = before(&[scripted.address().to_string()], "").await;
+        let answer = Client::h1(proxy.address()).await.get("/").await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+        assert!(
+            answer
+                .header("proxy-status")
+                .unwrap()
+                .contains("http_protocol_error")
+        );
+    }
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);
+    let scripted = Scripted::start(vec![interim.into()]).await;
+    let proxy = before(&[scripted.address().to_string()], "").await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = raw.response().await;
+    assert_eq!((answer.status(), answer.interim.len()), (502, 32));
+}
+
+#[tokio::test]
+async fn an_early_answer_passes_while_the_body_still_comes() {
+    let early =
+        b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno"
+            .to_vec();
+    let script = vec![Step::ReadHead, Step::Write(early), Step::Stall];
+    let scripted = Scripted::play(vec![script]).await;
+    let proxy = before(&[scripted.address().to_string()], "").await;
+    let head = |length| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    // A short rest is read and thrown away: the connection goes on.
+    let mut raw = Raw::connect(proxy.address()).await;
+    for _ in 0..2 {
+        raw.send(head(100_000)).await;
+        assert_eq!(raw.response().await.status(), 413);
+        raw.send(vec![0; 100_000]).await;
+    }
+    // A long one is not.
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send(head(1_000_000_000)).await;
+    assert_eq!(raw.response().await.status(), 413);
+    let piece = vec![0; 100_000];
+    while raw.try_send(&piece).await.is_ok() {}
+
+    let mut client = Client::h2(proxy.address()).await;
+    let (mut upload, body) = Outgoing::pieces();
+    let asked = hyper::Request::builder()
+        .method(Method::POST)
+        .uri("/")
+        .body(body)
+        .unwrap();
+    let response = client.open(asked).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(within(Answer::read(response)).await.unwrap().text(), "no");
+    while upload.send(piece.clone()).await {}
+    assert_eq!(
+        client.try_get("/").await.unwrap().status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_limit_are_refused() {
+    let backend = Backend::start("a");
+    let yaml = config(
+        &[backend.endpoint()],
+        "limits: { body_bytes: 1000B }",
+        "",
+        "",
+    );
+    let proxy = Proxy::start(&yaml).await;
+    let mut client = Client::h1(proxy.address()).await;
+    assert_eq!(
+        client.post("/checksum", vec![0; 1000]).await.status,
+        StatusCode::OK
+    );
+    let answer = client.post("/checksum", vec![0; 1001]).await;
+    assert_told(&answer, 413, "http_request_denied", "body_too_large");
+    assert_eq!(
+        backend.counters().requests(),
+        1,
+        "it was known before an endpoint was asked"
+    );
+    let (mut upload, body) = Outgoing::pieces();
+    let asked = hyper::Request::builder()
+        .method(Method::POST)
+        .uri("/checksum")
+        .body(body)
+        .unwrap();
+    let sending = tokio::spawn(async move { while upload.send(vec![0; 600]).await {} });
+    let mut client = Client::h2(proxy.address()).await;
+    assert_eq!(
+        client.open(asked).await.unwrap().status(),
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    drop(client);
+    within(sending).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_the_endpoint_back() {
+    // More than all socket buffers on the way can take.
+    const BODY: usize = 64 << 20;
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(&[backend.endpoint()], &format!("protocol: {protocol}")).await;
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send(format!("GET /bytes/{BODY} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        assert_eq!(raw.head().await.status(), 200);
+        // Nothing is read meanwhile: the backend cannot have written it all.
+        assert_eq!(backend.counters().in_flight(), 1);
+        let mut other = Client::h1(proxy.address()).await;
+        for _ in 0..200 {
+            other.get("/").await;
+        }
+        assert_eq!(backend.counters().in_flight(), 1);
+        for _ in 0..BODY / (1 << 20) {
+            raw.exactly(1 << 20).await;
+        }
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_read_holds_the_client_back() {
+    let scripted = Scripted::play(vec![vec![Step::ReadHead, Step::Stall]]).await;
+    let proxy = before(&[scripted.address().to_string()], "").await;
+    let mut stream = tokio::net::TcpStream::connect(proxy.address())
+        .await
+        .unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    eventually(DEADLINE, || scripted.heads().len() == 1).await;
+    let piece = vec![0; 1 << 20];
+    let mut sent = 0;
+    // Until no more goes in for a while.
+    while let Ok(count) =
+        tokio::time::timeout(std::time::Duration::from_millis(300), stream.write(&piece)).await
+    {
+        sent += count.unwrap();
+    }
+    assert!(sent < 64 << 20, "{sent}");
+}

@@ -1,0 +1,1 @@
+//! Connections to endpoints are kept, used again and bounded.

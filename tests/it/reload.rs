@@ -1,0 +1,327 @@
+//! Putting another configuration in force while the process runs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use plimsoll::clock::Clock;
+use plimsoll::entropy::Random;
+use plimsoll::lab::generator::{self, Load, Report, Tally};
+use plimsoll::lab::schedule::{Arrivals, Schedule};
+use plimsoll::lifecycle::ReloadError;
+use plimsoll::observe::{Metric, Window};
+use rustix::process::Signal;
+
+use crate::harness::{Backend, Client, DEADLINE, Directory, Process, Proxy, eventually, plain};
+
+/// The program with its file.
+struct Program {
+    process: Process,
+    address: SocketAddr,
+    file: PathBuf,
+    directory: Directory,
+}
+
+impl Program {
+    fn start(yaml: &str) -> Self {
+        let directory = Directory::new();
+        let file = directory.write("plimsoll.yaml", yaml);
+        let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
+        let line = process.wait_for_line("listening on http://");
+        let word = line.split_whitespace().nth(2).unwrap();
+        Self {
+            address: word.strip_prefix("http://").unwrap().parse().unwrap(),
+            process,
+            file,
+            directory,
+        }
+    }
+
+    fn reload(&self, yaml: &str) {
+        self.directory.write("plimsoll.yaml", yaml);
+        self.process.signal(Signal::HUP);
+    }
+}
+
+/// Load on a thread of its own, so that a test that blocks does not hold it up.
+struct Loading {
+    tally: Tally,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Loading {
+    fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
+        let tally = Tally::default();
+        let counted = Arc::clone(&tally);
+        let schedule = Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(1));
+        let load = Load {
+            address,
+            host: "test".to_owned(),
+            targets: vec!["/".to_owned()],
+            schedule,
+            connections: 8,
+            timeout: DEADLINE,
+        };
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(generator::run(load, Clock::system(), counted));
+        });
+        Self { tally, thread }
+    }
+
+    fn finish(self) -> Report {
+        self.thread.join().unwrap();
+        let report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        report.clone()
+    }
+}
+
+#[tokio::test]
+async fn hup_swaps_endpoints_under_load_without_losing_a_request() {
+    let (old, new) = (Backend::start("old"), Backend::start("new"));
+    let program = Program::start(&plain(&[old.endpoint()]));
+    let load = Loading::start(program.address, 500.0, Duration::from_millis(1500));
+    eventually(DEADLINE, || old.counters().requests() > 50).await;
+
+    program.reload(&plain(&[new.endpoint()]));
+    let said = program.process.wait_for_line("reloaded");
+    assert!(said.contains("generation 2 is in force"), "{said}");
+    let parts = [("added", &new), ("removed", &old)];
+    let line = program.process.wait_for_line("endpoints:");
+    for (word, backend) in parts {
+        let part = format!("{word} pool/{}", backend.endpoint());
+        assert!(line.contains(&part), "no {part:?} in {line}");
+    }
+    eventually(DEADLINE, || new.counters().requests() > 50).await;
+    // The old one gets nothing any more, and its idle connections are closed.
+    eventually(DEADLINE, || old.counters().open() == 0).await;
+    let seen = old.counters().requests();
+
+    let report = load.finish();
+    assert_eq!(old.counters().requests(), seen);
+    assert_eq!(
+        (report.failed(), report.unsent),
+        (0, 0),
+        "{:?}",
+        report.failures
+    );
+    assert_eq!(report.answered(), report.due);
+    let backends: BTreeMap<String, u64> = [("old", seen), ("new", new.counters().requests())]
+        .map(|(name, count)| (name.to_owned(), count))
+        .into();
+    assert_eq!(report.backends, backends);
+}
+
+#[tokio::test]
+async fn hup_with_a_broken_file_changes_nothing_and_says_what_check_says() {
+    let backend = Backend::start("a");
+    let program = Program::start(&plain(&[backend.endpoint()]));
+    let broken =
+        plain(&[backend.endpoint()]).replace("upstream: pool", "upstream: pol") + "wokers: 3\n";
+    program.reload(&broken);
+    let line = program.process.wait_for_line("reload refused");
+    assert_eq!(
+        line,
+        "plimsoll: reload refused; generation 1 stays in force"
+    );
+    let mut check = Process::start(&["check", program.file.to_str().unwrap()]);
+    assert_eq!(check.wait(), Some(2));
+    let stderr = program.process.stderr();
+    assert!(
+        stderr.contains(&check.stderr()),
+        "{stderr}\nbut check:\n{}",
+        check.stderr()
+    );
+    assert!(stderr.contains("did you mean `workers`?"), "{stderr}");
+    assert!(stderr.contains("plimsoll.yaml:2:"), "{stderr}");
+    let answer = Client::h1(program.address).await.get("/").await;
+    assert_eq!(answer.backend(), Some("a"));
+
+    // A file that is gone is refused as well, and a good one then accepted.
+    std::fs::remove_file(&program.file).unwrap();
+    program.process.signal(Signal::HUP);
+    program.process.wait_for_line("cannot be read");
+    program.reload(&plain(&[backend.endpoint()]));
+    program
+        .process
+        .wait_for_line("generation 2 is in force; nothing changed");
+}
+
+#[tokio::test]
+async fn what_is_bound_to_sockets_and_threads_is_refused_by_name() {
+    let proxy = Proxy::start(&plain(&["127.0.0.1:1".to_owned()])).await;
+    let before = plain(&["127.0.0.1:1".to_owned()]);
+    let cases = [
+        (before.clone() + "workers: 1\n", vec!["workers"]),
+        (
+            before.replace("web:", "other:"),
+            vec!["listeners.web (removed)", "listeners.other (added)"],
+        ),
+        (
+            before.replacen("127.0.0.1:0", "127.0.0.1:65000", 1),
+            vec!["listeners.web.address"],
+        ),
+        (
+            before.replace("admin: { address: \"127.0.0.1:0\" }", "access_log: {}"),
+            vec!["admin", "access_log"],
+        ),
+    ];
+    for (yaml, keys) in cases {
+        match proxy.reload(&yaml).await {
+            Err(ReloadError::Fixed(fixed)) => assert_eq!(fixed, keys),
+            other => panic!("{keys:?}: {other:?}"),
+        }
+    }
+    assert_eq!(proxy.live().snapshot.load().generation, 1);
+    let reloads = proxy.live().reloads();
+    assert_eq!((reloads.applied, reloads.refused), (0, 4));
+    let timeouts = before.replace(
+        "\"127.0.0.1:0\" } }\n",
+        "\"127.0.0.1:0\", timeouts: { head: 2s } } }\n",
+    );
+    let changes = proxy.reload(&timeouts).await.unwrap();
+    assert_eq!(changes.listeners.changed, ["web"]);
+}
+
+#[tokio::test]
+async fn numbers_are_kept_for_what_is_kept_and_forgotten_for_what_is_gone() {
+    let (kept, gone) = (Backend::start("kept"), Backend::start("gone"));
+    let proxy = Proxy::before(&[kept.endpoint(), gone.endpoint()]).await;
+    let mut client = Client::h1(proxy.address()).await;
+    while kept.counters().requests() < 5 || gone.counters().requests() < 5 {
+        client.get("/").await;
+    }
+    let counts = || -> BTreeMap<String, u64> {
+        let live = proxy.live();
+        let report = live.metrics.read(Window::Lifetime, live.clock.now());
+        let endpoints = report.endpoints.into_iter();
+        endpoints
+            .map(|reading| {
+                (
+                    reading.identity[1].clone(),
+                    reading.sum(Metric::AttemptResponses),
+                )
+            })
+            .collect()
+    };
+    let requests = kept.counters().requests() + gone.counters().requests();
+    eventually(DEADLINE, || counts().values().sum::<u64>() == requests).await;
+    let before = kept.counters().requests();
+
+    let changes = proxy.reload(&plain(&[kept.endpoint()])).await.unwrap();
+    assert_eq!(
+        changes.endpoints.kept,
+        [format!("pool/{}", kept.endpoint())]
+    );
+    assert_eq!(
+        changes.endpoints.removed,
+        [format!("pool/{}", gone.endpoint())]
+    );
+    assert_eq!(
+        (changes.upstreams.changed, changes.routes.kept),
+        (vec!["pool".to_owned()], vec!["/*".to_owned()])
+    );
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.backend(), Some("kept"));
+    }
+    let expected = BTreeMap::from([(kept.endpoint(), before + 3)]);
+    eventually(DEADLINE, || counts() == expected).await;
+    // The connections to it were kept, too.
+    assert_eq!(kept.counters().accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_changed_order_of_routes_is_told() {
+    let yaml = |routes: &str| {
+        format!(
+            "listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\nroutes:\n{routes}\
+             upstreams: {{ pool: {{ endpoints: [\"127.0.0.1:1\"] }} }}\n"
+        )
+    };
+    let first = "  - { name: a, match: { host: a.test }, upstream: pool }\n";
+    let second = "  - { name: b, match: { path: /b }, upstream: pool }\n";
+    let third = "  - { name: c, respond: { status: 204 } }\n";
+    let proxy = Proxy::start(&yaml(&[first, second].concat())).await;
+    let changes = proxy
+        .reload(&yaml(&[first, second, third].concat()))
+        .await
+        .unwrap();
+    assert_eq!(
+        (changes.routes.added, changes.reordered),
+        (vec!["c".to_owned()], false)
+    );
+    let changes = proxy
+        .reload(&yaml(&[second, first].concat()))
+        .await
+        .unwrap();
+    assert_eq!(
+        (changes.routes.removed, changes.reordered),
+        (vec!["c".to_owned()], true)
+    );
+}
+
+/// The lines of a file, none when it does not exist.
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+async fn reopens_its_log(format: &str, holds: impl Fn(&str, &str) -> bool) {
+    let backend = Backend::start("a");
+    let directory = Directory::new();
+    let (log, moved) = (
+        directory.path().join("access.log"),
+        directory.path().join("access.log.1"),
+    );
+    let yaml = plain(&[backend.endpoint()])
+        + &format!("access_log: {{ path: {log:?}, format: {format} }}\n");
+    let program = Program::start(&yaml);
+    let mut client = Client::h1(program.address).await;
+    client.get("/before").await;
+    eventually(DEADLINE, || lines(&log).len() == 1).await;
+    std::fs::rename(&log, &moved).unwrap();
+    program.process.signal(Signal::HUP);
+    eventually(DEADLINE, || log.exists()).await;
+    program.process.wait_for_line("reloaded");
+    client.get("/after").await;
+    eventually(DEADLINE, || lines(&log).len() == 1).await;
+    let (first, second) = (lines(&moved), lines(&log));
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert!(holds(&first[0], "/before"), "{}", first[0]);
+    assert!(holds(&second[0], "/after"), "{}", second[0]);
+}
+
+#[tokio::test]
+async fn the_last_lines_of_the_log_are_written_before_the_end() {
+    let backend = Backend::start("a");
+    let mut program = Program::start(&(plain(&[backend.endpoint()]) + "access_log: {}\n"));
+    let mut client = Client::h1(program.address).await;
+    for _ in 0..20 {
+        client.get("/").await;
+    }
+    program.process.signal(Signal::TERM);
+    assert_eq!(program.process.wait(), Some(0));
+    assert_eq!(program.process.stdout().lines().count(), 20);
+}
+
+#[tokio::test]
+async fn hup_opens_a_log_of_json_anew() {
+    reopens_its_log("json", |line, target| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["target"] == target && line["status"] == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hup_opens_a_combined_log_anew() {
+    reopens_its_log("combined", |line, target| {
+        line.contains(&format!("\"GET {target} HTTP/1.1\" 200 "))
+    })
+    .await;
+}

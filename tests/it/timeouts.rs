@@ -1,0 +1,1 @@
+//! Every wait has an end, and its own answer.
