@@ -20,7 +20,7 @@ use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
-use crate::listener::server_tls::{self, AcceptError};
+use crate::listener::server_tls;
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
 use crate::snapshot::Snapshot;
@@ -35,6 +35,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(1);
 /// How long a line of the access log may wait for others before it is handed to the writer.
 const FLUSH: Duration = Duration::from_millis(200);
+/// How long a connection that has not sent a byte when draining begins may take for its first: a request that is on
+/// its way is still answered, an idle connection does not hold up the end.
+const LAST_CHANCE: Duration = Duration::from_millis(200);
 /// A connection goes to another worker only if that one has fewer by more than this and by an eighth.
 const LEAN: usize = 2;
 
@@ -305,12 +308,10 @@ impl View {
                     .iter()
                     .find(|old| old.shared.name == shared.name)
             });
-            let tls = |snapshot: &Snapshot| {
-                let upstream = snapshot.config.upstreams.get(&shared.name);
-                upstream.and_then(|upstream| upstream.tls.clone())
-            };
+            let written =
+                |snapshot: &Snapshot| snapshot.config.upstreams.get(&shared.name)?.tls.clone();
             // What was dialled in clear text, or to a name that is asked for no more, must carry no further request.
-            let same_tls = before.is_some_and(|view| tls(&view.snapshot) == tls(snapshot));
+            let same_tls = before.is_some_and(|view| written(&view.snapshot) == written(snapshot));
             let reaches = shared.endpoints.iter().map(|endpoint| {
                 let kept = old.filter(|_| same_tls).and_then(|old| {
                     old.reaches
@@ -444,17 +445,21 @@ async fn read_mail<H: Handler>(
                 let Ok(acceptor) = Acceptor::new(socket, listener, gate) else {
                     continue;
                 };
+                let acceptor = Rc::new(acceptor);
                 let (worker, handler) = (Rc::clone(worker), handler.clone());
-                accepting.push(tokio::task::spawn_local(async move {
-                    acceptor
+                let running = Rc::clone(&acceptor);
+                let task = tokio::task::spawn_local(async move {
+                    running
                         .run(&worker.wheel, |accepted| worker.place(accepted, &handler))
                         .await;
-                }));
+                });
+                accepting.push((task, acceptor));
             }
             Some(Mail::Drain) => {
                 draining = true;
-                for task in accepting.drain(..) {
+                for (task, acceptor) in accepting.drain(..) {
                     task.abort();
+                    acceptor.empty_queue(|accepted| worker.serve(accepted, handler.clone()));
                 }
                 worker.drain.begin();
                 worker.close_idle();
@@ -504,10 +509,12 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         return;
     };
     if let Some(tls) = tls {
-        let span = settings.timeouts.handshake;
         // Boxed: the state of a handshake is large, and the task outlives it.
-        let secured = Box::pin(secure(worker, stream, &tls, span, &counted.0)).await;
-        let Some(secured) = secured else { return };
+        let span = settings.timeouts.handshake;
+        let secured = server_tls::serve(stream, &tls, span, &worker.wheel, &counted.0);
+        let Some(secured) = Box::pin(secured).await else {
+            return;
+        };
         stream = secured;
         peer.tls = true;
     }
@@ -553,32 +560,6 @@ async fn serve_connection<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     drop(pass);
 }
 
-/// Does the TLS handshake within `span`, and counts how it went.
-async fn secure(
-    worker: &Worker,
-    stream: Stream,
-    tls: &Arc<rustls::ServerConfig>,
-    span: Duration,
-    cells: &ListenerCells,
-) -> Option<Stream> {
-    // A Unix socket never has TLS: the snapshot refuses it.
-    let Stream::Tcp(tcp) = stream else {
-        return None;
-    };
-    let begun = worker.wheel.now();
-    let accepting = server_tls::accept(tcp, tls);
-    match worker.wheel.timeout(span, accepting).await {
-        Some(Ok(secured)) => {
-            let took = worker.wheel.now().since(begun).as_nanos();
-            cells.handshake(u64::try_from(took).unwrap_or(u64::MAX));
-            return Some(secured);
-        }
-        Some(Err(error)) => cells.refused(error.label()),
-        None => cells.refused(AcceptError::Timeout.label()),
-    }
-    None
-}
-
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {
     Ok(if unix {
         Stream::Unix(UnixStream::from_std(socket.into())?)
@@ -600,14 +581,20 @@ async fn sniff(
 ) -> Option<(Sniffed, Vec<u8>)> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut unread = Vec::new();
+    let drain = worker.drain.clone();
+    let mut last_chance = None;
     std::future::poll_fn(|cx| {
         loop {
             let mut scratch = worker.buffers.scratch();
             let count = match stream.poll_read_slice(cx, &mut scratch[..16 * 1024]) {
                 std::task::Poll::Ready(Ok(0) | Err(_)) => return std::task::Poll::Ready(None),
                 std::task::Poll::Ready(Ok(count)) => count,
-                std::task::Poll::Pending if timer.poll(cx).is_ready() || worker.drain.is_on() => {
+                std::task::Poll::Pending if timer.poll(cx).is_ready() => {
                     return std::task::Poll::Ready(None);
+                }
+                std::task::Poll::Pending if drain.poll(cx).is_ready() => {
+                    let chance = last_chance.get_or_insert_with(|| worker.wheel.after(LAST_CHANCE));
+                    return chance.poll(cx).map(|()| None);
                 }
                 std::task::Poll::Pending => return std::task::Poll::Pending,
             };

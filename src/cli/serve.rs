@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::lifecycle::{self, Ended, Options, Running, StartError};
 use crate::snapshot::CompileError;
+use crate::tls::TlsError;
 
 /// Starts and serves. `started` is called when everything is bound, before the first request is taken up.
 pub(super) fn serve<T>(
@@ -48,13 +49,38 @@ pub(super) fn serve<T>(
 }
 
 fn exit_code(error: &StartError) -> u8 {
+    use crate::upstream::CompileError as UpstreamError;
     match error {
         StartError::Compile(CompileError::Routes(_)) => USAGE,
-        StartError::Compile(CompileError::Upstream(_) | CompileError::Tls { .. })
-        | StartError::Tls(_)
+        StartError::Compile(
+            CompileError::Tls { source, .. }
+            | CompileError::Upstream(UpstreamError::Tls { source, .. }),
+        )
+        | StartError::Tls(source) => tls_code(source),
+        StartError::Compile(CompileError::Upstream(UpstreamError::Resolve { .. }))
         | StartError::Bind(_)
         | StartError::Log { .. } => UNAVAILABLE,
         StartError::Worker(_) => 1,
+    }
+}
+
+/// Whether the configuration asks for what cannot be, or a file of it cannot be read.
+fn tls_code(error: &TlsError) -> u8 {
+    match error {
+        TlsError::NoPair
+        | TlsError::ServerName { .. }
+        | TlsError::NoServerName
+        | TlsError::UnixSocket { .. } => USAGE,
+        TlsError::Read { .. }
+        | TlsError::Pem { .. }
+        | TlsError::NoCertificate { .. }
+        | TlsError::NoKey { .. }
+        | TlsError::Certificate { .. }
+        | TlsError::Key { .. }
+        | TlsError::Mismatch { .. }
+        | TlsError::NoName { .. }
+        | TlsError::NoRoots { .. } => UNAVAILABLE,
+        TlsError::Library(_) => 1,
     }
 }
 

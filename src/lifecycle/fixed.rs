@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Address, Config, Listener};
+use crate::config::{Config, Listener};
 
 /// Every key that would have to change and cannot.
 pub fn fixed(old: &Config, new: &Config) -> Vec<String> {
@@ -28,16 +28,14 @@ fn listeners(old: &BTreeMap<String, Listener>, new: &BTreeMap<String, Listener>)
         match old.get(name) {
             None => keys.push(format!("listeners.{name} (added)")),
             Some(before) => {
-                let bound = |listener: &Listener| -> (Address, usize) {
-                    (listener.address.clone(), listener.limits.connections)
-                };
-                if bound(before).0 != bound(listener).0 {
+                if before.address != listener.address {
                     keys.push(format!("listeners.{name}.address"));
                 }
-                if bound(before).1 != bound(listener).1 {
+                if before.limits.connections != listener.limits.connections {
                     keys.push(format!("listeners.{name}.limits.connections"));
                 }
-                if before.tls != listener.tls {
+                // Certificates change with the snapshot; what the clients were told to speak does not.
+                if before.tls.is_some() != listener.tls.is_some() {
                     keys.push(format!("listeners.{name}.tls"));
                 }
             }

@@ -237,29 +237,15 @@ impl Acceptor {
                 return;
             };
             for _ in 0..BATCH {
-                let Some(pass) = self.gate.enter() else {
+                match self.accept() {
+                    Ok(Some(accepted)) => take(accepted),
                     // At the cap, clients wait in the kernel's queue.
-                    wheel.sleep(PAUSE).await;
-                    break;
-                };
-                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-                match rustix::net::acceptfrom_with(&self.socket, flags) {
-                    Ok((socket, peer)) => {
-                        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                        take(Accepted {
-                            socket,
-                            peer,
-                            listener: self.listener,
-                            pass,
-                        });
+                    Ok(None) | Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                        wheel.sleep(PAUSE).await;
+                        break;
                     }
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();
-                        break;
-                    }
-                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                        drop(pass);
-                        wheel.sleep(PAUSE).await;
                         break;
                     }
                     // The client gave up before it was accepted, or a signal came in between.
@@ -268,5 +254,32 @@ impl Acceptor {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Accepts what waits in the kernel's queue: closing the socket would reset these clients, who think that they are
+    /// connected.
+    pub fn empty_queue(&self, mut take: impl FnMut(Accepted)) {
+        for _ in 0..BACKLOG {
+            match self.accept() {
+                Ok(Some(accepted)) => take(accepted),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// One connection; `None` at the listener's cap.
+    fn accept(&self) -> Result<Option<Accepted>, Errno> {
+        let Some(pass) = self.gate.enter() else {
+            return Ok(None);
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (socket, peer) = rustix::net::acceptfrom_with(&self.socket, flags)?;
+        Ok(Some(Accepted {
+            socket,
+            peer: peer.and_then(|peer| SocketAddr::try_from(peer).ok()),
+            listener: self.listener,
+            pass,
+        }))
     }
 }

@@ -9,8 +9,6 @@ use rcgen::{
 };
 use rustls::RootCertStore;
 
-use crate::config;
-
 /// Numbers authorities and folders within this process.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -91,12 +89,10 @@ impl Folder {
         path
     }
 
-    /// Both files of a certificate, as a configuration names them.
-    pub(crate) fn pair(&self, name: &str, issued: &Issued) -> config::Certificate {
-        config::Certificate {
-            cert: self.write(&format!("{name}.pem"), &issued.cert),
-            key: self.write(&format!("{name}.key"), &issued.key),
-        }
+    /// Writes both files of a certificate: the chain, then the key.
+    pub(crate) fn pair(&self, name: &str, issued: &Issued) -> (PathBuf, PathBuf) {
+        let cert = self.write(&format!("{name}.pem"), &issued.cert);
+        (cert, self.write(&format!("{name}.key"), &issued.key))
     }
 }
 

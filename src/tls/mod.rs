@@ -18,8 +18,6 @@ use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 
-use crate::config;
-
 /// Why TLS cannot be set up as configured. Each message names the file, what is wrong with it and what helps.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -82,27 +80,24 @@ impl Shared {
     }
 
     /// Reads a chain and its key, and sees to it that they belong together.
-    pub fn certified_key(&self, pair: &config::Certificate) -> Result<CertifiedKey, TlsError> {
-        let chain = certificates(&pair.cert)?;
-        let key = private_key(&pair.key)?;
-        let key = self
-            .provider
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| TlsError::Key {
-                file: pair.key.clone(),
-                reason: error.to_string(),
-            })?;
-        let certified = CertifiedKey::new(chain, key);
+    pub fn certified_key(&self, cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+        let chain = certificates(cert)?;
+        let secret = private_key(key)?;
+        let secret = self.provider.key_provider.load_private_key(secret);
+        let secret = secret.map_err(|error| TlsError::Key {
+            file: key.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let certified = CertifiedKey::new(chain, secret);
         match certified.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Ok(certified)
             }
             Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
-                cert: pair.cert.clone(),
-                key: pair.key.clone(),
+                cert: cert.to_owned(),
+                key: key.to_owned(),
             }),
-            Err(error) => Err(unusable(&pair.cert, &error)),
+            Err(error) => Err(unusable(cert, &error)),
         }
     }
 }
@@ -173,7 +168,6 @@ fn pem_error(file: &Path, error: pem::Error) -> TlsError {
 mod tests {
     use super::fixture::{Authority, Folder, names_file};
     use super::{Shared, TlsError, certificates, private_key};
-    use crate::config;
 
     #[test]
     fn a_missing_file_is_named() {
@@ -188,41 +182,38 @@ mod tests {
     fn a_file_without_what_it_should_hold_is_named() {
         let folder = Folder::new();
         let issued = Authority::new().issue(&["a.test"]);
-        let swapped = config::Certificate {
-            cert: folder.write("c", &issued.key),
-            key: folder.write("k", &issued.cert),
-        };
-        assert!(
-            matches!(certificates(&swapped.cert), Err(TlsError::NoCertificate { file }) if file == swapped.cert)
+        let (cert, key) = (
+            folder.write("c", &issued.key),
+            folder.write("k", &issued.cert),
         );
         assert!(
-            matches!(private_key(&swapped.key), Err(TlsError::NoKey { file }) if file == swapped.key)
+            matches!(certificates(&cert), Err(TlsError::NoCertificate { file }) if file == cert)
         );
+        assert!(matches!(private_key(&key), Err(TlsError::NoKey { file }) if file == key));
         let torn = folder.write("torn", "-----BEGIN CERTIFICATE-----\nAAAA\n");
         assert!(matches!(certificates(&torn), Err(TlsError::Pem { file, .. }) if file == torn));
         let odd = folder.write(
             "odd",
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         );
-        let pair = config::Certificate {
-            cert: odd.clone(),
-            key: folder.write("key", &issued.key),
-        };
-        assert!(
-            matches!(Shared::new().unwrap().certified_key(&pair), Err(TlsError::Certificate { file, .. }) if file == odd)
-        );
+        let key = folder.write("key", &issued.key);
+        let refused = Shared::new().unwrap().certified_key(&odd, &key);
+        assert!(matches!(refused, Err(TlsError::Certificate { file, .. }) if file == odd));
     }
 
     #[test]
     fn a_key_of_another_certificate_is_refused_with_both_names() {
         let folder = Folder::new();
         let authority = Authority::new();
-        let mut pair = folder.pair("a", &authority.issue(&["a.test"]));
-        pair.key = folder.write("other.key", &authority.issue(&["a.test"]).key);
-        let error = Shared::new().unwrap().certified_key(&pair).unwrap_err();
+        let cert = folder.write("a.pem", &authority.issue(&["a.test"]).cert);
+        let other = folder.write("other.key", &authority.issue(&["a.test"]).key);
+        let error = Shared::new()
+            .unwrap()
+            .certified_key(&cert, &other)
+            .unwrap_err();
         assert!(
-            matches!(&error, TlsError::Mismatch { cert, key } if *cert == pair.cert && *key == pair.key)
+            matches!(&error, TlsError::Mismatch { cert: a, key: b } if *a == cert && *b == other)
         );
-        assert!(names_file(&error, &pair.cert) && names_file(&error, &pair.key));
+        assert!(names_file(&error, &cert) && names_file(&error, &other));
     }
 }

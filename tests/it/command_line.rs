@@ -93,6 +93,18 @@ fn an_access_log_that_cannot_be_opened_exits_3_with_its_name() {
 }
 
 #[test]
+fn a_missing_certificate_exits_3_with_its_name() {
+    let tls = "address: \"127.0.0.1:0\", tls: { certificates: [ { cert: /nowhere/site.pem, key: /nowhere/site.key } ] }";
+    let yaml = plain(&["127.0.0.1:1".to_owned()]).replacen("address: \"127.0.0.1:0\"", tls, 1);
+    let (code, stderr) = refused(&yaml);
+    assert_eq!(code, Some(3));
+    assert!(
+        stderr.contains("listeners.web.tls: cannot read `/nowhere/site.pem`"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn bad_usage_exits_2() {
     for arguments in [
         &["run", "--nonsense"][..],

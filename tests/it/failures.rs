@@ -7,9 +7,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::forwarding::config;
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
 };
-use crate::started::Proxy;
 
 async fn before(endpoints: &[String], upstream: &str) -> Proxy {
     Proxy::start(&config(endpoints, "", "", upstream)).await

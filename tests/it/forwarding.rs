@@ -7,9 +7,9 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Raw, Scripted, eventually, within,
+    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Proxy, Raw, Scripted, eventually,
+    within,
 };
-use crate::started::Proxy;
 
 /// One listener, one route and one upstream; `listener`, `route` and `upstream` add keys to each.
 pub(crate) fn config(endpoints: &[String], listener: &str, route: &str, upstream: &str) -> String {
@@ -577,7 +577,7 @@ async fn unix_sockets_and_ipv6_carry_requests_too() {
     )
     .await;
     assert_eq!(field(&told, "x-forwarded-for"), None);
-    let mut raw = Raw::connect(proxy.address()).await;
+    let mut raw = Raw::connect(proxy.listener("six")).await;
     let told = ask(&mut raw, "GET /headers HTTP/1.0\r\n\r\n").await;
     assert_eq!(field(&told, "x-forwarded-for").unwrap(), "::1");
     assert_eq!(field(&told, "host").unwrap(), "localhost");

@@ -121,6 +121,32 @@ async fn draining_ends_after_its_timeout_and_tells_how_much_was_cut() {
 }
 
 #[tokio::test]
+async fn a_connection_that_never_sent_a_byte_does_not_hold_up_the_end() {
+    let proxy = Proxy::before(&["127.0.0.1:1".to_owned()]).await;
+    let mut silent = Raw::connect(proxy.address()).await;
+    eventually(DEADLINE, || proxy.live().connections() == 1).await;
+    let clock = Clock::system();
+    let start = clock.now();
+    proxy.drain();
+    silent.expect_closed().await;
+    assert_eq!(within(proxy.join()).await, Ended::Asked { cut: 0 });
+    // The head of a first request may take 10 s.
+    assert!(clock.now().since(start) < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_request_on_its_way_when_draining_begins_is_answered() {
+    let backend = Backend::start("a");
+    let proxy = Proxy::before(&[backend.endpoint()]).await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    eventually(DEADLINE, || proxy.live().connections() == 1).await;
+    raw.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    proxy.drain();
+    assert_eq!(raw.response().await.status(), 200);
+    raw.expect_closed().await;
+}
+
+#[tokio::test]
 async fn http2_clients_are_told_to_go_and_finish_their_streams() {
     let backend = Backend::start("a");
     let proxy = Proxy::before(&[backend.endpoint()]).await;

@@ -17,6 +17,5 @@ mod lifecycle;
 mod limits;
 mod pooling;
 mod reload;
-mod started;
 mod timeouts;
 mod upgrades;

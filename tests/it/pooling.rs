@@ -1,1 +1,212 @@
-//! Connections to endpoints are kept, used again and bounded.
+//! Connections to endpoints are kept, used again, let go in time and bounded in number.
+
+use std::time::Duration;
+
+use plimsoll::clock::{Clock, Instant};
+
+use crate::forwarding::config;
+use crate::harness::Proxy;
+use crate::harness::{Backend, Client, DEADLINE, eventually};
+
+/// Seconds of the proxy in one of ours.
+const FAST: u32 = 100;
+
+async fn before(backend: &Backend, upstream: &str) -> Proxy {
+    let listener = "timeouts: { head: 1h, keep_alive: 24h, body: 24h }";
+    let far = "timeouts: { connect: 1h, first_byte: 24h, total: 24h, idle: 24h }";
+    let upstream = format!("{far}, {upstream}");
+    let yaml = config(&[backend.endpoint()], listener, "", &upstream);
+    Proxy::start_on(Clock::scaled(FAST), &yaml).await
+}
+
+/// Starts a request that is never answered.
+fn hang(proxy: &Proxy, backend: &Backend) -> impl Future<Output = tokio::task::JoinHandle<()>> {
+    let address = proxy.address();
+    let before = backend.counters().in_flight();
+    async move {
+        let waiting = tokio::spawn(async move {
+            let _ = Client::h1(address).await.try_get("/hang").await;
+        });
+        eventually(DEADLINE, || backend.counters().in_flight() > before).await;
+        waiting
+    }
+}
+
+/// Waits until so much time has passed on the proxy's clock.
+async fn pass(span: Duration) {
+    let clock = Clock::scaled(FAST);
+    eventually(DEADLINE, || clock.now().since(Instant(0)) > span).await;
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(&backend, &format!("protocol: {protocol}")).await;
+        for mut client in [
+            Client::h1(proxy.address()).await,
+            Client::h2(proxy.address()).await,
+        ] {
+            for path in [
+                "/",
+                "/status/204",
+                "/bytes/100000",
+                "/chunked/1000/100",
+                "/trailers",
+                "/status/500",
+            ] {
+                client.get(path).await;
+                client.post("/checksum", vec![1; 50_000]).await;
+            }
+        }
+        assert_eq!(backend.counters().accepted(), 1);
+    }
+}
+
+#[tokio::test]
+async fn without_idle_connections_each_request_has_its_own() {
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "connections: { idle: 0 }").await;
+    let mut client = Client::h1(proxy.address()).await;
+    for _ in 0..3 {
+        client.get("/").await;
+    }
+    assert_eq!(backend.counters().accepted(), 3);
+    eventually(DEADLINE, || backend.counters().open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_endpoint_closes_is_not_used_again() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(&backend, &format!("protocol: {protocol}")).await;
+        let mut client = Client::h1(proxy.address()).await;
+        for number in 1..4 {
+            assert_eq!(client.post("/close", "body").await.backend(), Some("a"));
+            assert_eq!(backend.counters().accepted(), number);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_connection_used_last_is_used_first() {
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "connections: { idle_timeout: 50s }").await;
+    let (mut one, mut two) = (
+        Client::h1(proxy.address()).await,
+        Client::h1(proxy.address()).await,
+    );
+    tokio::join!(one.get("/delay/100"), two.get("/delay/100"));
+    assert_eq!(
+        (backend.counters().accepted(), backend.counters().open()),
+        (2, 2)
+    );
+    // Were they used in turn, neither would ever be idle for so long.
+    while backend.counters().open() == 2 {
+        one.get("/").await;
+        pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(
+        (backend.counters().accepted(), backend.counters().open()),
+        (2, 1)
+    );
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_time() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(
+            &backend,
+            &format!("protocol: {protocol}, connections: {{ idle_timeout: 20s }}"),
+        )
+        .await;
+        Client::h1(proxy.address()).await.get("/").await;
+        eventually(DEADLINE, || backend.counters().open() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_idle_from_the_end_of_its_answer_on() {
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "connections: { idle_timeout: 50s }").await;
+    let mut client = Client::h1(proxy.address()).await;
+    // Longer than a connection may be idle.
+    client.get("/chunked/10/1/100").await;
+    client.get("/").await;
+    assert_eq!(backend.counters().accepted(), 1);
+}
+
+#[tokio::test]
+async fn connections_have_a_lifetime() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let connections = "connections: { lifetime: 20s, idle_timeout: 24h }";
+        let proxy = before(&backend, &format!("protocol: {protocol}, {connections}")).await;
+        let mut client = Client::h1(proxy.address()).await;
+        client.get("/").await;
+        pass(Duration::from_secs(25)).await;
+        client.get("/").await;
+        assert_eq!(backend.counters().accepted(), 2);
+    }
+}
+
+#[tokio::test]
+async fn no_more_connections_are_opened_than_allowed() {
+    for upstream in [
+        "connections: { max: 2 }",
+        "protocol: h2, connections: { max: 1, streams: 2 }",
+    ] {
+        let backend = Backend::start("a");
+        let proxy = before(&backend, upstream).await;
+        let first = hang(&proxy, &backend).await;
+        let second = hang(&proxy, &backend).await;
+        let mut client = Client::h1(proxy.address()).await;
+        let answer = client.get("/").await;
+        assert_eq!(answer.status.as_u16(), 503, "{upstream}");
+        let told = answer.header("proxy-status").unwrap();
+        assert!(
+            told.contains("connection_limit_reached") && told.contains("endpoints_full"),
+            "{told}"
+        );
+        first.abort();
+        // What was given up makes room.
+        eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+        assert_eq!(client.get("/").await.status.as_u16(), 200, "{upstream}");
+        second.abort();
+    }
+}
+
+#[tokio::test]
+async fn streams_beyond_those_of_a_connection_open_another() {
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "protocol: h2, connections: { streams: 2 }").await;
+    let mut waiting = Vec::new();
+    for accepted in [1, 1, 2, 2, 3] {
+        waiting.push(hang(&proxy, &backend).await);
+        assert_eq!(backend.counters().accepted(), accepted);
+    }
+    for one in &waiting {
+        one.abort();
+    }
+    eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    Client::h1(proxy.address()).await.get("/").await;
+    assert_eq!(backend.counters().accepted(), 3);
+}
+
+#[tokio::test]
+async fn many_requests_at_once_share_one_new_connection() {
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "protocol: h2").await;
+    let client = Client::h2(proxy.address()).await;
+    let asking: Vec<_> = (0..50)
+        .map(|_| {
+            let mut client = client.another();
+            tokio::spawn(async move { client.get("/").await })
+        })
+        .collect();
+    for one in asking {
+        assert_eq!(one.await.unwrap().backend(), Some("a"));
+    }
+    assert_eq!(backend.counters().accepted(), 1);
+}

@@ -14,7 +14,9 @@ use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::{Metric, Window};
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Client, DEADLINE, Directory, Process, Proxy, eventually, plain};
+use crate::harness::{
+    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, eventually, plain, within,
+};
 
 /// The program with its file.
 struct Program {
@@ -233,6 +235,42 @@ async fn numbers_are_kept_for_what_is_kept_and_forgotten_for_what_is_gone() {
     eventually(DEADLINE, || counts() == expected).await;
     // The connections to it were kept, too.
     assert_eq!(kept.counters().accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_after_a_reload() {
+    let directory = Directory::new();
+    let (old, new) = (Authority::new(), Authority::new());
+    let (cert, key) = old.identity(&["localhost"]).write(&directory, "site");
+    let tls = format!(
+        "address: \"127.0.0.1:0\", tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}"
+    );
+    let backend = Backend::start("a");
+    let yaml = plain(&[backend.endpoint()]).replacen("address: \"127.0.0.1:0\"", &tls, 1);
+    let proxy = Proxy::start(&yaml).await;
+    let (trusts_old, trusts_new) = (old.client(&["h2"]), new.client(&["h2"]));
+    let mut before = Client::tls(proxy.address(), &trusts_old).await;
+    assert_eq!(before.get("/").await.backend(), Some("a"));
+
+    new.identity(&["localhost"]).write(&directory, "site");
+    proxy.reload(&yaml).await.unwrap();
+    let renewed = async || {
+        Client::tls_named(proxy.address(), &trusts_new, "localhost")
+            .await
+            .is_ok()
+    };
+    // A worker reads its mail when it comes to it.
+    within(async { while !renewed().await {} }).await;
+    assert_eq!(
+        before.get("/").await.backend(),
+        Some("a"),
+        "the connection goes on"
+    );
+
+    std::fs::write(&cert, "no certificate").unwrap();
+    let refused = proxy.reload(&yaml).await.unwrap_err();
+    assert!(refused.to_string().contains("site.pem"), "{refused}");
+    assert!(renewed().await);
 }
 
 #[tokio::test]

@@ -1,1 +1,304 @@
-//! Every wait has an end, and its own answer.
+//! Every wait has an end, and an answer of its own; what moves, or may rest, is left alone. The proxy's clock runs
+//! fast, so that long timeouts are short.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::{Method, Request, StatusCode};
+use plimsoll::clock::Clock;
+use tokio::net::TcpStream;
+
+use crate::forwarding::config;
+use crate::harness::Proxy;
+use crate::harness::{
+    Answer, Backend, Client, DEADLINE, Outgoing, Raw, Scripted, Step, eventually, within,
+};
+
+/// Seconds of the proxy in one of ours: 10 s pass in 100 ms.
+const FAST: u32 = 100;
+/// Other timeouts than the one under test, far away.
+const LISTENER: &str = "head: 1h, keep_alive: 24h, body: 24h";
+const UPSTREAM: &str = "connect: 1h, first_byte: 24h, total: 24h, idle: 24h";
+
+/// With these timeouts, which stand before those that are far away.
+async fn before(endpoint: String, listener: &str, upstream: &str, protocol: &str) -> Proxy {
+    let yaml = config(
+        &[endpoint],
+        &format!("timeouts: {{ {} }}", merged(listener, LISTENER)),
+        "",
+        &format!(
+            "protocol: {protocol}, timeouts: {{ {} }}",
+            merged(upstream, UPSTREAM)
+        ),
+    );
+    Proxy::start_on(Clock::scaled(FAST), &yaml).await
+}
+
+/// `own`, and what it does not name of `others`.
+fn merged(own: &str, others: &str) -> String {
+    let named = |key: &str| {
+        own.split(", ")
+            .any(|pair| pair.split(':').next() == Some(key))
+    };
+    let kept = others
+        .split(", ")
+        .filter(|pair| !named(pair.split(':').next().unwrap()));
+    let own = Some(own).filter(|own| !own.is_empty());
+    own.into_iter().chain(kept).collect::<Vec<_>>().join(", ")
+}
+
+async fn each_client(proxy: &Proxy) -> [Client; 2] {
+    [
+        Client::h1(proxy.address()).await,
+        Client::h2(proxy.address()).await,
+    ]
+}
+
+fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
+    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    let told = answer.header("proxy-status").unwrap();
+    assert_eq!(
+        told,
+        format!("plimsoll; error={error}; details=\"{label}\"")
+    );
+}
+
+/// Waits until so much time has passed on the proxy's clock.
+async fn pass(span: Duration) {
+    let clock = Clock::scaled(FAST);
+    eventually(DEADLINE, || {
+        clock.now().since(plimsoll::clock::Instant(0)) > span
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_head_is_a_408_and_silence_is_closed() {
+    let backend = Backend::start("a");
+    let proxy = before(backend.endpoint(), "head: 10s", "", "h1").await;
+    let mut silent = Raw::connect(proxy.address()).await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 200);
+    raw.send("GET / HTTP/1.1\r\nHos").await;
+    let answer = raw.response().await;
+    assert_eq!((answer.status(), answer.keeps_alive()), (408, false));
+    assert!(answer.field("proxy-status").unwrap().contains("slow_head"));
+    raw.expect_closed().await;
+    silent.expect_closed().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_silence() {
+    let backend = Backend::start("a");
+    let proxy = before(backend.endpoint(), "keep_alive: 10s", "", "h1").await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(raw.response().await.keeps_alive());
+    raw.expect_closed().await;
+    let mut client = Client::h2(proxy.address()).await;
+    client.get("/").await;
+    eventually(DEADLINE, || client.is_closed()).await;
+}
+
+#[tokio::test]
+async fn a_stalled_request_body_is_a_408() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(backend.endpoint(), "body: 10s", "", protocol).await;
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send("POST /checksum HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+            .await;
+        let answer = raw.response().await;
+        assert_eq!((answer.status(), answer.keeps_alive()), (408, false));
+        assert!(answer.field("proxy-status").unwrap().contains("slow_body"));
+        raw.expect_closed().await;
+
+        let mut client = Client::h2(proxy.address()).await;
+        let (mut upload, body) = Outgoing::pieces();
+        assert!(upload.send("abc").await);
+        let asked = Request::post("/checksum").body(body).unwrap();
+        assert_told(
+            &client.send(asked).await,
+            408,
+            "http_request_error",
+            "slow_body",
+        );
+        drop(upload);
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_leaves_a_client_waiting_for_100_is_a_504() {
+    let scripted = Scripted::play(vec![vec![Step::ReadHead, Step::Stall]]).await;
+    let proxy = before(scripted.address().to_string(), "", "first_byte: 10s", "h1").await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+        .await;
+    let answer = raw.response().await;
+    assert_eq!(answer.status(), 504);
+    assert!(
+        answer
+            .field("proxy-status")
+            .unwrap()
+            .contains("first_byte_timeout")
+    );
+}
+
+#[tokio::test]
+async fn a_late_answer_is_a_504() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(backend.endpoint(), "", "first_byte: 10s", protocol).await;
+        for mut client in each_client(&proxy).await {
+            let answer = client.get("/hang").await;
+            assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
+        }
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+        let proxy = before(backend.endpoint(), "", "total: 10s", protocol).await;
+        for mut client in each_client(&proxy).await {
+            let answer = client.post("/hang", "body").await;
+            assert_told(&answer, 504, "http_response_timeout", "total_timeout");
+        }
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_come_about_is_a_504() {
+    // One that accepts nothing: once its queue is full, the system answers no further SYN.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    let is_full = loop {
+        let connecting = TcpStream::connect(address);
+        match tokio::time::timeout(Duration::from_millis(200), connecting).await {
+            Ok(Ok(stream)) => queued.push(stream),
+            Ok(Err(error)) => panic!("{error}"),
+            Err(_) => break true,
+        }
+        if queued.len() > 64 {
+            break false;
+        }
+    };
+    if !is_full {
+        eprintln!("skipped: this system queues connections without end");
+        return;
+    }
+    let proxy = before(address.to_string(), "", "connect: 10s", "h1").await;
+    for mut client in each_client(&proxy).await {
+        let answer = client.post("/", "body").await;
+        assert_told(&answer, 504, "connection_timeout", "connect_timeout");
+    }
+}
+
+#[tokio::test]
+async fn a_long_upload_that_moves_is_not_cut() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(
+            backend.endpoint(),
+            "body: 100s",
+            "total: 10s, first_byte: 10s",
+            protocol,
+        )
+        .await;
+        for mut client in each_client(&proxy).await {
+            let (mut upload, body) = Outgoing::pieces();
+            let feeding = tokio::spawn(async move {
+                for _ in 0..10 {
+                    pass(Duration::from_secs(3)).await;
+                    assert!(upload.send("piece").await);
+                }
+            });
+            let answer = client
+                .send(Request::post("/checksum").body(body).unwrap())
+                .await;
+            assert_eq!(answer.json()["length"], 50);
+            feeding.await.unwrap();
+        }
+    }
+}
+
+const PART: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
+
+#[tokio::test]
+async fn a_stalled_answer_breaks_off() {
+    let scripted = Scripted::play(vec![vec![
+        Step::ReadHead,
+        Step::Write(PART.to_vec()),
+        Step::Stall,
+    ]])
+    .await;
+    let proxy = before(scripted.address().to_string(), "", "idle: 10s", "h1").await;
+    for mut client in each_client(&proxy).await {
+        let response = client
+            .open(Request::get("/").body(Outgoing::empty()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(within(response.into_body().collect()).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut_too() {
+    let backend = Backend::start("a");
+    let proxy = before(backend.endpoint(), "", "idle: 30s", "h1").await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    assert_eq!(raw.head().await.status(), 200);
+    eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_has_a_patience_of_its_own() {
+    let backend = Backend::start("a");
+    let proxy = before(backend.endpoint(), "", "idle: 1s, tunnel_idle: 30s", "h1").await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        .await;
+    assert_eq!(raw.head().await.status(), 101);
+    for _ in 0..8 {
+        pass(Duration::from_secs(5)).await;
+        raw.send("ping").await;
+        assert_eq!(raw.exactly(4).await, b"ping");
+    }
+    raw.expect_closed().await;
+    eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_may_rest_for_an_hour_if_it_is_told_so() {
+    // An hour passes in 360 ms.
+    let clock = Clock::scaled(10_000);
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let listener = format!("timeouts: {{ {LISTENER} }}");
+        let timeouts = merged("idle: 2h", UPSTREAM);
+        let upstream = format!("protocol: {protocol}, timeouts: {{ {timeouts} }}");
+        let yaml = config(&[backend.endpoint()], &listener, "", &upstream);
+        let proxy = Proxy::start_on(clock, &yaml).await;
+        for mut client in each_client(&proxy).await {
+            let answer = client
+                .try_send(Method::GET, "/sse/2/400", Outgoing::empty())
+                .await;
+            assert!(answer.unwrap().text().ends_with("data: event 1\n\n"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn max_duration_ends_even_what_moves() {
+    let backend = Backend::start("a");
+    let proxy = before(backend.endpoint(), "", "max_duration: 20s", "h1").await;
+    for mut client in each_client(&proxy).await {
+        assert!(client.try_get("/sse/1000/10").await.is_err());
+    }
+    eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+}

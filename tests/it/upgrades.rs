@@ -6,9 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::forwarding::config;
 use crate::harness::{
-    Backend, Client, DEADLINE, Outgoing, Raw, Scripted, Step, WebSocket, eventually, within,
+    Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, WebSocket, eventually, within,
 };
-use crate::started::Proxy;
 
 async fn before(endpoint: String, protocol: &str) -> Proxy {
     Proxy::start(&config(

@@ -68,8 +68,8 @@ pub fn request(
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(bytes, slots) {
         Err(error) => return Err(ParseError::of(error, bytes)),
-        Ok(httparse::Status::Partial) => return extent.partial(),
-        Ok(httparse::Status::Complete(length)) => debug_assert_eq!(Some(length), extent.end),
+        Ok(httparse::Status::Complete(length)) if Some(length) == extent.end => {}
+        Ok(_) => return extent.partial(),
     }
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
     else {
@@ -112,8 +112,8 @@ pub fn response(
     let config = httparse::ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut parsed, bytes, slots) {
         Err(error) => return Err(ParseError::of(error, bytes)),
-        Ok(httparse::Status::Partial) => return extent.partial(),
-        Ok(httparse::Status::Complete(length)) => debug_assert_eq!(Some(length), extent.end),
+        Ok(httparse::Status::Complete(length)) if Some(length) == extent.end => {}
+        Ok(_) => return extent.partial(),
     }
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
         return Err(ParseError::BadStatus);
@@ -218,7 +218,7 @@ impl Extent {
         heap
     }
 
-    /// What it means that the parser found the head incomplete.
+    /// What it means that the parser did not find the same end.
     fn partial(&self) -> Result<Option<usize>, ParseError> {
         match self.end {
             None => Ok(None),

@@ -35,7 +35,7 @@ impl Certificates {
         };
         let mut default_names = Vec::new();
         for pair in written {
-            let certified = Arc::new(shared.certified_key(pair)?);
+            let certified = Arc::new(shared.certified_key(&pair.cert, &pair.key)?);
             let leaf = certified.end_entity_cert()?;
             let names = names(leaf).map_err(|error| tls::unusable(&pair.cert, &error))?;
             if this.default.is_empty() {

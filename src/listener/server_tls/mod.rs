@@ -8,13 +8,16 @@ mod tests;
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::server::{Acceptor, NoServerSessionStorage};
 use rustls::{ServerConfig, version};
 use tokio::net::TcpStream;
 use tokio_rustls::server::StartHandshake;
 
+use crate::clock::wheel::Wheel;
 use crate::config::{self, Alpn, TlsVersion};
+use crate::observe::ListenerCells;
 use crate::stream::Stream;
 use crate::tls::{Shared, TlsError};
 use certificates::Certificates;
@@ -54,6 +57,33 @@ fn alpn_name(protocol: Alpn) -> &'static [u8] {
     match protocol {
         Alpn::H2 => b"h2",
         Alpn::Http11 => b"http/1.1",
+    }
+}
+
+/// Does the handshake within `span`, and counts how it went. `None` when there is nobody left to serve.
+pub async fn serve(
+    stream: Stream,
+    config: &Arc<ServerConfig>,
+    span: Duration,
+    wheel: &Wheel,
+    cells: &ListenerCells,
+) -> Option<Stream> {
+    // A Unix socket never has TLS: compiling the snapshot refuses it.
+    let Stream::Tcp(tcp) = stream else {
+        return None;
+    };
+    let begun = wheel.now();
+    let accepted = wheel.timeout(span, accept(tcp, config)).await;
+    match accepted.unwrap_or(Err(AcceptError::Timeout)) {
+        Ok(secured) => {
+            let took = wheel.now().since(begun).as_nanos();
+            cells.handshake(u64::try_from(took).unwrap_or(u64::MAX));
+            Some(secured)
+        }
+        Err(error) => {
+            cells.refused(error.label());
+            None
+        }
     }
 }
 

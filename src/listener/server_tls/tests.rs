@@ -1,3 +1,5 @@
+//! Handshakes over sockets: names, protocols, versions, resumption, and what is not TLS.
+
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -14,7 +16,7 @@ use super::certificates::Certificates;
 use super::{AcceptError, accept, compile};
 use crate::config::{self, Alpn, ServerTls, TlsVersion};
 use crate::stream::Stream;
-use crate::tls::fixture::{Authority, Folder};
+use crate::tls::fixture::{Authority, Folder, Issued};
 use crate::tls::{Shared, TlsError};
 
 const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
@@ -25,6 +27,11 @@ fn written(certificates: Vec<config::Certificate>) -> ServerTls {
         min_version: TlsVersion::V1_2,
         alpn: vec![Alpn::H2, Alpn::Http11],
     }
+}
+
+fn pair(folder: &Folder, name: &str, issued: &Issued) -> config::Certificate {
+    let (cert, key) = folder.pair(name, issued);
+    config::Certificate { cert, key }
 }
 
 fn client(
@@ -106,7 +113,7 @@ impl Site {
     /// A listener with one certificate for `a.test`.
     fn new() -> Self {
         let (authority, folder) = (Authority::new(), Folder::new());
-        let pair = folder.pair("a", &authority.issue(&["a.test"]));
+        let pair = pair(&folder, "a", &authority.issue(&["a.test"]));
         let server = compile(&written(vec![pair]), &Shared::new().unwrap()).unwrap();
         Self {
             authority,
@@ -126,12 +133,12 @@ fn a_name_picks_among_three_certificates() {
     ]
     .iter()
     .enumerate()
-    .map(|(index, names)| folder.pair(&index.to_string(), &authority.issue(names)))
+    .map(|(index, names)| pair(&folder, &index.to_string(), &authority.issue(names)))
     .collect();
     let table = Certificates::compile(&listed, &shared).unwrap();
     let leaves: Vec<_> = listed
         .iter()
-        .map(|pair| shared.certified_key(pair).unwrap().cert[0].clone())
+        .map(|pair| shared.certified_key(&pair.cert, &pair.key).unwrap().cert[0].clone())
         .collect();
     let picked = |name: Option<&str>| {
         let shown = table
@@ -168,8 +175,8 @@ fn a_name_picks_among_three_certificates() {
 #[tokio::test(flavor = "local")]
 async fn a_name_is_matched_whatever_its_case() {
     let (authority, folder) = (Authority::new(), Folder::new());
-    let first = folder.pair("first", &authority.issue(&["first.test"]));
-    let second = folder.pair("second", &authority.issue(&["second.test"]));
+    let first = pair(&folder, "first", &authority.issue(&["first.test"]));
+    let second = pair(&folder, "second", &authority.issue(&["second.test"]));
     let server = compile(&written(vec![first, second]), &Shared::new().unwrap()).unwrap();
     for versions in [&[&version::TLS13][..], &[&version::TLS12]] {
         let (accepted, connected) =
@@ -181,8 +188,9 @@ async fn a_name_is_matched_whatever_its_case() {
 #[tokio::test(flavor = "local")]
 async fn a_client_gets_the_kind_of_key_that_it_can_check() {
     let (authority, folder) = (Authority::new(), Folder::new());
-    let ecdsa = folder.pair("ecdsa", &authority.issue(&["a.test"]));
-    let rsa = folder.pair(
+    let ecdsa = pair(&folder, "ecdsa", &authority.issue(&["a.test"]));
+    let rsa = pair(
+        &folder,
         "rsa",
         &authority.issue_with(&["a.test"], &rcgen::PKCS_RSA_SHA256, |_| {}),
     );
@@ -340,8 +348,8 @@ async fn what_is_not_tls_is_told_apart() {
 #[test]
 fn a_certificate_that_nobody_can_ask_for_is_refused() {
     let (authority, folder, shared) = (Authority::new(), Folder::new(), Shared::new().unwrap());
-    let named = folder.pair("named", &authority.issue(&["a.test"]));
-    let nameless = folder.pair("nameless", &authority.issue(&[]));
+    let named = pair(&folder, "named", &authority.issue(&["a.test"]));
+    let nameless = pair(&folder, "nameless", &authority.issue(&[]));
     let refused = compile(&written(vec![named.clone(), nameless.clone()]), &shared);
     assert!(matches!(refused, Err(TlsError::NoName { file }) if file == nameless.cert));
     assert!(

@@ -48,7 +48,7 @@ impl ClientTls {
             .with_custom_certificate_verifier(verifier);
         let mut config = match &written.certificate {
             Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
-                shared.certified_key(pair)?,
+                shared.certified_key(&pair.cert, &pair.key)?,
             ))),
             None => builder.with_no_client_auth(),
         };

@@ -1,3 +1,5 @@
+//! Handshakes with endpoints over sockets: who is trusted, what is shown and agreed on.
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,13 +43,18 @@ impl Site {
     }
 
     fn server(&self, issued: &Issued, alpn: &[Alpn]) -> Arc<ServerConfig> {
-        let certificates = vec![self.folder.pair("endpoint", issued)];
+        let certificates = vec![self.pair("endpoint", issued)];
         let written = ServerTls {
             certificates,
             min_version: TlsVersion::V1_2,
             alpn: alpn.to_vec(),
         };
         server_tls::compile(&written, &self.shared).unwrap()
+    }
+
+    fn pair(&self, name: &str, issued: &Issued) -> config::Certificate {
+        let (cert, key) = self.folder.pair(name, issued);
+        config::Certificate { cert, key }
     }
 
     fn client(&self, written: &config::ClientTls, protocol: Protocol) -> ClientTls {
@@ -229,9 +236,7 @@ async fn a_client_certificate_is_shown_to_an_endpoint_that_asks() {
             .with_cert_resolver(resolver);
         Arc::new(server)
     };
-    let pair = site
-        .folder
-        .pair("client", &site.authority.issue(&["proxy.test"]));
+    let pair = site.pair("client", &site.authority.issue(&["proxy.test"]));
     let shown = config::ClientTls {
         certificate: Some(pair),
         ..site.trusting()
