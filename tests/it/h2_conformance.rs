@@ -1059,7 +1059,7 @@ async fn floods_end_the_connection_and_are_counted() {
         );
         assert!(is_cut, "{name}: {outcome:?}");
         if !reason.is_empty() {
-            front.expect_refused(&format!("flood_{reason}"), 1).await;
+            front.expect_refused(&format!("{reason}_flood"), 1).await;
         }
     }
     // Others are served meanwhile.
