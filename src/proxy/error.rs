@@ -1,6 +1,7 @@
 //! What can go wrong with an exchange, whose fault it is, and what the client is told.
 
 use crate::http::h1::parse::ParseError;
+use crate::http::h2::Flood;
 
 /// Whose side an error came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +217,7 @@ impl ProxyError {
         }
     }
 
-    /// Every label that [`Self::label`] can give, for the tables of the metrics.
+    /// Every label that [`Self::label`] can give, and the floods that end a connection, for the tables of the metrics.
     pub const LABELS: &'static [&'static str] = &LABELS;
 }
 
@@ -248,14 +249,16 @@ const OWN: [&str; 25] = [
     "bad_upgrade",
 ];
 
-const LABELS: [&str; OWN.len() + ParseError::ALL.len()] = {
-    let mut all = [""; OWN.len() + ParseError::ALL.len()];
+const LABELS: [&str; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()] = {
+    let mut all = [""; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()];
     let mut i = 0;
     while i < all.len() {
         all[i] = if i < OWN.len() {
             OWN[i]
+        } else if i < OWN.len() + Flood::ALL.len() {
+            Flood::ALL[i - OWN.len()].label()
         } else {
-            ParseError::ALL[i - OWN.len()].label()
+            ParseError::ALL[i - OWN.len() - Flood::ALL.len()].label()
         };
         i += 1;
     }
