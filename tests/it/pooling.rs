@@ -19,6 +19,10 @@ async fn before(backend: &Backend, upstream: &str) -> Proxy {
 }
 
 /// Starts a request that is never answered.
+#[expect(
+    clippy::async_yields_async,
+    reason = "the task outlives the wait for its request to arrive"
+)]
 fn hang(proxy: &Proxy, backend: &Backend) -> impl Future<Output = tokio::task::JoinHandle<()>> {
     let address = proxy.address();
     let before = backend.counters().in_flight();
