@@ -21,7 +21,7 @@ pub fn send(
     upstream: &UpstreamView,
     mut link: Link,
     slot: Slot,
-) -> Result<Attempt, (ProxyError, Slot)> {
+) -> Result<Attempt, Box<(ProxyError, Slot)>> {
     let worker = &exchange.worker;
     let head = &exchange.head;
     let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
@@ -102,7 +102,7 @@ pub fn send(
     worker.buffers.give(rewritten);
     let sink = match sent {
         Ok(sink) => sink,
-        Err(error) => return Err((error, slot)),
+        Err(error) => return Err(Box::new((error, slot))),
     };
     let (sink, switch) = match (is_asked, to_h2) {
         (false, _) => (sink, Switch::No),

@@ -19,16 +19,14 @@ async fn before(backend: &Backend, upstream: &str) -> Proxy {
 }
 
 /// Starts a request that is never answered.
-fn hang(proxy: &Proxy, backend: &Backend) -> impl Future<Output = tokio::task::JoinHandle<()>> {
+async fn hang(proxy: &Proxy, backend: &Backend) -> tokio::task::AbortHandle {
     let address = proxy.address();
     let before = backend.counters().in_flight();
-    async move {
-        let waiting = tokio::spawn(async move {
-            let _ = Client::h1(address).await.try_get("/hang").await;
-        });
-        eventually(DEADLINE, || backend.counters().in_flight() > before).await;
-        waiting
-    }
+    let waiting = tokio::spawn(async move {
+        let _ = Client::h1(address).await.try_get("/hang").await;
+    });
+    eventually(DEADLINE, || backend.counters().in_flight() > before).await;
+    waiting.abort_handle()
 }
 
 /// Waits until so much time has passed on the proxy's clock.
