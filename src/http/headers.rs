@@ -10,7 +10,7 @@ use super::head::Version;
 ///
 /// `Proxy-Authenticate` and `Proxy-Authorization` are among them: they are between a client and its next proxy
 /// (RFC 9110, 11.7). `Trailer` is not: it speaks of the message (RFC 9110, 6.6.2), and trailers are forwarded.
-/// `TE: trailers` is written anew towards HTTP/2 where [`accepts_trailers`] says so.
+/// `TE: trailers` is written anew towards endpoints where [`accepts_trailers`] says so.
 pub const HOP_BY_HOP: Names = Names::of(&[
     Name::Connection,
     Name::KeepAlive,

@@ -5,6 +5,7 @@
 //!    has a response head; 6. the answer streams back; 7. dropping the exchange records it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ::http::Method;
 
@@ -90,7 +91,14 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
         let local = Local::error(&error, &exchange.id(), json);
         exchange.status = local.status;
         let head_only = exchange.head.method == ::http::Method::HEAD;
-        exchange.bytes_out = respond::send(&exchange.worker, responder, local, head_only).await;
+        exchange.bytes_out = respond::send(
+            &exchange.worker,
+            responder,
+            local,
+            head_only,
+            patience(exchange),
+        )
+        .await;
     }
     count_refusal(exchange, &error);
     exchange.error = Some(error);
@@ -327,6 +335,13 @@ impl route::Headers for RouteHeaders<'_> {
     }
 }
 
+/// How long this client may leave an answer of our own unread.
+fn patience(exchange: &Exchange) -> Duration {
+    exchange.view.snapshot.listeners[exchange.peer.listener]
+        .timeouts
+        .body
+}
+
 async fn local_answer(
     exchange: &mut Exchange,
     down: &mut Downstream,
@@ -337,7 +352,14 @@ async fn local_answer(
     };
     exchange.status = local.status;
     let head_only = exchange.head.method == ::http::Method::HEAD;
-    exchange.bytes_out = respond::send(&exchange.worker, responder, local, head_only).await;
+    exchange.bytes_out = respond::send(
+        &exchange.worker,
+        responder,
+        local,
+        head_only,
+        patience(exchange),
+    )
+    .await;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The only place where the proxy's own answers are made: errors, redirects, direct responses.
 
 use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -49,8 +51,15 @@ impl Local {
     }
 }
 
-/// Sends a local answer to its end. Gives the bytes of body sent.
-pub async fn send(worker: &Worker, responder: Responder, local: Local, head_only: bool) -> u64 {
+/// Sends a local answer to its end, or for as long as a client may take that does not read it. Gives the bytes of body
+/// sent.
+pub async fn send(
+    worker: &Worker,
+    responder: Responder,
+    local: Local,
+    head_only: bool,
+    patience: Duration,
+) -> u64 {
     let mut extra = worker.buffers.fields();
     extra.push_known(
         Name::Date,
@@ -83,8 +92,17 @@ pub async fn send(worker: &Worker, responder: Responder, local: Local, head_only
         Body::Fixed(local.body)
     };
     let mut pump = Pump::default();
-    let sent = poll_fn(|cx| pump.poll(cx, &mut body, &mut sink, &worker.buffers)).await;
-    if sent.is_err() {
+    // Most answers leave at once and need no timer.
+    let mut timer = None;
+    let is_sent = poll_fn(|cx| {
+        if let Poll::Ready(sent) = pump.poll(cx, &mut body, &mut sink, &worker.buffers) {
+            return Poll::Ready(sent.is_ok());
+        }
+        let timer = timer.get_or_insert_with(|| worker.wheel.after(patience));
+        timer.poll(cx).map(|()| false)
+    })
+    .await;
+    if !is_sent {
         sink.abort();
     }
     pump.bytes

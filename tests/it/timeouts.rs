@@ -256,6 +256,22 @@ async fn a_client_that_stops_reading_is_cut_too() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_our_own_answer_is_cut() {
+    let yaml = format!(
+        "workers: 1\n\
+         listeners: {{ web: {{ address: \"127.0.0.1:0\", timeouts: {{ {} }} }} }}\n\
+         routes: [ {{ match: {{ path: / }}, respond: {{ body: \"{}\" }} }} ]\n",
+        merged("body: 10s", LISTENER),
+        "x".repeat(50_000),
+    );
+    let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    // More answers than all socket buffers on the way can take, asked for until nobody takes another request.
+    let asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    while raw.try_send(&asked).await.is_ok() {}
+}
+
+#[tokio::test]
 async fn a_tunnel_has_a_patience_of_its_own() {
     let backend = Backend::start("a");
     let proxy = before(backend.endpoint(), "", "idle: 1s, tunnel_idle: 30s", "h1").await;

@@ -55,18 +55,20 @@ fn a_request_is_written_with_framing_of_our_own() {
         text(|out| write::request_head(out, &line, &head))
     };
     let start = "POST /p?q HTTP/1.1\r\nHost: a\r\nX-Kept: 1\r\nx-forwarded-for: 192.0.2.1\r\n";
-    assert_eq!(write(Length::Empty, None), format!("{start}\r\n"));
+    // Asked for anew, for our own connection.
+    let te = "connection: te\r\nte: trailers\r\n";
+    assert_eq!(write(Length::Empty, None), format!("{start}{te}\r\n"));
     assert_eq!(
         write(Length::Exact(0), None),
-        format!("{start}content-length: 0\r\n\r\n")
+        format!("{start}content-length: 0\r\n{te}\r\n")
     );
     assert_eq!(
         write(Length::Exact(u64::MAX), None),
-        format!("{start}content-length: {}\r\n\r\n", u64::MAX)
+        format!("{start}content-length: {}\r\n{te}\r\n", u64::MAX)
     );
     assert_eq!(
         write(Length::Marked, None),
-        format!("{start}transfer-encoding: chunked\r\n\r\n")
+        format!("{start}transfer-encoding: chunked\r\n{te}\r\n")
     );
     let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
     assert_eq!(
