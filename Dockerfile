@@ -1,5 +1,5 @@
-# NOT BUILT where this was written: no container engine is there. Its commands were run one by one
-# on Debian 12, and the libraries of the binary compared with those of the final image.
+# NOT BUILT where this was written: no container engine is there. Of its commands the build and `run` were carried out
+# on Debian 12; the libraries of the binary (libc, libm, libgcc_s) were compared with those of the final image.
 #
 #   docker build -t plimsoll .
 #   docker run --rm -p 8080:8080 plimsoll demo
