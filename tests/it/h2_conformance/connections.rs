@@ -1,0 +1,174 @@
+//! What a connection may cost: its preface, windows, streams, floods and heads.
+
+use super::*;
+
+#[tokio::test]
+async fn a_bad_preface_is_answered_as_http_1_or_with_an_error() {
+    let backend = Backend::start("a");
+    let front = Front::before(&backend.endpoint(), "").await;
+    // 3.5/2: no preface at all is an HTTP/1 request, and not a good one.
+    let mut client = Raw::connect(front.address).await;
+    client.send("INVALID CONNECTION PREFACE\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 400);
+    client.expect_closed().await;
+    expect_no_panic();
+}
+
+/// 6.5.3/1 and 6.9.1/1: the last of several values counts, and what does not fit the window waits.
+#[tokio::test]
+async fn the_window_of_a_stream_is_kept() {
+    let backend = Backend::labelled("a").size(100).start();
+    let front = Front::before(&backend.endpoint(), "").await;
+    let mut client = Frames::connect(&front).await;
+    let settings = [[0, 4, 0, 0, 0, 100], [0, 4, 0, 0, 0, 1]].concat();
+    client
+        .0
+        .send([frame(SETTINGS, 0, 0, &settings), request(1)].concat())
+        .await;
+    for (expected, more) in [(1, 2), (2, 50), (50, 1000)] {
+        let payload = loop {
+            let (kind, _, _, payload) = client.next().await.unwrap();
+            if kind == DATA {
+                break payload;
+            }
+        };
+        assert_eq!(payload.len(), expected);
+        client.0.send(window(1, more)).await;
+    }
+    client.answered(1).await;
+    // 6.9.2: a window may be negative, and counts from there.
+    client.0.send([setting(4, 3), request(3)].concat()).await;
+    while client.next().await.unwrap().0 != DATA {}
+    client.0.send([setting(4, 0), window(3, 4)].concat()).await;
+    let (kind, _, _, payload) = client.next().await.unwrap();
+    assert_eq!((kind, payload.len()), (DATA, 1));
+}
+
+/// 5.1.2/1: more streams than agreed on.
+#[tokio::test]
+async fn streams_beyond_the_limit_are_refused() {
+    let backend = Backend::labelled("a").latency("20s").start();
+    let front = Front::before(&backend.endpoint(), ", limits: { streams: 3 }").await;
+    let mut client = Frames::connect(&front).await;
+    for stream in [1, 3, 5, 7] {
+        client.0.send(request(stream)).await;
+    }
+    let outcome = client.outcome(Stream(&[])).await;
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Reset(REFUSED_STREAM | PROTOCOL_ERROR) | Outcome::Goaway(PROTOCOL_ERROR)
+        ),
+        "{outcome:?}"
+    );
+}
+
+/// GHSA-gghf-vfxp-799r, RUSTSEC-2024-0332 and RUSTSEC-2024-0003, CVE-2023-44487, CVE-2019-9511 to 9518.
+#[tokio::test]
+async fn floods_end_the_connection_and_are_counted() {
+    let backend = Backend::labelled("a").latency("20s").start();
+    let front = Front::before(&backend.endpoint(), "").await;
+    let empty = frame(CONTINUATION, 0, 1, &[]);
+    let full = frame(CONTINUATION, 0, 1, &fields(&[("x", "y")]).repeat(500));
+    let cancelled: Vec<u8> = (0..4000)
+        .flat_map(|i| [request(2 * i + 1), reset(2 * i + 1, 8)].concat())
+        .collect();
+    for (name, bytes, reason) in [
+        ("PING", frame(PING, 0, 0, b"whatever").repeat(4000), "ping"),
+        (
+            "SETTINGS",
+            frame(SETTINGS, 0, 0, &[]).repeat(4000),
+            "settings",
+        ),
+        (
+            "PRIORITY",
+            frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 9]).repeat(4000),
+            "priority",
+        ),
+        (
+            "empty DATA",
+            [open(1), frame(DATA, 0, 1, &[]).repeat(4000)].concat(),
+            "empty_data",
+        ),
+        (
+            "unknown frames",
+            frame(0xbe, 0, 0, &[]).repeat(4000),
+            "unknown_frame",
+        ),
+        ("WINDOW_UPDATE", window(0, 1).repeat(4000), "window_update"),
+        (
+            "empty CONTINUATION",
+            [frame(HEADERS, 0, 1, &get()), empty.repeat(4000)].concat(),
+            "continuation",
+        ),
+        (
+            "full CONTINUATION",
+            [frame(HEADERS, 0, 1, &get()), full.repeat(200)].concat(),
+            "",
+        ),
+        ("rapid reset", cancelled, "reset"),
+    ] {
+        let mut client = Frames::connect(&front).await;
+        let _ = client.0.try_send(bytes).await;
+        let outcome = client.outcome(Connection(&[])).await;
+        let is_cut = matches!(
+            outcome,
+            Outcome::Goaway(ENHANCE_YOUR_CALM | PROTOCOL_ERROR | COMPRESSION_ERROR)
+                | Outcome::Closed
+        );
+        assert!(is_cut, "{name}: {outcome:?}");
+        drop(client);
+        // Of a block beyond all bounds so much is under way that the connection ends in a reset, whatever was said.
+        if !reason.is_empty() {
+            front.expect_refused(&format!("{reason}_flood"), 1).await;
+        }
+    }
+    // Others are served meanwhile.
+    assert!(backend.counters().requests() < 3000);
+    backend.change(Backend::labelled("a"));
+    let mut other = Frames::connect(&front).await;
+    other.0.send(request(1)).await;
+    assert_eq!(
+        other.outcome(Answer(200)).await,
+        Outcome::Head(indexed(200))
+    );
+    expect_no_panic();
+}
+
+/// A list of fields beyond the limit, and one with too many of them.
+#[tokio::test]
+async fn heads_beyond_their_limits_are_refused() {
+    let backend = Backend::start("a");
+    let front = Front::before(
+        &backend.endpoint(),
+        ", limits: { head_bytes: 2KiB, fields: 10 }",
+    )
+    .await;
+    for (name, block) in [
+        (
+            "many fields",
+            [get(), fields(&[("x", "y")]).repeat(20)].concat(),
+        ),
+        (
+            "many bytes",
+            [get(), fields(&[("x", &"y".repeat(100))]).repeat(100)].concat(),
+        ),
+    ] {
+        let mut client = Frames::connect(&front).await;
+        client
+            .0
+            .send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &block))
+            .await;
+        let outcome = client.outcome(Answer(400)).await;
+        // 431 has no index: it comes as a literal for the name of index 8.
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Head(0x48 | 0x08) | Outcome::Reset(_) | Outcome::Goaway(_)
+            ),
+            "{name}: {outcome:?}"
+        );
+    }
+    assert_eq!(backend.counters().requests(), 0);
+    expect_no_panic();
+}
