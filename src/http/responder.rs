@@ -56,6 +56,9 @@ pub trait Handler: Clone + 'static {
         responder: Responder,
         peer: Rc<Peer>,
     ) -> impl Future<Output = ()>;
+
+    /// Takes note of a connection that is cut because its client makes us work for nothing.
+    fn flooded(&self, flood: h2::Flood, peer: &Peer);
 }
 
 /// Writes the answer of one request.

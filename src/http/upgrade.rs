@@ -17,7 +17,7 @@ const WEBSOCKET: &[u8] = b"websocket";
 /// A `Sec-WebSocket-Key`: 16 random bytes in base64. It keeps a server that does not know WebSocket from seeming to
 /// agree; it need not be secret (RFC 6455, 10.3).
 pub type Key = [u8; 24];
-/// A `Sec-WebSocket-Accept`: the SHA-1 of key and [`GUID`] in base64.
+/// A `Sec-WebSocket-Accept`: the SHA-1 of the key and a fixed text, in base64.
 pub type Accept = [u8; 28];
 
 /// Whether this token names WebSocket.

@@ -1,6 +1,7 @@
 //! What can go wrong with an exchange, whose fault it is, and what the client is told.
 
 use crate::http::h1::parse::ParseError;
+use crate::http::h2::Flood;
 
 /// Whose side an error came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,9 @@ pub enum ProxyError {
     /// The endpoint refused the stream or went away without having looked at the request.
     #[error("the endpoint did not take the request")]
     Unprocessed,
+    /// More interim responses than anyone has a use for.
+    #[error("the endpoint sent too many interim responses")]
+    TooManyInterim,
     /// The endpoint switched protocols without being asked to.
     #[error("the endpoint switched protocols unasked")]
     UnaskedSwitch,
@@ -119,6 +123,7 @@ impl ProxyError {
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
+            | Self::TooManyInterim
             | Self::UnaskedSwitch
             | Self::BadUpgrade => Side::Upstream,
         }
@@ -149,6 +154,7 @@ impl ProxyError {
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
+            | Self::TooManyInterim
             | Self::UnaskedSwitch
             | Self::BadUpgrade => 502,
         }
@@ -181,6 +187,7 @@ impl ProxyError {
             Self::ResponseBody => "bad_response_body",
             Self::Reset => "stream_reset",
             Self::Unprocessed => "unprocessed",
+            Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
         }
@@ -209,18 +216,20 @@ impl ProxyError {
             }
             Self::IdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
-            Self::Response(_) | Self::ResponseBody | Self::Reset | Self::Unprocessed => {
-                "http_protocol_error"
-            }
+            Self::Response(_)
+            | Self::ResponseBody
+            | Self::Reset
+            | Self::Unprocessed
+            | Self::TooManyInterim => "http_protocol_error",
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
         }
     }
 
-    /// Every label that [`Self::label`] can give, for the tables of the metrics.
+    /// Every label that [`Self::label`] can give, and the floods that end a connection, for the tables of the metrics.
     pub const LABELS: &'static [&'static str] = &LABELS;
 }
 
-const OWN: [&str; 25] = [
+const OWN: [&str; 26] = [
     "bad_target",
     "slow_head",
     "slow_body",
@@ -244,18 +253,21 @@ const OWN: [&str; 25] = [
     "bad_response_body",
     "stream_reset",
     "unprocessed",
+    "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
 ];
 
-const LABELS: [&str; OWN.len() + ParseError::ALL.len()] = {
-    let mut all = [""; OWN.len() + ParseError::ALL.len()];
+const LABELS: [&str; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()] = {
+    let mut all = [""; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()];
     let mut i = 0;
     while i < all.len() {
         all[i] = if i < OWN.len() {
             OWN[i]
+        } else if i < OWN.len() + Flood::ALL.len() {
+            Flood::ALL[i - OWN.len()].label()
         } else {
-            ParseError::ALL[i - OWN.len()].label()
+            ParseError::ALL[i - OWN.len() - Flood::ALL.len()].label()
         };
         i += 1;
     }

@@ -8,28 +8,18 @@ use std::time::Duration;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::heads;
+use super::link::Link;
 use super::switch::Switch;
 use crate::attempt::{Action, ConnectFailure, Death, Event, Plan, Tried};
 use crate::balance::{self, Lack};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
-use crate::config::Protocol;
+use crate::http::Responder;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::buffers::Lent;
-use crate::http::h1::connection::HeadError;
-use crate::http::h1::parse::{Limits, ParseError};
 use crate::http::head::ResponseHead;
-use crate::http::{Responder, h1, h2};
 use crate::observe::{self, AttemptKind, AttemptOutcome};
-use crate::upstream::connect::{DialError, dial};
-use crate::upstream::pool::{Connected, Open};
 use crate::worker::{Reach, UpstreamView, Worker};
-
-/// Bounds of a response head. An endpoint is trusted more than a client, not without end.
-const RESPONSE_LIMITS: Limits = Limits {
-    head_bytes: 64 * 1024,
-    fields: 256,
-};
 
 /// Interim responses to one request. More are a way to make us write for ever.
 const INTERIM: u32 = 32;
@@ -94,15 +84,6 @@ impl Drop for Slot {
         self.record.times.total = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         self.reach.cells.record(&self.record);
     }
-}
-
-/// What an attempt runs on.
-pub enum Link {
-    H1(Connected),
-    H2 {
-        client: h2::Client,
-        pending: Option<h2::client::Pending>,
-    },
 }
 
 /// One try of a request at one endpoint.
@@ -171,115 +152,6 @@ pub fn pick(
         AttemptKind::Retry
     };
     Ok((index, Slot::new(exchange, reach, kind)))
-}
-
-/// A connection to the endpoint of `slot`, and whether it was used before. `fresh` takes no idle one.
-pub async fn link(
-    exchange: &Exchange,
-    upstream: &UpstreamView,
-    slot: &Slot,
-    fresh: bool,
-    until: Instant,
-) -> Result<(Link, bool), ProxyError> {
-    let worker = &exchange.worker;
-    let reach = &slot.reach;
-    let protocol = upstream.shared.protocol;
-    if !fresh {
-        let now = exchange.started;
-        if protocol != Protocol::H2
-            && let Some(connected) = reach.pool.take(now, &upstream.limits, &worker.idle)
-        {
-            return Ok((Link::H1(connected), true));
-        }
-        if protocol != Protocol::H1
-            && let Some(client) = reach.pool.multiplexed(now, &upstream.limits)
-        {
-            return Ok((
-                Link::H2 {
-                    client,
-                    pending: None,
-                },
-                true,
-            ));
-        }
-    }
-    let span = until.since(worker.wheel.now());
-    match worker
-        .wheel
-        .timeout(span, Box::pin(connect(worker, upstream, reach)))
-        .await
-    {
-        Some(linked) => linked.map(|link| (link, false)),
-        None => Err(ProxyError::ConnectTimeout),
-    }
-}
-
-/// Dials. Of several requests that need an HTTP/2 connection at once, one dials and the others wait for it.
-async fn connect(
-    worker: &Rc<Worker>,
-    upstream: &UpstreamView,
-    reach: &Rc<Reach>,
-) -> Result<Link, ProxyError> {
-    if upstream.shared.protocol == Protocol::H2 {
-        let _turn = reach.dialling.lock().await;
-        if let Some(client) = reach.pool.multiplexed(worker.wheel.now(), &upstream.limits) {
-            return Ok(Link::H2 {
-                client,
-                pending: None,
-            });
-        }
-        return establish(worker, upstream, reach).await;
-    }
-    establish(worker, upstream, reach).await
-}
-
-async fn establish(
-    worker: &Rc<Worker>,
-    upstream: &UpstreamView,
-    reach: &Rc<Reach>,
-) -> Result<Link, ProxyError> {
-    let open =
-        Open::reserve(&reach.endpoint, upstream.shared.connections.max).ok_or(ProxyError::Full)?;
-    let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref())
-        .await
-        .inspect_err(|_| reach.cells.connections_failed.add(1))?;
-    reach.cells.connections.add(1);
-    let now = worker.wheel.now();
-    let multiplexed = match upstream.shared.protocol {
-        Protocol::H1 => false,
-        Protocol::H2 => true,
-        Protocol::Auto => stream.alpn() == Some(b"h2"),
-    };
-    let open = open.counted(&reach.cells);
-    if !multiplexed {
-        let connection = h1::Connection::new(stream, &[], worker.buffers.clone());
-        return Ok(Link::H1(Connected {
-            client: h1::Client::new(connection),
-            born: now,
-            open,
-        }));
-    }
-    let settings = h2::client::Settings {
-        streams: upstream.limits.streams,
-        ..h2::client::Settings::default()
-    };
-    let connected = h2::client::connect(
-        stream,
-        settings,
-        worker.buffers.clone(),
-        worker.wheel.clone(),
-    );
-    let (client, driver) = connected.await.map_err(|_| ProxyError::Closed)?;
-    tokio::task::spawn_local(async move {
-        driver.await;
-        drop(open);
-    });
-    reach.pool.add(now, client.clone());
-    worker.sweep();
-    Ok(Link::H2 {
-        client,
-        pending: None,
-    })
 }
 
 /// What a failed connection means for the plan.
@@ -501,8 +373,7 @@ impl Wait {
                     self.received = true;
                     self.interim += 1;
                     if self.interim > INTERIM {
-                        let error = ProxyError::Response(ParseError::TooManyBytes);
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(ProxyError::TooManyInterim));
                     }
                     if response.status == 100 && self.awaits_continue {
                         self.awaits_continue = false;
@@ -538,98 +409,12 @@ pub fn request_error(error: &BodyError) -> ProxyError {
     }
 }
 
-impl From<DialError> for ProxyError {
-    fn from(error: DialError) -> Self {
-        match error {
-            DialError::Refused => Self::Refused,
-            DialError::Unreachable(_) => Self::Unreachable,
-            DialError::Tls(_) => Self::Tls,
-        }
-    }
-}
-
-impl From<h2::client::ClientError> for ProxyError {
-    fn from(error: h2::client::ClientError) -> Self {
-        use h2::client::ClientError;
-        match error {
-            ClientError::Refused => Self::Unprocessed,
-            ClientError::Lost => Self::Closed,
-            ClientError::Reset(_) | ClientError::Protocol(_) | ClientError::TooManyInterim => {
-                Self::Reset
-            }
-            ClientError::Head(error) => Self::Response(error),
-            ClientError::NoExtendedConnect => Self::BadUpgrade,
-            ClientError::Unsendable => Self::Target,
-        }
-    }
-}
-
 impl Attempt {
     /// Bytes that the connection has carried to the endpoint, where that can be told.
     fn written(&self) -> u64 {
         match &self.link {
             Link::H1(connected) => connected.client.connection().sent.get(),
             Link::H2 { .. } => 0,
-        }
-    }
-}
-
-impl Link {
-    /// Ready with true when a head was read, false when the endpoint closed without one.
-    fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        method: &::http::Method,
-        response: &mut ResponseHead,
-    ) -> Poll<Result<bool, ProxyError>> {
-        match self {
-            Self::H1(connected) => {
-                match connected
-                    .client
-                    .poll_head(cx, method, &RESPONSE_LIMITS, response)
-                {
-                    Poll::Ready(Ok(head)) => Poll::Ready(Ok(head.is_some())),
-                    Poll::Ready(Err(HeadError::Parse(error))) => {
-                        Poll::Ready(Err(ProxyError::Response(error)))
-                    }
-                    Poll::Ready(Err(HeadError::Truncated | HeadError::Io(_))) => {
-                        Poll::Ready(Ok(false))
-                    }
-                    Poll::Pending => Poll::Pending,
-                }
-            }
-            Self::H2 { pending, .. } => match pending {
-                Some(pending) => pending
-                    .poll_head(cx, response)
-                    .map(|head| head.map(|()| true).map_err(ProxyError::from)),
-                None => Poll::Ready(Ok(false)),
-            },
-        }
-    }
-
-    /// Whether a part of a head was read.
-    fn has_unread(&self) -> bool {
-        match self {
-            Self::H1(connected) => connected.client.connection().has_unread(),
-            Self::H2 { .. } => false,
-        }
-    }
-
-    /// Leaves HTTP: what comes from the endpoint, and where to it.
-    pub fn tunnel(&mut self, response: &ResponseHead, sink: Sink) -> (Body, Sink) {
-        match self {
-            Self::H1(connected) => connected.client.switch(),
-            Self::H2 { .. } => (self.body(response), sink),
-        }
-    }
-
-    /// The body that follows the final head.
-    pub fn body(&mut self, response: &ResponseHead) -> Body {
-        match self {
-            Self::H1(connected) => connected.client.body(response.length),
-            Self::H2 { pending, .. } => pending
-                .as_mut()
-                .map_or(Body::Empty, h2::client::Pending::body),
         }
     }
 }

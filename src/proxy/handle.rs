@@ -11,8 +11,9 @@ use ::http::Method;
 
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
-use super::forward::{self, Attempt, Downstream, Link, Slot};
+use super::forward::{self, Attempt, Downstream, Slot};
 use super::heads;
+use super::link::{self, Link};
 use super::respond::{self, Local};
 use super::stream::{self, Flow};
 use super::switch::{self, Switch};
@@ -215,7 +216,7 @@ async fn forward_to(
                     worker.wheel.now()
                 };
                 exchange.attempts += 1;
-                match forward::link(exchange, upstream, &taken, fresh, plan.deadline().0).await {
+                match link::link(exchange, upstream, &taken, fresh, plan.deadline().0).await {
                     Ok((link, reused)) => {
                         exchange.reused = reused;
                         exchange.connected = if reused {

@@ -2,7 +2,8 @@
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{Attempt, Link, Slot};
+use super::forward::{Attempt, Slot};
+use super::link::Link;
 use super::switch::{Ask, Switch};
 use crate::attempt::{ConnectFailure, Failure, Timeout};
 use crate::http::body::Sink;

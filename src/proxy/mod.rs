@@ -8,12 +8,14 @@ pub mod exchange;
 pub mod forward;
 pub mod handle;
 pub mod heads;
+pub mod link;
 pub mod respond;
 pub mod stream;
 pub mod switch;
 
 use std::rc::Rc;
 
+use crate::http::h2::Flood;
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
 use crate::worker::Worker;
 
@@ -39,5 +41,11 @@ impl Handler for Proxy {
 
     async fn refuse(&self, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
         handle::refuse(&self.worker, refusal, responder, peer).await;
+    }
+
+    fn flooded(&self, flood: Flood, peer: &Peer) {
+        if let Some(cells) = self.worker.view().listener_cells.get(peer.listener) {
+            cells.refused(flood.label());
+        }
     }
 }

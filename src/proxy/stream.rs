@@ -6,8 +6,9 @@ use std::task::Poll;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{Attempt, Downstream, Link, request_error};
+use super::forward::{Attempt, Downstream, request_error};
 use super::heads;
+use super::link::Link;
 use crate::attempt::{Action, Event, Plan};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
@@ -49,8 +50,7 @@ pub async fn stream(
                 Poll::Pending => {}
             }
         }
-        let is_wanted = !answer.is_done() || flow.tunnel;
-        if !down.pump.is_done() && !upload_failed && is_wanted {
+        if !down.pump.is_done() && !upload_failed && (flow.tunnel || !answer.is_done()) {
             match down
                 .pump
                 .poll(cx, &mut down.body, &mut attempt.sink, &worker.buffers)

@@ -355,7 +355,6 @@ async fn interim_answers_without_end_are_cut() {
         let answer = client.response().await;
         assert_eq!(answer.status(), 502);
         assert!(answer.interim.len() <= 32, "{}", answer.interim.len());
-        front.expect_refused("too_many_interim", 1).await;
     }
     expect_no_panic();
 }
@@ -389,7 +388,7 @@ async fn a_client_that_asked_nothing_gets_no_answer_from_a_talkative_endpoint() 
 async fn escaped_line_ends_stay_escaped_in_redirects_and_rewrites() {
     let endpoint = endpoint(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let routes = "\
-        - { match: { path: /old/ }, redirect: { path: /new/ } }\n\
+        - { match: { path: /old/ }, redirect: { host: b } }\n\
         - { match: { path: { regex: \"^/r/(.*)$\" } }, upstream: pool, rewrite: { regex: \"^/r/(.*)$\", to: \"/s/$1\" } }\n\
         - { match: { path: / }, upstream: pool }\n";
     let front = Front::routed(&endpoint.address().to_string(), routes).await;

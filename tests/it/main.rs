@@ -9,6 +9,7 @@ mod admin;
 mod command_line;
 mod failures;
 mod forwarding;
+mod h2_conformance;
 mod harness;
 mod hostile_requests;
 mod hostile_responses;

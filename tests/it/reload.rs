@@ -260,7 +260,7 @@ async fn a_renewed_certificate_is_served_after_a_reload() {
             .is_ok()
     };
     // A worker reads its mail when it comes to it.
-    within(async { while !renewed().await {} }).await;
+    within(Box::pin(async { while !renewed().await {} })).await;
     assert_eq!(
         before.get("/").await.backend(),
         Some("a"),

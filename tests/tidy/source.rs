@@ -83,7 +83,7 @@ fn test_modules(source: &Source) -> Vec<String> {
             let name = head
                 .trim()
                 .strip_prefix("pub(crate) ")
-                .unwrap_or(head.trim())
+                .unwrap_or_else(|| head.trim())
                 .strip_prefix("mod ")?;
             rest[head.len()..]
                 .starts_with(';')

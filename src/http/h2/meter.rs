@@ -43,17 +43,29 @@ pub enum Flood {
 }
 
 impl Flood {
+    /// Every cause.
+    pub const ALL: [Self; 8] = [
+        Self::Settings,
+        Self::Ping,
+        Self::Priority,
+        Self::Reset,
+        Self::EmptyData,
+        Self::WindowUpdate,
+        Self::Continuation,
+        Self::Unknown,
+    ];
+
     /// The cause as metrics and the log name it.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
-            Self::Settings => "settings",
-            Self::Ping => "ping",
-            Self::Priority => "priority",
-            Self::Reset => "reset",
-            Self::EmptyData => "empty_data",
-            Self::WindowUpdate => "window_update",
-            Self::Continuation => "continuation",
-            Self::Unknown => "unknown_frame",
+            Self::Settings => "settings_flood",
+            Self::Ping => "ping_flood",
+            Self::Priority => "priority_flood",
+            Self::Reset => "reset_flood",
+            Self::EmptyData => "empty_data_flood",
+            Self::WindowUpdate => "window_update_flood",
+            Self::Continuation => "continuation_flood",
+            Self::Unknown => "unknown_frame_flood",
         }
     }
 }

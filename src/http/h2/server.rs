@@ -193,6 +193,7 @@ impl<H: Handler> Session<H> {
         }
         if let Some(flood) = self.tap.flood() {
             self.end = End::Flood(flood);
+            self.handler.flooded(flood, &self.peer);
             self.last(Reason::ENHANCE_YOUR_CALM);
             return true;
         }

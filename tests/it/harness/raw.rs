@@ -119,7 +119,12 @@ impl Raw {
 
     /// Reads exactly this many bytes.
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
-        within(self.reader.exactly(count)).await.unwrap()
+        self.try_exactly(count).await.unwrap()
+    }
+
+    /// The same where the stream may end before.
+    pub async fn try_exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        within(self.reader.exactly(count)).await
     }
 
     /// Reads what there is, at least one byte unless the stream has ended.
