@@ -57,8 +57,8 @@ pub trait Handler: Clone + 'static {
         peer: Rc<Peer>,
     ) -> impl Future<Output = ()>;
 
-    /// Takes note of a connection that is cut because its client makes us work for nothing.
-    fn flooded(&self, flood: h2::Flood, peer: &Peer);
+    /// Takes note of an HTTP/2 connection that had to be cut because of what its client did.
+    fn cut(&self, end: h2::End, peer: &Peer);
 }
 
 /// Writes the answer of one request.

@@ -225,7 +225,7 @@ impl ProxyError {
         }
     }
 
-    /// Every label that [`Self::label`] can give, and the floods that end a connection, for the tables of the metrics.
+    /// Every label that [`Self::label`] can give, and those of HTTP/2 connections that are cut, for the tables of the metrics.
     pub const LABELS: &'static [&'static str] = &LABELS;
 }
 
@@ -256,6 +256,7 @@ const OWN: [&str; 26] = [
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
+    "h2_protocol_error",
 ];
 
 const LABELS: [&str; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()] = {

@@ -59,7 +59,8 @@ impl Exchange {
             replays: 0,
             reused: false,
             status: 0,
-            error: None,
+            // What it stays when it is dropped half way, which only a client that left brings about.
+            error: Some(ProxyError::ClientGone),
             passed_on: false,
             bytes_in: 0,
             bytes_out: 0,

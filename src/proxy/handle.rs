@@ -53,8 +53,9 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     }
     let outcome = answer(&mut exchange, &mut down).await;
     exchange.bytes_in = down.pump.bytes;
-    if let Err(error) = outcome {
-        fail(&mut exchange, &mut down, error).await;
+    match outcome {
+        Ok(()) => exchange.error = None,
+        Err(error) => fail(&mut exchange, &mut down, error).await,
     }
     // 7. happens here.
 }

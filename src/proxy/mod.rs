@@ -15,7 +15,7 @@ pub mod switch;
 
 use std::rc::Rc;
 
-use crate::http::h2::Flood;
+use crate::http::h2::End;
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
 use crate::worker::Worker;
 
@@ -43,9 +43,9 @@ impl Handler for Proxy {
         handle::refuse(&self.worker, refusal, responder, peer).await;
     }
 
-    fn flooded(&self, flood: Flood, peer: &Peer) {
+    fn cut(&self, end: End, peer: &Peer) {
         if let Some(cells) = self.worker.view().listener_cells.get(peer.listener) {
-            cells.refused(flood.label());
+            cells.refused(end.label());
         }
     }
 }

@@ -50,7 +50,8 @@ pub async fn stream(
                 Poll::Pending => {}
             }
         }
-        if !down.pump.is_done() && !upload_failed && (flow.tunnel || !answer.is_done()) {
+        let is_wanted = !answer.is_done() || flow.tunnel;
+        if !down.pump.is_done() && !upload_failed && is_wanted {
             match down
                 .pump
                 .poll(cx, &mut down.body, &mut attempt.sink, &worker.buffers)

@@ -215,20 +215,20 @@ async fn bytes_behind_an_answer_are_never_another_answer() {
         (
             "HEAD",
             "HEAD",
-            "HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 46\r\n\r\n",
             "",
         ),
         ("204", "GET", "HTTP/1.1 204 No\r\n\r\n", ""),
         (
             "204 with a length",
             "GET",
-            "HTTP/1.1 204 No\r\nContent-Length: 47\r\n\r\n",
+            "HTTP/1.1 204 No\r\nContent-Length: 46\r\n\r\n",
             "",
         ),
         (
             "304",
             "GET",
-            "HTTP/1.1 304 No\r\nContent-Length: 47\r\n\r\n",
+            "HTTP/1.1 304 No\r\nContent-Length: 46\r\n\r\n",
             "",
         ),
     ] {

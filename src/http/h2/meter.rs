@@ -213,6 +213,11 @@ impl Meter {
         self.last = on;
     }
 
+    /// What took the last token.
+    pub(super) fn suspect(&self) -> Flood {
+        self.last
+    }
+
     /// Whether [`Self::verdict`] is worth asking.
     pub(super) fn is_overdrawn(&self) -> bool {
         self.tokens < 0

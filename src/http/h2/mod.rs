@@ -39,7 +39,9 @@ pub enum End {
     Drained,
     /// The peer made us work for nothing.
     Flood(Flood),
-    /// The peer broke the protocol, or the transport failed.
+    /// The peer broke the protocol.
+    Broken,
+    /// The transport failed.
     Failed,
 }
 
@@ -52,6 +54,7 @@ impl End {
             Self::Idle => "idle",
             Self::Drained => "drained",
             Self::Flood(flood) => flood.label(),
+            Self::Broken => "h2_protocol_error",
             Self::Failed => "failed",
         }
     }

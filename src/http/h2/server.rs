@@ -109,7 +109,11 @@ pub async fn serve<H: Handler>(
         buffers,
         handler,
     };
-    poll_fn(|cx| session.poll(cx)).await
+    let end = poll_fn(|cx| session.poll(cx)).await;
+    if matches!(end, End::Flood(_) | End::Broken) {
+        session.handler.cut(end, &session.peer);
+    }
+    end
 }
 
 /// Sends SETTINGS and reads the preface, within the time of a head.
@@ -165,7 +169,9 @@ impl<H: Handler> Session<H> {
             while let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
                 match accepted {
                     Some(Ok((request, response))) => self.start(request, response),
-                    Some(Err(_)) if self.end == End::Closed => return Poll::Ready(End::Failed),
+                    Some(Err(error)) if self.end == End::Closed => {
+                        return Poll::Ready(self.failed(&error));
+                    }
                     Some(Err(_)) | None => return Poll::Ready(self.end),
                 }
             }
@@ -193,7 +199,6 @@ impl<H: Handler> Session<H> {
         }
         if let Some(flood) = self.tap.flood() {
             self.end = End::Flood(flood);
-            self.handler.flooded(flood, &self.peer);
             self.last(Reason::ENHANCE_YOUR_CALM);
             return true;
         }
@@ -231,6 +236,17 @@ impl<H: Handler> Session<H> {
             Phase::Closing | Phase::Last => self.last(Reason::NO_ERROR),
         }
         true
+    }
+
+    /// Why the library gave the connection up. It has bounds of its own on some floods, and knows only their reason.
+    fn failed(&self, error: &::h2::Error) -> End {
+        if !error.is_library() {
+            return End::Failed;
+        }
+        match error.reason() {
+            Some(Reason::ENHANCE_YOUR_CALM) => End::Flood(self.tap.suspect()),
+            _ => End::Broken,
+        }
     }
 
     /// Takes nothing new and finishes what runs.

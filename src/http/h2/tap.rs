@@ -93,6 +93,11 @@ impl Tap {
         self.0.borrow().flood
     }
 
+    /// What the peer sent last that moved nothing.
+    pub(super) fn suspect(&self) -> Flood {
+        self.0.borrow().meter.suspect()
+    }
+
     /// Whether the library has begun to close the connection.
     pub(super) fn is_closing(&self) -> bool {
         self.0.borrow().is_closing

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::server::{Settings, serve};
-use super::{End, Flood, client as ours};
+use super::{End, client as ours};
 use crate::clock::Clock;
 use crate::clock::wheel::Wheel;
 use crate::config::{ListenerLimits, ListenerTimeouts};
@@ -72,7 +72,7 @@ async fn pump(body: &mut Body, sink: &mut Sink, buffers: &Buffers) -> bool {
 }
 
 impl Handler for Site {
-    fn flooded(&self, _: Flood, _: &Peer) {}
+    fn cut(&self, _: End, _: &Peer) {}
 
     async fn exchange(&self, incoming: Incoming) {
         let Incoming {
