@@ -229,7 +229,7 @@ impl ProxyError {
     pub const LABELS: &'static [&'static str] = &LABELS;
 }
 
-const OWN: [&str; 26] = [
+const OWN: [&str; 27] = [
     "bad_target",
     "slow_head",
     "slow_body",
