@@ -84,6 +84,9 @@ pub enum ProxyError {
     /// The endpoint refused the stream or went away without having looked at the request.
     #[error("the endpoint did not take the request")]
     Unprocessed,
+    /// More interim responses than anyone has a use for.
+    #[error("the endpoint sent too many interim responses")]
+    TooManyInterim,
     /// The endpoint switched protocols without being asked to.
     #[error("the endpoint switched protocols unasked")]
     UnaskedSwitch,
@@ -120,6 +123,7 @@ impl ProxyError {
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
+            | Self::TooManyInterim
             | Self::UnaskedSwitch
             | Self::BadUpgrade => Side::Upstream,
         }
@@ -150,6 +154,7 @@ impl ProxyError {
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
+            | Self::TooManyInterim
             | Self::UnaskedSwitch
             | Self::BadUpgrade => 502,
         }
@@ -182,6 +187,7 @@ impl ProxyError {
             Self::ResponseBody => "bad_response_body",
             Self::Reset => "stream_reset",
             Self::Unprocessed => "unprocessed",
+            Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
         }
@@ -210,9 +216,11 @@ impl ProxyError {
             }
             Self::IdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
-            Self::Response(_) | Self::ResponseBody | Self::Reset | Self::Unprocessed => {
-                "http_protocol_error"
-            }
+            Self::Response(_)
+            | Self::ResponseBody
+            | Self::Reset
+            | Self::Unprocessed
+            | Self::TooManyInterim => "http_protocol_error",
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
         }
     }
@@ -221,7 +229,7 @@ impl ProxyError {
     pub const LABELS: &'static [&'static str] = &LABELS;
 }
 
-const OWN: [&str; 26] = [
+const OWN: [&str; 27] = [
     "bad_target",
     "slow_head",
     "slow_body",
@@ -245,6 +253,7 @@ const OWN: [&str; 26] = [
     "bad_response_body",
     "stream_reset",
     "unprocessed",
+    "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
     "h2_protocol_error",

@@ -17,7 +17,6 @@ use crate::clock::wheel::Timer;
 use crate::http::Responder;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::buffers::Lent;
-use crate::http::h1::parse::ParseError;
 use crate::http::head::ResponseHead;
 use crate::observe::{self, AttemptKind, AttemptOutcome};
 use crate::worker::{Reach, UpstreamView, Worker};
@@ -374,8 +373,7 @@ impl Wait {
                     self.received = true;
                     self.interim += 1;
                     if self.interim > INTERIM {
-                        let error = ProxyError::Response(ParseError::TooManyBytes);
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(ProxyError::TooManyInterim));
                     }
                     if response.status == 100 && self.awaits_continue {
                         self.awaits_continue = false;

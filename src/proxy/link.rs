@@ -157,9 +157,8 @@ impl From<h2::client::ClientError> for ProxyError {
         match error {
             ClientError::Refused => Self::Unprocessed,
             ClientError::Lost => Self::Closed,
-            ClientError::Reset(_) | ClientError::Protocol(_) | ClientError::TooManyInterim => {
-                Self::Reset
-            }
+            ClientError::TooManyInterim => Self::TooManyInterim,
+            ClientError::Reset(_) | ClientError::Protocol(_) => Self::Reset,
             ClientError::Head(error) => Self::Response(error),
             ClientError::NoExtendedConnect => Self::BadUpgrade,
             ClientError::Unsendable => Self::Target,
