@@ -2,8 +2,9 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -44,6 +45,14 @@ impl Stream {
         let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
     }
 
+    /// The socket itself, where nothing stands between it and the bytes of a message: plain TCP.
+    pub fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) | Self::Server(_) | Self::Client(_) => None,
+        }
+    }
+
     /// Reads into `buffer`; 0 is the end of the stream. Makes no system call while the socket is known to be empty.
     pub fn poll_read_slice(
         &mut self,
@@ -55,6 +64,36 @@ impl Stream {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(read.filled().len())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Carries out a call that reads from `tcp`, once the socket is readable.
+pub fn poll_readable<T>(
+    tcp: &TcpStream,
+    cx: &mut Context<'_>,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        ready!(tcp.poll_read_ready(cx))?;
+        match tcp.try_io(Interest::READABLE, &mut call) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+/// Carries out a call that writes to `tcp`, once the socket is writable.
+pub fn poll_writable<T>(
+    tcp: &TcpStream,
+    cx: &mut Context<'_>,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        ready!(tcp.poll_write_ready(cx))?;
+        match tcp.try_io(Interest::WRITABLE, &mut call) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::fields::Fields;
 use super::h1;
 use super::h2;
 use super::head::Length;
+use super::pipe::Pipe;
 
 /// A piece of a body, borrowed from the worker's scratch buffer where it was read or shared as HTTP/2 hands it out.
 #[derive(Debug)]
@@ -210,10 +211,17 @@ pub enum PumpError {
     Sink(#[source] BodyError),
 }
 
+/// What is left of a body from which on it pays to move it through a pipe.
+const SPLICED: u64 = 64 * 1024;
+/// Bytes that one exchange may move before others have their turn.
+const TURN: u64 = 1024 * 1024;
+
 /// Moves one body from a source to a sink and counts it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Pump {
     state: State,
+    /// Holds bytes that the sink has not taken yet. Given back while the source is waited for.
+    pipe: Option<Pipe>,
     /// Bytes of body moved so far, framing not counted.
     pub bytes: u64,
     /// `Some`: more than so many bytes is an error of the source.
@@ -253,7 +261,15 @@ impl Pump {
         buffers: &Buffers,
     ) -> Poll<Result<(), PumpError>> {
         self.is_starved = false;
+        let turn = self.bytes + TURN;
         while self.state == State::Moving {
+            if self.bytes >= turn {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if ready!(self.splice(cx, body, sink, buffers))? {
+                continue;
+            }
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
             let frame = match body.poll_frame(cx, &mut scratch) {
@@ -285,5 +301,49 @@ impl Pump {
         ready!(sink.poll_complete(cx)).map_err(PumpError::Sink)?;
         self.state = State::Done;
         Poll::Ready(Ok(()))
+    }
+
+    /// Moves a piece of a large body from socket to socket within the kernel. False: it has to be copied.
+    fn splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+        sink: &mut Sink,
+        buffers: &Buffers,
+    ) -> Poll<Result<bool, PumpError>> {
+        let (Body::H1(reader), Sink::H1(writer)) = (body, sink) else {
+            return Poll::Ready(Ok(false));
+        };
+        if let Some(pipe) = &mut self.pipe
+            && pipe.held() > 0
+        {
+            self.bytes += ready!(writer.poll_drain(cx, pipe)).map_err(PumpError::Sink)?;
+            return Poll::Ready(Ok(true));
+        }
+        if reader.run() < SPLICED || !writer.can_drain() {
+            self.pipe = None;
+            return Poll::Ready(Ok(false));
+        }
+        if self.pipe.is_none() {
+            self.pipe = buffers.pipe();
+        }
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Ready(Ok(false));
+        };
+        match reader.poll_fill(cx, pipe) {
+            Poll::Ready(filled) => filled.map_err(PumpError::Source)?,
+            Poll::Pending => {
+                self.pipe = None;
+                self.is_starved = true;
+                return Poll::Pending;
+            }
+        }
+        if self
+            .limit
+            .is_some_and(|limit| self.bytes + pipe.held() as u64 > limit)
+        {
+            return Poll::Ready(Err(PumpError::Source(BodyError::TooLarge)));
+        }
+        Poll::Ready(Ok(true))
     }
 }

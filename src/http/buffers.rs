@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::fields::Fields;
 use super::head::{RequestHead, ResponseHead};
+use super::pipe::{Pipe, Pipes};
 
 /// Bytes read from a socket at once.
 pub const SCRATCH: usize = 64 * 1024;
@@ -24,6 +25,7 @@ struct Shared {
     requests: Shelf<RequestHead>,
     responses: Shelf<ResponseHead>,
     fields: Shelf<Fields>,
+    pipes: Pipes,
 }
 
 impl Default for Shared {
@@ -34,6 +36,7 @@ impl Default for Shared {
             requests: Shelf::default(),
             responses: Shelf::default(),
             fields: Shelf::default(),
+            pipes: Pipes::default(),
         }
     }
 }
@@ -61,6 +64,11 @@ impl Buffers {
             buffer.clear();
             free.push(buffer);
         }
+    }
+
+    /// An empty pipe for a large body, if there is one left.
+    pub fn pipe(&self) -> Option<Pipe> {
+        self.0.pipes.lend()
     }
 
     /// An empty request head.

@@ -13,6 +13,7 @@ mod h2_conformance;
 mod harness;
 mod hostile_requests;
 mod hostile_responses;
+mod large_bodies;
 mod lifecycle;
 mod limits;
 mod pooling;

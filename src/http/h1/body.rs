@@ -167,6 +167,31 @@ impl Decoder {
         self.phase == Phase::Done
     }
 
+    /// Bytes that are announced as data: they need not be looked at. 0 where nobody said how much follows.
+    pub fn run(&self) -> u64 {
+        match self.phase {
+            Phase::Exact(left) | Phase::Data { left } => left,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of data went by unseen; at most a [`Self::run`] of them.
+    pub fn skip(&mut self, count: u64) {
+        if let Phase::Exact(left) | Phase::Data { left } = &mut self.phase {
+            *left = left.saturating_sub(count);
+        }
+        self.after_data();
+    }
+
+    /// What comes after the last byte of a run of data.
+    fn after_data(&mut self) {
+        self.phase = match self.phase {
+            Phase::Exact(0) => Phase::Done,
+            Phase::Data { left: 0 } => Phase::DataCr,
+            phase => phase,
+        };
+    }
+
     /// The trailers, once the end was reached; `None` when there were none.
     pub fn take_trailers(&mut self) -> Option<Box<Fields>> {
         let trailers = self.trailers.take_if(|_| self.phase == Phase::Done)?;
@@ -207,11 +232,7 @@ impl Decoder {
                     *left -= taken as u64;
                     data = at..at + taken;
                     at += taken;
-                    self.phase = match self.phase {
-                        Phase::Exact(0) => Phase::Done,
-                        Phase::Data { left: 0 } => Phase::DataCr,
-                        phase => phase,
-                    };
+                    self.after_data();
                 }
                 Phase::Close => {
                     data = at..input.len();

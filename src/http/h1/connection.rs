@@ -11,7 +11,8 @@ use tokio::io::AsyncWrite;
 use crate::http::buffers::Buffers;
 use crate::http::h1::body::Decoder;
 use crate::http::h1::parse::ParseError;
-use crate::stream::Stream;
+use crate::http::pipe::Pipe;
+use crate::stream::{Stream, poll_readable, poll_writable};
 
 /// Read at once while a head is awaited. Smaller than the scratch buffer: what follows the head has to be copied.
 const HEAD_WINDOW: usize = 16 * 1024;
@@ -208,6 +209,51 @@ impl Connection {
         let count = unread.as_slice().len().min(scratch.len());
         scratch[..count].copy_from_slice(&unread.as_slice()[..count]);
         unread.advance(count, &self.buffers);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Whether what comes next may be taken by a pipe: a plain socket with nothing read ahead.
+    pub(super) fn can_fill(&self) -> bool {
+        self.stream.borrow().plain().is_some() && self.unread.borrow().is_empty()
+    }
+
+    /// Whether what goes next may come out of a pipe: a plain socket with nothing gathered.
+    pub(super) fn can_drain(&self) -> bool {
+        self.stream.borrow().plain().is_some() && self.unwritten.borrow().is_empty()
+    }
+
+    /// Up to `most` bytes of a body into an empty pipe; 0 is the end of the stream. Only while it [`Self::can_fill`].
+    pub(super) fn poll_fill(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let stream = self.stream.borrow();
+        let Some(tcp) = stream.plain() else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        if self.ended.get() {
+            return Poll::Ready(Ok(0));
+        }
+        let count = ready!(poll_readable(tcp, cx, || pipe.fill(tcp, most)))?;
+        self.ended.set(count == 0);
+        self.received.set(self.received.get() + count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Bytes out of a pipe; gives how many. Only while it [`Self::can_drain`].
+    pub(super) fn poll_drain(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        let stream = self.stream.borrow();
+        let Some(tcp) = stream.plain() else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let count = ready!(poll_writable(tcp, cx, || pipe.drain(tcp)))?;
+        self.sent.set(self.sent.get() + count as u64);
         Poll::Ready(Ok(count))
     }
 

@@ -9,6 +9,7 @@ use super::write;
 use crate::http::body::{BodyError, Chunk, Frame};
 use crate::http::fields::Fields;
 use crate::http::head::Length;
+use crate::http::pipe::Pipe;
 
 /// Reads a body off a connection.
 pub struct Reader {
@@ -80,6 +81,31 @@ impl Reader {
                 return Poll::Ready(Ok(Frame::Data(Chunk::Borrowed(&scratch[data]))));
             }
         }
+    }
+
+    /// Bytes that are announced as data and can be taken by a pipe.
+    pub fn run(&self) -> u64 {
+        if self.connection.can_fill() {
+            self.decoder.run()
+        } else {
+            0
+        }
+    }
+
+    /// Data of a [`Self::run`] into an empty pipe.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<(), BodyError>> {
+        let most = usize::try_from(self.decoder.run()).unwrap_or(usize::MAX);
+        let count = ready!(self.connection.poll_fill(cx, pipe, most))?;
+        if count == 0 {
+            return Poll::Ready(Err(BodyError::Truncated));
+        }
+        self.decoder.skip(count as u64);
+        self.connection.read_whole.set(self.decoder.is_done());
+        Poll::Ready(Ok(()))
     }
 
     /// Decodes a whole read in place; gives the range of its data. What follows the message goes back.
@@ -181,6 +207,34 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Whether data may come out of a pipe: it needs no framing, and nothing waits to be written before it.
+    pub fn can_drain(&self) -> bool {
+        self.framing != Framing::Chunked && self.connection.can_drain()
+    }
+
+    /// Takes data out of a pipe; gives how many bytes.
+    pub fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<u64, BodyError>> {
+        if let Framing::Exact { left } = self.framing
+            && pipe.held() as u64 > left
+        {
+            return Poll::Ready(Err(BodyError::WrongLength));
+        }
+        let count = ready!(self.connection.poll_drain(cx, pipe))? as u64;
+        if count == 0 {
+            return Poll::Ready(Err(
+                std::io::Error::from(std::io::ErrorKind::WriteZero).into()
+            ));
+        }
+        if let Framing::Exact { left } = &mut self.framing {
+            *left -= count;
+        }
+        Poll::Ready(Ok(count))
     }
 
     /// Marks the end. Trailers are written only where chunks are: elsewhere HTTP/1 has no place for them.
