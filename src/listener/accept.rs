@@ -20,7 +20,7 @@ use crate::config::Address;
 pub(super) const BACKLOG: i32 = 4096;
 /// Accepted at once before other tasks of the worker get their turn.
 const BATCH: usize = 64;
-/// Pause after the process ran out of descriptors, and while a listener is at its cap.
+/// Pause after accepting failed, mostly for want of descriptors, and while a listener is at its cap.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a listener could not be bound.
@@ -242,17 +242,18 @@ impl Acceptor {
             for _ in 0..BATCH {
                 match self.accept() {
                     Ok(Some(accepted)) => take(accepted),
-                    // At the cap, clients wait in the kernel's queue.
-                    Ok(None) | Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                        wheel.sleep(PAUSE).await;
-                        break;
-                    }
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();
                         break;
                     }
                     // The client gave up before it was accepted, or a signal came in between.
-                    Err(_) => {}
+                    Err(Errno::CONNABORTED | Errno::INTR) => {}
+                    // At the cap, clients wait in the kernel's queue. Descriptors or memory may come back; whatever
+                    // else it is, asking again at once would take the whole worker for nothing.
+                    Ok(None) | Err(_) => {
+                        wheel.sleep(PAUSE).await;
+                        break;
+                    }
                 }
             }
             tokio::task::yield_now().await;
@@ -284,5 +285,32 @@ impl Acceptor {
             listener: self.listener,
             pass,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test(flavor = "local")]
+    async fn a_socket_that_cannot_accept_does_not_keep_the_worker_busy() {
+        let wheel = Wheel::new(Clock::system());
+        let runner = wheel.clone();
+        tokio::task::spawn_local(async move { runner.run().await });
+        // Nobody called listen: it counts as ready, and accepting fails for ever.
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+        let acceptor = Acceptor::new(socket.into(), 0, Gate::new(1)).unwrap();
+        let mut accepting = pin!(acceptor.run(&wheel, |_| unreachable!("nothing was accepted")));
+        let mut polls = 0;
+        let counted = poll_fn(|cx| {
+            polls += 1;
+            accepting.as_mut().poll(cx)
+        });
+        assert!(wheel.timeout(4 * PAUSE, counted).await.is_none());
+        assert!((2..20).contains(&polls), "{polls}");
     }
 }
