@@ -23,30 +23,51 @@ pub const HOP_BY_HOP: Names = Names::of(&[
     Name::ProxyAuthorization,
 ]);
 
+/// Fields by which a proxy tells who its client is. Anybody can write them.
+const FORWARDING: Names = Names::of(&[
+    Name::XForwardedFor,
+    Name::XForwardedProto,
+    Name::XForwardedHost,
+    Name::XForwardedOther,
+    Name::Forwarded,
+]);
+
+/// Names that may hold `_`.
+pub const UNDERSCORED: Names = Names::of(&[Name::XForwardedOther, Name::Underscored]);
+
+/// Fields of a request that count for nothing when it comes from a stranger: those that only a proxy may write, and
+/// unless `underscores` may pass, names that applications could take for others (CGI, RFC 3875, 4.1.18, tells
+/// `X_Y` and `X-Y` by the same variable).
+pub const fn strange(underscores: bool) -> Names {
+    if underscores {
+        FORWARDING
+    } else {
+        FORWARDING.and(UNDERSCORED)
+    }
+}
+
 /// Trailers that make a message malformed: who read them late would have framed or routed it otherwise.
 pub const REFUSED_TRAILERS: Names =
     Names::of(&[Name::ContentLength, Name::TransferEncoding, Name::Host]);
 
 /// Trailers that are left out: a recipient that merges them into the head would be told things that its sender could
 /// not have said there, or that the proxy would have removed (RFC 9110, 6.5.1).
-pub const DROPPED_TRAILERS: Names = HOP_BY_HOP.and(Names::of(&[
-    Name::Trailer,
-    Name::Expect,
-    Name::MaxForwards,
-    Name::Authorization,
-    Name::Cookie,
-    Name::SetCookie,
-    Name::ContentType,
-    Name::ContentEncoding,
-    Name::Location,
-    Name::XForwardedFor,
-    Name::XForwardedProto,
-    Name::XForwardedHost,
-    Name::Forwarded,
-    Name::Via,
-    Name::RequestId,
-    Name::IdempotencyKey,
-]));
+pub const DROPPED_TRAILERS: Names = HOP_BY_HOP
+    .and(Names::of(&[
+        Name::Trailer,
+        Name::Expect,
+        Name::MaxForwards,
+        Name::Authorization,
+        Name::Cookie,
+        Name::SetCookie,
+        Name::ContentType,
+        Name::ContentEncoding,
+        Name::Location,
+        Name::Via,
+        Name::RequestId,
+        Name::IdempotencyKey,
+    ]))
+    .and(FORWARDING);
 
 /// The items of a comma-separated list, without the white space around them and without empty ones.
 pub fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -86,6 +107,8 @@ pub struct Forward<'a> {
     pub peer: Option<IpAddr>,
     /// The peer is a proxy whose own forwarding fields are kept and extended.
     pub trusted: bool,
+    /// Names with `_` may pass whoever the peer is.
+    pub underscores: bool,
     /// The peer speaks TLS.
     pub tls: bool,
     /// The version that the peer speaks.
@@ -102,14 +125,8 @@ impl Forward<'_> {
     /// Fields of the request that are not copied: those of a peer that is not trusted, and those that [`Self::write`]
     /// writes anew with the received values in front.
     pub fn skip(&self) -> Names {
-        const ALL: Names = Names::of(&[
-            Name::XForwardedFor,
-            Name::XForwardedProto,
-            Name::XForwardedHost,
-            Name::Forwarded,
-        ]);
         if !self.trusted {
-            return ALL;
+            return strange(self.underscores);
         }
         let mut names = Names::NONE;
         if self.x_forwarded && self.peer.is_some() {
@@ -256,6 +273,7 @@ mod tests {
         Forward {
             peer: peer.parse::<IpAddr>().ok(),
             trusted,
+            underscores: false,
             tls: false,
             version: Version::Http11,
             x_forwarded: true,
@@ -282,6 +300,10 @@ mod tests {
             ("X-Forwarded-Proto", "https"),
             ("X-Forwarded-Host", "evil"),
             ("Forwarded", "for=6.6.6.6"),
+            ("X-Forwarded-Port", "443"),
+            ("X_Forwarded_For", "6.6.6.6"),
+            ("X-Real-IP", "6.6.6.6"),
+            ("X_Any", "1"),
         ]);
         assert_eq!(
             forwarded(&forward("192.0.2.17", false), &received),
@@ -298,10 +320,12 @@ mod tests {
             ("X-Forwarded-For", "192.0.2.2"),
             ("X-Forwarded-Proto", "https"),
             ("Forwarded", "for=192.0.2.1"),
+            ("X-Forwarded-Port", "443"),
+            ("X_Any", "1"),
         ]);
         assert_eq!(
             forwarded(&forward("::ffff:192.0.2.3", true), &received),
-            "Host: a\r\nX-Forwarded-Proto: https\r\nx-forwarded-for: 192.0.2.1, 192.0.2.2, 192.0.2.3\r\n\
+            "Host: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\nX_Any: 1\r\nx-forwarded-for: 192.0.2.1, 192.0.2.2, 192.0.2.3\r\n\
              x-forwarded-host: a\r\nforwarded: for=192.0.2.1, for=192.0.2.3;host=a;proto=http\r\nvia: 1.1 plimsoll\r\n"
         );
     }

@@ -22,7 +22,7 @@ use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
-use crate::http::fields::{Fields, Name, Names};
+use crate::http::fields::{Name, Names};
 use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, target};
 use crate::observe::AttemptOutcome;
@@ -48,6 +48,9 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
         held: Body::Empty,
         pump: Pump::limited(limit),
     };
+    if !matches!(down.body, Body::Empty) {
+        down.pump.without = heads::distrusted(&exchange);
+    }
     if exchange.head.method == Method::CONNECT {
         down.held = std::mem::replace(&mut down.body, Body::Empty);
     }
@@ -127,6 +130,7 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
     {
         return Err(ProxyError::TooLarge);
     }
+    heads::check_names(exchange)?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
@@ -205,7 +209,7 @@ async fn forward_to(
                     (Some(taken), _) => taken,
                     (None, Some(reach)) => {
                         // A replay: same endpoint, new connection.
-                        down.pump = Pump::limited(down.pump.limit);
+                        down.pump = down.pump.anew();
                         exchange.replays += 1;
                         Slot::again(exchange, reach)
                     }
@@ -320,19 +324,25 @@ fn find<'t>(
             } else {
                 &head.method
             },
-            headers: &RouteHeaders(&head.fields),
+            headers: &RouteHeaders(exchange),
         })
     });
     exchange.worker.buffers.give(buffer);
     found.map_err(|_| ProxyError::Target)
 }
 
-/// The fields of a request as the route table asks for them.
-struct RouteHeaders<'a>(&'a Fields);
+/// The fields of a request as the route table asks for them: those that a stranger may not write are not there.
+struct RouteHeaders<'a>(&'a Exchange);
 
 impl route::Headers for RouteHeaders<'_> {
     fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.all_by_bytes(name.as_bytes()).any(test)
+        let skip = heads::distrusted(self.0);
+        let fields = self.0.head.fields.iter();
+        fields
+            .filter(|(known, spelt, _)| {
+                spelt.eq_ignore_ascii_case(name.as_bytes()) && !skip.contains(*known)
+            })
+            .any(|(_, _, value)| test(value))
     }
 }
 

@@ -6,9 +6,11 @@ use super::forward::{Attempt, Slot};
 use super::link::Link;
 use super::switch::{Ask, Switch};
 use crate::attempt::{ConnectFailure, Failure, Timeout};
+use crate::config::Underscores;
 use crate::http::body::Sink;
 use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
+use crate::http::h1::parse::ParseError;
 use crate::http::head::{Length, ResponseHead};
 use crate::http::{Outgoing, RequestLine, Responder, headers, target};
 use crate::route;
@@ -29,17 +31,11 @@ pub fn send(
     let mut omit = Vec::new();
     headers::nominated(&head.fields, &mut omit);
     let mut extra = worker.buffers.fields();
-    let trusted = !listener.trusted_proxies.is_empty()
-        && exchange.peer.address.is_some_and(|address| {
-            listener
-                .trusted_proxies
-                .iter()
-                .any(|network| network.contains(address))
-        });
     let forward = headers::Forward {
         peer: exchange.peer.address,
         tls: exchange.peer.tls,
-        trusted,
+        trusted: is_trusted(exchange),
+        underscores: listener.underscores == Underscores::Pass,
         version: head.version,
         x_forwarded: listener.forwarding.x_forwarded,
         forwarded: listener.forwarding.forwarded,
@@ -117,6 +113,38 @@ pub fn send(
         switch,
         method,
     })
+}
+
+fn is_trusted(exchange: &Exchange) -> bool {
+    let proxies = &exchange.view.snapshot.listeners[exchange.peer.listener].trusted_proxies;
+    proxies.iter().any(|proxy| proxy.is(exchange.peer.address))
+}
+
+/// Fields of the request that count for nothing, as far as there are any, because its peer is not trusted.
+pub fn distrusted(exchange: &Exchange) -> Names {
+    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    if is_trusted(exchange) {
+        Names::NONE
+    } else {
+        headers::strange(listener.underscores == Underscores::Pass)
+    }
+}
+
+/// Refuses a stranger's field with `_` in its name where the listener asks for that.
+pub fn check_names(exchange: &Exchange) -> Result<(), ProxyError> {
+    let fields = &exchange.head.fields;
+    if !fields.present().meets(headers::UNDERSCORED) {
+        return Ok(());
+    }
+    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    let is_refused = listener.underscores == Underscores::Refuse
+        && !is_trusted(exchange)
+        && fields.iter().any(|(_, spelt, _)| spelt.contains(&b'_'));
+    if is_refused {
+        Err(ProxyError::Request(ParseError::Underscore))
+    } else {
+        Ok(())
+    }
 }
 
 /// The endpoint's address as a host. A Unix socket has none; `localhost` is what its clients say.
