@@ -15,6 +15,7 @@ use super::exchanges::Exchanges;
 use super::tap::Tap;
 use super::transfer::{Reader, Writer};
 use super::{End, FRAME, REMEMBERED_RESETS, SEND_BUFFER, fields};
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::config::{ListenerLimits, ListenerTimeouts};
 use crate::http::body::{Body, Sink};
@@ -105,12 +106,13 @@ pub async fn serve<H: Handler>(
         peer,
         settings,
         timer,
+        block: None,
         drain,
         buffers,
         handler,
     };
     let end = poll_fn(|cx| session.poll(cx)).await;
-    if matches!(end, End::Flood(_) | End::Broken) {
+    if matches!(end, End::Flood(_) | End::Broken | End::SlowHead) {
         session.handler.cut(end, &session.peer);
     }
     end
@@ -158,6 +160,8 @@ struct Session<H> {
     peer: Rc<Peer>,
     settings: Rc<Settings>,
     timer: Timer,
+    /// While a header block is under way: since when, and its deadline.
+    block: Option<(Instant, Timer)>,
     drain: Drain,
     buffers: Buffers,
     handler: H,
@@ -202,6 +206,11 @@ impl<H: Handler> Session<H> {
             self.last(Reason::ENHANCE_YOUR_CALM);
             return true;
         }
+        if self.is_head_slow(cx) {
+            self.end = End::SlowHead;
+            self.last(Reason::ENHANCE_YOUR_CALM);
+            return true;
+        }
         if self.tap.is_closing() {
             // The library ends it: for an error of the client, or because all is done.
             self.exchanges.cancel();
@@ -236,6 +245,22 @@ impl<H: Handler> Session<H> {
             Phase::Closing | Phase::Last => self.last(Reason::NO_ERROR),
         }
         true
+    }
+
+    /// Whether a header block has been under way for longer than a head may take. Until its end nothing else can come
+    /// on this connection, so that no other deadline would be of any use.
+    fn is_head_slow(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(since) = self.tap.in_block_since() else {
+            self.block = None;
+            return false;
+        };
+        let known = self.block.take().filter(|(begun, _)| *begun == since);
+        let (_, timer) = self.block.insert(known.unwrap_or_else(|| {
+            let timer = self.timer.wheel().timer();
+            timer.set(since + self.settings.timeouts.head);
+            (since, timer)
+        }));
+        timer.poll(cx).is_ready()
     }
 
     /// Why the library gave the connection up. It has bounds of its own on some floods, and knows only their reason.

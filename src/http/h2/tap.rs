@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::meter::{Flood, Meter};
+use crate::clock::Instant;
 use crate::clock::wheel::Wheel;
 use crate::http::buffers::Buffers;
 use crate::stream::Stream;
@@ -39,6 +40,8 @@ struct Wire {
     written: usize,
     meter: Meter,
     flood: Option<Flood>,
+    /// Which header block is under way, and since when.
+    block: Option<(u32, Instant)>,
     is_closing: bool,
     /// The own direction was closed already.
     is_shut: bool,
@@ -79,6 +82,7 @@ impl Tap {
                 Meter::of_server(now)
             },
             flood: None,
+            block: None,
             is_closing: false,
             is_shut: false,
             discarded: 0,
@@ -96,6 +100,11 @@ impl Tap {
     /// What the peer sent last that moved nothing.
     pub(super) fn suspect(&self) -> Flood {
         self.0.borrow().meter.suspect()
+    }
+
+    /// Since when a header block is under way, whose end the peer owes.
+    pub(super) fn in_block_since(&self) -> Option<Instant> {
+        self.0.borrow().block.map(|(_, since)| since)
     }
 
     /// Whether the library has begun to close the connection.
@@ -220,6 +229,13 @@ impl Wire {
             }
         }
         self.meter.read(&buffer.filled()[before..]);
+        self.block = if self.meter.in_block() {
+            let this = self.meter.blocks();
+            let known = self.block.filter(|(block, _)| *block == this);
+            Some(known.unwrap_or_else(|| (this, self.wheel.now())))
+        } else {
+            None
+        };
         if self.meter.is_overdrawn() {
             self.flood = self.meter.verdict(self.wheel.now());
         }

@@ -1,6 +1,12 @@
 //! What a connection may cost: its preface, windows, streams, floods and heads.
 
+use std::time::Duration;
+
+use plimsoll::clock::Clock;
+
 use super::*;
+use crate::harness::{DEADLINE, eventually};
+use crate::timeouts::{FAST, pass};
 
 #[tokio::test]
 async fn a_bad_preface_is_answered_as_http_1_or_with_an_error() {
@@ -171,4 +177,52 @@ async fn heads_beyond_their_limits_are_refused() {
     }
     assert_eq!(backend.counters().requests(), 0);
     expect_no_panic();
+}
+
+/// Whatever else runs on the connection: an exchange keeps it from being idle, not from owing the end of a head.
+#[tokio::test]
+async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
+    let backend = Backend::start("a");
+    let limits = ", timeouts: { head: 10s, keep_alive: 24h, body: 24h }";
+    let front = Front::on(Clock::scaled(FAST), &backend.endpoint(), limits).await;
+    let hang = [
+        &[0x82, 0x86, 0x04, 5][..],
+        b"/hang",
+        &field(":authority", "a"),
+    ]
+    .concat();
+    let hanging = frame(HEADERS, END_STREAM | END_HEADERS, 1, &hang);
+    let half = request(3);
+    for (name, rest) in [
+        ("half a frame", half[..half.len() - 1].to_vec()),
+        ("only its header", half[..9].to_vec()),
+        ("no CONTINUATION", frame(HEADERS, END_STREAM, 3, &[0x82])),
+        (
+            "half a CONTINUATION",
+            [
+                frame(HEADERS, END_STREAM, 3, &[0x82]),
+                frame(CONTINUATION, END_HEADERS, 3, &[0x86])[..9].to_vec(),
+            ]
+            .concat(),
+        ),
+    ] {
+        let before = front.refused("slow_head");
+        let mut client = Frames::connect(&front).await;
+        client.0.send(hanging.clone()).await;
+        eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+        client.0.send(rest).await;
+        let outcome = client.outcome(Ignored).await;
+        assert_eq!(outcome, Outcome::Goaway(ENHANCE_YOUR_CALM), "{name}");
+        client.0.expect_closed().await;
+        front.expect_refused("slow_head", before + 1).await;
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+    // One that comes to its end in time leaves the others alone.
+    let mut client = Frames::connect(&front).await;
+    client.0.send(&half[..half.len() - 1]).await;
+    client.0.send(&half[half.len() - 1..]).await;
+    client.answered(3).await;
+    pass(Duration::from_secs(20)).await;
+    client.0.send(frame(PING, 0, 0, b"harmless")).await;
+    assert_eq!(client.outcome(Ignored).await, Outcome::Pong);
 }
