@@ -28,6 +28,9 @@ use crate::stream::Stream;
 
 /// How long a closing connection may take to say its last word, and a client to close after it.
 const LINGER: Duration = Duration::from_secs(2);
+/// How far beyond what a listener takes the library reads on, so that a head that is too large gets our answer and not
+/// the library's. It holds no more than one head that is not complete, and what is complete is judged at once.
+const HEAD_MARGIN: usize = 4;
 /// What the size of a field list counts per field beyond its bytes (RFC 9113, 10.5.1).
 const FIELD_OVERHEAD: usize = 32;
 
@@ -58,7 +61,8 @@ impl Settings {
         let limits = &self.limits;
         let head = limits
             .head_bytes
-            .saturating_add(limits.fields.saturating_mul(FIELD_OVERHEAD));
+            .saturating_add(limits.fields.saturating_mul(FIELD_OVERHEAD))
+            .saturating_mul(HEAD_MARGIN);
         let mut builder = ::h2::server::Builder::new();
         builder
             .max_concurrent_streams(limits.streams)
@@ -198,6 +202,9 @@ impl<H: Handler> Session<H> {
 
     /// Looks at all that may end the connection. True: the library has to be polled again.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..self.tap.take_malformed() {
+            self.handler.malformed(&self.peer);
+        }
         if self.phase == Phase::Last {
             return false;
         }
@@ -307,9 +314,7 @@ impl<H: Handler> Session<H> {
         let ends = stream.is_end_stream();
         let peer = Rc::clone(&self.peer);
         let handler = self.handler.clone();
-        if let Err(error) =
-            fields::read_request(parts, ends, self.settings.limits.fields, &mut head)
-        {
+        if let Err(error) = fields::read_request(parts, ends, &self.settings.limits, &mut head) {
             responder.is_connect = false;
             let responder = crate::http::Responder::H2(responder);
             self.exchanges
