@@ -101,7 +101,7 @@ impl Responder {
     pub fn switch(self, head: &Outgoing<'_>, body: &mut Body) -> Sink {
         match self {
             Self::H1(responder) => responder.switch(head, body),
-            Self::H2(responder) => responder.respond(200, head),
+            Self::H2(responder) => responder.switch(head),
         }
     }
 

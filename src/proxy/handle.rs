@@ -358,6 +358,10 @@ async fn local_answer(
     down: &mut Downstream,
     local: Local,
 ) -> Result<(), ProxyError> {
+    if exchange.head.method == Method::CONNECT && (200..300).contains(&local.status) {
+        // It would look as if an endpoint had agreed to the tunnel.
+        return Err(ProxyError::Method);
+    }
     let Some(responder) = down.responder.take() else {
         return Ok(());
     };

@@ -361,13 +361,25 @@ impl Responder {
         }
     }
 
-    /// Writes the final head.
-    pub fn respond(mut self, status: u16, head: &Outgoing<'_>) -> Sink {
+    /// Writes the final head. Whoever asked for a tunnel (CONNECT) takes a success for one, and must not get it here.
+    pub fn respond(self, status: u16, head: &Outgoing<'_>) -> Sink {
+        debug_assert!(
+            !(self.is_connect && (200..300).contains(&status)),
+            "only `switch` agrees to a tunnel"
+        );
+        self.answer(status, head, false)
+    }
+
+    /// Agrees to the tunnel that was asked for.
+    pub fn switch(self, head: &Outgoing<'_>) -> Sink {
+        self.answer(200, head, true)
+    }
+
+    fn answer(mut self, status: u16, head: &Outgoing<'_>, is_tunnel: bool) -> Sink {
         let Some(mut response) = self.response.take() else {
             return Sink::H2(Writer::closed());
         };
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let is_tunnel = self.is_connect && code.is_success();
         let bodiless = self.is_head || matches!(status, 204 | 304);
         let ends = (bodiless || head.length.is_empty()) && !is_tunnel;
         let map = fields::write_response(status, head, bodiless, is_tunnel);
