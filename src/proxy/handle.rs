@@ -101,6 +101,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             local,
             head_only,
             patience(exchange),
+            |_| {},
         )
         .await;
     }
@@ -148,7 +149,7 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
                 location: None,
                 proxy_status: None,
             };
-            return local_answer(exchange, down, local).await;
+            return local_answer(exchange, down, route, local).await;
         }
         route::Action::Redirect(redirect) => {
             let scheme = if exchange.peer.tls { "https" } else { "http" };
@@ -160,7 +161,7 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
                 location: Some(redirect.location(scheme, host, &exchange.head.target)),
                 proxy_status: None,
             };
-            return local_answer(exchange, down, local).await;
+            return local_answer(exchange, down, route, local).await;
         }
     };
     // 5. and 6.
@@ -356,6 +357,7 @@ fn patience(exchange: &Exchange) -> Duration {
 async fn local_answer(
     exchange: &mut Exchange,
     down: &mut Downstream,
+    route: &route::Route,
     local: Local,
 ) -> Result<(), ProxyError> {
     if exchange.head.method == Method::CONNECT && (200..300).contains(&local.status) {
@@ -373,6 +375,7 @@ async fn local_answer(
         local,
         head_only,
         patience(exchange),
+        |extra| heads::edit_local(exchange, route, extra),
     )
     .await;
     Ok(())

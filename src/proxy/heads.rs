@@ -11,7 +11,7 @@ use crate::http::body::Sink;
 use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
 use crate::http::h1::parse::ParseError;
-use crate::http::head::{Length, ResponseHead};
+use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Outgoing, RequestLine, Responder, headers, target};
 use crate::route;
 use crate::upstream::connect::Address;
@@ -210,6 +210,15 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
     }
     edit(&route.response_edits, &mut omit, &mut extra);
     Answer { omit, extra }
+}
+
+/// Adds to an answer of the proxy's own what its route asks for. Nobody has sent it: `Via` tells of our own version.
+pub fn edit_local(exchange: &Exchange, route: &route::Route, extra: &mut Fields) {
+    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    if let Some(via) = &listener.forwarding.via {
+        headers::via(Version::Http11, via, extra);
+    }
+    edit(&route.response_edits, &mut Vec::new(), extra);
 }
 
 /// Passes an interim response on.

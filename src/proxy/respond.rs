@@ -51,14 +51,15 @@ impl Local {
     }
 }
 
-/// Sends a local answer to its end, or for as long as a client may take that does not read it. Gives the bytes of body
-/// sent.
+/// Sends a local answer to its end, or for as long as a client may take that does not read it. `edit` has the last word
+/// on its fields. Gives the bytes of body sent.
 pub async fn send(
     worker: &Worker,
     responder: Responder,
     local: Local,
     head_only: bool,
     patience: Duration,
+    edit: impl FnOnce(&mut Fields),
 ) -> u64 {
     let mut extra = worker.buffers.fields();
     extra.push_known(
@@ -75,6 +76,7 @@ pub async fn send(
     if !local.body.is_empty() {
         extra.push_known(Name::ContentType, b"content-type", &local.content_type);
     }
+    edit(&mut extra);
     let length = Length::Exact(local.body.len() as u64);
     let none = Fields::default();
     let head = Outgoing {

@@ -579,6 +579,38 @@ async fn a_route_edits_host_path_and_fields() {
 }
 
 #[tokio::test]
+async fn a_route_edits_its_own_answers_too() {
+    let edits = "response_headers: { remove: [Location], set: { Content-Type: text/csv, Strict-Transport-Security: max-age=1 }, add: { X-A: b } }";
+    let yaml = format!(
+        "listeners: {{ web: {{ address: \"127.0.0.1:0\", forwarding: {{ via: edge }} }} }}\n\
+         routes:\n\
+         - {{ match: {{ path: /here }}, respond: {{ body: here }}, {edits} }}\n\
+         - {{ match: {{ path: /there }}, redirect: {{ host: b }}, {edits} }}\n"
+    );
+    let proxy = Proxy::start(&yaml).await;
+    for mut client in [
+        Client::h1(proxy.address()).await,
+        Client::h2(proxy.address()).await,
+    ] {
+        for (path, status) in [("/here", 200), ("/there", 308)] {
+            let answer = client.get(path).await;
+            assert_eq!(answer.status.as_u16(), status);
+            for (name, value) in [
+                ("strict-transport-security", Some("max-age=1")),
+                ("content-type", Some("text/csv")),
+                ("x-a", Some("b")),
+                ("via", Some("1.1 edge")),
+                ("location", None),
+            ] {
+                assert_eq!(answer.header(name), value, "{path}, {name}");
+            }
+        }
+        let error = client.get("/nowhere").await;
+        assert!(error.header("x-a").is_none());
+    }
+}
+
+#[tokio::test]
 async fn routes_choose_by_what_a_request_says() {
     let (a, b) = (Backend::start("a"), Backend::start("b"));
     let yaml = format!(
