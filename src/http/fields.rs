@@ -268,7 +268,7 @@ impl Fields {
         self.present
     }
 
-    /// Whether a field of this name occurs. `Name::Other` is never asked for.
+    /// Whether a field of this name, or of this class of names, occurs.
     pub fn contains(&self, name: Name) -> bool {
         self.present.contains(name)
     }

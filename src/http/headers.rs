@@ -77,16 +77,40 @@ pub fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|item| !item.is_empty())
 }
 
+/// Fields that `Connection` cannot take away: of some it is settled elsewhere whether they are forwarded, others the
+/// proxy needs or writes itself, and on the rest endpoints rely for who is asking.
+const NOT_NOMINATED: Names = HOP_BY_HOP.and(FORWARDING).and(Names::of(&[
+    Name::Host,
+    Name::ContentLength,
+    Name::Expect,
+    Name::MaxForwards,
+    Name::Via,
+    Name::Date,
+    Name::RequestId,
+    Name::IdempotencyKey,
+    Name::Authorization,
+    Name::Cookie,
+    Name::SecWebSocketKey,
+    Name::SecWebSocketVersion,
+    Name::SecWebSocketAccept,
+]));
+
 /// Appends to `out`, in lower case, the names of fields that `Connection` nominates and that occur.
 ///
-/// A peer may nominate only names that mean nothing to the proxy: of a known [`Name`] it is settled whether it is
-/// forwarded, so that `Connection: host` or `Connection: x-forwarded-for` strips nothing on the way to an endpoint
-/// that relies on it. Envoy refuses such nominations of its forwarding fields, and ten or more of any; nginx and
-/// HAProxy do not act on nominations. How many options there may be is bounded where heads are parsed.
+/// They must be removed (RFC 9110, 7.6.1), but for [`NOT_NOMINATED`]: the rule is for fields that speak of one
+/// connection, and `Connection: host` or `Connection: x-forwarded-for` would strip on the way to an endpoint what it
+/// relies on. Envoy refuses such nominations of its forwarding fields, and ten or more of any; nginx and HAProxy do
+/// not act on nominations. How many options there may be is bounded where heads are parsed.
 pub fn nominated(fields: &Fields, out: &mut Vec<Vec<u8>>) {
     for option in fields.all(Name::Connection).flat_map(items) {
-        let acts = option.eq_ignore_ascii_case(b"close") || Name::of(option) != Name::Other;
-        if !acts && fields.all_by_bytes(option).next().is_some() {
+        let name = Name::of(option);
+        if option.eq_ignore_ascii_case(b"close")
+            || NOT_NOMINATED.contains(name)
+            || !fields.contains(name)
+        {
+            continue;
+        }
+        if fields.all_by_bytes(option).next().is_some() {
             out.push(option.to_ascii_lowercase());
         }
     }
@@ -342,21 +366,37 @@ mod tests {
     }
 
     #[test]
-    fn nominates_only_names_without_meaning() {
+    fn nominates_what_is_not_needed() {
         let received = fields(&[
             (
                 "Connection",
-                "close, X-Secret, x-absent, Host,, Keep-Alive , authorization",
+                "close, X-Secret, x-absent, Host,, Keep-Alive , authorization, Accept, x_y, x-real-ip",
             ),
-            ("connection", "x-other,cookie, content-length"),
+            (
+                "connection",
+                "x-other,cookie, content-length, user-agent, priority",
+            ),
             ("Host", "a"),
             ("X-SECRET", "1"),
             ("X-Other", "1"),
             ("Authorization", "1"),
+            ("Accept", "1"),
+            ("X_Y", "1"),
+            ("X-Real-IP", "1"),
+            ("User-Agent", "1"),
         ]);
         let mut out = Vec::new();
         nominated(&received, &mut out);
-        assert_eq!(out, [b"x-secret".to_vec(), b"x-other".to_vec()]);
+        assert_eq!(
+            out,
+            [
+                &b"x-secret"[..],
+                b"accept",
+                b"x_y",
+                b"x-other",
+                b"user-agent"
+            ]
+        );
     }
 
     #[test]

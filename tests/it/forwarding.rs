@@ -385,13 +385,15 @@ async fn fields_of_one_connection_end_at_the_proxy() {
     let mut raw = Raw::connect(proxy.address()).await;
     let told = ask(
         &mut raw,
-        "GET /headers HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\n\
+        "GET /headers HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Hop, user-agent, Cookie\r\nX-Hop: 1\r\nUser-Agent: c\r\nCookie: d\r\nKeep-Alive: 5\r\nTE: gzip\r\n\
          Proxy-Authorization: x\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-End: 2\r\nx-end: 3\r\n\r\n",
     )
     .await;
+    assert_eq!(all(&told, "cookie"), ["d"]);
     for gone in [
         "connection",
         "x-hop",
+        "user-agent",
         "keep-alive",
         "te",
         "proxy-authorization",
@@ -403,13 +405,13 @@ async fn fields_of_one_connection_end_at_the_proxy() {
     assert_eq!(all(&told, "x-end"), ["2", "3"]);
 
     let scripted = Scripted::start(vec![
-        b"HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-End: 2\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nConnection: X-Hop, Server, Set-Cookie\r\nX-Hop: 1\r\nServer: s\r\nSet-Cookie: c\r\nKeep-Alive: 5\r\nX-End: 2\r\nContent-Length: 0\r\n\r\n".to_vec(),
     ])
     .await;
     let proxy = before_scripted(&scripted).await;
     let answer = Client::h1(proxy.address()).await.get("/").await;
     assert!(
-        ["x-hop", "keep-alive", "connection"]
+        ["x-hop", "keep-alive", "connection", "server", "set-cookie"]
             .iter()
             .all(|name| answer.header(name).is_none())
     );
