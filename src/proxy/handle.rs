@@ -24,7 +24,7 @@ use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
 use crate::http::fields::{Name, Names};
 use crate::http::head::{Length, ResponseHead, Version};
-use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, target};
+use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, target};
 use crate::observe::AttemptOutcome;
 use crate::route;
 use crate::worker::{Reach, UpstreamView, Worker};
@@ -87,11 +87,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
         if error.side() == Side::Downstream {
             responder.close_after();
         }
-        let json = exchange
-            .head
-            .fields
-            .get(Name::Accept)
-            .is_some_and(|accept| accept.starts_with(b"application/json"));
+        let json = accept::prefers_json(&exchange.head.fields);
         let local = Local::error(&error, &exchange.id(), json);
         exchange.status = local.status;
         let head_only = exchange.head.method == ::http::Method::HEAD;
@@ -148,6 +144,7 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
                 body: respond.body.clone(),
                 location: None,
                 proxy_status: None,
+                request_id: None,
             };
             return local_answer(exchange, down, route, local).await;
         }
@@ -160,6 +157,7 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
                 body: bytes::Bytes::new(),
                 location: Some(redirect.location(scheme, host, &exchange.head.target)),
                 proxy_status: None,
+                request_id: None,
             };
             return local_answer(exchange, down, route, local).await;
         }

@@ -21,6 +21,8 @@ pub struct Local {
     /// For redirects.
     pub location: Option<Vec<u8>>,
     pub proxy_status: Option<String>,
+    /// Told with errors, to be found in the log.
+    pub request_id: Option<String>,
 }
 
 impl Local {
@@ -47,6 +49,7 @@ impl Local {
                 error.proxy_status(),
                 error.label()
             )),
+            request_id: Some(request_id.to_owned()),
         }
     }
 }
@@ -69,6 +72,9 @@ pub async fn send(
     );
     if let Some(status) = &local.proxy_status {
         extra.push_known(Name::ProxyStatus, b"proxy-status", status.as_bytes());
+    }
+    if let Some(id) = &local.request_id {
+        extra.push_known(Name::RequestId, b"x-request-id", id.as_bytes());
     }
     if let Some(location) = &local.location {
         extra.push_known(Name::Location, b"location", location);
