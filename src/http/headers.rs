@@ -116,6 +116,21 @@ pub fn nominated(fields: &Fields, out: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// How many more proxies an OPTIONS or a TRACE may pass (RFC 9110, 7.6.2); `None` where nothing is said about it, or
+/// nothing that can be understood, and of other methods, where it has no meaning.
+pub fn forwards_left(method: &::http::Method, fields: &Fields) -> Option<u64> {
+    if !fields.contains(Name::MaxForwards)
+        || !matches!(*method, ::http::Method::OPTIONS | ::http::Method::TRACE)
+    {
+        return None;
+    }
+    let value = fields.get(Name::MaxForwards)?;
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
 /// Whether the sender said `TE: trailers` (RFC 9110, 10.1.4), which gRPC requires to be passed on.
 pub fn accepts_trailers(fields: &Fields) -> bool {
     fields
@@ -283,7 +298,7 @@ fn quoted(value: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, Forward, IpAddr, Version, accepts_trailers, nominated};
+    use super::{Fields, Forward, IpAddr, Version, accepts_trailers, forwards_left, nominated};
 
     fn fields(pairs: &[(&str, &str)]) -> Fields {
         let mut fields = Fields::default();
@@ -397,6 +412,19 @@ mod tests {
                 b"user-agent"
             ]
         );
+    }
+
+    #[test]
+    fn max_forwards_counts_for_two_methods() {
+        use ::http::Method;
+        let left = |method, value| forwards_left(&method, &fields(&[("Max-Forwards", value)]));
+        assert_eq!(left(Method::OPTIONS, "0"), Some(0));
+        assert_eq!(left(Method::TRACE, "010"), Some(10));
+        assert_eq!(left(Method::GET, "0"), None);
+        for value in ["", "+1", "-1", "a", "1, 2", "99999999999999999999"] {
+            assert_eq!(left(Method::TRACE, value), None, "{value}");
+        }
+        assert_eq!(forwards_left(&Method::OPTIONS, &fields(&[])), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
 use crate::http::fields::{Name, Names};
 use crate::http::head::{Length, ResponseHead, Version};
-use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, target};
+use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, headers, target};
 use crate::observe::AttemptOutcome;
 use crate::route;
 use crate::worker::{Reach, UpstreamView, Worker};
@@ -162,6 +162,9 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
             return local_answer(exchange, down, route, local).await;
         }
     };
+    if headers::forwards_left(&exchange.head.method, &exchange.head.fields) == Some(0) {
+        return last_recipient(exchange, down, route).await;
+    }
     // 5. and 6.
     let upstream = &view.upstreams[index];
     exchange.upstream = Some(index);
@@ -350,6 +353,27 @@ fn patience(exchange: &Exchange) -> Duration {
     exchange.view.snapshot.listeners[exchange.peer.listener]
         .timeouts
         .body
+}
+
+/// Answers a request that may be forwarded no further (RFC 9110, 7.6.2). A TRACE is not echoed, since it would show what
+/// proxies before this one have added.
+async fn last_recipient(
+    exchange: &mut Exchange,
+    down: &mut Downstream,
+    route: &route::Route,
+) -> Result<(), ProxyError> {
+    if exchange.head.method == Method::TRACE {
+        return Err(ProxyError::Method);
+    }
+    let local = Local {
+        status: 204,
+        content_type: (&b""[..]).into(),
+        body: bytes::Bytes::new(),
+        location: None,
+        proxy_status: None,
+        request_id: None,
+    };
+    local_answer(exchange, down, route, local).await
 }
 
 async fn local_answer(

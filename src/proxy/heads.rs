@@ -53,6 +53,16 @@ pub fn send(
         skip = skip.and(Names::of(&[Name::Host]));
         extra.push_known(Name::Host, b"host", host);
     }
+    if let Some(left) = headers::forwards_left(&head.method, &head.fields) {
+        skip = skip.and(Names::of(&[Name::MaxForwards]));
+        extra.push_written(Name::MaxForwards, b"max-forwards", |out| {
+            out.extend_from_slice(
+                itoa::Buffer::new()
+                    .format(left.saturating_sub(1))
+                    .as_bytes(),
+            );
+        });
+    }
     forward.write(&head.fields, &mut extra);
     edit(&route.request_edits, &mut omit, &mut extra);
     let to_h2 = matches!(link, Link::H2 { .. });

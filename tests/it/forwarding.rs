@@ -580,6 +580,32 @@ async fn a_route_edits_host_path_and_fields() {
     assert_eq!(field(&told, "host").unwrap(), backend.endpoint());
 }
 
+/// RFC 9110, 7.6.2.
+#[tokio::test]
+async fn max_forwards_counts_down_and_ends_at_the_proxy() {
+    each(async |client, backend, what| {
+        let asked = |method: Method, left: &str| {
+            let mut asked = request(method, "/headers", Outgoing::empty());
+            let value = left.parse().unwrap();
+            asked.headers_mut().insert("max-forwards", value);
+            asked
+        };
+        let told = client.send(asked(Method::OPTIONS, "7")).await.json();
+        assert_eq!(all(&told, "max-forwards"), ["6"], "{what}");
+        for (method, left) in [(Method::GET, "0"), (Method::OPTIONS, "many")] {
+            let told = client.send(asked(method, left)).await.json();
+            assert_eq!(all(&told, "max-forwards"), [left], "{what}");
+        }
+        let before = backend.counters().requests();
+        let answer = client.send(asked(Method::OPTIONS, "0")).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{what}");
+        let answer = client.send(asked(Method::TRACE, "0")).await;
+        assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED, "{what}");
+        assert_eq!(backend.counters().requests(), before, "{what}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_route_edits_its_own_answers_too() {
     let edits = "response_headers: { remove: [Location], set: { Content-Type: text/csv, Strict-Transport-Security: max-age=1 }, add: { X-A: b } }";
