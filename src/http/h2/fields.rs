@@ -2,6 +2,10 @@
 //!
 //! Towards the model everything is checked that RFC 9113, 8.2 and 8.3, asks of an intermediary and the library does
 //! not check; towards the wire whatever may not stand in an HTTP/2 message is left out.
+//!
+//! What cannot be seen here: the library reads `:path` into a `Uri`, which cuts a fragment off without a word. `/a#b`,
+//! which HTTP/1 answers with 400, is `/a` by then, for routes and endpoints alike. The bytes on the wire are compressed,
+//! so that nothing beneath the library could tell either.
 
 use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ::http::request;
