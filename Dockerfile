@@ -2,7 +2,7 @@
 # on Debian 12; the libraries of the binary (libc, libm, libgcc_s) were compared with those of the final image.
 #
 #   docker build -t plimsoll .
-#   docker run --rm -p 8080:8080 plimsoll demo
+#   docker run --rm -p 8080:8080 plimsoll demo --listen 0.0.0.0:8080
 #   docker run -p 8080:8080 -v "$PWD/plimsoll.yaml:/etc/plimsoll/plimsoll.yaml:ro" plimsoll
 
 FROM rust:1.95-slim-bookworm AS build

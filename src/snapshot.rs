@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Address, Config, Forwarding, ListenerLimits, ListenerTimeouts, Network};
+use crate::config::{
+    self, Address, Config, Forwarding, ListenerLimits, ListenerTimeouts, TrustedProxy, Underscores,
+};
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -17,7 +19,8 @@ pub struct Listener {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub timeouts: ListenerTimeouts,
     pub limits: ListenerLimits,
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<TrustedProxy>,
+    pub underscores: Underscores,
     pub forwarding: Forwarding,
 }
 
@@ -64,6 +67,7 @@ impl Listener {
             timeouts: written.timeouts.clone(),
             limits: written.limits.clone(),
             trusted_proxies: written.trusted_proxies.clone(),
+            underscores: written.underscores,
             forwarding: written.forwarding.clone(),
         })
     }

@@ -77,6 +77,7 @@ fn request(
     let forward = headers::Forward {
         peer: Some(std::net::IpAddr::from([192, 0, 2, message.length])),
         trusted: message.keep_alive,
+        underscores: message.old_client,
         tls: message.old_client,
         version: received.version,
         x_forwarded: true,

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::cursor::Reader;
 use super::emit::Yaml;
-use super::schema::{Address, Network};
+use super::schema::{Address, TrustedProxy};
 use super::setting::{Book, Setting};
 use super::tree::{Node, Value};
 use super::units::{self, Target};
@@ -79,25 +79,32 @@ impl Setting for Address {
     }
 }
 
-impl Setting for Network {
+impl Setting for TrustedProxy {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let text = reader.text(node, "a network such as `10.0.0.0/8`")?;
+        let text = reader.text(node, "a network such as `10.0.0.0/8`, or `unix`")?;
+        if text.value == "unix" {
+            return Some(Self::Unix);
+        }
         match text.value.parse() {
-            Ok(network) => Some(network),
+            Ok(network) => Some(Self::Network(network)),
             // This one error computes a network from the text; of a variable it would tell.
             Err(units::UnitError::HostBits(_)) if text.is_expanded() => {
                 reader.error(node, format!("{text} has bits set after its prefix length"));
                 None
             }
             Err(error) => {
-                let message = format!("expected a network such as `10.0.0.0/8`, found {text}");
+                let message =
+                    format!("expected a network such as `10.0.0.0/8`, or `unix`, found {text}");
                 reader.error_with_help(node, message, error.to_string());
                 None
             }
         }
     }
     fn write(value: &Self) -> Yaml {
-        Yaml::Text(value.to_string())
+        Yaml::Text(match value {
+            Self::Network(network) => network.to_string(),
+            Self::Unix => "unix".to_owned(),
+        })
     }
     fn shape(_: &mut Book) -> Json {
         json!({ "type": "string", "minLength": 2 })

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::buffers::Buffers;
-use super::fields::Fields;
+use super::fields::{Fields, Names};
 use super::h1;
 use super::h2;
 use super::head::Length;
@@ -226,6 +226,8 @@ pub struct Pump {
     pub bytes: u64,
     /// `Some`: more than so many bytes is an error of the source.
     pub limit: Option<u64>,
+    /// Trailers that are left out.
+    pub without: Names,
     /// What it waits for is the source, not the sink.
     pub is_starved: bool,
 }
@@ -243,6 +245,15 @@ impl Pump {
     pub fn limited(limit: Option<u64>) -> Self {
         Self {
             limit,
+            ..Self::default()
+        }
+    }
+
+    /// The same pump before it moved anything.
+    pub fn anew(&self) -> Self {
+        Self {
+            limit: self.limit,
+            without: self.without,
             ..Self::default()
         }
     }
@@ -292,7 +303,12 @@ impl Pump {
                     sink.send(cx, chunk).map_err(PumpError::Sink)?;
                     body.passed_on(length);
                 }
-                Frame::End(trailers) => {
+                Frame::End(mut trailers) => {
+                    if let Some(fields) = &mut trailers
+                        && fields.present().meets(self.without)
+                    {
+                        fields.remove_if(|name, _, _| self.without.contains(name));
+                    }
                     sink.finish(trailers).map_err(PumpError::Sink)?;
                     self.state = State::Flushing;
                 }

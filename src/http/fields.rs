@@ -4,7 +4,8 @@
 //! head is copying runs of it. Each entry carries the [`Name`] of the fields that a proxy acts on, and a bit set
 //! says which of them occur at all. `::http::HeaderMap` is used only at the edge to HTTP/2, whose library wants it.
 
-/// A field name that the proxy acts on. Anything else is [`Name::Other`] and is compared by its bytes.
+/// A field name that the proxy acts on, or a class of them. Anything else is [`Name::Other`] and is compared by its
+/// bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Name {
@@ -49,6 +50,11 @@ pub enum Name {
     SecWebSocketVersion,
     SecWebSocketAccept,
     Priority,
+    /// A class: any other field of the family by which proxies tell of a client, `X-Forwarded-*` and `X-Real-IP`, with
+    /// `-` or `_`.
+    XForwardedOther,
+    /// A class: any other name that holds `_`.
+    Underscored,
 }
 
 /// A set of [`Name`]s.
@@ -86,7 +92,7 @@ impl Names {
     }
 }
 
-const _: () = assert!((Name::Priority as u8) < 64, "the bit set holds 64 names");
+const _: () = assert!((Name::Underscored as u8) < 64, "the bit set holds 64 names");
 
 /// Names by length, so that recognising one costs a comparison or two.
 fn candidates(length: usize) -> &'static [(&'static [u8], Name)] {
@@ -150,12 +156,39 @@ fn candidates(length: usize) -> &'static [(&'static [u8], Name)] {
 }
 
 impl Name {
-    /// The name that these bytes spell, in any case.
+    /// The name that these bytes spell, in any case, or the class that they belong to.
     pub fn of(bytes: &[u8]) -> Self {
         candidates(bytes.len())
             .iter()
             .find(|(name, _)| bytes.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |found| found.1)
+            .map_or_else(|| Self::class(bytes), |found| found.1)
+    }
+
+    fn class(bytes: &[u8]) -> Self {
+        // What begins with another letter is not of the family.
+        if matches!(bytes.first(), Some(b'x' | b'X')) && is_forwarding(bytes) {
+            Self::XForwardedOther
+        } else if bytes.contains(&b'_') {
+            Self::Underscored
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Whether these bytes spell `x-forwarded`, alone or with more behind it, or `x-real-ip`; `_` is as good as `-`, since
+/// many applications cannot tell the two apart.
+fn is_forwarding(bytes: &[u8]) -> bool {
+    const FAMILY: &[u8] = b"x-forwarded-";
+    let spells = |name: &[u8]| {
+        bytes.iter().zip(name).all(|(byte, expected)| {
+            byte.to_ascii_lowercase() == *expected || (*byte == b'_' && *expected == b'-')
+        })
+    };
+    if bytes.len() < FAMILY.len() - 1 {
+        bytes.len() == b"x-real-ip".len() && spells(b"x-real-ip")
+    } else {
+        spells(FAMILY)
     }
 }
 
@@ -235,7 +268,7 @@ impl Fields {
         self.present
     }
 
-    /// Whether a field of this name occurs. `Name::Other` is never asked for.
+    /// Whether a field of this name, or of this class of names, occurs.
     pub fn contains(&self, name: Name) -> bool {
         self.present.contains(name)
     }
@@ -364,5 +397,32 @@ mod tests {
             }
         }
         assert_eq!(Name::of(b"x-unknown"), Name::Other);
+    }
+
+    #[test]
+    fn what_could_pass_for_another_name_is_put_into_a_class() {
+        for name in [
+            "X-Forwarded-Port",
+            "x-forwarded",
+            "X_Forwarded_For",
+            "x-forwarded_host",
+            "X_FORWARDED-PROTO",
+            "X-Real-IP",
+            "x_real_ip",
+        ] {
+            assert_eq!(Name::of(name.as_bytes()), Name::XForwardedOther, "{name}");
+        }
+        for name in [
+            "Content_Length",
+            "_",
+            "x_forwardedfor",
+            "x_forward",
+            "x_real_ip_",
+        ] {
+            assert_eq!(Name::of(name.as_bytes()), Name::Underscored, "{name}");
+        }
+        for name in ["x-forwardedfor", "x-forward", "x-real", "real-ip", "x"] {
+            assert_eq!(Name::of(name.as_bytes()), Name::Other, "{name}");
+        }
     }
 }

@@ -23,30 +23,51 @@ pub const HOP_BY_HOP: Names = Names::of(&[
     Name::ProxyAuthorization,
 ]);
 
+/// Fields by which a proxy tells who its client is. Anybody can write them.
+const FORWARDING: Names = Names::of(&[
+    Name::XForwardedFor,
+    Name::XForwardedProto,
+    Name::XForwardedHost,
+    Name::XForwardedOther,
+    Name::Forwarded,
+]);
+
+/// Names that may hold `_`.
+pub const UNDERSCORED: Names = Names::of(&[Name::XForwardedOther, Name::Underscored]);
+
+/// Fields of a request that count for nothing when it comes from a stranger: those that only a proxy may write, and
+/// unless `underscores` may pass, names that applications could take for others (CGI, RFC 3875, 4.1.18, tells
+/// `X_Y` and `X-Y` by the same variable).
+pub const fn strange(underscores: bool) -> Names {
+    if underscores {
+        FORWARDING
+    } else {
+        FORWARDING.and(UNDERSCORED)
+    }
+}
+
 /// Trailers that make a message malformed: who read them late would have framed or routed it otherwise.
 pub const REFUSED_TRAILERS: Names =
     Names::of(&[Name::ContentLength, Name::TransferEncoding, Name::Host]);
 
 /// Trailers that are left out: a recipient that merges them into the head would be told things that its sender could
 /// not have said there, or that the proxy would have removed (RFC 9110, 6.5.1).
-pub const DROPPED_TRAILERS: Names = HOP_BY_HOP.and(Names::of(&[
-    Name::Trailer,
-    Name::Expect,
-    Name::MaxForwards,
-    Name::Authorization,
-    Name::Cookie,
-    Name::SetCookie,
-    Name::ContentType,
-    Name::ContentEncoding,
-    Name::Location,
-    Name::XForwardedFor,
-    Name::XForwardedProto,
-    Name::XForwardedHost,
-    Name::Forwarded,
-    Name::Via,
-    Name::RequestId,
-    Name::IdempotencyKey,
-]));
+pub const DROPPED_TRAILERS: Names = HOP_BY_HOP
+    .and(Names::of(&[
+        Name::Trailer,
+        Name::Expect,
+        Name::MaxForwards,
+        Name::Authorization,
+        Name::Cookie,
+        Name::SetCookie,
+        Name::ContentType,
+        Name::ContentEncoding,
+        Name::Location,
+        Name::Via,
+        Name::RequestId,
+        Name::IdempotencyKey,
+    ]))
+    .and(FORWARDING);
 
 /// The items of a comma-separated list, without the white space around them and without empty ones.
 pub fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -56,19 +77,58 @@ pub fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|item| !item.is_empty())
 }
 
+/// Fields that `Connection` cannot take away: of some it is settled elsewhere whether they are forwarded, others the
+/// proxy needs or writes itself, and on the rest endpoints rely for who is asking.
+const NOT_NOMINATED: Names = HOP_BY_HOP.and(FORWARDING).and(Names::of(&[
+    Name::Host,
+    Name::ContentLength,
+    Name::Expect,
+    Name::MaxForwards,
+    Name::Via,
+    Name::Date,
+    Name::RequestId,
+    Name::IdempotencyKey,
+    Name::Authorization,
+    Name::Cookie,
+    Name::SecWebSocketKey,
+    Name::SecWebSocketVersion,
+    Name::SecWebSocketAccept,
+]));
+
 /// Appends to `out`, in lower case, the names of fields that `Connection` nominates and that occur.
 ///
-/// A peer may nominate only names that mean nothing to the proxy: of a known [`Name`] it is settled whether it is
-/// forwarded, so that `Connection: host` or `Connection: x-forwarded-for` strips nothing on the way to an endpoint
-/// that relies on it. Envoy refuses such nominations of its forwarding fields, and ten or more of any; nginx and
-/// HAProxy do not act on nominations. How many options there may be is bounded where heads are parsed.
+/// They must be removed (RFC 9110, 7.6.1), but for [`NOT_NOMINATED`]: the rule is for fields that speak of one
+/// connection, and `Connection: host` or `Connection: x-forwarded-for` would strip on the way to an endpoint what it
+/// relies on. Envoy refuses such nominations of its forwarding fields, and ten or more of any; nginx and HAProxy do
+/// not act on nominations. How many options there may be is bounded where heads are parsed.
 pub fn nominated(fields: &Fields, out: &mut Vec<Vec<u8>>) {
     for option in fields.all(Name::Connection).flat_map(items) {
-        let acts = option.eq_ignore_ascii_case(b"close") || Name::of(option) != Name::Other;
-        if !acts && fields.all_by_bytes(option).next().is_some() {
+        let name = Name::of(option);
+        if option.eq_ignore_ascii_case(b"close")
+            || NOT_NOMINATED.contains(name)
+            || !fields.contains(name)
+        {
+            continue;
+        }
+        if fields.all_by_bytes(option).next().is_some() {
             out.push(option.to_ascii_lowercase());
         }
     }
+}
+
+/// How many more proxies an OPTIONS or a TRACE may pass (RFC 9110, 7.6.2); `None` where nothing is said about it, or
+/// nothing that can be understood, and of other methods, where it has no meaning.
+pub fn forwards_left(method: &::http::Method, fields: &Fields) -> Option<u64> {
+    if !fields.contains(Name::MaxForwards)
+        || !matches!(*method, ::http::Method::OPTIONS | ::http::Method::TRACE)
+    {
+        return None;
+    }
+    let value = fields.get(Name::MaxForwards)?;
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Whether the sender said `TE: trailers` (RFC 9110, 10.1.4), which gRPC requires to be passed on.
@@ -86,6 +146,8 @@ pub struct Forward<'a> {
     pub peer: Option<IpAddr>,
     /// The peer is a proxy whose own forwarding fields are kept and extended.
     pub trusted: bool,
+    /// Names with `_` may pass whoever the peer is.
+    pub underscores: bool,
     /// The peer speaks TLS.
     pub tls: bool,
     /// The version that the peer speaks.
@@ -102,14 +164,8 @@ impl Forward<'_> {
     /// Fields of the request that are not copied: those of a peer that is not trusted, and those that [`Self::write`]
     /// writes anew with the received values in front.
     pub fn skip(&self) -> Names {
-        const ALL: Names = Names::of(&[
-            Name::XForwardedFor,
-            Name::XForwardedProto,
-            Name::XForwardedHost,
-            Name::Forwarded,
-        ]);
         if !self.trusted {
-            return ALL;
+            return strange(self.underscores);
         }
         let mut names = Names::NONE;
         if self.x_forwarded && self.peer.is_some() {
@@ -242,7 +298,7 @@ fn quoted(value: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, Forward, IpAddr, Version, accepts_trailers, nominated};
+    use super::{Fields, Forward, IpAddr, Version, accepts_trailers, forwards_left, nominated};
 
     fn fields(pairs: &[(&str, &str)]) -> Fields {
         let mut fields = Fields::default();
@@ -256,6 +312,7 @@ mod tests {
         Forward {
             peer: peer.parse::<IpAddr>().ok(),
             trusted,
+            underscores: false,
             tls: false,
             version: Version::Http11,
             x_forwarded: true,
@@ -282,6 +339,10 @@ mod tests {
             ("X-Forwarded-Proto", "https"),
             ("X-Forwarded-Host", "evil"),
             ("Forwarded", "for=6.6.6.6"),
+            ("X-Forwarded-Port", "443"),
+            ("X_Forwarded_For", "6.6.6.6"),
+            ("X-Real-IP", "6.6.6.6"),
+            ("X_Any", "1"),
         ]);
         assert_eq!(
             forwarded(&forward("192.0.2.17", false), &received),
@@ -298,10 +359,12 @@ mod tests {
             ("X-Forwarded-For", "192.0.2.2"),
             ("X-Forwarded-Proto", "https"),
             ("Forwarded", "for=192.0.2.1"),
+            ("X-Forwarded-Port", "443"),
+            ("X_Any", "1"),
         ]);
         assert_eq!(
             forwarded(&forward("::ffff:192.0.2.3", true), &received),
-            "Host: a\r\nX-Forwarded-Proto: https\r\nx-forwarded-for: 192.0.2.1, 192.0.2.2, 192.0.2.3\r\n\
+            "Host: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\nX_Any: 1\r\nx-forwarded-for: 192.0.2.1, 192.0.2.2, 192.0.2.3\r\n\
              x-forwarded-host: a\r\nforwarded: for=192.0.2.1, for=192.0.2.3;host=a;proto=http\r\nvia: 1.1 plimsoll\r\n"
         );
     }
@@ -318,21 +381,50 @@ mod tests {
     }
 
     #[test]
-    fn nominates_only_names_without_meaning() {
+    fn nominates_what_is_not_needed() {
         let received = fields(&[
             (
                 "Connection",
-                "close, X-Secret, x-absent, Host,, Keep-Alive , authorization",
+                "close, X-Secret, x-absent, Host,, Keep-Alive , authorization, Accept, x_y, x-real-ip",
             ),
-            ("connection", "x-other,cookie, content-length"),
+            (
+                "connection",
+                "x-other,cookie, content-length, user-agent, priority",
+            ),
             ("Host", "a"),
             ("X-SECRET", "1"),
             ("X-Other", "1"),
             ("Authorization", "1"),
+            ("Accept", "1"),
+            ("X_Y", "1"),
+            ("X-Real-IP", "1"),
+            ("User-Agent", "1"),
         ]);
         let mut out = Vec::new();
         nominated(&received, &mut out);
-        assert_eq!(out, [b"x-secret".to_vec(), b"x-other".to_vec()]);
+        assert_eq!(
+            out,
+            [
+                &b"x-secret"[..],
+                b"accept",
+                b"x_y",
+                b"x-other",
+                b"user-agent"
+            ]
+        );
+    }
+
+    #[test]
+    fn max_forwards_counts_for_two_methods() {
+        use ::http::Method;
+        let left = |method, value| forwards_left(&method, &fields(&[("Max-Forwards", value)]));
+        assert_eq!(left(Method::OPTIONS, "0"), Some(0));
+        assert_eq!(left(Method::TRACE, "010"), Some(10));
+        assert_eq!(left(Method::GET, "0"), None);
+        for value in ["", "+1", "-1", "a", "1, 2", "99999999999999999999"] {
+            assert_eq!(left(Method::TRACE, value), None, "{value}");
+        }
+        assert_eq!(forwards_left(&Method::OPTIONS, &fields(&[])), None);
     }
 
     #[test]

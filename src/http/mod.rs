@@ -3,6 +3,7 @@
 //! A message is parsed into a model ([`head`], [`fields`]) and written anew from it, never patched through.
 //! A body flows from a [`body::Body`] to a [`body::Sink`], whichever protocol either side speaks.
 
+pub mod accept;
 pub mod body;
 pub mod buffers;
 pub mod drain;

@@ -59,6 +59,9 @@ pub trait Handler: Clone + 'static {
 
     /// Takes note of an HTTP/2 connection that had to be cut because of what its client did.
     fn cut(&self, end: h2::End, peer: &Peer);
+
+    /// Takes note of a malformed HTTP/2 request that was answered by a reset alone, as RFC 9113, 8.1.1, allows.
+    fn malformed(&self, peer: &Peer);
 }
 
 /// Writes the answer of one request.
@@ -98,7 +101,7 @@ impl Responder {
     pub fn switch(self, head: &Outgoing<'_>, body: &mut Body) -> Sink {
         match self {
             Self::H1(responder) => responder.switch(head, body),
-            Self::H2(responder) => responder.respond(200, head),
+            Self::H2(responder) => responder.switch(head),
         }
     }
 

@@ -15,6 +15,7 @@ use super::{Changes, drain};
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
 use crate::config::Config;
+use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
 
 /// How often counters are folded and the workers looked at.
@@ -74,6 +75,8 @@ pub struct Running {
     pub live: Arc<Live>,
     kept: Arc<Kept>,
     admin: Option<Listening>,
+    /// Of the Unix sockets that clients connect to. That of the admin API stays with it.
+    files: Vec<SocketFile>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     commands: Commands,
@@ -85,6 +88,7 @@ impl Running {
         live: Arc<Live>,
         kept: Arc<Kept>,
         admin: Option<Listening>,
+        files: Vec<SocketFile>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
     ) -> Self {
@@ -93,6 +97,7 @@ impl Running {
             live,
             kept,
             admin,
+            files,
             threads,
             ends,
             commands,
@@ -182,12 +187,15 @@ impl Running {
                 Command::Reread => reloader.reread(options.file.clone()),
                 Command::Drain | Command::End if deadline.is_none() => {
                     let allowed = self.live.snapshot.load().config.drain_timeout;
+                    // Before the sockets close, so that no other process finds the files stale and replaces them first.
+                    self.files.clear();
                     drain::begin(&self.live, allowed, &options.say);
                     let real = self.live.clock.real(allowed);
                     deadline = Some(Box::pin(tokio::time::sleep(real)));
                 }
                 Command::Drain => {}
                 Command::End | Command::Stop => {
+                    self.files.clear();
                     let cut = drain::cut(&self.live, &mut self.ends, left).await;
                     return Ended::Asked { cut };
                 }
@@ -204,10 +212,10 @@ impl Running {
     }
 
     fn serve_admin(&mut self) -> std::io::Result<()> {
-        let Some(listening) = self.admin.take() else {
+        let Some(listening) = &mut self.admin else {
             return Ok(());
         };
-        for socket in listening.sockets {
+        for socket in std::mem::take(&mut listening.sockets) {
             let socket = server::Socket::new(socket, &listening.address)?;
             tokio::spawn(server::serve(socket, Arc::clone(&self.live)));
         }

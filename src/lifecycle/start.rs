@@ -14,6 +14,7 @@ use crate::admin::live::{Bound, Live, Parts};
 use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
 use crate::entropy;
+use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
 use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
@@ -83,8 +84,8 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     });
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended)?;
-    hand_out(listening, &live.mailboxes);
-    Ok(Running::new(live, kept, admin, threads, ends))
+    let files = hand_out(listening, &live.mailboxes);
+    Ok(Running::new(live, kept, admin, files, threads, ends))
 }
 
 /// The words by which errors are counted.
@@ -212,9 +213,11 @@ fn carry(index: usize, setup: Setup, ended: &mpsc::UnboundedSender<WorkerEnd>) {
     let _ = ended.send(WorkerEnd { index, failure });
 }
 
-/// Gives each worker its sockets; what has a single socket goes to one of them.
-fn hand_out(listening: Vec<Listening>, mailboxes: &[Mailbox]) {
+/// Gives each worker its sockets; what has a single socket goes to one of them. Gives the files of Unix sockets back.
+fn hand_out(listening: Vec<Listening>, mailboxes: &[Mailbox]) -> Vec<SocketFile> {
+    let mut files = Vec::new();
     for one in listening {
+        files.extend(one.file);
         let several = one.sockets.len() > 1;
         for (index, socket) in one.sockets.into_iter().enumerate() {
             let place = if several {
@@ -230,6 +233,7 @@ fn hand_out(listening: Vec<Listening>, mailboxes: &[Mailbox]) {
             });
         }
     }
+    files
 }
 
 /// Cores that this process may use.

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,14 +12,15 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
+use super::unix::{self, SocketFile, UnixError};
 use crate::clock::wheel::Wheel;
 use crate::config::Address;
 
 /// Connections that the kernel queues for one accept socket.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// Accepted at once before other tasks of the worker get their turn.
 const BATCH: usize = 64;
-/// Pause after the process ran out of descriptors, and while a listener is at its cap.
+/// Pause after accepting failed, mostly for want of descriptors, and while a listener is at its cap.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a listener could not be bound.
@@ -30,12 +30,35 @@ pub enum BindError {
         "listener `{name}`: {address} is in use by another process; stop it or choose another address"
     )]
     InUse { name: String, address: String },
+    #[error(
+        "listener `{name}`: at {address} there is something else than a socket, which is left alone; move it away or \
+         choose another path"
+    )]
+    NotASocket { name: String, address: String },
     #[error("listener `{name}`: cannot bind {address}: {source}")]
     Failed {
         name: String,
         address: String,
         source: io::Error,
     },
+}
+
+impl BindError {
+    fn of(error: UnixError, name: &str, address: &Address) -> Self {
+        let (name, address) = (name.to_owned(), show(address));
+        match error {
+            UnixError::NotASocket => Self::NotASocket { name, address },
+            UnixError::InUse => Self::InUse { name, address },
+            UnixError::Io(source) if source.kind() == io::ErrorKind::AddrInUse => {
+                Self::InUse { name, address }
+            }
+            UnixError::Io(source) => Self::Failed {
+                name,
+                address,
+                source,
+            },
+        }
+    }
 }
 
 /// A listener's bound sockets: one per worker for TCP, a single one for a Unix socket.
@@ -46,6 +69,8 @@ pub struct Listening {
     /// As bound: a configured port 0 became a real one.
     pub address: Address,
     pub sockets: Vec<OwnedFd>,
+    /// Of a Unix socket: removed when dropped.
+    pub file: Option<SocketFile>,
     pub gate: Arc<Gate>,
 }
 
@@ -117,30 +142,24 @@ pub fn bind(
     cap: usize,
     probe: bool,
 ) -> Result<Listening, BindError> {
-    let failed = |source: io::Error| {
-        let (name, address) = (name.to_owned(), show(address));
-        if source.kind() == io::ErrorKind::AddrInUse {
-            BindError::InUse { name, address }
-        } else {
-            BindError::Failed {
-                name,
-                address,
-                source,
-            }
-        }
-    };
-    let (address, sockets) = match address {
+    let (bound, sockets, file) = match address {
         Address::Tcp(wanted) => {
-            let (bound, sockets) = bind_tcp(*wanted, workers, probe).map_err(failed)?;
-            (Address::Tcp(bound), sockets)
+            let (bound, sockets) = bind_tcp(*wanted, workers, probe)
+                .map_err(|error| BindError::of(error.into(), name, address))?;
+            (Address::Tcp(bound), sockets, None)
         }
-        Address::Unix(path) => (address.clone(), vec![bind_unix(path).map_err(failed)?]),
+        Address::Unix(path) => {
+            let (socket, file) =
+                unix::bind(path).map_err(|error| BindError::of(error, name, address))?;
+            (address.clone(), vec![socket], Some(file))
+        }
     };
     Ok(Listening {
         name: name.to_owned(),
         index,
-        address,
+        address: bound,
         sockets,
+        file,
         gate: Gate::new(cap),
     })
 }
@@ -193,22 +212,6 @@ fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket file that nobody listens on is left from an earlier run and is replaced.
-fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
-    let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    if let Err(error) = socket.bind(&address) {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        if error.kind() != io::ErrorKind::AddrInUse || probe.connect(&address).is_ok() {
-            return Err(error);
-        }
-        std::fs::remove_file(path)?;
-        socket.bind(&address)?;
-    }
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// What a worker needs to accept from one socket.
 pub struct Acceptor {
     pub socket: AsyncFd<OwnedFd>,
@@ -239,17 +242,18 @@ impl Acceptor {
             for _ in 0..BATCH {
                 match self.accept() {
                     Ok(Some(accepted)) => take(accepted),
-                    // At the cap, clients wait in the kernel's queue.
-                    Ok(None) | Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                        wheel.sleep(PAUSE).await;
-                        break;
-                    }
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();
                         break;
                     }
                     // The client gave up before it was accepted, or a signal came in between.
-                    Err(_) => {}
+                    Err(Errno::CONNABORTED | Errno::INTR) => {}
+                    // At the cap, clients wait in the kernel's queue. Descriptors or memory may come back; whatever
+                    // else it is, asking again at once would take the whole worker for nothing.
+                    Ok(None) | Err(_) => {
+                        wheel.sleep(PAUSE).await;
+                        break;
+                    }
                 }
             }
             tokio::task::yield_now().await;
@@ -281,5 +285,32 @@ impl Acceptor {
             listener: self.listener,
             pass,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test(flavor = "local")]
+    async fn a_socket_that_cannot_accept_does_not_keep_the_worker_busy() {
+        let wheel = Wheel::new(Clock::system());
+        let runner = wheel.clone();
+        tokio::task::spawn_local(async move { runner.run().await });
+        // Nobody called listen: it counts as ready, and accepting fails for ever.
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+        let acceptor = Acceptor::new(socket.into(), 0, Gate::new(1)).unwrap();
+        let mut accepting = pin!(acceptor.run(&wheel, |_| unreachable!("nothing was accepted")));
+        let mut polls = 0;
+        let counted = poll_fn(|cx| {
+            polls += 1;
+            accepting.as_mut().poll(cx)
+        });
+        assert!(wheel.timeout(4 * PAUSE, counted).await.is_none());
+        assert!((2..20).contains(&polls), "{polls}");
     }
 }

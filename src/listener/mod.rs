@@ -2,5 +2,7 @@
 
 pub mod accept;
 pub mod server_tls;
+mod unix;
 
 pub use accept::{Accepted, Listening};
+pub use unix::SocketFile;

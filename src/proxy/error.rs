@@ -225,11 +225,15 @@ impl ProxyError {
         }
     }
 
-    /// Every label that [`Self::label`] can give, and those of HTTP/2 connections that are cut, for the tables of the metrics.
+    /// Every label that [`Self::label`] can give, and those of HTTP/2 connections that are cut and of
+    /// streams that are reset, for the tables of the metrics.
     pub const LABELS: &'static [&'static str] = &LABELS;
 }
 
-const OWN: [&str; 27] = [
+/// How malformed HTTP/2 requests are counted that the library refuses by itself.
+pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
+
+const OWN: [&str; 28] = [
     "bad_target",
     "slow_head",
     "slow_body",
@@ -257,6 +261,7 @@ const OWN: [&str; 27] = [
     "unasked_switch",
     "bad_upgrade",
     "h2_protocol_error",
+    H2_MALFORMED,
 ];
 
 const LABELS: [&str; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()] = {

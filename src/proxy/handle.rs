@@ -22,9 +22,9 @@ use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
-use crate::http::fields::{Fields, Name, Names};
+use crate::http::fields::{Name, Names};
 use crate::http::head::{Length, ResponseHead, Version};
-use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, target};
+use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, headers, target};
 use crate::observe::AttemptOutcome;
 use crate::route;
 use crate::worker::{Reach, UpstreamView, Worker};
@@ -48,6 +48,9 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
         held: Body::Empty,
         pump: Pump::limited(limit),
     };
+    if !matches!(down.body, Body::Empty) {
+        down.pump.without = heads::distrusted(&exchange);
+    }
     if exchange.head.method == Method::CONNECT {
         down.held = std::mem::replace(&mut down.body, Body::Empty);
     }
@@ -84,11 +87,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
         if error.side() == Side::Downstream {
             responder.close_after();
         }
-        let json = exchange
-            .head
-            .fields
-            .get(Name::Accept)
-            .is_some_and(|accept| accept.starts_with(b"application/json"));
+        let json = accept::prefers_json(&exchange.head.fields);
         let local = Local::error(&error, &exchange.id(), json);
         exchange.status = local.status;
         let head_only = exchange.head.method == ::http::Method::HEAD;
@@ -98,6 +97,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             local,
             head_only,
             patience(exchange),
+            |_| {},
         )
         .await;
     }
@@ -127,6 +127,7 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
     {
         return Err(ProxyError::TooLarge);
     }
+    heads::check_names(exchange)?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
@@ -143,8 +144,9 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
                 body: respond.body.clone(),
                 location: None,
                 proxy_status: None,
+                request_id: None,
             };
-            return local_answer(exchange, down, local).await;
+            return local_answer(exchange, down, route, local).await;
         }
         route::Action::Redirect(redirect) => {
             let scheme = if exchange.peer.tls { "https" } else { "http" };
@@ -155,10 +157,14 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
                 body: bytes::Bytes::new(),
                 location: Some(redirect.location(scheme, host, &exchange.head.target)),
                 proxy_status: None,
+                request_id: None,
             };
-            return local_answer(exchange, down, local).await;
+            return local_answer(exchange, down, route, local).await;
         }
     };
+    if headers::forwards_left(&exchange.head.method, &exchange.head.fields) == Some(0) {
+        return last_recipient(exchange, down, route).await;
+    }
     // 5. and 6.
     let upstream = &view.upstreams[index];
     exchange.upstream = Some(index);
@@ -205,7 +211,7 @@ async fn forward_to(
                     (Some(taken), _) => taken,
                     (None, Some(reach)) => {
                         // A replay: same endpoint, new connection.
-                        down.pump = Pump::limited(down.pump.limit);
+                        down.pump = down.pump.anew();
                         exchange.replays += 1;
                         Slot::again(exchange, reach)
                     }
@@ -320,19 +326,25 @@ fn find<'t>(
             } else {
                 &head.method
             },
-            headers: &RouteHeaders(&head.fields),
+            headers: &RouteHeaders(exchange),
         })
     });
     exchange.worker.buffers.give(buffer);
     found.map_err(|_| ProxyError::Target)
 }
 
-/// The fields of a request as the route table asks for them.
-struct RouteHeaders<'a>(&'a Fields);
+/// The fields of a request as the route table asks for them: those that a stranger may not write are not there.
+struct RouteHeaders<'a>(&'a Exchange);
 
 impl route::Headers for RouteHeaders<'_> {
     fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.all_by_bytes(name.as_bytes()).any(test)
+        let skip = heads::distrusted(self.0);
+        let fields = self.0.head.fields.iter();
+        fields
+            .filter(|(known, spelt, _)| {
+                spelt.eq_ignore_ascii_case(name.as_bytes()) && !skip.contains(*known)
+            })
+            .any(|(_, _, value)| test(value))
     }
 }
 
@@ -343,11 +355,37 @@ fn patience(exchange: &Exchange) -> Duration {
         .body
 }
 
+/// Answers a request that may be forwarded no further (RFC 9110, 7.6.2). A TRACE is not echoed, since it would show what
+/// proxies before this one have added.
+async fn last_recipient(
+    exchange: &mut Exchange,
+    down: &mut Downstream,
+    route: &route::Route,
+) -> Result<(), ProxyError> {
+    if exchange.head.method == Method::TRACE {
+        return Err(ProxyError::Method);
+    }
+    let local = Local {
+        status: 204,
+        content_type: (&b""[..]).into(),
+        body: bytes::Bytes::new(),
+        location: None,
+        proxy_status: None,
+        request_id: None,
+    };
+    local_answer(exchange, down, route, local).await
+}
+
 async fn local_answer(
     exchange: &mut Exchange,
     down: &mut Downstream,
+    route: &route::Route,
     local: Local,
 ) -> Result<(), ProxyError> {
+    if exchange.head.method == Method::CONNECT && (200..300).contains(&local.status) {
+        // It would look as if an endpoint had agreed to the tunnel.
+        return Err(ProxyError::Method);
+    }
     let Some(responder) = down.responder.take() else {
         return Ok(());
     };
@@ -359,6 +397,7 @@ async fn local_answer(
         local,
         head_only,
         patience(exchange),
+        |extra| heads::edit_local(exchange, route, extra),
     )
     .await;
     Ok(())

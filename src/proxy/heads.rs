@@ -6,10 +6,12 @@ use super::forward::{Attempt, Slot};
 use super::link::Link;
 use super::switch::{Ask, Switch};
 use crate::attempt::{ConnectFailure, Failure, Timeout};
+use crate::config::Underscores;
 use crate::http::body::Sink;
 use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
-use crate::http::head::{Length, ResponseHead};
+use crate::http::h1::parse::ParseError;
+use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Outgoing, RequestLine, Responder, headers, target};
 use crate::route;
 use crate::upstream::connect::Address;
@@ -29,17 +31,11 @@ pub fn send(
     let mut omit = Vec::new();
     headers::nominated(&head.fields, &mut omit);
     let mut extra = worker.buffers.fields();
-    let trusted = !listener.trusted_proxies.is_empty()
-        && exchange.peer.address.is_some_and(|address| {
-            listener
-                .trusted_proxies
-                .iter()
-                .any(|network| network.contains(address))
-        });
     let forward = headers::Forward {
         peer: exchange.peer.address,
         tls: exchange.peer.tls,
-        trusted,
+        trusted: is_trusted(exchange),
+        underscores: listener.underscores == Underscores::Pass,
         version: head.version,
         x_forwarded: listener.forwarding.x_forwarded,
         forwarded: listener.forwarding.forwarded,
@@ -56,6 +52,16 @@ pub fn send(
     if let Some(host) = host {
         skip = skip.and(Names::of(&[Name::Host]));
         extra.push_known(Name::Host, b"host", host);
+    }
+    if let Some(left) = headers::forwards_left(&head.method, &head.fields) {
+        skip = skip.and(Names::of(&[Name::MaxForwards]));
+        extra.push_written(Name::MaxForwards, b"max-forwards", |out| {
+            out.extend_from_slice(
+                itoa::Buffer::new()
+                    .format(left.saturating_sub(1))
+                    .as_bytes(),
+            );
+        });
     }
     forward.write(&head.fields, &mut extra);
     edit(&route.request_edits, &mut omit, &mut extra);
@@ -117,6 +123,38 @@ pub fn send(
         switch,
         method,
     })
+}
+
+fn is_trusted(exchange: &Exchange) -> bool {
+    let proxies = &exchange.view.snapshot.listeners[exchange.peer.listener].trusted_proxies;
+    proxies.iter().any(|proxy| proxy.is(exchange.peer.address))
+}
+
+/// Fields of the request that count for nothing, as far as there are any, because its peer is not trusted.
+pub fn distrusted(exchange: &Exchange) -> Names {
+    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    if is_trusted(exchange) {
+        Names::NONE
+    } else {
+        headers::strange(listener.underscores == Underscores::Pass)
+    }
+}
+
+/// Refuses a stranger's field with `_` in its name where the listener asks for that.
+pub fn check_names(exchange: &Exchange) -> Result<(), ProxyError> {
+    let fields = &exchange.head.fields;
+    if !fields.present().meets(headers::UNDERSCORED) {
+        return Ok(());
+    }
+    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    let is_refused = listener.underscores == Underscores::Refuse
+        && !is_trusted(exchange)
+        && fields.iter().any(|(_, spelt, _)| spelt.contains(&b'_'));
+    if is_refused {
+        Err(ProxyError::Request(ParseError::Underscore))
+    } else {
+        Ok(())
+    }
 }
 
 /// The endpoint's address as a host. A Unix socket has none; `localhost` is what its clients say.
@@ -182,6 +220,15 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
     }
     edit(&route.response_edits, &mut omit, &mut extra);
     Answer { omit, extra }
+}
+
+/// Adds to an answer of the proxy's own what its route asks for. Nobody has sent it: `Via` tells of our own version.
+pub fn edit_local(exchange: &Exchange, route: &route::Route, extra: &mut Fields) {
+    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    if let Some(via) = &listener.forwarding.via {
+        headers::via(Version::Http11, via, extra);
+    }
+    edit(&route.response_edits, &mut Vec::new(), extra);
 }
 
 /// Passes an interim response on.

@@ -48,4 +48,10 @@ impl Handler for Proxy {
             cells.refused(end.label());
         }
     }
+
+    fn malformed(&self, peer: &Peer) {
+        if let Some(cells) = self.worker.view().listener_cells.get(peer.listener) {
+            cells.refused(error::H2_MALFORMED);
+        }
+    }
 }

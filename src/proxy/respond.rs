@@ -21,6 +21,8 @@ pub struct Local {
     /// For redirects.
     pub location: Option<Vec<u8>>,
     pub proxy_status: Option<String>,
+    /// Told with errors, to be found in the log.
+    pub request_id: Option<String>,
 }
 
 impl Local {
@@ -47,18 +49,20 @@ impl Local {
                 error.proxy_status(),
                 error.label()
             )),
+            request_id: Some(request_id.to_owned()),
         }
     }
 }
 
-/// Sends a local answer to its end, or for as long as a client may take that does not read it. Gives the bytes of body
-/// sent.
+/// Sends a local answer to its end, or for as long as a client may take that does not read it. `edit` has the last word
+/// on its fields. Gives the bytes of body sent.
 pub async fn send(
     worker: &Worker,
     responder: Responder,
     local: Local,
     head_only: bool,
     patience: Duration,
+    edit: impl FnOnce(&mut Fields),
 ) -> u64 {
     let mut extra = worker.buffers.fields();
     extra.push_known(
@@ -69,12 +73,16 @@ pub async fn send(
     if let Some(status) = &local.proxy_status {
         extra.push_known(Name::ProxyStatus, b"proxy-status", status.as_bytes());
     }
+    if let Some(id) = &local.request_id {
+        extra.push_known(Name::RequestId, b"x-request-id", id.as_bytes());
+    }
     if let Some(location) = &local.location {
         extra.push_known(Name::Location, b"location", location);
     }
     if !local.body.is_empty() {
         extra.push_known(Name::ContentType, b"content-type", &local.content_type);
     }
+    edit(&mut extra);
     let length = Length::Exact(local.body.len() as u64);
     let none = Fields::default();
     let head = Outgoing {

@@ -107,6 +107,9 @@ fn editable(text: &str) -> Result<Box<[u8]>, Fault> {
         "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "http2-settings" => {
             "it belongs to one connection and is written anew for each"
         }
+        "proxy-authenticate" | "proxy-authorization" => {
+            "it is between a client and its next proxy, and is passed on to nobody"
+        }
         "host" => "use the `host` of the route",
         "expect" => "the proxy answers it or passes it on as the body needs",
         _ => return Ok(name.into_boxed_bytes()),
@@ -167,6 +170,8 @@ mod tests {
             "HOST",
             "TE",
             "Upgrade",
+            "Proxy-Authenticate",
+            "proxy-authorization",
         ] {
             let set = compile(&config::FieldEdits {
                 set: vec![(name.into(), "1".into())],

@@ -328,3 +328,36 @@ async fn an_endpoint_that_does_not_read_holds_the_client_back() {
     }
     assert!(sent < 64 << 20, "{sent}");
 }
+
+#[tokio::test]
+async fn an_error_is_told_in_the_form_that_is_asked_for_and_with_its_id() {
+    let yaml = "listeners: { web: { address: \"127.0.0.1:0\" } }\nroutes: []\n";
+    let proxy = Proxy::start(yaml).await;
+    for mut client in [
+        Client::h1(proxy.address()).await,
+        Client::h2(proxy.address()).await,
+    ] {
+        let mut ids = Vec::new();
+        for (accept, is_json) in [
+            ("*/*", false),
+            ("text/html, Application/JSON", true),
+            ("application/json;q=0, text/plain", false),
+            ("application/problem+json", true),
+        ] {
+            let asked = hyper::Request::get("/").header("accept", accept);
+            let answer = client.send(asked.body(Outgoing::empty()).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND);
+            let id = answer.header("x-request-id").unwrap().to_owned();
+            assert_eq!(id.len(), 16, "{id}");
+            if is_json {
+                assert_eq!(answer.header("content-type"), Some("application/json"));
+                assert_eq!(answer.json()["request_id"], *id, "{accept}");
+            } else {
+                let text = answer.text();
+                assert!(text.contains(&format!("request {id}\n")), "{accept}");
+            }
+            assert!(!ids.contains(&id));
+            ids.push(id);
+        }
+    }
+}

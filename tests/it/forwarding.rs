@@ -385,13 +385,15 @@ async fn fields_of_one_connection_end_at_the_proxy() {
     let mut raw = Raw::connect(proxy.address()).await;
     let told = ask(
         &mut raw,
-        "GET /headers HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\n\
+        "GET /headers HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Hop, user-agent, Cookie\r\nX-Hop: 1\r\nUser-Agent: c\r\nCookie: d\r\nKeep-Alive: 5\r\nTE: gzip\r\n\
          Proxy-Authorization: x\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-End: 2\r\nx-end: 3\r\n\r\n",
     )
     .await;
+    assert_eq!(all(&told, "cookie"), ["d"]);
     for gone in [
         "connection",
         "x-hop",
+        "user-agent",
         "keep-alive",
         "te",
         "proxy-authorization",
@@ -403,13 +405,13 @@ async fn fields_of_one_connection_end_at_the_proxy() {
     assert_eq!(all(&told, "x-end"), ["2", "3"]);
 
     let scripted = Scripted::start(vec![
-        b"HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-End: 2\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nConnection: X-Hop, Server, Set-Cookie\r\nX-Hop: 1\r\nServer: s\r\nSet-Cookie: c\r\nKeep-Alive: 5\r\nX-End: 2\r\nContent-Length: 0\r\n\r\n".to_vec(),
     ])
     .await;
     let proxy = before_scripted(&scripted).await;
     let answer = Client::h1(proxy.address()).await.get("/").await;
     assert!(
-        ["x-hop", "keep-alive", "connection"]
+        ["x-hop", "keep-alive", "connection", "server", "set-cookie"]
             .iter()
             .all(|name| answer.header(name).is_none())
     );
@@ -463,6 +465,82 @@ async fn forwarding_fields_are_rebuilt_for_strangers_and_extended_for_friends() 
 }
 
 #[tokio::test]
+async fn relatives_of_forwarding_fields_and_underscores_pass_from_friends_alone() {
+    const FAMILY: [&str; 5] = [
+        "x_forwarded_for",
+        "X-Forwarded_Host",
+        "x-forwarded-port",
+        "X-Forwarded-Server",
+        "X-Real-IP",
+    ];
+    let backend = Backend::start("a");
+    let endpoints = [backend.endpoint()];
+    for (listener, family, underscored) in [
+        ("", 0, 0),
+        ("underscores: pass", 0, 1),
+        ("underscores: refuse, trusted_proxies: [127.0.0.1]", 1, 1),
+    ] {
+        let proxy = Proxy::start(&config(&endpoints, listener, "", "")).await;
+        for mut client in [
+            Client::h1(proxy.address()).await,
+            Client::h2(proxy.address()).await,
+        ] {
+            let mut asked = request(Method::GET, "/headers", Outgoing::empty());
+            for name in FAMILY.iter().chain(&["X_User", "Content_Length", "X-Kept"]) {
+                let name = hyper::header::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                asked.headers_mut().insert(name, "6".parse().unwrap());
+            }
+            let told = client.send(asked).await.json();
+            for name in FAMILY {
+                assert_eq!(all(&told, name).len(), family, "{listener}, {name}: {told}");
+            }
+            for name in ["x_user", "content_length"] {
+                assert_eq!(all(&told, name).len(), underscored, "{listener}: {told}");
+            }
+            assert_eq!(all(&told, "x-kept"), ["6"]);
+        }
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n\
+             0\r\nX_Sum: 1\r\nX-Real-IP: 6.6.6.6\r\nX-Sum: 2\r\n\r\n",
+        )
+        .await;
+        let trailers = raw.response().await.trailers;
+        let count = |name: &str| {
+            let named = trailers
+                .iter()
+                .filter(|(spelt, _)| spelt.eq_ignore_ascii_case(name));
+            named.count()
+        };
+        assert_eq!(
+            (count("x_sum"), count("x-sum"), count("x-real-ip")),
+            (underscored, 1, 0),
+            "{listener}: {trailers:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn routes_do_not_see_what_a_stranger_may_not_say() {
+    let backend = Backend::start("a");
+    for (trusted, status) in [("[]", 200), ("[127.0.0.1]", 204)] {
+        let yaml = format!(
+            "listeners: {{ web: {{ address: \"127.0.0.1:0\", trusted_proxies: {trusted} }} }}\n\
+             routes:\n\
+             - {{ match: {{ header: {{ X-Forwarded-Proto: https }} }}, respond: {{ status: 204 }} }}\n\
+             - {{ match: {{ path: / }}, upstream: pool }}\n\
+             upstreams: {{ pool: {{ endpoints: [{:?}] }} }}\n",
+            backend.endpoint()
+        );
+        let proxy = Proxy::start(&yaml).await;
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n")
+            .await;
+        assert_eq!(raw.response().await.status(), status, "{trusted}");
+    }
+}
+
+#[tokio::test]
 async fn a_route_edits_host_path_and_fields() {
     let backend = Backend::start("a");
     let endpoints = [backend.endpoint()];
@@ -500,6 +578,64 @@ async fn a_route_edits_host_path_and_fields() {
     )
     .await;
     assert_eq!(field(&told, "host").unwrap(), backend.endpoint());
+}
+
+/// RFC 9110, 7.6.2.
+#[tokio::test]
+async fn max_forwards_counts_down_and_ends_at_the_proxy() {
+    each(async |client, backend, what| {
+        let asked = |method: Method, left: &str| {
+            let mut asked = request(method, "/headers", Outgoing::empty());
+            let value = left.parse().unwrap();
+            asked.headers_mut().insert("max-forwards", value);
+            asked
+        };
+        let told = client.send(asked(Method::OPTIONS, "7")).await.json();
+        assert_eq!(all(&told, "max-forwards"), ["6"], "{what}");
+        for (method, left) in [(Method::GET, "0"), (Method::OPTIONS, "many")] {
+            let told = client.send(asked(method, left)).await.json();
+            assert_eq!(all(&told, "max-forwards"), [left], "{what}");
+        }
+        let before = backend.counters().requests();
+        let answer = client.send(asked(Method::OPTIONS, "0")).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{what}");
+        let answer = client.send(asked(Method::TRACE, "0")).await;
+        assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED, "{what}");
+        assert_eq!(backend.counters().requests(), before, "{what}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_route_edits_its_own_answers_too() {
+    let edits = "response_headers: { remove: [Location], set: { Content-Type: text/csv, Strict-Transport-Security: max-age=1 }, add: { X-A: b } }";
+    let yaml = format!(
+        "listeners: {{ web: {{ address: \"127.0.0.1:0\", forwarding: {{ via: edge }} }} }}\n\
+         routes:\n\
+         - {{ match: {{ path: /here }}, respond: {{ body: here }}, {edits} }}\n\
+         - {{ match: {{ path: /there }}, redirect: {{ host: b }}, {edits} }}\n"
+    );
+    let proxy = Proxy::start(&yaml).await;
+    for mut client in [
+        Client::h1(proxy.address()).await,
+        Client::h2(proxy.address()).await,
+    ] {
+        for (path, status) in [("/here", 200), ("/there", 308)] {
+            let answer = client.get(path).await;
+            assert_eq!(answer.status.as_u16(), status);
+            for (name, value) in [
+                ("strict-transport-security", Some("max-age=1")),
+                ("content-type", Some("text/csv")),
+                ("x-a", Some("b")),
+                ("via", Some("1.1 edge")),
+                ("location", None),
+            ] {
+                assert_eq!(answer.header(name), value, "{path}, {name}");
+            }
+        }
+        let error = client.get("/nowhere").await;
+        assert!(error.header("x-a").is_none());
+    }
 }
 
 #[tokio::test]
@@ -574,22 +710,27 @@ async fn unix_sockets_and_ipv6_carry_requests_too() {
         .at_unix(directory.path().join("backend"))
         .start();
     let listener = directory.path().join("proxy");
+    let friends = directory.path().join("friends");
     let yaml = format!(
         "workers: 1\n\
-         listeners: {{ six: {{ address: \"[::1]:0\" }}, unix: {{ address: \"unix:{}\" }} }}\n\
+         listeners: {{ six: {{ address: \"[::1]:0\" }}, unix: {{ address: \"unix:{}\" }}, \
+         friends: {{ address: \"unix:{}\", trusted_proxies: [unix] }} }}\n\
          routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
          upstreams: {{ pool: {{ endpoints: [{:?}] }} }}\n",
         listener.display(),
+        friends.display(),
         backend.endpoint()
     );
     let proxy = Proxy::start(&yaml).await;
-    let mut raw = Raw::connect_unix(&listener).await;
-    let told = ask(
-        &mut raw,
-        "GET /headers HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
-    )
-    .await;
-    assert_eq!(field(&told, "x-forwarded-for"), None);
+    for (path, expected) in [(&listener, None), (&friends, Some("192.0.2.6"))] {
+        let mut raw = Raw::connect_unix(path).await;
+        let told = ask(
+            &mut raw,
+            "GET /headers HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.6\r\n\r\n",
+        )
+        .await;
+        assert_eq!(field(&told, "x-forwarded-for").as_deref(), expected);
+    }
     let mut raw = Raw::connect(proxy.listener("six")).await;
     let told = ask(&mut raw, "GET /headers HTTP/1.0\r\n\r\n").await;
     assert_eq!(field(&told, "x-forwarded-for").unwrap(), "::1");

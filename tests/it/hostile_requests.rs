@@ -356,6 +356,16 @@ async fn lines_and_names_that_are_not_what_they_seem() {
 }
 
 #[tokio::test]
+async fn underscores_in_names_where_they_are_refused() {
+    let line = |name: &'static str| -> Case {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: 1\r\n\r\n");
+        (name, request, 400, "underscore_in_field_name")
+    };
+    let cases = ["X_User", "Content_Length", "X_Forwarded_For"].map(line);
+    expect_refusals(", underscores: refuse", cases.into()).await;
+}
+
+#[tokio::test]
 async fn request_lines_that_are_none() {
     let line = |name, line: &str, status, reason| -> Case {
         (name, format!("{line}\r\nHost: a\r\n\r\n"), status, reason)

@@ -1,6 +1,7 @@
 //! Starting, draining and ending.
 
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -189,4 +190,46 @@ async fn a_proxy_that_is_dropped_gives_its_addresses_back() {
     let again = Proxy::start(&yaml).await;
     let answer = Client::h1(again.address()).await.get("/").await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
+}
+
+/// Runs the proxy on a Unix socket.
+fn on_unix(path: &std::path::Path) -> Process {
+    let listen = format!("unix:{}", path.display());
+    Process::start(&["proxy", "--listen", &listen, "--to", "127.0.0.1:1"])
+}
+
+#[test]
+fn a_unix_socket_left_behind_is_replaced_and_a_live_one_is_not() {
+    let directory = Directory::new();
+    let path = directory.path().join("proxy.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut first = on_unix(&path);
+    first.wait_for_line("listening on unix:");
+
+    let mut second = on_unix(&path);
+    assert_eq!(second.wait(), Some(3));
+    let told = second.stderr();
+    assert!(
+        told.contains("proxy.sock is in use by another process"),
+        "{told}"
+    );
+    UnixStream::connect(&path).expect("the first is still there");
+
+    first.signal(Signal::TERM);
+    assert_eq!(first.wait(), Some(0), "{}", first.stderr());
+    assert!(!path.exists(), "the socket file outlives its process");
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone_and_exits_3() {
+    let directory = Directory::new();
+    let path = directory.write("precious", "data");
+    let mut process = on_unix(&path);
+    assert_eq!(process.wait(), Some(3));
+    let told = process.stderr();
+    assert!(
+        told.contains("precious there is something else than a socket"),
+        "{told}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), b"data");
 }

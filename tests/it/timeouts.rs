@@ -14,7 +14,7 @@ use crate::harness::{
 };
 
 /// Seconds of the proxy in one of ours: 10 s pass in 100 ms.
-const FAST: u32 = 100;
+pub(crate) const FAST: u32 = 100;
 /// Other timeouts than the one under test, far away.
 const LISTENER: &str = "head: 1h, keep_alive: 24h, body: 24h";
 const UPSTREAM: &str = "connect: 1h, first_byte: 24h, total: 24h, idle: 24h";
@@ -63,7 +63,7 @@ fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
 }
 
 /// Waits until so much time has passed on the proxy's clock.
-async fn pass(span: Duration) {
+pub(crate) async fn pass(span: Duration) {
     let clock = Clock::scaled(FAST);
     eventually(DEADLINE, || {
         clock.now().since(plimsoll::clock::Instant(0)) > span

@@ -218,3 +218,23 @@ async fn plain_connect_is_not_carried() {
     assert_eq!(refused.status(), StatusCode::NOT_IMPLEMENTED);
     assert_eq!(backend.counters().accepted(), 0);
 }
+
+/// A success would look as if an endpoint had agreed, and the client would send into nowhere.
+#[tokio::test]
+async fn an_answer_of_the_proxys_own_is_never_a_tunnel() {
+    let yaml = "listeners: { web: { address: \"127.0.0.1:0\" } }\n\
+                routes:\n\
+                - { match: { path: /ok }, respond: { status: 200, body: fine } }\n\
+                - { match: { path: /gone }, respond: { status: 410 } }\n\
+                - { match: { path: /old }, redirect: { host: new.example } }\n";
+    let proxy = Proxy::start(yaml).await;
+    let mut client = Client::h2(proxy.address()).await;
+    for (path, status) in [("/ok", 501), ("/gone", 410), ("/old", 308)] {
+        let answer = client.tunnel("websocket", path).await.err().unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+    }
+    assert_eq!(client.get("/ok").await.text(), "fine");
+    let mut client = Client::h1(proxy.address()).await;
+    let answer = client.tunnel("websocket", "/ok").await.err().unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+}

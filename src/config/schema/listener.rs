@@ -23,6 +23,37 @@ pub struct Network {
     pub prefix: u8,
 }
 
+/// A peer that is a proxy of the operator's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TrustedProxy {
+    Network(Network),
+    /// Whoever connects to a Unix socket: the file system decides who may.
+    Unix,
+}
+
+impl TrustedProxy {
+    /// Whether a peer with this address is one; `None` on a Unix socket.
+    pub fn is(&self, peer: Option<IpAddr>) -> bool {
+        match (self, peer) {
+            (Self::Network(network), Some(address)) => network.contains(address),
+            (Self::Unix, None) => true,
+            (Self::Network(_), None) | (Self::Unix, Some(_)) => false,
+        }
+    }
+}
+
+choice! {
+    /// What becomes of fields whose names hold `_`.
+    pub enum Underscores, "what becomes of underscores" {
+        /// They are left out.
+        Drop = "drop",
+        /// They go to the endpoint as they are.
+        Pass = "pass",
+        /// The request is answered with 400.
+        Refuse = "refuse",
+    }
+}
+
 block! {
     /// An address where clients connect.
     pub struct Listener {
@@ -35,9 +66,14 @@ block! {
         pub timeouts: ListenerTimeouts = ListenerTimeouts::default();
         /// How much a client may ask for.
         pub limits: ListenerLimits = ListenerLimits::default();
-        /// Peers whose `X-Forwarded-*` and `Forwarded` fields are kept and extended; from all
-        /// others they are dropped, because anybody can write them. Empty: nobody is trusted.
-        pub trusted_proxies: Vec<Network> = Vec::new();
+        /// Peers whose `X-Forwarded-*`, `X-Real-IP` and `Forwarded` fields are kept and extended;
+        /// from all others they are dropped before routes look at them, because anybody can write
+        /// them. Networks, or `unix` for those on a Unix socket. Empty: nobody is trusted.
+        pub trusted_proxies: Vec<TrustedProxy> = Vec::new();
+        /// What becomes of fields from all other peers whose names hold `_`: `drop`, `pass` or
+        /// `refuse`. Dropped, as nginx does: many applications cannot tell `X_User` from `X-User`,
+        /// which a proxy may have checked. gRPC metadata with `_` in its names needs `pass`.
+        pub underscores: Underscores = Underscores::Drop;
         /// Which forwarding fields endpoints get.
         pub forwarding: Forwarding = Forwarding::default();
     }
@@ -52,6 +88,7 @@ impl Listener {
             timeouts: ListenerTimeouts::default(),
             limits: ListenerLimits::default(),
             trusted_proxies: Vec::new(),
+            underscores: Underscores::Drop,
             forwarding: Forwarding::default(),
         }
     }

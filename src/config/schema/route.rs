@@ -82,7 +82,8 @@ block! {
         pub host: Option<HostRewrite> = None;
         /// Edits of the request's header fields, made after the forwarding fields were written.
         pub request_headers: FieldEdits = FieldEdits::default();
-        /// Edits of the response's header fields.
+        /// Edits of the response's header fields, also of a redirect and a direct answer; errors
+        /// of the proxy stay as they are.
         pub response_headers: FieldEdits = FieldEdits::default();
     }
 }

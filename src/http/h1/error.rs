@@ -32,6 +32,8 @@ pub enum ParseError {
     BadVersion,
     BadStatus,
     BadFieldName,
+    /// A field name with `_`, where those are refused.
+    Underscore,
     BadFieldValue,
     MissingHost,
     RepeatedHost,
@@ -53,7 +55,7 @@ pub enum ParseError {
 
 impl ParseError {
     /// Every cause.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::TooManyBytes,
         Self::TargetTooLong,
         Self::TooManyFields,
@@ -69,6 +71,7 @@ impl ParseError {
         Self::BadVersion,
         Self::BadStatus,
         Self::BadFieldName,
+        Self::Underscore,
         Self::BadFieldValue,
         Self::MissingHost,
         Self::RepeatedHost,
@@ -101,6 +104,7 @@ impl ParseError {
             Self::BadVersion => "bad_version",
             Self::BadStatus => "bad_status",
             Self::BadFieldName => "bad_field_name",
+            Self::Underscore => "underscore_in_field_name",
             Self::BadFieldValue => "bad_field_value",
             Self::MissingHost => "missing_host",
             Self::RepeatedHost => "repeated_host",
@@ -132,6 +136,7 @@ impl ParseError {
             | Self::MalformedVersion
             | Self::BadStatus
             | Self::BadFieldName
+            | Self::Underscore
             | Self::BadFieldValue
             | Self::MissingHost
             | Self::RepeatedHost

@@ -2,10 +2,15 @@
 //!
 //! Towards the model everything is checked that RFC 9113, 8.2 and 8.3, asks of an intermediary and the library does
 //! not check; towards the wire whatever may not stand in an HTTP/2 message is left out.
+//!
+//! What cannot be seen here: the library reads `:path` into a `Uri`, which cuts a fragment off without a word. `/a#b`,
+//! which HTTP/1 answers with 400, is `/a` by then, for routes and endpoints alike. The bytes on the wire are compressed,
+//! so that nothing beneath the library could tell either.
 
 use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ::http::request;
 
+use crate::config::ListenerLimits;
 use crate::http::fields::{Fields, Name, Names};
 use crate::http::h1::framing;
 use crate::http::h1::parse::ParseError;
@@ -31,7 +36,7 @@ const TRAILER_FIELDS: usize = 64;
 pub(super) fn read_request(
     parts: request::Parts,
     ends: bool,
-    limit: usize,
+    limits: &ListenerLimits,
     head: &mut RequestHead,
 ) -> Result<(), ParseError> {
     head.clear();
@@ -45,7 +50,12 @@ pub(super) fn read_request(
         }
         head.fields.push_known(Name::Host, b"host", authority);
     }
-    let content_length = read_fields(&parts.headers, limit, authority.is_some(), &mut head.fields)?;
+    let content_length = read_fields(
+        &parts.headers,
+        limits.fields,
+        authority.is_some(),
+        &mut head.fields,
+    )?;
     let protocol = parts.extensions.get::<::h2::ext::Protocol>();
     let is_connect = parts.method == ::http::Method::CONNECT;
     match (is_connect, protocol) {
@@ -56,6 +66,7 @@ pub(super) fn read_request(
         }
         _ => head.target.extend_from_slice(path(&parts)?),
     }
+    check_size(parts.method.as_str().len(), limits.head_bytes, head)?;
     check_host(&head.fields)?;
     head.upgrade = protocol.map(|protocol| protocol.as_str().as_bytes().to_vec());
     head.expects_continue = head
@@ -87,6 +98,18 @@ fn path(parts: &request::Parts) -> Result<&[u8], ParseError> {
         Ok(path)
     } else {
         Err(ParseError::BadTarget)
+    }
+}
+
+/// Measures a head as HTTP/1 would write it, so that one limit means the same in both.
+fn check_size(method: usize, limit: usize, head: &RequestHead) -> Result<(), ParseError> {
+    let line = method + head.target.len() + b"  HTTP/1.1\r\n".len();
+    if line > limit {
+        Err(ParseError::TargetTooLong)
+    } else if line + head.fields.wire_length() + b"\r\n".len() > limit {
+        Err(ParseError::TooManyBytes)
+    } else {
+        Ok(())
     }
 }
 

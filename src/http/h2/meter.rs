@@ -6,14 +6,13 @@
 //! what it buffers (resets before accept, continuation frames, small data frames); this one covers what it answers
 //! or ignores for ever: CVE-2019-9511 to 9518, CVE-2023-44487, and their kind.
 
+use super::walk::{Frame, Walk};
 use crate::clock::Instant;
 
 /// Bytes that a client sends before its first frame (RFC 9113, 3.4).
 const PREFACE: u32 = 24;
-/// Bytes of a frame header (RFC 9113, 4.1).
-const HEAD: usize = 9;
-/// Bytes of a frame header and the payload of WINDOW_UPDATE.
-const HEAD_AND_INCREMENT: usize = HEAD + 4;
+/// The type of the frames whose payload matters.
+const WINDOW_UPDATE: u8 = 8;
 
 /// Tokens in a full bucket.
 const BURST: i32 = 2000;
@@ -70,14 +69,23 @@ impl Flood {
     }
 }
 
+/// How far the header block is that came last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    /// Another frame has come since.
+    None,
+    /// CONTINUATION follows.
+    Open,
+    /// The frame that ends it has begun.
+    Last,
+}
+
 /// The account of one connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Meter {
-    /// The frame header that is being read, and its first `filled` bytes.
-    head: [u8; HEAD_AND_INCREMENT],
-    filled: usize,
-    /// Bytes to pass over before the next header: the rest of a payload, or the preface.
-    skip: u32,
+    walk: Walk,
+    block: Block,
+    blocks: u32,
     tokens: i32,
     /// What took the last token.
     last: Flood,
@@ -92,7 +100,7 @@ impl Meter {
     /// For the bytes that a client sends, from its preface on.
     pub(super) fn of_client(now: Instant) -> Self {
         Self {
-            skip: PREFACE,
+            walk: Walk::new(PREFACE, WINDOW_UPDATE),
             ..Self::of_server(now)
         }
     }
@@ -100,9 +108,9 @@ impl Meter {
     /// For the bytes that a server sends.
     pub(super) fn of_server(now: Instant) -> Self {
         Self {
-            head: [0; HEAD_AND_INCREMENT],
-            filled: 0,
-            skip: 0,
+            walk: Walk::new(0, WINDOW_UPDATE),
+            block: Block::None,
+            blocks: 0,
             tokens: BURST,
             last: Flood::Unknown,
             received: 0,
@@ -119,44 +127,40 @@ impl Meter {
 
     /// Takes note of bytes received. They may be split anywhere.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
-        loop {
-            let skipped = bytes.len().min(self.skip as usize);
-            self.skip -= skipped as u32;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return;
-            }
-            let wanted = self.wanted();
-            let taken = bytes.len().min(wanted - self.filled);
-            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            // A header that turns out to be that of WINDOW_UPDATE is read on.
-            if self.filled == wanted && self.filled == self.wanted() {
-                self.frame();
-            }
+        while let Some(frame) = self.walk.next(&mut bytes) {
+            self.judge(frame);
         }
     }
 
-    /// Bytes to gather before the frame can be judged.
-    fn wanted(&self) -> usize {
-        let is_window_update =
-            self.filled >= HEAD && self.head[3] == 8 && self.head[..3] == [0, 0, 4];
-        if is_window_update {
-            HEAD_AND_INCREMENT
-        } else {
-            HEAD
+    /// Whether a header block has begun and not ended: no other frame can come before its end.
+    pub(super) fn in_block(&self) -> bool {
+        match self.block {
+            Block::None => false,
+            Block::Open => true,
+            Block::Last => self.walk.is_within(),
         }
     }
 
-    /// Judges the frame whose header was gathered.
-    fn frame(&mut self) {
+    /// How many header blocks have begun, which tells one from the next.
+    pub(super) fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    fn judge(&mut self, frame: Frame) {
         const END_STREAM: u8 = 0x1;
         const END_HEADERS: u8 = 0x4;
-        let [high, middle, low, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]);
-        self.skip = length - (self.filled - HEAD) as u32;
-        self.filled = 0;
+        let Frame {
+            kind,
+            flags,
+            length,
+            value,
+        } = frame;
+        self.block = match kind {
+            1 | 9 if flags & END_HEADERS != 0 => Block::Last,
+            1 | 9 => Block::Open,
+            _ => Block::None,
+        };
+        self.blocks = self.blocks.wrapping_add(u32::from(kind == 1));
         match kind {
             0 if length > 0 => {
                 self.received += length;
@@ -174,21 +178,15 @@ impl Meter {
                 self.spend(4, Flood::Settings);
             }
             6 => self.spend(1, Flood::Ping),
-            8 => {
-                let increment =
-                    u32::from_be_bytes([self.head[9], self.head[10], self.head[11], self.head[12]]);
-                if increment < TINY_INCREMENT {
-                    self.spend(1, Flood::WindowUpdate);
-                }
-            }
+            WINDOW_UPDATE if value < TINY_INCREMENT => self.spend(1, Flood::WindowUpdate),
             9 => {
                 self.spend(2, Flood::Continuation);
                 if flags & END_HEADERS != 0 {
                     self.earn(1);
                 }
             }
-            // DATA that ends a stream, HEADERS to be continued, GOAWAY.
-            0 | 1 | 7 => {}
+            // DATA that ends a stream, HEADERS to be continued, GOAWAY, an increment that moves something.
+            0 | 1 | 7 | WINDOW_UPDATE => {}
             // PUSH_PROMISE was switched off; the rest are extensions.
             _ => self.spend(1, Flood::Unknown),
         }
@@ -308,6 +306,29 @@ mod tests {
     }
 
     #[test]
+    fn a_header_block_lasts_from_its_first_byte_to_its_last() {
+        let mut meter = Meter::of_server(Instant(0));
+        let whole = frame(1, 4, &[0; 20]);
+        meter.read(&whole[..9]);
+        assert!(meter.in_block());
+        meter.read(&whole[9..28]);
+        assert!(meter.in_block());
+        meter.read(&whole[28..]);
+        assert!(!meter.in_block());
+        // The next one begins in the same bytes in which the last one ends.
+        meter.read(&whole[..20]);
+        let blocks = meter.blocks();
+        meter.read(&[&whole[20..], &frame(1, 0, &[0; 20])].concat());
+        assert!(meter.in_block() && meter.blocks() != blocks);
+        meter.read(&frame(9, 0, &[0; 5]));
+        assert!(meter.in_block());
+        meter.read(&frame(9, 4, &[]));
+        assert!(!meter.in_block());
+        meter.read(&frame(0, 0, &[0; 5])[..10]);
+        assert!(!meter.in_block());
+    }
+
+    #[test]
     fn data_and_large_increments_cost_nothing() {
         let frames = [
             frame(0, 0, &[0; 100]),
@@ -368,8 +389,6 @@ mod tests {
                 split.read(&rest[..cut]);
                 rest = &rest[cut..];
             }
-            // What is left in the header buffer differs behind its fill, nothing else.
-            split.head = whole.head;
             prop_assert_eq!(whole, split);
         }
     }

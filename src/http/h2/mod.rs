@@ -11,6 +11,7 @@ pub mod server;
 mod slots;
 mod tap;
 mod transfer;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ pub enum End {
     Closed,
     /// No preface within the deadline of a head.
     Slow,
+    /// A header block that was begun did not end within that deadline.
+    SlowHead,
     /// No stream was open for too long.
     Idle,
     /// The process is draining.
@@ -51,6 +54,7 @@ impl End {
         match self {
             Self::Closed => "closed",
             Self::Slow => "slow",
+            Self::SlowHead => "slow_head",
             Self::Idle => "idle",
             Self::Drained => "drained",
             Self::Flood(flood) => flood.label(),

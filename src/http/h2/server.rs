@@ -15,6 +15,7 @@ use super::exchanges::Exchanges;
 use super::tap::Tap;
 use super::transfer::{Reader, Writer};
 use super::{End, FRAME, REMEMBERED_RESETS, SEND_BUFFER, fields};
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::config::{ListenerLimits, ListenerTimeouts};
 use crate::http::body::{Body, Sink};
@@ -27,6 +28,9 @@ use crate::stream::Stream;
 
 /// How long a closing connection may take to say its last word, and a client to close after it.
 const LINGER: Duration = Duration::from_secs(2);
+/// How far beyond what a listener takes the library reads on, so that a head that is too large gets our answer and not
+/// the library's. It holds no more than one head that is not complete, and what is complete is judged at once.
+const HEAD_MARGIN: usize = 4;
 /// What the size of a field list counts per field beyond its bytes (RFC 9113, 10.5.1).
 const FIELD_OVERHEAD: usize = 32;
 
@@ -57,7 +61,8 @@ impl Settings {
         let limits = &self.limits;
         let head = limits
             .head_bytes
-            .saturating_add(limits.fields.saturating_mul(FIELD_OVERHEAD));
+            .saturating_add(limits.fields.saturating_mul(FIELD_OVERHEAD))
+            .saturating_mul(HEAD_MARGIN);
         let mut builder = ::h2::server::Builder::new();
         builder
             .max_concurrent_streams(limits.streams)
@@ -105,12 +110,13 @@ pub async fn serve<H: Handler>(
         peer,
         settings,
         timer,
+        block: None,
         drain,
         buffers,
         handler,
     };
     let end = poll_fn(|cx| session.poll(cx)).await;
-    if matches!(end, End::Flood(_) | End::Broken) {
+    if matches!(end, End::Flood(_) | End::Broken | End::SlowHead) {
         session.handler.cut(end, &session.peer);
     }
     end
@@ -158,6 +164,8 @@ struct Session<H> {
     peer: Rc<Peer>,
     settings: Rc<Settings>,
     timer: Timer,
+    /// While a header block is under way: since when, and its deadline.
+    block: Option<(Instant, Timer)>,
     drain: Drain,
     buffers: Buffers,
     handler: H,
@@ -194,11 +202,19 @@ impl<H: Handler> Session<H> {
 
     /// Looks at all that may end the connection. True: the library has to be polled again.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..self.tap.take_malformed() {
+            self.handler.malformed(&self.peer);
+        }
         if self.phase == Phase::Last {
             return false;
         }
         if let Some(flood) = self.tap.flood() {
             self.end = End::Flood(flood);
+            self.last(Reason::ENHANCE_YOUR_CALM);
+            return true;
+        }
+        if self.is_head_slow(cx) {
+            self.end = End::SlowHead;
             self.last(Reason::ENHANCE_YOUR_CALM);
             return true;
         }
@@ -236,6 +252,22 @@ impl<H: Handler> Session<H> {
             Phase::Closing | Phase::Last => self.last(Reason::NO_ERROR),
         }
         true
+    }
+
+    /// Whether a header block has been under way for longer than a head may take. Until its end nothing else can come
+    /// on this connection, so that no other deadline would be of any use.
+    fn is_head_slow(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(since) = self.tap.in_block_since() else {
+            self.block = None;
+            return false;
+        };
+        let known = self.block.take().filter(|(begun, _)| *begun == since);
+        let (_, timer) = self.block.insert(known.unwrap_or_else(|| {
+            let timer = self.timer.wheel().timer();
+            timer.set(since + self.settings.timeouts.head);
+            (since, timer)
+        }));
+        timer.poll(cx).is_ready()
     }
 
     /// Why the library gave the connection up. It has bounds of its own on some floods, and knows only their reason.
@@ -282,9 +314,7 @@ impl<H: Handler> Session<H> {
         let ends = stream.is_end_stream();
         let peer = Rc::clone(&self.peer);
         let handler = self.handler.clone();
-        if let Err(error) =
-            fields::read_request(parts, ends, self.settings.limits.fields, &mut head)
-        {
+        if let Err(error) = fields::read_request(parts, ends, &self.settings.limits, &mut head) {
             responder.is_connect = false;
             let responder = crate::http::Responder::H2(responder);
             self.exchanges
@@ -332,13 +362,25 @@ impl Responder {
         }
     }
 
-    /// Writes the final head.
-    pub fn respond(mut self, status: u16, head: &Outgoing<'_>) -> Sink {
+    /// Writes the final head. Whoever asked for a tunnel (CONNECT) takes a success for one, and must not get it here.
+    pub fn respond(self, status: u16, head: &Outgoing<'_>) -> Sink {
+        debug_assert!(
+            !(self.is_connect && (200..300).contains(&status)),
+            "only `switch` agrees to a tunnel"
+        );
+        self.answer(status, head, false)
+    }
+
+    /// Agrees to the tunnel that was asked for.
+    pub fn switch(self, head: &Outgoing<'_>) -> Sink {
+        self.answer(200, head, true)
+    }
+
+    fn answer(mut self, status: u16, head: &Outgoing<'_>, is_tunnel: bool) -> Sink {
         let Some(mut response) = self.response.take() else {
             return Sink::H2(Writer::closed());
         };
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let is_tunnel = self.is_connect && code.is_success();
         let bodiless = self.is_head || matches!(status, 204 | 304);
         let ends = (bodiless || head.length.is_empty()) && !is_tunnel;
         let map = fields::write_response(status, head, bodiless, is_tunnel);

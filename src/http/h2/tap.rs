@@ -10,9 +10,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use ::h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::meter::{Flood, Meter};
+use super::walk::Walk;
+use crate::clock::Instant;
 use crate::clock::wheel::Wheel;
 use crate::http::buffers::Buffers;
 use crate::stream::Stream;
@@ -22,6 +25,8 @@ const GATHERED: usize = 64 * 1024;
 /// Without TLS, writes from this size on go straight from where they lie. With TLS they are gathered too, since
 /// each write becomes at least one record.
 const STRAIGHT: usize = 8 * 1024;
+/// The type of the frames whose reason is looked at.
+const RST_STREAM: u8 = 3;
 /// Read and thrown away while a connection closes.
 const DISCARDED: usize = 256 * 1024;
 
@@ -38,7 +43,12 @@ struct Wire {
     unsent: Vec<u8>,
     written: usize,
     meter: Meter,
+    /// The frames that are written, and how many of them gave a stream up as malformed since that was asked last.
+    written_frames: Walk,
+    malformed: u32,
     flood: Option<Flood>,
+    /// Which header block is under way, and since when.
+    block: Option<(u32, Instant)>,
     is_closing: bool,
     /// The own direction was closed already.
     is_shut: bool,
@@ -78,7 +88,10 @@ impl Tap {
             } else {
                 Meter::of_server(now)
             },
+            written_frames: Walk::new(0, RST_STREAM),
+            malformed: 0,
             flood: None,
+            block: None,
             is_closing: false,
             is_shut: false,
             discarded: 0,
@@ -96,6 +109,17 @@ impl Tap {
     /// What the peer sent last that moved nothing.
     pub(super) fn suspect(&self) -> Flood {
         self.0.borrow().meter.suspect()
+    }
+
+    /// How many requests the library has refused as malformed since this was asked last: it resets their streams with
+    /// PROTOCOL_ERROR and says so nowhere else. We ourselves reset with other reasons.
+    pub(super) fn take_malformed(&self) -> u32 {
+        std::mem::take(&mut self.0.borrow_mut().malformed)
+    }
+
+    /// Since when a header block is under way, whose end the peer owes.
+    pub(super) fn in_block_since(&self) -> Option<Instant> {
+        self.0.borrow().block.map(|(_, since)| since)
     }
 
     /// Whether the library has begun to close the connection.
@@ -191,11 +215,29 @@ impl Wire {
         if self.unsent.len() - self.written >= GATHERED {
             ready!(self.poll_unsent(cx))?;
         }
-        if length >= STRAIGHT && !self.stream.is_tls() {
-            return self.poll_straight(cx, slices);
+        let taken = if length >= STRAIGHT && !self.stream.is_tls() {
+            ready!(self.poll_straight(cx, slices))?
+        } else {
+            self.gather(slices);
+            length
+        };
+        if self.is_server {
+            self.look_at(slices, taken);
         }
-        self.gather(slices);
-        Poll::Ready(Ok(length))
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Looks through the frames in the first `length` bytes of what the library wrote.
+    fn look_at(&mut self, slices: &[IoSlice<'_>], mut length: usize) {
+        for slice in slices {
+            let mut bytes = &slice[..slice.len().min(length)];
+            length -= bytes.len();
+            while let Some(frame) = self.written_frames.next(&mut bytes) {
+                if frame.kind == RST_STREAM && frame.value == u32::from(Reason::PROTOCOL_ERROR) {
+                    self.malformed += 1;
+                }
+            }
+        }
     }
 
     fn poll_read(
@@ -220,6 +262,13 @@ impl Wire {
             }
         }
         self.meter.read(&buffer.filled()[before..]);
+        self.block = if self.meter.in_block() {
+            let this = self.meter.blocks();
+            let known = self.block.filter(|(block, _)| *block == this);
+            Some(known.unwrap_or_else(|| (this, self.wheel.now())))
+        } else {
+            None
+        };
         if self.meter.is_overdrawn() {
             self.flood = self.meter.verdict(self.wheel.now());
         }

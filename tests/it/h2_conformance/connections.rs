@@ -1,6 +1,12 @@
 //! What a connection may cost: its preface, windows, streams, floods and heads.
 
+use std::time::Duration;
+
+use plimsoll::clock::Clock;
+
 use super::*;
+use crate::harness::{Client, DEADLINE, Outgoing, eventually};
+use crate::timeouts::{FAST, pass};
 
 #[tokio::test]
 async fn a_bad_preface_is_answered_as_http_1_or_with_an_error() {
@@ -141,17 +147,20 @@ async fn heads_beyond_their_limits_are_refused() {
     let backend = Backend::start("a");
     let front = Front::before(
         &backend.endpoint(),
-        ", limits: { head_bytes: 2KiB, fields: 10 }",
+        ", limits: { head_bytes: 1KiB, fields: 10 }",
     )
     .await;
-    for (name, block) in [
+    let long = "y".repeat(120);
+    for (name, block, reason) in [
         (
             "many fields",
-            [get(), fields(&[("x", "y")]).repeat(20)].concat(),
+            [get(), fields(&[("x", "y")]).repeat(11)].concat(),
+            "too_many_fields",
         ),
         (
             "many bytes",
-            [get(), fields(&[("x", &"y".repeat(100))]).repeat(100)].concat(),
+            [get(), fields(&[("x", &long)]).repeat(9)].concat(),
+            "too_many_bytes",
         ),
     ] {
         let mut client = Frames::connect(&front).await;
@@ -161,14 +170,97 @@ async fn heads_beyond_their_limits_are_refused() {
             .await;
         let outcome = client.outcome(Answer(400)).await;
         // 431 has no index: it comes as a literal for the name of index 8.
-        assert!(
-            matches!(
-                outcome,
-                Outcome::Head(0x48 | 0x08) | Outcome::Reset(_) | Outcome::Goaway(_)
-            ),
-            "{name}: {outcome:?}"
-        );
+        assert_eq!(outcome, Outcome::Head(0x48), "{name}");
+        front.expect_refused(reason, 1).await;
     }
+    let mut client = Client::h2(front.address).await;
+    let asked = hyper::Request::get("/").header("x", "y".repeat(2000));
+    let answer = client.send(asked.body(Outgoing::empty()).unwrap()).await;
+    assert_eq!(answer.status.as_u16(), 431);
+    let told = answer.header("proxy-status").unwrap();
+    assert!(told.contains("details=\"too_many_bytes\""), "{told}");
+    // Far beyond them the library beneath does not read on.
+    let mut client = Frames::connect(&front).await;
+    let block = [get(), fields(&[("x", &long)]).repeat(1000)].concat();
+    let pieces = block.chunks(16_000).enumerate().map(|(i, piece)| {
+        let kind = if i == 0 { HEADERS } else { CONTINUATION };
+        frame(kind, END_STREAM * u8::from(i == 0), 1, piece)
+    });
+    let _ = client.0.try_send(pieces.collect::<Vec<_>>().concat()).await;
+    assert!(matches!(
+        client.outcome(Answer(400)).await,
+        Outcome::Goaway(_) | Outcome::Closed
+    ));
     assert_eq!(backend.counters().requests(), 0);
     expect_no_panic();
+}
+
+/// The library answers these by a reset alone, RFC 9113, 8.1.1: they are seen all the same.
+#[tokio::test]
+async fn malformed_requests_are_counted() {
+    let backend = Backend::start("a");
+    let front = Front::before(&backend.endpoint(), "").await;
+    let cases = [
+        get_with(&[("connection", "close")]),
+        get_with(&[("te", "gzip")]),
+        request_of(&[(":method", "GET"), (":method", "GET")]),
+    ];
+    for (i, request) in cases.into_iter().enumerate() {
+        let mut client = Frames::connect(&front).await;
+        client.0.send(request).await;
+        let outcome = client.outcome(STREAM_PROTOCOL).await;
+        assert_eq!(outcome, Outcome::Reset(PROTOCOL_ERROR));
+        front
+            .expect_refused("h2_malformed_request", i as u64 + 1)
+            .await;
+    }
+    assert_eq!(backend.counters().requests(), 0);
+}
+
+/// Whatever else runs on the connection: an exchange keeps it from being idle, not from owing the end of a head.
+#[tokio::test]
+async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
+    let backend = Backend::start("a");
+    let limits = ", timeouts: { head: 10s, keep_alive: 24h, body: 24h }";
+    let front = Front::on(Clock::scaled(FAST), &backend.endpoint(), limits).await;
+    let hang = [
+        &[0x82, 0x86, 0x04, 5][..],
+        b"/hang",
+        &field(":authority", "a"),
+    ]
+    .concat();
+    let hanging = frame(HEADERS, END_STREAM | END_HEADERS, 1, &hang);
+    let half = request(3);
+    for (name, rest) in [
+        ("half a frame", half[..half.len() - 1].to_vec()),
+        ("only its header", half[..9].to_vec()),
+        ("no CONTINUATION", frame(HEADERS, END_STREAM, 3, &[0x82])),
+        (
+            "half a CONTINUATION",
+            [
+                frame(HEADERS, END_STREAM, 3, &[0x82]),
+                frame(CONTINUATION, END_HEADERS, 3, &[0x86])[..9].to_vec(),
+            ]
+            .concat(),
+        ),
+    ] {
+        let before = front.refused("slow_head");
+        let mut client = Frames::connect(&front).await;
+        client.0.send(hanging.clone()).await;
+        eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+        client.0.send(rest).await;
+        let outcome = client.outcome(Ignored).await;
+        assert_eq!(outcome, Outcome::Goaway(ENHANCE_YOUR_CALM), "{name}");
+        client.0.expect_closed().await;
+        front.expect_refused("slow_head", before + 1).await;
+        eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+    // One that comes to its end in time leaves the others alone.
+    let mut client = Frames::connect(&front).await;
+    client.0.send(&half[..half.len() - 1]).await;
+    client.0.send(&half[half.len() - 1..]).await;
+    client.answered(3).await;
+    pass(Duration::from_secs(20)).await;
+    client.0.send(frame(PING, 0, 0, b"harmless")).await;
+    assert_eq!(client.outcome(Ignored).await, Outcome::Pong);
 }

@@ -74,6 +74,8 @@ async fn pump(body: &mut Body, sink: &mut Sink, buffers: &Buffers) -> bool {
 impl Handler for Site {
     fn cut(&self, _: End, _: &Peer) {}
 
+    fn malformed(&self, _: &Peer) {}
+
     async fn exchange(&self, incoming: Incoming) {
         let Incoming {
             head,

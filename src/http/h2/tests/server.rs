@@ -293,7 +293,7 @@ async fn refuses_what_the_library_lets_through() {
 
 #[tokio::test(flavor = "local")]
 async fn a_head_that_is_too_large_is_answered_with_431() {
-    let (stream, _server) = Server::start().await;
+    let (stream, server) = Server::start().await;
     let (mut sender, _driver) = handshake(stream).await;
     let mut asked = request(Method::GET, "/");
     for name in ["a", "b", "c"] {
@@ -303,6 +303,12 @@ async fn a_head_that_is_too_large_is_answered_with_431() {
     }
     let (response, _) = sender.send_request(asked, true).unwrap();
     assert_eq!(response.await.unwrap().status(), 431);
+    sender = sender.ready().await.unwrap();
+    let asked = request(Method::GET, &format!("/{}", "x".repeat(40_000)));
+    let (response, _) = sender.send_request(asked, true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 414);
+    let refusals = server.site.0.refusals.borrow().clone();
+    assert_eq!(refusals, ["too_many_bytes", "target_too_long"]);
 }
 
 #[tokio::test(flavor = "local")]
