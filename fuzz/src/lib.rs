@@ -3,7 +3,7 @@
 //! fuzz/seeds/h1_request`.
 
 pub mod config;
-pub mod differential;
+pub mod differential_request;
 pub mod h1_body;
 pub mod h1_request;
 pub mod h1_response;

@@ -23,4 +23,4 @@ macro_rules! targets {
     )* };
 }
 
-targets! { h1_request h1_response h1_body target config differential round_trip }
+targets! { h1_request h1_response h1_body target config differential_request round_trip }
