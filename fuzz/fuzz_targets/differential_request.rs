@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| plimsoll_fuzz::differential_request::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| plimsoll_fuzz::differential::request::run(data));
