@@ -1,13 +1,25 @@
 #!/usr/bin/env bash
 # Instructions and system calls of one proxied small GET, against their bounds. Both counts are
-# repeatable on a busy machine, times are not. Needs valgrind, strace, h2load and nginx.
+# repeatable on a busy machine, times are not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# Programs, and the Debian packages that hold them.
+declare -A packages=([h2load]=nghttp2-client [nginx]=nginx [python3]=python3 [strace]=strace [valgrind]=valgrind)
 # Measured when the bounds were set: 20 570 instructions and 4.05 calls. For the same request nginx
 # 1.22 takes 20 410 and 5.04, HAProxy 2.6 31 410 and 4.24. Lower the bounds when the counts fall.
 instructions_at_most=22000
 calls_at_most=4.2
+PATH=$PATH:/usr/sbin:/sbin
+
+missing=()
+for program in "${!packages[@]}"; do
+  command -v "$program" >/dev/null || missing+=("${packages[$program]}")
+done
+if ((${#missing[@]})); then
+  echo "as root: apt-get install ${missing[*]}" >&2
+  exit 2
+fi
 
 cargo build --release --locked
 binary=${CARGO_TARGET_DIR:-target}/release/plimsoll

@@ -1,6 +1,5 @@
 //! What the fuzz targets assert. Each target is one call of `run`, so that the seeds can be run without a fuzzer too:
-//! `cargo test --lib --manifest-path fuzz/Cargo.toml`; with one: `cargo +nightly fuzz run h1_request fuzz/corpus/h1_request
-//! fuzz/seeds/h1_request`.
+//! `cargo test --lib --manifest-path fuzz/Cargo.toml`; with one: `.ci/long/fuzz.sh h1_request`.
 
 pub mod config;
 pub mod differential;

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use crate::differential::{request as differential_request, response as differential_response};
+use crate::{config, h1_body, h1_request, h1_response, round_trip, target};
+
 fn each(target: &str, run: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("seeds")
@@ -18,9 +21,11 @@ macro_rules! targets {
     ($($target:ident)*) => { $(
         #[test]
         fn $target() {
-            each(stringify!($target), crate::$target::run);
+            each(stringify!($target), $target::run);
         }
     )* };
 }
 
-targets! { h1_request h1_response h1_body target config differential round_trip }
+targets! {
+    h1_request h1_response h1_body target config differential_request differential_response round_trip
+}

@@ -51,7 +51,7 @@ def prior_knowledge(stage):
 def alpn(stage):
     words = []
     for option, version in (("--http1.1", "1.1"), ("--http2", "2")):
-        said = curl(option, "--cacert", stage.home / "site.pem", "-w", SAY, "-o", "/dev/null",
+        said = curl(option, "--cacert", stage.authority, "-w", SAY, "-o", "/dev/null",
                     f"{stage.secure}/bytes/1000").decode()
         expect(said == f"200 {version} 1000 1", said)
         words.append(said)

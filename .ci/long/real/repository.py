@@ -7,7 +7,9 @@ from checks import check, command, expect
 
 IDENTITY = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
             for what, value in (("NAME", "Real"), ("EMAIL", "real@example.com"))}
-ENVIRONMENT = {**os.environ, **IDENTITY, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null",
+# Nothing of the caller's git: GIT_SSL_CAINFO would win over http.sslCAInfo, GIT_DIR over the folder.
+INHERITED = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+ENVIRONMENT = {**INHERITED, **IDENTITY, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null",
                "GIT_TERMINAL_PROMPT": "0"}
 
 
@@ -36,7 +38,7 @@ def clone(stage):
     words = []
     for name, base, options in (
         ("h1", stage.web, []),
-        ("h2", stage.secure, ["-c", f"http.sslCAInfo={stage.home}/site.pem", "-c", "http.version=HTTP/2"]),
+        ("h2", stage.secure, ["-c", f"http.sslCAInfo={stage.authority}", "-c", "http.version=HTTP/2"]),
     ):
         copy = stage.home / f"copy-{name}"
         git(*options, "clone", "-q", f"{base}/git/project.git", copy)

@@ -57,6 +57,23 @@ TLS = """  secure:
     tls: {{ certificates: [ {{ cert: "{home}/site.pem", key: "{home}/site.key" }} ] }}
 """
 
+OPENSSL = """
+[req]
+distinguished_name = subject
+[subject]
+[authority]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+[site]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:localhost, IP:127.0.0.1
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
+
 
 class Stage:
     """Everything that runs, and where. Used as a context manager."""
@@ -97,7 +114,7 @@ class Stage:
         # nginx's worker is another user when started by root.
         self.home.chmod(0o755)
         (self.home / "stored").chmod(0o777)
-        self.make_certificate()
+        self.make_certificates()
         self.write("nginx.conf", NGINX)
         tls = TLS.format(home=self.home, **self.ports)
         self.write("plimsoll.yaml", PLIMSOLL, tls=tls)
@@ -110,12 +127,19 @@ class Stage:
         for name in self.ports:
             self.wait_for(name)
 
-    def make_certificate(self):
-        names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    def make_certificates(self):
+        """An authority, and what it signed for the secure port: no client has to take a leaf for an authority."""
+        self.write("openssl.cnf", OPENSSL)
+        self.authority = self.home / "authority.pem"
+        self.certify("authority")
+        self.certify("site", "-CA", self.authority, "-CAkey", self.home / "authority.key")
+
+    def certify(self, name, *signer):
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-             "-subj", "/CN=localhost", "-addext", names,
-             "-keyout", self.home / "site.key", "-out", self.home / "site.pem"],
+            ["openssl", "req", "-config", self.home / "openssl.cnf", "-x509", "-extensions", name, *signer,
+             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+             "-subj", f"/CN=plimsoll test {name}",
+             "-keyout", self.home / f"{name}.key", "-out", self.home / f"{name}.pem"],
             check=True, capture_output=True)
 
     def address(self, name):

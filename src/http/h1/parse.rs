@@ -347,6 +347,8 @@ fn end_of_response(framing: &Framing, request_method: &::http::Method, head: &mu
     head.keep_alive = framing.persists(head.version);
     head.length = match head.status {
         101 => Length::Close,
+        // Any of them, 204 too: what follows is the tunnel's.
+        200..300 if *request_method == ::http::Method::CONNECT => Length::Close,
         100..200 | 204 => {
             // It must not announce a body (RFC 9110, 8.6); should one follow, nobody takes it for the next answer.
             head.keep_alive &= !has_length;
@@ -354,7 +356,6 @@ fn end_of_response(framing: &Framing, request_method: &::http::Method, head: &mu
         }
         304 => Length::Empty,
         _ if *request_method == ::http::Method::HEAD => Length::Empty,
-        200..300 if *request_method == ::http::Method::CONNECT => Length::Close,
         _ => match framing.exact {
             Some(length) => Length::Exact(length),
             None if framing.chunked => Length::Marked,

@@ -177,6 +177,20 @@ fn lengths_of_responses_depend_on_what_was_asked() {
     }
 }
 
+/// 204 was taken for an empty answer, after which the connection could have carried another request into the tunnel.
+#[test]
+fn every_success_answers_connect_with_a_tunnel() {
+    for status in [200, 204, 205, 299] {
+        for lines in ["", "Content-Length: 0\r\n", "Content-Length: 5\r\n"] {
+            let input = format!("HTTP/1.1 {status} X\r\n{lines}\r\n");
+            let head = response(input.as_bytes(), &Method::CONNECT).unwrap();
+            assert_eq!((head.length, head.keep_alive), (Length::Close, false));
+        }
+    }
+    let head = response(b"HTTP/1.1 304 X\r\n\r\n", &Method::CONNECT).unwrap();
+    assert_eq!((head.length, head.keep_alive), (Length::Empty, true));
+}
+
 #[test]
 fn http10_responses_have_no_chunks_and_rarely_persist() {
     let input = b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";

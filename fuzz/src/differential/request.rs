@@ -1,28 +1,23 @@
-//! The same bytes for our parser, for httparse alone and for hyper's server: a message that we accept, they must not
-//! read differently. They may refuse what we accept only for reasons that are named here.
+//! Requests: what a client sends, to us and to hyper's server.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::io;
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::{Method, Uri};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use plimsoll::http::fields::{Fields, Name};
+use plimsoll::http::fields::Name;
 use plimsoll::http::h1::parse;
 use plimsoll::http::head::{RequestHead, Version};
 
-use crate::{Decoded, decode, pairs};
-
-const LIMITS: parse::Limits = parse::Limits {
-    head_bytes: 64 * 1024,
-    fields: 100,
-};
+use super::memory::{Memory, drive};
+use super::{LIMITS, Payload};
+use crate::Decoded;
 
 pub fn run(data: &[u8]) {
     let ours = read_by_us(data);
@@ -46,11 +41,11 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// A request that we accepted, as far as its bytes went.
+/// A request whose head we accepted.
 struct Ours<'a> {
     head: RequestHead,
     head_bytes: &'a [u8],
-    body: Decoded,
+    body: Option<Decoded>,
 }
 
 fn read_by_us(data: &[u8]) -> Vec<Ours<'_>> {
@@ -62,21 +57,17 @@ fn read_by_us(data: &[u8]) -> Vec<Ours<'_>> {
             return messages;
         };
         let (head_bytes, after) = rest.split_at(end);
-        let Ok(body) = decode(head.length, after, after.len()) else {
-            return messages;
-        };
-        if !body.done {
-            return messages;
-        }
-        rest = &after[body.consumed..];
+        let body = super::body(head.length, after);
+        let next = body.as_ref().map(|body| &after[body.consumed..]);
         let goes_on = head.keep_alive && head.method != Method::CONNECT && head.upgrade.is_none();
         messages.push(Ours {
             head,
             head_bytes,
             body,
         });
-        if !goes_on {
-            return messages;
+        match next {
+            Some(next) if goes_on => rest = next,
+            _ => return messages,
         }
     }
 }
@@ -94,27 +85,14 @@ fn compare_to_httparse(ours: &Ours<'_>) {
         request.version,
         Some(u8::from(ours.head.version == Version::Http11))
     );
-    let named = |name: &str| !name.eq_ignore_ascii_case("host");
-    let theirs: Vec<_> = request
-        .headers
-        .iter()
-        .filter(|field| named(field.name))
-        .map(|field| (field.name.as_bytes(), field.value))
-        .collect();
-    let fields = ours
-        .head
-        .fields
-        .iter()
-        .filter(|field| field.0 != Name::Host);
-    let ours: Vec<_> = fields.map(|(_, name, value)| (name, value)).collect();
-    assert_eq!(ours, theirs);
+    super::compare_to_httparse(&ours.head.fields, request.headers, Some(Name::Host));
 }
 
 /// A request as hyper gave it to its service.
 struct Theirs {
     head: http::request::Parts,
     /// `None` when it broke off.
-    data: Option<Bytes>,
+    body: Option<Payload>,
 }
 
 fn compare_to_hyper(ours: &Ours<'_>, theirs: &Theirs, data: &[u8]) {
@@ -124,30 +102,17 @@ fn compare_to_hyper(ours: &Ours<'_>, theirs: &Theirs, data: &[u8]) {
     let is_old = ours.head.version == Version::Http10;
     assert_eq!(is_old, head.version == http::Version::HTTP_10, "{shown}");
     compare_target(&ours.head, &head.uri, data);
-    for (name, value) in pairs(&ours.head.fields) {
-        if name == b"host" && head.uri.authority().is_some() {
-            continue;
-        }
-        let name = http::HeaderName::from_bytes(&name).expect("a valid name");
-        let found = head
-            .headers
-            .get_all(&name)
-            .iter()
-            .any(|other| other.as_bytes() == value);
-        assert!(found, "{name} is not in hyper's head: {shown}");
-    }
     // The Host of an absolute target is one field for us, and hyper may have none.
-    let count = |fields: &Fields| fields.iter().filter(|field| field.0 != Name::Host).count();
-    let host_fields = head.headers.get_all(http::header::HOST).iter().count();
-    assert_eq!(
-        count(&ours.head.fields),
-        head.headers.len() - host_fields,
-        "{shown}"
-    );
-    if ours.head.method == Method::CONNECT {
-        return;
+    let except = head.uri.authority().map(|_| Name::Host);
+    let mut fields = super::in_order_of_names_by_hyper(&head.headers);
+    fields.retain(|(name, _)| Some(Name::of(name)) != except);
+    assert_eq!(super::fields(&ours.head.fields, except), fields, "{shown}");
+    let Some(body) = &ours.body else { return };
+    if ours.head.method != Method::CONNECT {
+        let theirs = theirs.body.as_ref();
+        let theirs = theirs.unwrap_or_else(|| panic!("a body that breaks off: {shown}"));
+        theirs.compare(body, &shown);
     }
-    assert_eq!(theirs.data.as_deref(), Some(&ours.body.data[..]), "{shown}");
 }
 
 fn compare_target(ours: &RequestHead, uri: &Uri, data: &[u8]) {
@@ -180,6 +145,7 @@ fn is_refused_by_hyper(head: &RequestHead) -> bool {
             .fields
             .get(Name::Host)
             .is_some_and(|host| http::uri::Authority::try_from(host).is_err())
+        || super::is_too_long_for_hyper(head.length)
 }
 
 fn read_by_hyper(data: &[u8]) -> (Vec<Theirs>, Option<hyper::Error>) {
@@ -188,66 +154,20 @@ fn read_by_hyper(data: &[u8]) -> (Vec<Theirs>, Option<hyper::Error>) {
         let messages = Rc::clone(&messages);
         async move {
             let (head, body) = request.into_parts();
-            let data = body.collect().await.ok().map(|body| body.to_bytes());
-            messages.borrow_mut().push(Theirs { head, data });
+            // At once, since hyper forgets the service when the body breaks off.
+            messages.borrow_mut().push(Theirs { head, body: None });
+            let body = Payload::read(body).await;
+            if let Some(message) = messages.borrow_mut().last_mut() {
+                message.body = body;
+            }
             Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new()))
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_headers(100).half_close(true);
-    let connection = builder.serve_connection(
-        Memory {
-            input: data.to_vec(),
-            at: 0,
-        },
-        service,
-    );
-    let mut connection = pin!(connection);
+    let mut connection = pin!(builder.serve_connection(Memory::of_client(data), service));
     let mut cx = Context::from_waker(Waker::noop());
-    // Everything is ready at once; the bound is against a loop without an end.
-    let mut result = None;
-    for _ in 0..1000 {
-        if let Poll::Ready(end) = connection.as_mut().poll(&mut cx) {
-            result = end.err();
-            break;
-        }
-    }
+    let result = drive(|| connection.as_mut().poll(&mut cx));
     let messages = std::mem::take(&mut *messages.borrow_mut());
-    (messages, result)
-}
-
-/// A socket that holds all it will ever receive and forgets what is sent.
-struct Memory {
-    input: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Memory {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let count = buffer.remaining().min(self.input.len() - self.at);
-        let at = self.at;
-        buffer.put_slice(&self.input[at..at + count]);
-        self.at += count;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for Memory {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+    (messages, result.and_then(Result::err))
 }
