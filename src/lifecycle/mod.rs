@@ -6,6 +6,7 @@
 pub mod changes;
 mod control;
 pub mod drain;
+pub mod findings;
 pub mod fixed;
 pub mod handle;
 pub mod reload;
