@@ -64,6 +64,7 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         stream = secured;
         peer.tls = true;
     }
+    // One deadline for the first head, whatever is found out about the protocol on the way.
     let timer = worker.wheel.after(settings.timeouts.head);
     let found = match stream.alpn() {
         // The preface is then part of the protocol that was agreed on (RFC 9113, 3.4).
