@@ -17,4 +17,4 @@ pub use changes::Changes;
 pub use control::{Command, Commands, Ended, Options, Running, Say};
 pub use handle::Handle;
 pub use reload::ReloadError;
-pub use start::{StartError, start};
+pub use start::{StartError, start, start_with};
