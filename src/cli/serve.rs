@@ -51,18 +51,20 @@ pub(super) fn serve<T>(
         signals: true,
         say: Arc::new(say),
     };
-    Ok(match running.serve(options) {
-        Ended::Asked { cut: 0 } => ExitCode::SUCCESS,
+    Ok(ended(&running.serve(options)))
+}
+
+/// Says why it ended, unless that was asked for and nothing was lost.
+fn ended(ended: &Ended) -> ExitCode {
+    match ended {
+        Ended::Asked { cut: 0 } => return ExitCode::SUCCESS,
         Ended::Asked { cut } => {
-            let plural = if cut == 1 { "" } else { "s" };
+            let plural = if *cut == 1 { "" } else { "s" };
             say(&format!("plimsoll: {cut} connection{plural} cut"));
-            ExitCode::FAILURE
         }
-        Ended::Failed(reason) => {
-            say(&format!("plimsoll: {reason}"));
-            ExitCode::FAILURE
-        }
-    })
+        Ended::Failed(reason) => say(&format!("plimsoll: {reason}")),
+    }
+    ExitCode::FAILURE
 }
 
 fn exit_code(error: &StartError) -> u8 {
@@ -112,4 +114,17 @@ fn raise_descriptors() {
             ..limits
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_end_that_was_asked_for_and_cut_nothing_is_a_success() {
+        assert_eq!(ended(&Ended::Asked { cut: 0 }), ExitCode::SUCCESS);
+        assert_eq!(ended(&Ended::Asked { cut: 1 }), ExitCode::FAILURE);
+        let failed = Ended::Failed("worker 1 ended: panicked".to_owned());
+        assert_eq!(ended(&failed), ExitCode::FAILURE);
+    }
 }
