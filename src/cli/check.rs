@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{UNAVAILABLE, USAGE, config_path, print, say};
-use crate::config::{Config, Diagnostic, Level, Loaded, Refusal, check, read};
-use crate::route::Table;
+use crate::config::{check, read};
+use crate::lifecycle::findings;
 
 /// Check a configuration and say everything that is wrong with it.
 ///
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = config_path(args.file.as_deref());
     let name = path.display().to_string();
     let outcome = read::load(&path, &|variable| std::env::var(variable).ok());
-    let outcome = outcome.and_then(|loaded| with_routes(&name, loaded));
+    let outcome = outcome.and_then(findings::with_routes);
     if args.json {
         print(&format!("{:#}\n", check::json(&name, &outcome)))?;
     } else if outcome.is_ok() {
@@ -42,59 +42,4 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(loaded) if args.strict && !loaded.warnings.is_empty() => USAGE.into(),
         Ok(_) => ExitCode::SUCCESS,
     })
-}
-
-/// Adds what only the compiled routes can tell: what cannot be compiled, and what can never match.
-fn with_routes(file: &str, mut loaded: Loaded) -> Result<Loaded, Refusal> {
-    match compile(&loaded.config) {
-        Ok(table) => {
-            loaded.warnings.extend(unreachable(file, &table));
-            Ok(loaded)
-        }
-        Err(messages) => {
-            let errors = messages
-                .into_iter()
-                .map(|message| finding(file, Level::Error, String::new(), message));
-            loaded.warnings.extend(errors);
-            Err(Refusal {
-                diagnostics: loaded.warnings,
-                unreadable: false,
-            })
-        }
-    }
-}
-
-fn compile(config: &Config) -> Result<Table, Vec<String>> {
-    let listeners: Vec<String> = config.listeners.keys().cloned().collect();
-    let upstreams: Vec<String> = config.upstreams.keys().cloned().collect();
-    Table::compile(&config.routes, &listeners, &upstreams)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
-}
-
-fn unreachable(file: &str, table: &Table) -> Vec<Diagnostic> {
-    let routes = table.routes();
-    let each = table.unreachable().into_iter();
-    each.map(|(hidden, by)| {
-        let message = format!(
-            "the route `{}` can never match: `routes[{by}]`, `{}`, takes all of its requests",
-            routes[hidden].name, routes[by].name
-        );
-        let mut warning = finding(file, Level::Warning, format!("routes[{hidden}]"), message);
-        warning.help = Some("move it up, or remove it".to_owned());
-        warning
-    })
-    .collect()
-}
-
-fn finding(file: &str, level: Level, path: String, message: String) -> Diagnostic {
-    Diagnostic {
-        level,
-        file: file.to_owned(),
-        line: 0,
-        column: 0,
-        path,
-        message,
-        help: None,
-        snippet: String::new(),
-    }
 }

@@ -10,6 +10,7 @@ pub mod completions;
 pub mod demo;
 mod demo_report;
 pub mod health;
+mod panic;
 pub mod proxy;
 pub mod run;
 pub mod schema;
@@ -51,6 +52,7 @@ pub const UNAVAILABLE: u8 = 3;
 
 /// Carries out the command line of this process.
 pub fn main() -> ExitCode {
+    panic::tell();
     let done = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Proxy(args) => proxy::run(&args),

@@ -24,7 +24,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             for warning in &loaded.warnings {
                 say(&warning.to_string());
             }
-            Ok(serve::serve(loaded.config, Some(path), |_| Ok(()))?)
+            let places = loaded.places;
+            let written = serve::Written { path, places };
+            Ok(serve::serve(loaded.config, Some(written), |_| Ok(()))?)
         }
         Err(refusal) => {
             say(&refusal.to_string());

@@ -8,44 +8,63 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{UNAVAILABLE, USAGE, say};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::lifecycle::{self, Ended, Options, Running, StartError};
+use crate::config::{Config, Places};
+use crate::lifecycle::{self, Ended, Options, Running, StartError, findings};
 use crate::snapshot::CompileError;
 use crate::tls::TlsError;
+
+/// The file that a configuration was read from.
+pub(super) struct Written {
+    pub(super) path: PathBuf,
+    pub(super) places: Places,
+}
 
 /// Starts and serves. `started` is called when everything is bound, before the first request is taken up.
 pub(super) fn serve<T>(
     config: Config,
-    file: Option<PathBuf>,
+    written: Option<Written>,
     started: impl FnOnce(&Running) -> anyhow::Result<T>,
 ) -> anyhow::Result<ExitCode> {
     raise_descriptors();
     let running = match lifecycle::start(config, Clock::system()) {
         Ok(running) => running,
         Err(error) => {
-            say(&format!("plimsoll: {error}"));
+            match (&error, &written) {
+                (StartError::Compile(CompileError::Routes(errors)), Some(written)) => {
+                    say(&findings::refusal(errors, &written.places).to_string());
+                }
+                _ => say(&format!("plimsoll: {error}")),
+            }
             return Ok(exit_code(&error).into());
         }
     };
+    if let Some(written) = &written {
+        let snapshot = running.live.snapshot.load();
+        for warning in findings::unreachable(&snapshot.config, &snapshot.routes, &written.places) {
+            say(&warning.to_string());
+        }
+    }
     // Held until the end.
     let _company = started(&running)?;
     let options = Options {
-        file,
+        file: written.map(|written| written.path),
         signals: true,
         say: Arc::new(say),
     };
-    Ok(match running.serve(options) {
-        Ended::Asked { cut: 0 } => ExitCode::SUCCESS,
+    Ok(ended(&running.serve(options)))
+}
+
+/// Says why it ended, unless that was asked for and nothing was lost.
+fn ended(ended: &Ended) -> ExitCode {
+    match ended {
+        Ended::Asked { cut: 0 } => return ExitCode::SUCCESS,
         Ended::Asked { cut } => {
-            let plural = if cut == 1 { "" } else { "s" };
+            let plural = if *cut == 1 { "" } else { "s" };
             say(&format!("plimsoll: {cut} connection{plural} cut"));
-            ExitCode::FAILURE
         }
-        Ended::Failed(reason) => {
-            say(&format!("plimsoll: {reason}"));
-            ExitCode::FAILURE
-        }
-    })
+        Ended::Failed(reason) => say(&format!("plimsoll: {reason}")),
+    }
+    ExitCode::FAILURE
 }
 
 fn exit_code(error: &StartError) -> u8 {
@@ -95,4 +114,17 @@ fn raise_descriptors() {
             ..limits
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_end_that_was_asked_for_and_cut_nothing_is_a_success() {
+        assert_eq!(ended(&Ended::Asked { cut: 0 }), ExitCode::SUCCESS);
+        assert_eq!(ended(&Ended::Asked { cut: 1 }), ExitCode::FAILURE);
+        let failed = Ended::Failed("worker 1 ended: panicked".to_owned());
+        assert_eq!(ended(&failed), ExitCode::FAILURE);
+    }
 }

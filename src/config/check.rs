@@ -31,7 +31,9 @@ pub fn text(name: &str, outcome: &Result<Loaded, Refusal>) -> String {
 pub fn json(name: &str, outcome: &Result<Loaded, Refusal>) -> Json {
     match outcome {
         Err(refusal) => json!({ "file": name, "valid": false, "diagnostics": refusal.diagnostics }),
-        Ok(Loaded { config, warnings }) => json!({
+        Ok(Loaded {
+            config, warnings, ..
+        }) => json!({
             "file": name,
             "valid": true,
             "diagnostics": warnings,

@@ -4,8 +4,9 @@
 //! key once, with its documentation, default and range; the rest of the folder carries that out:
 //! `tree` (the file with positions), `cursor` (reads it and collects what is wrong), `setting` and
 //! `kinds` (what may stand under a key), `units`, `expand` (`${VAR}`), `validate` (what spans
-//! several blocks), `emit` and `json_schema` (the way back). [`check`] words what a file is like,
-//! [`direct`] makes a configuration without one, [`mod@reference`] one that shows every key.
+//! several blocks), `places` (for what later stages find), `emit` and `json_schema` (the way back).
+//! [`check`] words what a file is like, [`direct`] makes a configuration without one,
+//! [`mod@reference`] one that shows every key.
 
 pub mod check;
 mod cursor;
@@ -20,6 +21,7 @@ mod laws;
 #[cfg(test)]
 mod mistakes;
 mod nearest;
+mod places;
 pub mod read;
 pub mod reference;
 pub mod schema;
@@ -32,5 +34,6 @@ mod validate;
 
 pub use diagnostic::{Diagnostic, Level, Refusal};
 pub use json_schema::json_schema;
+pub use places::{Finding, Places};
 pub use read::Loaded;
 pub use schema::*;

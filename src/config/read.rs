@@ -2,9 +2,11 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::rc::Rc;
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
+use super::places::Places;
 use super::schema::Config;
 use super::setting::Setting as _;
 use super::{tree, validate};
@@ -19,6 +21,8 @@ pub const MAX_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Diagnostic>,
+    /// For what only a later stage can tell about the file.
+    pub places: Places,
 }
 
 /// Reads the file at `path`; `env` answers for `${VAR}`.
@@ -79,9 +83,10 @@ pub fn from_text(
     let refuse = reader.problems.refuse();
     let diagnostics = reader.problems.into_diagnostics(name, text);
     match config {
-        Some(config) if !refuse => Ok(Loaded {
+        Some((config, root)) if !refuse => Ok(Loaded {
             config,
             warnings: diagnostics,
+            places: Places::new(name, text, root),
         }),
         _ => Err(Refusal {
             diagnostics,
@@ -90,7 +95,7 @@ pub fn from_text(
     }
 }
 
-fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<Config> {
+fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<(Config, Rc<tree::Node>)> {
     let Some(root) = tree::parse(text, &mut reader.problems) else {
         if !reader.problems.refuse() {
             validate::nothing(reader);
@@ -113,5 +118,5 @@ fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<Config> {
     (reader.names.listeners, reader.names.upstreams) = (names("listeners"), names("upstreams"));
     let config = Config::read(&root, reader)?;
     validate::cross_check(&root, &config, reader);
-    Some(config)
+    Some((config, root))
 }

@@ -6,6 +6,7 @@
 pub mod changes;
 mod control;
 pub mod drain;
+pub mod findings;
 pub mod fixed;
 pub mod handle;
 pub mod reload;
@@ -16,4 +17,4 @@ pub use changes::Changes;
 pub use control::{Command, Commands, Ended, Options, Running, Say};
 pub use handle::Handle;
 pub use reload::ReloadError;
-pub use start::{StartError, start};
+pub use start::{StartError, start, start_with};

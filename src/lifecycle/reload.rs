@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::changes::Changes;
 use super::control::Say;
+use super::findings;
 use super::fixed::fixed;
 use super::start::Kept;
 use crate::admin::live::{Live, Reload};
@@ -136,12 +137,12 @@ struct Prepared {
 
 /// Reads, checks and compiles. Blocks.
 fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadError> {
-    let (config, warnings) = match source {
-        Source::Given(config) => (*config, Vec::new()),
+    let (config, mut warnings, places) = match source {
+        Source::Given(config) => (*config, Vec::new(), None),
         Source::File(path) => {
             let loaded = read::load(&path, &|name| std::env::var(name).ok());
             let loaded = loaded.map_err(ReloadError::Refused)?;
-            (loaded.config, loaded.warnings)
+            (loaded.config, loaded.warnings, Some(loaded.places))
         }
     };
     let current = live.snapshot.load_full();
@@ -150,7 +151,20 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         return Err(ReloadError::Fixed(fixed));
     }
     let generation = current.generation + 1;
-    let snapshot = Snapshot::compile(&Arc::new(config), generation, &kept.endpoints, &kept.tls)?;
+    let compiled = Snapshot::compile(&Arc::new(config), generation, &kept.endpoints, &kept.tls);
+    let snapshot = match (compiled, &places) {
+        (Err(CompileError::Routes(errors)), Some(places)) => {
+            return Err(ReloadError::Refused(findings::refusal(&errors, places)));
+        }
+        (compiled, _) => compiled?,
+    };
+    if let Some(places) = places {
+        warnings.extend(findings::unreachable(
+            &snapshot.config,
+            &snapshot.routes,
+            &places,
+        ));
+    }
     Ok(Prepared { snapshot, warnings })
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
@@ -14,6 +15,7 @@ use crate::admin::live::{Bound, Live, Parts};
 use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
 use crate::entropy;
+use crate::http::Handler;
 use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
 use crate::listener::server_tls::AcceptError;
@@ -24,7 +26,7 @@ use crate::proxy::error::ProxyError;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
-use crate::worker::{self, Mail, Mailbox, Setup};
+use crate::worker::{self, Mail, Mailbox, Setup, Worker};
 
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,15 @@ pub(super) struct Kept {
 /// Compiles, binds and starts the workers; the caller then lets the control loop run. Nothing is left behind when it
 /// fails.
 pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+    start_with(config, clock, Proxy::new)
+}
+
+/// The same with other code that answers requests: `handler` makes it for each worker, on the worker's own thread.
+pub fn start_with<H: Handler>(
+    config: Config,
+    clock: Clock,
+    handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
+) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let count = config.workers.map_or_else(cores, NonZeroUsize::get);
     let kept = Arc::new(Kept {
@@ -83,7 +94,7 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
         log,
     });
     let (ended, ends) = mpsc::unbounded_channel();
-    let threads = spawn(&live, inboxes, &ended)?;
+    let threads = spawn(&live, inboxes, &ended, &handler)?;
     let files = hand_out(listening, &live.mailboxes);
     Ok(Running::new(live, kept, admin, files, threads, ends))
 }
@@ -163,10 +174,11 @@ fn mailboxes(count: usize) -> (Arc<Vec<Mailbox>>, Inboxes) {
 }
 
 /// Starts all workers, or none.
-fn spawn(
+fn spawn<H: Handler>(
     live: &Arc<Live>,
     inboxes: Inboxes,
     ended: &mpsc::UnboundedSender<WorkerEnd>,
+    handler: &(impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static),
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut threads = Vec::with_capacity(inboxes.len());
     for (index, inbox) in inboxes.into_iter().enumerate() {
@@ -180,10 +192,10 @@ fn spawn(
             metrics: Arc::clone(&live.metrics),
             log: live.log.as_ref().map_or(WorkerLog::OFF, AccessLog::worker),
         };
-        let ended = ended.clone();
+        let (ended, handler) = (ended.clone(), handler.clone());
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || carry(index, setup, &ended));
+            .spawn(move || carry(index, setup, &ended, handler));
         match thread {
             Ok(thread) => threads.push(thread),
             Err(error) => {
@@ -198,8 +210,13 @@ fn spawn(
 }
 
 /// The life of a worker's thread. However it ends, the control loop is told.
-fn carry(index: usize, setup: Setup, ended: &mpsc::UnboundedSender<WorkerEnd>) {
-    let outcome = catch_unwind(AssertUnwindSafe(|| worker::run(setup, Proxy::new)));
+fn carry<H: Handler>(
+    index: usize,
+    setup: Setup,
+    ended: &mpsc::UnboundedSender<WorkerEnd>,
+    handler: impl FnOnce(&Rc<Worker>) -> H,
+) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| worker::run(setup, handler)));
     let failure = match outcome {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),

@@ -363,7 +363,7 @@ impl Cells for ListenerCells {
 /// What one worker counts for itself.
 #[derive(Debug, Default)]
 pub struct WorkerCells {
-    /// Connections ended by a panic.
+    /// Connections and HTTP/2 streams ended by a panic.
     pub panics: Counter,
     /// Accepted connections handed to another worker.
     pub hand_overs: Counter,

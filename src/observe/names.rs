@@ -67,7 +67,7 @@ metrics! {
     ConfigInForceSince: Gauge "config_in_force_since_seconds" [] "When the configuration in force was put in force, in seconds since 1970.";
     Ready: Gauge "ready" [] "1 when traffic should be sent here, 0 when not, as /ready says.";
     Draining: Gauge "draining" [] "1 while the process finishes what it has and accepts nothing new.";
-    WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections ended by a panic, which is always a bug.";
+    WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections and HTTP/2 streams ended by a panic, which is always a bug.";
     WorkerHandOvers: Counter "worker_hand_overs_total" ["worker"] "Accepted connections handed to a less loaded worker.";
     WorkerLag: Histogram "worker_lag_seconds" ["worker"] "How late the worker's own timer ran.";
     AccessLogLines: Counter "access_log_lines_total" [] "Access log lines written.";

@@ -93,6 +93,9 @@ pub enum ProxyError {
     /// The endpoint cannot switch protocols, or does not do it as it was asked to.
     #[error("the endpoint did not switch protocols as asked")]
     BadUpgrade,
+    /// Code of the proxy panicked while it carried the exchange.
+    #[error("the proxy panicked, which is a bug")]
+    Panicked,
 }
 
 impl ProxyError {
@@ -112,7 +115,8 @@ impl ProxyError {
             | Self::Full
             | Self::TotalTimeout
             | Self::IdleTimeout
-            | Self::MaxDuration => Side::Proxy,
+            | Self::MaxDuration
+            | Self::Panicked => Side::Proxy,
             Self::Refused
             | Self::Unreachable
             | Self::Tls
@@ -138,6 +142,7 @@ impl ProxyError {
             Self::TooLarge => 413,
             // Never sent: nobody is there. It stands in the log as nginx writes it.
             Self::ClientGone => 499,
+            Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
             Self::NoEndpoint | Self::Full => 503,
@@ -190,6 +195,7 @@ impl ProxyError {
             Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -222,6 +228,7 @@ impl ProxyError {
             | Self::Unprocessed
             | Self::TooManyInterim => "http_protocol_error",
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
+            Self::Panicked => "proxy_internal_error",
         }
     }
 
@@ -233,7 +240,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const OWN: [&str; 28] = [
+const OWN: [&str; 29] = [
     "bad_target",
     "slow_head",
     "slow_body",
@@ -260,6 +267,7 @@ const OWN: [&str; 28] = [
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
+    "panicked",
     "h2_protocol_error",
     H2_MALFORMED,
 ];

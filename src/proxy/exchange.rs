@@ -59,7 +59,7 @@ impl Exchange {
             replays: 0,
             reused: false,
             status: 0,
-            // What it stays when it is dropped half way, which only a client that left brings about.
+            // What it stays when it is dropped half way, which a client that left brings about, if not a panic.
             error: Some(ProxyError::ClientGone),
             passed_on: false,
             bytes_in: 0,
@@ -133,6 +133,9 @@ const AT_ONCE: u64 = 16 * 1024;
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.error = Some(ProxyError::Panicked);
+        }
         let now = self.worker.wheel.now();
         let view = &self.view;
         let upstream = self.upstream.and_then(|index| view.upstreams.get(index));

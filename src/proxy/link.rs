@@ -129,7 +129,9 @@ async fn establish(
         worker.wheel.clone(),
     );
     let (client, driver) = connected.await.map_err(|_| ProxyError::Closed)?;
+    let worker_of_it = Rc::clone(worker);
     tokio::task::spawn_local(async move {
+        let _counting = worker_of_it.count_panic();
         driver.await;
         drop(open);
     });

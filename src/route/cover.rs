@@ -1,5 +1,7 @@
 //! Routes that can never match, since earlier ones take all of their requests.
 
+use std::collections::BTreeSet;
+
 use super::host::HostPattern;
 use super::index::Candidate;
 use super::path::PathPattern;
@@ -8,11 +10,18 @@ use super::table::Table;
 /// Stands in a host or path for whatever no pattern names: `?` is in neither.
 const UNNAMED: &[u8] = b"?";
 
+/// A route that can never match, by its place from the top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covered {
+    pub route: usize,
+    /// Earlier routes that take all of its requests, ascending: several where it has several hosts.
+    pub by: Vec<usize>,
+}
+
 impl Table {
-    /// Each route that can never match, with the last of the earlier ones that are needed to cover it. Only certain
-    /// cases: those hidden by several routes for the same host together, or by what a regular expression means, are not
-    /// told.
-    pub fn unreachable(&self) -> Vec<(usize, usize)> {
+    /// Each route that can never match, with the earlier ones that cover it. Only certain cases: those hidden by several
+    /// routes for the same host together, or by what a regular expression means, are not told.
+    pub fn unreachable(&self) -> Vec<Covered> {
         let routes = (0..).zip(&self.matchers);
         routes
             .filter_map(|(route, matcher)| {
@@ -20,13 +29,16 @@ impl Table {
                 let covers = |candidate: Candidate| {
                     self.matchers[candidate.route as usize].rest_covers(matcher)
                 };
-                // Every host must be covered; the answer names what completes it.
-                let by_host = matcher
-                    .hosts
-                    .iter()
-                    .map(|host| self.index.first(&example_host(host), &path, route, covers));
-                let last = by_host.collect::<Option<Vec<u32>>>()?.into_iter().max()?;
-                Some((route as usize, last as usize))
+                // Every host must be covered.
+                let by_host = matcher.hosts.iter().map(|host| {
+                    let first = self.index.first(&example_host(host), &path, route, covers);
+                    first.map(|first| first as usize)
+                });
+                let by = by_host.collect::<Option<BTreeSet<usize>>>()?;
+                Some(Covered {
+                    route: route as usize,
+                    by: by.into_iter().collect(),
+                })
             })
             .collect()
     }

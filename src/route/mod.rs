@@ -25,6 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use cover::Covered;
 pub use error::{CompileError, Fault};
 pub use fields::{Edit, FieldEdits, HostRewrite};
 pub use name::default_name;

@@ -133,8 +133,8 @@ fn compile_route(
         .host
         .as_ref()
         .map(|host| faults.keep("host", HostRewrite::compile(host)));
-    let request_edits = FieldEdits::compile(&written.request_fields, "request_fields", faults);
-    let response_edits = FieldEdits::compile(&written.response_fields, "response_fields", faults);
+    let request_edits = FieldEdits::compile(&written.request_fields, "request_headers", faults);
+    let response_edits = FieldEdits::compile(&written.response_fields, "response_headers", faults);
     Some(Route {
         index,
         name: name.into(),

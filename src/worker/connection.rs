@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream};
 
+use super::panics::Watched;
 use super::{LAST_CHANCE, Worker};
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::Accepted;
@@ -64,6 +65,7 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         stream = secured;
         peer.tls = true;
     }
+    // One deadline for the first head, whatever is found out about the protocol on the way.
     let timer = worker.wheel.after(settings.timeouts.head);
     let found = match stream.alpn() {
         // The preface is then part of the protocol that was agreed on (RFC 9113, 3.4).
@@ -90,13 +92,16 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         }
         Sniffed::H2 => {
             let buffers = worker.buffers.clone();
+            let worker = Rc::clone(worker);
+            let drain = worker.drain.clone();
+            let handler = Watched { worker, handler };
             let served = h2::server::serve(
                 stream,
                 unread,
                 peer,
                 h2_settings,
                 timer,
-                worker.drain.clone(),
+                drain,
                 buffers,
                 handler,
             );

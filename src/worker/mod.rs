@@ -2,6 +2,7 @@
 //! buffers, chance, and an inbox. A request lives and dies on one worker.
 
 mod connection;
+mod panics;
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -21,11 +22,13 @@ use crate::http::drain::Drain;
 use crate::http::{Handler, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
 use crate::observe::access_log::WorkerLog;
-use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
+use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells, WorkerCells};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Limits, Pool, Total};
+
+pub use panics::Counting;
 
 /// How often idle connections are looked through while there are any.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -57,6 +60,8 @@ pub enum Mail {
     Drain,
     /// End at once; what runs is cut.
     Stop,
+    /// From the worker itself: a task that it cannot do without has panicked.
+    Broken,
 }
 
 /// One worker as the others see it.
@@ -121,6 +126,7 @@ pub struct Worker {
     pub idle: Total,
     pub log: RefCell<WorkerLog>,
     door: Door,
+    cells: Arc<WorkerCells>,
     view: RefCell<Rc<View>>,
     mailboxes: Arc<Vec<Mailbox>>,
     date: RefCell<(u64, String)>,
@@ -150,6 +156,7 @@ impl Worker {
                 None,
             ))),
             log: RefCell::new(setup.log),
+            cells: door.thread(),
             door,
             mailboxes: Arc::clone(&setup.mailboxes),
             date: RefCell::new((u64::MAX, String::new())),
@@ -190,6 +197,7 @@ impl Worker {
         }
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
+            let _ending = worker.end_on_panic();
             worker.wheel.sleep(FLUSH).await;
             worker.log.borrow_mut().flush();
         });
@@ -202,6 +210,7 @@ impl Worker {
         }
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
+            let _ending = worker.end_on_panic();
             loop {
                 worker.wheel.sleep(SWEEP).await;
                 let view = worker.view();
@@ -254,7 +263,7 @@ impl Worker {
             let theirs = self.mailboxes[other].connections.load(Ordering::Relaxed);
             if mine > theirs + LEAN + theirs / 8 {
                 match self.mailboxes[other].inbox.send(Mail::Connection(accepted)) {
-                    Ok(()) => return,
+                    Ok(()) => self.cells.hand_overs.add(1),
                     Err(mpsc::error::SendError(Mail::Connection(accepted))) => {
                         self.serve(accepted, handler.clone())
                     }
@@ -270,6 +279,7 @@ impl Worker {
         let living = Living::new(self);
         tokio::task::spawn_local(async move {
             let worker = Rc::clone(&living.0);
+            let _counting = worker.count_panic();
             connection::serve(&worker, accepted, handler).await;
             drop(living);
         });
@@ -390,29 +400,40 @@ pub fn run<H: Handler>(
         let inbox = std::mem::replace(&mut setup.inbox, mpsc::unbounded_channel().1);
         let worker = Worker::new(setup);
         let handler = handler(&worker);
-        let wheel = worker.wheel.clone();
-        tokio::task::spawn_local(async move { wheel.run().await });
-        let beating = Rc::clone(&worker);
+        let turning = Rc::clone(&worker);
         tokio::task::spawn_local(async move {
-            loop {
-                beating
-                    .own()
-                    .beat
-                    .store(beating.wheel.now().0, Ordering::Relaxed);
-                beating.wheel.sleep(BEAT).await;
-            }
+            let _ending = turning.end_on_panic();
+            turning.wheel.run().await;
         });
-        read_mail(&worker, inbox, &handler).await;
+        tokio::task::spawn_local(beat(Rc::clone(&worker)));
+        let ended = read_mail(&worker, inbox, &handler).await;
         worker.log.borrow_mut().flush();
-    });
-    Ok(())
+        ended
+    })
+}
+
+/// Shows once a second that the worker is not stuck, and how late it came to that.
+async fn beat(worker: Rc<Worker>) {
+    let _ending = worker.end_on_panic();
+    let mut due = worker.wheel.now();
+    loop {
+        let now = worker.wheel.now();
+        worker.own().beat.store(now.0, Ordering::Relaxed);
+        let late = worker.clock.real(now.since(due));
+        worker
+            .cells
+            .lag
+            .record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+        due = now + BEAT;
+        worker.wheel.sleep(BEAT).await;
+    }
 }
 
 async fn read_mail<H: Handler>(
     worker: &Rc<Worker>,
     mut inbox: mpsc::UnboundedReceiver<Mail>,
     handler: &H,
-) {
+) -> std::io::Result<()> {
     let mut accepting = Vec::new();
     let mut draining = false;
     loop {
@@ -424,14 +445,18 @@ async fn read_mail<H: Handler>(
                 .await
             {
                 Some(mail) => mail,
-                None if worker.own().connections.load(Ordering::Relaxed) == 0 => return,
+                None if worker.own().connections.load(Ordering::Relaxed) == 0 => return Ok(()),
                 None => continue,
             }
         } else {
             inbox.recv().await
         };
         match mail {
-            None | Some(Mail::Stop) => return,
+            None | Some(Mail::Stop) => return Ok(()),
+            Some(Mail::Broken) => {
+                let message = "a task that it cannot do without panicked, which is a bug";
+                return Err(std::io::Error::other(message));
+            }
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
             Some(Mail::CloseIdle) => worker.close_idle(),
@@ -447,6 +472,7 @@ async fn read_mail<H: Handler>(
                 let (worker, handler) = (Rc::clone(worker), handler.clone());
                 let running = Rc::clone(&acceptor);
                 let task = tokio::task::spawn_local(async move {
+                    let _ending = worker.end_on_panic();
                     running
                         .run(&worker.wheel, |accepted| worker.place(accepted, &handler))
                         .await;

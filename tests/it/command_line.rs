@@ -182,27 +182,68 @@ fn proxy_prints_a_configuration_that_check_accepts() {
     assert!(printed.contains("admin:"), "{printed}");
 }
 
-#[test]
-fn check_warns_of_routes_that_can_never_match() {
+/// A configuration whose second route can never match, and what is said about it.
+fn with_a_hidden_route() -> (String, [&'static str; 4]) {
     let yaml = plain(&["127.0.0.1:1".to_owned()]).replace(
         "upstream: pool }",
-        "upstream: pool }, { name: hidden, match: { path: /x }, upstream: pool }",
+        "upstream: pool },\n  { name: hidden, match: { path: /x }, upstream: pool }",
     );
+    let said = [
+        "plimsoll.yaml:3:26: warning: routes[1]: can never match: `routes[0]` on line 2 takes all of its requests",
+        "since it matches `/*`\n 3 |   { name: hidden, match: { path: /x }, upstream: pool }",
+        "\n   |                          ^\n",
+        "  = move it further up, or remove it\n",
+    ];
+    (yaml, said)
+}
+
+fn assert_said(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn check_warns_of_routes_that_can_never_match() {
+    let (yaml, said) = with_a_hidden_route();
     let directory = Directory::new();
     let file = directory.write("plimsoll.yaml", yaml);
     let file = file.to_str().unwrap();
-    let (code, stdout, _) = output(&["check", file]);
-    assert_eq!(code, Some(0));
-    assert!(
-        stdout.contains("warning: routes[1]") && stdout.contains("can never match"),
-        "{stdout}"
-    );
+    let (code, stdout, stderr) = output(&["check", file]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_said(&stdout, &said);
+    assert!(stdout.ends_with("; 1 warning\n"), "{stdout}");
     let (code, ..) = output(&["check", file, "--strict"]);
     assert_eq!(code, Some(2));
     let (code, stdout, _) = output(&["check", file, "--json"]);
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, &json["valid"]), (Some(0), &true.into()));
-    assert_eq!(json["diagnostics"][0]["path"], "routes[1]");
+    let found = &json["diagnostics"][0];
+    assert_eq!(
+        (&found["path"], &found["line"], &found["column"]),
+        (&"routes[1]".into(), &3.into(), &26.into())
+    );
+}
+
+#[test]
+fn a_start_and_a_reload_warn_of_routes_that_can_never_match_and_go_on() {
+    let (yaml, said) = with_a_hidden_route();
+    let directory = Directory::new();
+    let file = directory.write("plimsoll.yaml", &yaml);
+    let mut process = Process::start(&["run", "-c", file.to_str().unwrap()]);
+    listening(&process);
+    assert_said(&process.stderr(), &said);
+    directory.write(
+        "plimsoll.yaml",
+        yaml.replace("name: hidden", "name: hiding"),
+    );
+    process.signal(Signal::HUP);
+    process.wait_for_line("reloaded: generation 2");
+    let stderr = process.stderr();
+    assert_eq!(stderr.matches("can never match").count(), 2, "{stderr}");
+    assert!(stderr.contains("{ name: hiding, match: "), "{stderr}");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(0));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! How much and how slowly a client may ask.
 
+use std::time::Duration;
+
 use plimsoll::clock::{Clock, Instant};
 
 use super::hostile_requests::{Front, expect_no_panic};
@@ -185,22 +187,72 @@ async fn a_head_that_comes_byte_by_byte_meets_its_deadline() {
     let clock = Clock::scaled(100);
     let front = Front::on(clock, &backend.endpoint(), ", timeouts: { head: 20s }").await;
     let mut client = Raw::connect(front.address).await;
-    let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nA: b"
+    let real = Clock::system();
+    trickle_until(&front, &mut client, 1).await;
+    assert!(real.now().since(Instant(0)) < Duration::from_secs(10));
+    assert_eq!(client.response().await.status(), 408);
+    assert_eq!(backend.counters().requests(), 0);
+}
+
+/// The time of the first head counts from the accept: the bytes that tell the protocol, and when they come, do not start
+/// it anew. That once gave a client twice the time.
+#[tokio::test]
+async fn a_first_head_that_begins_late_meets_the_same_deadline() {
+    let (rate, head) = (100, Duration::from_secs(200));
+    let backend = Backend::start("a");
+    let timeouts = ", timeouts: { head: 200s, keep_alive: 24h }";
+    let front = Front::on(Clock::scaled(rate), &backend.endpoint(), timeouts).await;
+    let clock = Clock::scaled(rate);
+    let mut late = Raw::connect(front.address).await;
+    let start = clock.now();
+    let elapsed = || clock.now().since(start);
+    eventually(DEADLINE, || elapsed() > head.mul_f64(0.8)).await;
+    trickle_until(&front, &mut late, 1).await;
+    assert_eq!(late.response().await.status(), 408);
+    // Late by a tick of the wheel and by what the machine takes, not by another head.
+    assert!(
+        (head.mul_f64(0.9)..head.mul_f64(1.5)).contains(&elapsed()),
+        "{:?}",
+        elapsed()
+    );
+    assert_eq!(backend.counters().requests(), 0);
+}
+
+/// The time of a later head counts from its first byte, however long the connection was idle before.
+#[tokio::test]
+async fn a_later_head_has_a_deadline_of_its_own() {
+    let (rate, head) = (100, Duration::from_secs(100));
+    let backend = Backend::start("a");
+    let timeouts = ", timeouts: { head: 100s, keep_alive: 24h }";
+    let front = Front::on(Clock::scaled(rate), &backend.endpoint(), timeouts).await;
+    let clock = Clock::scaled(rate);
+    let mut client = Raw::connect(front.address).await;
+    client.send(GET).await;
+    assert_eq!(client.response().await.status(), 200);
+    let idle = clock.now();
+    eventually(DEADLINE, || clock.now().since(idle) > head.mul_f64(1.2)).await;
+    assert_eq!(front.refused("slow_head"), 0);
+    let start = clock.now();
+    trickle_until(&front, &mut client, 1).await;
+    assert_eq!(client.response().await.status(), 408);
+    assert!(clock.now().since(start) >= head);
+    assert_eq!(backend.counters().requests(), 1);
+}
+
+/// Sends a head byte by byte until so many were refused as too slow. Each byte comes well within any pause that a head
+/// could be granted.
+async fn trickle_until(front: &Front, client: &mut Raw, refused: u64) {
+    let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nA: b"
         .iter()
         .chain(std::iter::repeat(&b'x'));
-    let real = Clock::system();
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(10));
-    // Each byte comes well within any pause that a head could be granted.
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
     for byte in bytes.take(2000) {
         tick.tick().await;
-        if front.refused("slow_head") == 1 || client.try_send([*byte]).await.is_err() {
+        if front.refused("slow_head") == refused || client.try_send([*byte]).await.is_err() {
             break;
         }
     }
-    front.expect_refused("slow_head", 1).await;
-    assert!(real.now().since(Instant(0)) < std::time::Duration::from_secs(10));
-    assert_eq!(client.response().await.status(), 408);
-    assert_eq!(backend.counters().requests(), 0);
+    front.expect_refused("slow_head", refused).await;
 }
 
 #[tokio::test]

@@ -20,3 +20,4 @@ mod pooling;
 mod reload;
 mod timeouts;
 mod upgrades;
+mod workers;

@@ -39,7 +39,9 @@ enum Next {
     Close,
 }
 
-/// Serves requests until the connection ends. `timer` is the connection's one timer.
+/// Serves requests until the connection ends. `timer` is the connection's one timer, set to when the first head must be
+/// complete: the time of a head counts from when the client could speak, so that neither silence nor single bytes win
+/// it more.
 pub async fn serve<H: Handler>(
     connection: Rc<Connection>,
     peer: Rc<Peer>,
@@ -48,11 +50,9 @@ pub async fn serve<H: Handler>(
     drain: Drain,
     handler: H,
 ) {
-    let now = timer.wheel().now();
-    // A client that connects and says nothing gets the time of a head, not that of an idle connection.
-    timer.set(now + settings.timeouts.head);
+    let mut is_first = true;
     loop {
-        let head = match next(&connection, &settings, &timer, &drain).await {
+        let head = match next(&connection, &settings, &timer, &drain, is_first).await {
             Next::Request(head) => head,
             Next::Refuse(refusal) => {
                 timer.set(timer.wheel().now() + settings.timeouts.body);
@@ -65,6 +65,7 @@ pub async fn serve<H: Handler>(
             }
             Next::Close => return,
         };
+        is_first = false;
         let keep_alive = Rc::new(Cell::new(head.keep_alive && !drain.is_on()));
         let body = match head.length {
             Length::Empty => Body::Empty,
@@ -92,16 +93,17 @@ pub async fn serve<H: Handler>(
     }
 }
 
-/// Waits for the next request head.
+/// Waits for the next request head. `is_timed` says that its deadline runs already.
 async fn next(
     connection: &Rc<Connection>,
     settings: &Settings,
     timer: &Timer,
     drain: &Drain,
+    is_timed: bool,
 ) -> Next {
     let mut head: Option<Lent<RequestHead>> = None;
-    // The first bytes of a head that is not complete start its own deadline.
-    let mut begun = false;
+    // The first bytes of a head that is not complete start its own deadline, once.
+    let mut is_timed = is_timed;
     poll_fn(|cx| {
         let read = connection.poll_head(cx, |bytes| {
             let head = head.get_or_insert_with(|| connection.buffers().request_head());
@@ -117,8 +119,8 @@ async fn next(
             }
             Poll::Pending => {
                 let partial = connection.has_unread();
-                if partial && !begun {
-                    begun = true;
+                if partial && !is_timed {
+                    is_timed = true;
                     timer.set(timer.wheel().now() + settings.timeouts.head);
                 }
                 if !partial {

@@ -1,13 +1,16 @@
 //! The proxy under test, inside the test's process.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use plimsoll::admin::Live;
 use plimsoll::clock::Clock;
 use plimsoll::config::read::from_text;
 use plimsoll::config::{Address, Config};
+use plimsoll::http::Handler;
 use plimsoll::lifecycle::{self, Changes, Ended, Handle, ReloadError};
+use plimsoll::worker::Worker;
 
 /// A running proxy; it stops, and cuts what it has, when dropped.
 pub struct Proxy {
@@ -22,9 +25,19 @@ impl Proxy {
 
     /// The same on a clock of its own: [`Clock::scaled`] makes long timeouts short.
     pub async fn start_on(clock: Clock, yaml: &str) -> Self {
+        Self::start_with(clock, yaml, plimsoll::proxy::Proxy::new).await
+    }
+
+    /// With other code that answers requests: `handler` makes it for each worker.
+    pub async fn start_with<H: Handler>(
+        clock: Clock,
+        yaml: &str,
+        handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
+    ) -> Self {
         // Compiling may ask the resolver, which blocks.
         let config = config(yaml);
-        let started = tokio::task::spawn_blocking(move || lifecycle::start(config, clock));
+        let start = move || lifecycle::start_with(config, clock, handler);
+        let started = tokio::task::spawn_blocking(start);
         let running = started.await.unwrap().unwrap();
         let say = Arc::new(|line: &str| eprintln!("{line}"));
         Self {
