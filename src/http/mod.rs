@@ -11,6 +11,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod headers;
+pub mod kept;
 pub mod outgoing;
 pub mod responder;
 pub mod target;
