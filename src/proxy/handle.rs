@@ -19,6 +19,7 @@ use super::stream::{self, Flow};
 use super::switch::{self, Switch};
 use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal as PickRefusal};
 use crate::balance::Lack;
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
@@ -47,12 +48,13 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
         body,
         held: Body::Empty,
         pump: Pump::limited(limit),
+        replayed: 0,
     };
     if exchange.head.method == Method::CONNECT {
         down.held = std::mem::replace(&mut down.body, Body::Empty);
     }
     let outcome = answer(&mut exchange, &mut down).await;
-    exchange.bytes_in = down.pump.bytes;
+    exchange.bytes_in = down.received();
     match outcome {
         Ok(()) => exchange.error = None,
         Err(error) => fail(&mut exchange, &mut down, error).await,
@@ -72,6 +74,7 @@ pub async fn refuse(worker: &Rc<Worker>, refusal: Refusal, responder: Responder,
         body: Body::Empty,
         held: Body::Empty,
         pump: Pump::default(),
+        replayed: 0,
     };
     fail(&mut exchange, &mut down, error).await;
 }
@@ -205,8 +208,9 @@ async fn forward_to(
                     (Some(taken), _) => taken,
                     (None, Some(reach)) => {
                         // A replay: same endpoint, new connection.
-                        down.pump = Pump::limited(down.pump.limit);
+                        down.replay();
                         exchange.replays += 1;
+                        exchange.sent = Instant::FAR;
                         Slot::again(exchange, reach)
                     }
                     (None, None) => return Err(last),

@@ -17,5 +17,6 @@ mod lifecycle;
 mod limits;
 mod pooling;
 mod reload;
+mod replay;
 mod timeouts;
 mod upgrades;
