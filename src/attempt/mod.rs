@@ -15,7 +15,7 @@ pub mod retry;
 mod tried;
 
 pub use deadline::{Deadlines, Timeout};
-pub use plan::{Action, ConnectFailure, Death, Event, Failure, Plan, Refusal};
+pub use plan::{Action, ConnectFailure, Death, Event, Failure, Keep, Plan, Refusal};
 pub use tried::Tried;
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! - A connection could not be made. Nothing was sent, so a request of any method goes to another
 //!   endpoint, while `total` lasts, and to each endpoint once.
 //! - A reused idle connection died without a byte of a response. The request is replayed once, free of
-//!   charge, on a new connection to the same endpoint, when [`retry::replayable`] allows it.
+//!   charge, on a new connection to the same endpoint, when [`retry::replayable`] allows it. For that its
+//!   body must still be there: [`Plan::keep`] says what of it is worth keeping meanwhile.
 //!
 //! The straight path, events above and actions below:
 //!
@@ -109,6 +110,18 @@ pub struct Death {
     pub received: bool,
     /// The request can be sent again: it has no body, or all of what was read of it so far is kept.
     pub kept: bool,
+}
+
+/// What of a request's body is worth keeping until its response head comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: whatever happens to its connection, the request is not sent again on its account.
+    Nothing,
+    /// What was read before a byte of the request may have reached the endpoint, or of which the
+    /// endpoint may still say that it did nothing with it. After that the request is not repeated.
+    Unwritten,
+    /// All that is read.
+    All,
 }
 
 /// Why a request was given up.
@@ -222,6 +235,21 @@ impl Plan {
         self.deadlines.next()
     }
 
+    /// What of the body is worth keeping, now that the request is being sent. It is so until the
+    /// response head comes, and as long as there is room.
+    pub fn keep(&self) -> Keep {
+        match self.state {
+            State::Sending { reused, .. } if self.may_replay(reused) => {
+                if self.idempotent {
+                    Keep::All
+                } else {
+                    Keep::Unwritten
+                }
+            }
+            _ => Keep::Nothing,
+        }
+    }
+
     /// The endpoints that this request has been to.
     pub fn tried(&self) -> &Tried {
         &self.tried
@@ -267,7 +295,7 @@ impl Plan {
     }
 
     fn died(&mut self, now: Instant, endpoint: usize, reused: bool, death: Death) -> Action {
-        if !reused || self.replayed || !retry::replayable(self.idempotent, death) {
+        if !self.may_replay(reused) || !retry::replayable(self.idempotent, death) {
             return self.give_up(Failure::Died);
         }
         self.deadlines.waiting(now);
@@ -276,6 +304,11 @@ impl Plan {
         }
         self.replayed = true;
         self.connect(now, endpoint)
+    }
+
+    /// Whether the death of such a connection may be made good at all: only of an idle one, and once.
+    fn may_replay(&self, reused: bool) -> bool {
+        reused && !self.replayed
     }
 
     fn answer(&mut self, now: Instant, tunnel: bool) -> Action {

@@ -17,7 +17,8 @@ pub fn idempotent(method: &Method) -> bool {
 /// Endpoints close idle connections when they like, so such a death mostly means that the request
 /// crossed the close on its way (RFC 9112, 9.3.1). With no byte of a response nothing is lost but the
 /// certainty that it was not acted upon: harmless to idempotent requests, and certain where not even
-/// a byte of the request was written. Either way the body must be there to be sent again.
+/// a byte of the request was written, or where the endpoint says that it did nothing with it
+/// (REFUSED_STREAM, GOAWAY). Either way the body must be there to be sent again.
 pub fn replayable(idempotent: bool, death: Death) -> bool {
     !death.received && death.kept && (idempotent || !death.written)
 }

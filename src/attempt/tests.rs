@@ -178,6 +178,31 @@ fn a_death_is_final_when_a_replay_could_do_harm() {
 }
 
 #[test]
+fn a_body_is_kept_only_while_a_replay_is_possible() {
+    let keep = |method: &Method, reused| sent(method, reused).keep();
+    assert_eq!(keep(&Method::PUT, true), Keep::All);
+    assert_eq!(keep(&Method::DELETE, true), Keep::All);
+    assert_eq!(
+        keep(&Method::POST, true),
+        Keep::Unwritten,
+        "it is not repeated once it was written"
+    );
+    for method in [Method::PUT, Method::POST] {
+        assert_eq!(keep(&method, false), Keep::Nothing, "a new connection");
+    }
+    assert_eq!(plan(&Method::PUT, 5).keep(), Keep::Nothing, "not yet sent");
+
+    let mut answered = sent(&Method::PUT, true);
+    answered.step(at(1), Event::Head { tunnel: false });
+    assert_eq!(answered.keep(), Keep::Nothing);
+
+    let mut replayed = sent(&Method::PUT, true);
+    replayed.step(at(1), Event::Died(GONE_UNSEEN));
+    replayed.step(at(2), Event::Connected { reused: true });
+    assert_eq!(replayed.keep(), Keep::Nothing, "it is replayed once");
+}
+
+#[test]
 fn full_endpoints_are_passed_over_and_then_told_apart_from_none() {
     let mut first = plan(&Method::GET, 2);
     assert_eq!(first.step(at(0), Event::Full(1)), Action::Pick);
@@ -332,7 +357,12 @@ proptest! {
                 break;
             };
             world.connected |= matches!(event, Event::Connected { .. });
+            let keep = world.plan.keep();
             action = world.plan.step(world.now, event);
+            if let (Event::Died(death), Action::Connect { .. }) = (event, action) {
+                prop_assert!(death.kept && keep != Keep::Nothing, "replayed what nobody kept");
+                prop_assert!(keep == Keep::All || !death.written);
+            }
             if event == Event::Done || matches!(event, Event::Timer) && action == Action::Wait {
                 over = event == Event::Done;
                 prop_assert!(over, "a timer at its deadline was without effect");

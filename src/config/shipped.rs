@@ -133,3 +133,17 @@ fn accepts_the_second_name_of_round_robin_and_options() {
     assert_eq!(balance("{ p2c: {} }"), Balance::P2c { choices: 2 });
     assert_eq!(balance("{ random: {} }"), Balance::Random);
 }
+
+#[test]
+fn a_buffer_for_replays_has_a_size_or_is_off() {
+    let buffer = |keys: &str| {
+        let text = format!(
+            "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\nroutes: [{{ upstream: a }}]\nupstreams: {{ a: {{ endpoints: ['h:1']{keys} }} }}\n"
+        );
+        read(&text).config.upstreams["a"].retry.buffer
+    };
+    assert_eq!(buffer(""), Some(65_536));
+    assert_eq!(buffer(", retry: { buffer: 1MiB }"), Some(1 << 20));
+    assert_eq!(buffer(", retry: { buffer: 0B }"), Some(0));
+    assert_eq!(buffer(", retry: { buffer: off }"), None);
+}

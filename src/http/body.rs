@@ -12,6 +12,7 @@ use super::fields::{Fields, Names};
 use super::h1;
 use super::h2;
 use super::head::Length;
+use super::kept::Kept;
 use super::pipe::Pipe;
 
 /// A piece of a body, borrowed from the worker's scratch buffer where it was read or shared as HTTP/2 hands it out.
@@ -76,6 +77,8 @@ pub enum Body {
     Fixed(Bytes),
     H1(h1::Reader),
     H2(h2::Reader),
+    /// Any of the others with what was read of it, so that it can be sent again.
+    Kept(Box<Kept>),
 }
 
 impl Body {
@@ -98,6 +101,13 @@ impl Body {
             }
             Self::H1(reader) => reader.poll_frame(cx, scratch),
             Self::H2(reader) => reader.poll_frame(cx),
+            Self::Kept(kept) => {
+                let polled = kept.poll_frame(cx, scratch);
+                if let Some(source) = kept.released() {
+                    *self = source;
+                }
+                polled
+            }
         }
     }
 
@@ -115,16 +125,18 @@ impl Body {
             Self::Fixed(bytes) => Length::Exact(bytes.len() as u64),
             Self::H1(reader) => reader.length(),
             Self::H2(reader) => reader.length(),
+            Self::Kept(kept) => kept.length(),
         }
     }
 
-    /// Whether it was read to its end.
+    /// Whether it was read to its end, so that its peer has nothing more to say.
     pub fn is_done(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Fixed(_) => false,
             Self::H1(reader) => reader.is_done(),
             Self::H2(reader) => reader.is_done(),
+            Self::Kept(kept) => kept.is_done(),
         }
     }
 }
@@ -256,6 +268,11 @@ impl Pump {
             without: self.without,
             ..Self::default()
         }
+    }
+
+    /// Whether nothing was moved yet, not even the end of an empty body.
+    pub fn is_untouched(&self) -> bool {
+        self.state == State::Moving && self.bytes == 0 && self.pipe.is_none()
     }
 
     /// Whether the whole body and its end were handed on.

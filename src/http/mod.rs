@@ -12,6 +12,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod headers;
+pub mod kept;
 pub mod outgoing;
 pub mod pipe;
 pub mod responder;

@@ -10,14 +10,15 @@ use super::exchange::Exchange;
 use super::heads;
 use super::link::Link;
 use super::switch::Switch;
-use crate::attempt::{Action, ConnectFailure, Death, Event, Plan, Tried};
+use crate::attempt::{Action, ConnectFailure, Death, Event, Keep, Plan, Tried};
 use crate::balance::{self, Lack};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::Responder;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::buffers::Lent;
-use crate::http::head::ResponseHead;
+use crate::http::h1::connection::GATHERED;
+use crate::http::head::{Length, ResponseHead};
 use crate::observe::{self, AttemptKind, AttemptOutcome};
 use crate::worker::{Reach, UpstreamView, Worker};
 
@@ -32,6 +33,27 @@ pub struct Downstream {
     /// What follows an extended CONNECT: nothing of it is read until the endpoint has agreed to a tunnel.
     pub held: Body,
     pub pump: Pump,
+    /// Bytes of the body that an attempt had read before a replay took its place, which begins with the same.
+    pub replayed: u64,
+}
+
+impl Downstream {
+    /// Bytes of the body that the client has sent, whoever got them.
+    pub fn received(&self) -> u64 {
+        self.pump.bytes.max(self.replayed)
+    }
+
+    /// Whether the request can be sent again: nothing of its body was read yet, or all that was is kept.
+    fn is_kept(&self) -> bool {
+        self.pump.is_untouched() || self.body.is_whole()
+    }
+
+    /// Begins with the first byte of the body again, which is counted and limited as if it came for the first time.
+    pub fn replay(&mut self) {
+        self.replayed = self.received();
+        self.pump = self.pump.anew();
+        self.body.rewind();
+    }
 }
 
 /// A slot of an endpoint. Dropping it gives the slot back and counts the attempt that held it.
@@ -175,6 +197,9 @@ pub async fn head(
     let worker = Rc::clone(&exchange.worker);
     let mut response = worker.buffers.response_head();
     let mut wait = Wait::new(exchange, attempt.written());
+    if !matches!(down.body, Body::Empty) {
+        wait.keep(exchange, attempt, down, plan);
+    }
     let outcome = poll_fn(|cx| {
         if let Poll::Ready(error) = wait.send(cx, exchange, attempt, down, timer, plan) {
             return Poll::Ready(Err(error));
@@ -209,6 +234,7 @@ pub async fn head(
     .await;
     let Err(error) = outcome else {
         exchange.answered = worker.wheel.now();
+        down.body.forget();
         return Ok(response);
     };
     let event = match error {
@@ -222,7 +248,7 @@ pub async fn head(
             written: error != ProxyError::Unprocessed
                 && (matches!(attempt.link, Link::H2 { .. }) || attempt.written() != wait.written),
             received: wait.received,
-            kept: down.pump.bytes == 0,
+            kept: down.is_kept(),
         }),
     };
     Err(Failure { error, event })
@@ -259,6 +285,8 @@ struct Wait {
     awaits_continue: bool,
     /// Bytes that the connection had carried before this attempt.
     written: u64,
+    /// What is kept of the body is of no use once the connection has carried more than that.
+    keeps_unwritten: bool,
 }
 
 impl Wait {
@@ -279,7 +307,31 @@ impl Wait {
             first_byte: upstream.map_or(Duration::MAX, |upstream| upstream.timeouts.first_byte),
             awaits_continue: exchange.head.expects_continue,
             written,
+            keeps_unwritten: false,
         }
+    }
+
+    /// Begins to keep what the plan may need again.
+    fn keep(&mut self, exchange: &Exchange, attempt: &Attempt, down: &mut Downstream, plan: &Plan) {
+        let upstream = exchange
+            .upstream
+            .map(|index| &exchange.view.upstreams[index].shared);
+        let buffer = upstream.map_or(0, |upstream| upstream.replay_buffer);
+        let room = match (plan.keep(), &attempt.link) {
+            (Keep::Nothing, _) => 0,
+            // An endpoint can refuse a stream until it answers on it.
+            (Keep::All, _) | (Keep::Unwritten, Link::H2 { .. }) => buffer,
+            // Only what is gathered with the head can have been read while nothing is written.
+            (Keep::Unwritten, Link::H1(_)) => {
+                self.keeps_unwritten = true;
+                let room = buffer.min(GATHERED);
+                match down.body.length() {
+                    Length::Exact(length) if length > room as u64 => 0,
+                    _ => room,
+                }
+            }
+        };
+        down.body.keep(room);
     }
 
     /// When the client, or the endpoint that it waits for, has stalled for too long.
@@ -333,6 +385,10 @@ impl Wait {
             &mut attempt.sink,
             &exchange.worker.buffers,
         );
+        if self.keeps_unwritten && attempt.written() != self.written {
+            self.keeps_unwritten = false;
+            down.body.forget();
+        }
         let moved = std::mem::replace(&mut self.moved, down.pump.bytes) != down.pump.bytes;
         let is_starved = down.pump.is_starved;
         let turned = std::mem::replace(&mut self.was_starved, is_starved) != is_starved;

@@ -19,6 +19,7 @@ use super::stream::{self, Flow};
 use super::switch::{self, Switch};
 use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal as PickRefusal};
 use crate::balance::Lack;
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
@@ -47,6 +48,7 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
         body,
         held: Body::Empty,
         pump: Pump::limited(limit),
+        replayed: 0,
     };
     if !matches!(down.body, Body::Empty) {
         down.pump.without = heads::distrusted(&exchange);
@@ -55,7 +57,7 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
         down.held = std::mem::replace(&mut down.body, Body::Empty);
     }
     let outcome = answer(&mut exchange, &mut down).await;
-    exchange.bytes_in = down.pump.bytes;
+    exchange.bytes_in = down.received();
     match outcome {
         Ok(()) => exchange.error = None,
         Err(error) => fail(&mut exchange, &mut down, error).await,
@@ -75,6 +77,7 @@ pub async fn refuse(worker: &Rc<Worker>, refusal: Refusal, responder: Responder,
         body: Body::Empty,
         held: Body::Empty,
         pump: Pump::default(),
+        replayed: 0,
     };
     fail(&mut exchange, &mut down, error).await;
 }
@@ -211,8 +214,9 @@ async fn forward_to(
                     (Some(taken), _) => taken,
                     (None, Some(reach)) => {
                         // A replay: same endpoint, new connection.
-                        down.pump = down.pump.anew();
+                        down.replay();
                         exchange.replays += 1;
+                        exchange.sent = Instant::FAR;
                         Slot::again(exchange, reach)
                     }
                     (None, None) => return Err(last),

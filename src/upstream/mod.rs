@@ -31,6 +31,8 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
+    /// Bytes of a request body kept for a replay.
+    pub replay_buffer: usize,
 }
 
 /// Why an upstream cannot be used.
@@ -99,6 +101,7 @@ impl Upstream {
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
+            replay_buffer: written.retry.buffer.unwrap_or(0),
         })
     }
 }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod pooling;
 mod reload;
+mod replay;
 mod timeouts;
 mod upgrades;
 mod workers;

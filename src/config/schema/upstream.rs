@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::super::cursor::Reader;
 use super::super::emit::Yaml;
 use super::super::json_schema::or_variable;
-use super::super::kinds::{EndpointAddress, Name, ServerName};
+use super::super::kinds::{EndpointAddress, Name, ServerName, Size};
 use super::super::nearest::nearest;
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
@@ -33,6 +33,8 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
+        /// When a request may be sent again, and what that may cost.
+        pub retry: Retry = Retry::default();
     }
 }
 
@@ -46,6 +48,7 @@ impl Upstream {
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
+            retry: Retry::default(),
         }
     }
 }
@@ -312,11 +315,23 @@ block! {
     }
 }
 
+block! {
+    /// When a request may be sent again, and what that may cost.
+    pub struct Retry {
+        /// Bytes of a request body that are kept until the response head comes, so that a request
+        /// whose idle connection turns out to be dead can be sent again; of a larger body 502 is
+        /// the answer. Off: nothing is kept. 64 KiB holds nearly all bodies that are no uploads,
+        /// and is what one read brings. At most so much for each request that waits for its answer.
+        pub buffer: Option<usize> as Option<Size> = Some(64 * 1024), in Some(0)..=Some(16 * 1024 * 1024);
+    }
+}
+
 written_as_map!(
     Upstream,
     P2cOptions,
     ClientTls,
     UpstreamTimeouts,
-    Connections
+    Connections,
+    Retry
 );
-with_default!(P2cOptions, ClientTls, UpstreamTimeouts, Connections);
+with_default!(P2cOptions, ClientTls, UpstreamTimeouts, Connections, Retry);

@@ -17,7 +17,7 @@ use crate::stream::{Stream, poll_readable, poll_writable};
 /// Read at once while a head is awaited. Smaller than the scratch buffer: what follows the head has to be copied.
 const HEAD_WINDOW: usize = 16 * 1024;
 /// Writes up to this size are gathered into one; larger ones go straight from where they were read.
-const GATHERED: usize = 4 * 1024;
+pub const GATHERED: usize = 4 * 1024;
 /// Unwritten bytes from which on a writer has to wait.
 const BLOCKED: usize = 16 * 1024;
 /// Bytes read ahead of a message that is not wanted yet.

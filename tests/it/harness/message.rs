@@ -13,7 +13,7 @@ pub struct Head {
     pub bytes: Vec<u8>,
 }
 
-/// A response with its whole body.
+/// A response, or a request, with its whole body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Those of status 1xx that came before it.
@@ -89,6 +89,17 @@ impl Message {
         });
         !self.until_close && !closes && self.head.first_line.starts_with("HTTP/1.1")
     }
+}
+
+/// Content-Length and Transfer-Encoding, of which there may be one.
+fn lengths(head: &Head) -> (Option<String>, Option<String>) {
+    let field = |name| head.field(name).map(str::to_owned);
+    let both = (field("content-length"), field("transfer-encoding"));
+    assert!(
+        both.0.is_none() || both.1.is_none(),
+        "both lengths: {head:?}"
+    );
+    both
 }
 
 /// Reads messages from a stream, byte by byte out of its own buffer.
@@ -200,16 +211,26 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(message)
     }
 
+    /// A request; `None` when the stream ended instead.
+    pub async fn request(&mut self) -> io::Result<Option<Message>> {
+        let Some(head) = self.head().await? else {
+            return Ok(None);
+        };
+        let mut message = Message {
+            interim: Vec::new(),
+            head,
+            body: Vec::new(),
+            trailers: Vec::new(),
+            until_close: false,
+        };
+        self.framed(&mut message).await?;
+        Ok(Some(message))
+    }
+
     /// By the rules of RFC 9112, 6.3, for responses.
     async fn body(&mut self, method: &str, message: &mut Message) -> io::Result<()> {
         let status = message.status();
-        let length = message.field("content-length").map(str::to_owned);
-        let coding = message.field("transfer-encoding").map(str::to_owned);
-        assert!(
-            length.is_none() || coding.is_none(),
-            "both lengths: {:?}",
-            message.head
-        );
+        let (length, coding) = lengths(&message.head);
         if matches!(status, 101 | 204) {
             assert!(
                 length.is_none() && coding.is_none(),
@@ -221,6 +242,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if method == "HEAD" || matches!(status, 101 | 204 | 304) || tunnel {
             return Ok(());
         }
+        if !self.framed(message).await? {
+            message.until_close = true;
+            message.body = self.rest().await?;
+        }
+        Ok(())
+    }
+
+    /// The body that the head tells the length of; false when it does not.
+    async fn framed(&mut self, message: &mut Message) -> io::Result<bool> {
+        let (length, coding) = lengths(&message.head);
         if let Some(coding) = coding {
             assert_eq!(coding, "chunked");
             message.body = self.chunks().await?;
@@ -232,10 +263,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             );
             message.body = self.exactly(length.parse().unwrap()).await?;
         } else {
-            message.until_close = true;
-            message.body = self.rest().await?;
+            return Ok(false);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The chunks and the last one, but not what follows that.

@@ -8,13 +8,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::message::{Head, Reader};
+use super::message::{Head, Message, Reader};
 
 /// One thing that the server does on a connection. After the last it closes.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Waits for a request head.
     ReadHead,
+    /// Waits for a request and its whole body.
+    ReadRequest,
     /// Waits for this many bytes after it.
     ReadBytes(usize),
     /// Waits until the client says that no more will come.
@@ -31,8 +33,15 @@ pub enum Step {
 /// A running server; it stops when dropped. It runs on the caller's runtime.
 pub struct Scripted {
     address: SocketAddr,
-    heads: Arc<Mutex<Vec<Head>>>,
+    seen: Arc<Mutex<Seen>>,
     accepting: AbortHandle,
+}
+
+/// What it read, over all connections.
+#[derive(Default)]
+struct Seen {
+    heads: Vec<Head>,
+    requests: Vec<Message>,
 }
 
 impl Scripted {
@@ -50,12 +59,12 @@ impl Scripted {
         assert!(!scripts.is_empty(), "a server needs something to do");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let heads = Arc::default();
-        let accepting = accept(listener, scripts, Arc::clone(&heads));
+        let seen = Arc::default();
+        let accepting = accept(listener, scripts, Arc::clone(&seen));
         let accepting = tokio::spawn(accepting).abort_handle();
         Self {
             address,
-            heads,
+            seen,
             accepting,
         }
     }
@@ -64,9 +73,14 @@ impl Scripted {
         self.address
     }
 
-    /// The request heads read so far, over all connections.
+    /// The request heads read so far.
     pub fn heads(&self) -> Vec<Head> {
-        self.heads.lock().unwrap().clone()
+        self.seen.lock().unwrap().heads.clone()
+    }
+
+    /// The requests read so far with their whole bodies.
+    pub fn requests(&self) -> Vec<Message> {
+        self.seen.lock().unwrap().requests.clone()
     }
 }
 
@@ -76,7 +90,7 @@ impl Drop for Scripted {
     }
 }
 
-async fn accept(listener: TcpListener, scripts: Vec<Vec<Step>>, heads: Arc<Mutex<Vec<Head>>>) {
+async fn accept(listener: TcpListener, scripts: Vec<Vec<Step>>, seen: Arc<Mutex<Seen>>) {
     let mut connections = JoinSet::new();
     for number in 0.. {
         let (stream, _) = listener.accept().await.unwrap();
@@ -85,21 +99,25 @@ async fn accept(listener: TcpListener, scripts: Vec<Vec<Step>>, heads: Arc<Mutex
         connections.spawn(perform(
             stream,
             script.unwrap_or_default(),
-            Arc::clone(&heads),
+            Arc::clone(&seen),
         ));
     }
 }
 
-async fn perform(
-    stream: TcpStream,
-    script: Vec<Step>,
-    heads: Arc<Mutex<Vec<Head>>>,
-) -> io::Result<()> {
+async fn perform(stream: TcpStream, script: Vec<Step>, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
     let mut reader = Reader::new(stream);
     for step in script {
         match step {
             Step::ReadHead => match reader.head().await? {
-                Some(head) => heads.lock().unwrap().push(head),
+                Some(head) => seen.lock().unwrap().heads.push(head),
+                None => return Ok(()),
+            },
+            Step::ReadRequest => match reader.request().await? {
+                Some(message) => {
+                    let mut seen = seen.lock().unwrap();
+                    seen.heads.push(message.head.clone());
+                    seen.requests.push(message);
+                }
                 None => return Ok(()),
             },
             Step::ReadBytes(count) => drop(reader.exactly(count).await?),
