@@ -63,4 +63,8 @@ impl<H: Handler> Handler for Watched<H> {
     fn cut(&self, end: h2::End, peer: &Peer) {
         self.handler.cut(end, peer);
     }
+
+    fn malformed(&self, peer: &Peer) {
+        self.handler.malformed(peer);
+    }
 }

@@ -104,6 +104,10 @@ impl Handler for Faulty {
     fn cut(&self, end: h2::End, peer: &Peer) {
         self.proxy.cut(end, peer);
     }
+
+    fn malformed(&self, peer: &Peer) {
+        self.proxy.malformed(peer);
+    }
 }
 
 async fn start(workers: usize, backend: &Backend, faults: &Arc<Faults>) -> Proxy {
