@@ -46,7 +46,7 @@ pub async fn link(
     if !fresh {
         let now = exchange.started;
         if protocol != Protocol::H2
-            && let Some(connected) = reach.pool.take(now, &upstream.limits, &worker.idle)
+            && let Some(connected) = reach.pool.take(now, &upstream.limits)
         {
             return Ok((Link::H1(connected), true));
         }

@@ -4,6 +4,7 @@
 mod connection;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -209,7 +210,7 @@ impl Worker {
                 let mut left = false;
                 for upstream in &view.upstreams {
                     for reach in &upstream.reaches {
-                        worker.idle.remove(reach.pool.sweep(now, &upstream.limits));
+                        reach.pool.sweep(now, &upstream.limits);
                         left |= !reach.pool.is_empty();
                     }
                 }
@@ -222,22 +223,17 @@ impl Worker {
     }
 
     fn swap(&self, snapshot: &Arc<Snapshot>) {
-        let view = View::new(
-            snapshot,
-            self.mailboxes.len(),
-            &self.door,
-            Some(&self.view()),
-        );
+        let before = self.view();
+        let workers = self.mailboxes.len();
+        let view = View::new(snapshot, workers, &self.door, Some(&before));
+        before.leave_to(&view);
         *self.view.borrow_mut() = Rc::new(view);
         self.idle.limit(idle_share(snapshot, self.mailboxes.len()));
     }
 
     fn close_idle(&self) {
-        for upstream in &self.view().upstreams {
-            for reach in &upstream.reaches {
-                self.idle.remove(reach.pool.len());
-                reach.pool.clear();
-            }
+        for reach in self.view().reaches() {
+            reach.pool.clear();
         }
     }
 
@@ -373,6 +369,22 @@ impl View {
                 .map(|listener| door.listener(&listener.name))
                 .collect(),
             snapshot: Arc::clone(snapshot),
+        }
+    }
+
+    fn reaches(&self) -> impl Iterator<Item = &Rc<Reach>> {
+        let upstreams = self.upstreams.iter();
+        upstreams.flat_map(|upstream| &upstream.reaches)
+    }
+
+    /// Closes the idle connections that `next` did not take over. A request that still runs on this view has the use
+    /// of its own connection, and gives none back that nobody would look after.
+    fn leave_to(&self, next: &Self) {
+        let taken: HashSet<*const Reach> = next.reaches().map(Rc::as_ptr).collect();
+        for reach in self.reaches() {
+            if !taken.contains(&Rc::as_ptr(reach)) {
+                reach.pool.close();
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll::clock::{Clock, Instant};
 
 use crate::forwarding::config;
-use crate::harness::{Backend, Client, DEADLINE, Proxy, eventually};
+use crate::harness::{Backend, Client, DEADLINE, Proxy, WebSocket, eventually, within};
 
 /// Seconds of the proxy in one of ours.
 const FAST: u32 = 100;
@@ -210,4 +210,54 @@ async fn many_requests_at_once_share_one_new_connection() {
         assert_eq!(one.await.unwrap().backend(), Some("a"));
     }
     assert_eq!(backend.counters().accepted(), 1);
+}
+
+/// Puts `backend` alone behind the proxy, and waits until it is the one that answers.
+async fn put_in_force(proxy: &Proxy, backend: &Backend, label: &str, settings: &str) {
+    let yaml = config(&[backend.endpoint()], "", "", "") + settings;
+    proxy.reload(&yaml).await.unwrap();
+    let mut client = Client::h1(proxy.address()).await;
+    // A worker reads its mail when it comes to it.
+    within(async { while client.get("/").await.backend() != Some(label) {} }).await;
+}
+
+#[tokio::test]
+async fn connections_to_endpoints_that_are_gone_count_no_more() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let settings = "idle_connections: 2\n";
+    let proxy = Proxy::start(&(config(&[one.endpoint()], "", "", "") + settings)).await;
+    for _ in 0..3 {
+        put_in_force(&proxy, &two, "two", settings).await;
+        put_in_force(&proxy, &one, "one", settings).await;
+    }
+    eventually(DEADLINE, || two.counters().open() == 0).await;
+    let before = one.counters().accepted();
+    let mut client = Client::h1(proxy.address()).await;
+    for _ in 0..5 {
+        client.get("/").await;
+    }
+    assert_eq!(one.counters().accepted(), before);
+}
+
+#[tokio::test]
+async fn a_tunnel_does_not_keep_the_idle_connections_of_an_endpoint_that_is_gone() {
+    let (old, new) = (Backend::start("old"), Backend::start("new"));
+    let proxy = Proxy::start(&config(&[old.endpoint()], "", "", "")).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let mut slow = Client::h1(proxy.address()).await;
+    let address = proxy.address();
+    let opening = move || WebSocket::open(address, "/ws").unwrap();
+    let mut socket = within(tokio::task::spawn_blocking(opening)).await.unwrap();
+    let waiting = tokio::spawn(async move { slow.get("/chunked/2/1/1000").await });
+    eventually(DEADLINE, || old.counters().in_flight() == 2).await;
+    client.get("/").await;
+    assert_eq!(old.counters().open(), 3);
+
+    put_in_force(&proxy, &new, "new", "").await;
+    // What was idle is closed, and what a request leaves that ends later.
+    eventually(DEADLINE, || old.counters().open() <= 2).await;
+    assert_eq!(waiting.await.unwrap().status.as_u16(), 200);
+    eventually(DEADLINE, || old.counters().open() == 1).await;
+    let echoed = tokio::task::spawn_blocking(move || socket.expect_echo("still here"));
+    within(echoed).await.unwrap();
 }
