@@ -27,7 +27,7 @@ pub struct Snapshot {
     pub generation: u64,
     pub config: Arc<Config>,
     /// In the order of their names, which is how they are referred to by index.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<Arc<Listener>>,
     pub routes: Table,
     pub upstreams: Vec<Arc<Upstream>>,
 }
@@ -80,7 +80,7 @@ impl Snapshot {
         let listeners = config
             .listeners
             .iter()
-            .map(|(name, written)| Listener::compile(name, written, shared))
+            .map(|(name, written)| Listener::compile(name, written, shared).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
         let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();

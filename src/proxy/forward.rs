@@ -263,8 +263,10 @@ struct Wait {
 
 impl Wait {
     fn new(exchange: &Exchange, written: u64) -> Self {
-        let view = &exchange.view;
-        let upstream = exchange.upstream.map(|index| &view.upstreams[index].shared);
+        let upstream = exchange
+            .upstream
+            .as_ref()
+            .map(|upstream| &upstream.shared);
         Self {
             received: false,
             write_failed: false,
@@ -273,9 +275,7 @@ impl Wait {
             moved: u64::MAX,
             was_starved: false,
             starved: Instant::FAR,
-            patience: view.snapshot.listeners[exchange.peer.listener]
-                .timeouts
-                .body,
+            patience: exchange.listener.shared.timeouts.body,
             first_byte: upstream.map_or(Duration::MAX, |upstream| upstream.timeouts.first_byte),
             awaits_continue: exchange.head.expects_continue,
             written,

@@ -25,7 +25,7 @@ pub fn send(
 ) -> Result<Attempt, Box<(ProxyError, Slot)>> {
     let worker = &exchange.worker;
     let head = &exchange.head;
-    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    let listener = &exchange.listener.shared;
     let mut omit = Vec::new();
     headers::nominated(&head.fields, &mut omit);
     let mut extra = worker.buffers.fields();
@@ -174,10 +174,7 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
             worker.date(exchange.answered).as_bytes(),
         );
     }
-    if let Some(via) = &exchange.view.snapshot.listeners[exchange.peer.listener]
-        .forwarding
-        .via
-    {
+    if let Some(via) = &exchange.listener.shared.forwarding.via {
         headers::via(response.version, via, &mut extra);
     }
     edit(&route.response_edits, &mut omit, &mut extra);

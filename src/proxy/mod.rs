@@ -44,8 +44,8 @@ impl Handler for Proxy {
     }
 
     fn cut(&self, end: End, peer: &Peer) {
-        if let Some(cells) = self.worker.view().listener_cells.get(peer.listener) {
-            cells.refused(end.label());
+        if let Some(listener) = self.worker.view().listeners.get(peer.listener) {
+            listener.cells.refused(end.label());
         }
     }
 }

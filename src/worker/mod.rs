@@ -23,7 +23,7 @@ use crate::http::{Handler, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Limits, Pool, Total};
@@ -101,14 +101,28 @@ pub struct UpstreamView {
     pub limits: Limits,
 }
 
-/// The snapshot with what this worker keeps beside it. A request holds on to the one that it started with.
+/// A route as this worker sees it: all of it that an exchange still needs once its answer streams.
+pub struct RouteView {
+    pub name: Arc<str>,
+    pub cells: Arc<RouteCells>,
+}
+
+/// A listener as this worker sees it.
+pub struct ListenerView {
+    pub shared: Arc<Listener>,
+    pub cells: Arc<ListenerCells>,
+}
+
+/// The snapshot with what this worker keeps beside it. A request holds on to the one that it started with until its
+/// head is answered; from then on to those parts that it is about.
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub upstreams: Vec<Rc<UpstreamView>>,
     pub h1: Vec<Rc<h1::server::Settings>>,
     pub h2: Vec<Rc<h2::server::Settings>>,
-    pub route_cells: Vec<Arc<RouteCells>>,
-    pub listener_cells: Vec<Arc<ListenerCells>>,
+    /// In the order of the route table.
+    pub routes: Vec<Rc<RouteView>>,
+    pub listeners: Vec<Rc<ListenerView>>,
 }
 
 /// All that is per worker.
@@ -353,21 +367,24 @@ impl View {
                 h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
             Rc::new(settings)
         });
+        let routes = snapshot.routes.routes().iter().map(|route| {
+            Rc::new(RouteView {
+                name: Arc::clone(&route.name),
+                cells: door.route(&route.name),
+            })
+        });
+        let listeners = snapshot.listeners.iter().map(|listener| {
+            Rc::new(ListenerView {
+                shared: Arc::clone(listener),
+                cells: door.listener(&listener.name),
+            })
+        });
         Self {
             upstreams: upstreams.collect(),
             h1: h1.collect(),
             h2: h2.collect(),
-            route_cells: snapshot
-                .routes
-                .routes()
-                .iter()
-                .map(|route| door.route(&route.name))
-                .collect(),
-            listener_cells: snapshot
-                .listeners
-                .iter()
-                .map(|listener| door.listener(&listener.name))
-                .collect(),
+            routes: routes.collect(),
+            listeners: listeners.collect(),
             snapshot: Arc::clone(snapshot),
         }
     }

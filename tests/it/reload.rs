@@ -14,8 +14,10 @@ use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::{Metric, Window};
 use rustix::process::Signal;
 
+use crate::forwarding::config;
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, eventually, plain, within,
+    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, eventually,
+    plain, within,
 };
 
 /// The program with its file.
@@ -362,4 +364,32 @@ async fn hup_opens_a_combined_log_anew() {
         line.contains(&format!("\"GET {target} HTTP/1.1\" 200 "))
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_streams_for_long_does_not_keep_what_is_out_of_force() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let upstream = format!("protocol: {protocol}");
+        let yaml = config(&[backend.endpoint()], "", "", &upstream);
+        let proxy = Proxy::start(&yaml).await;
+        let address = proxy.address();
+        let opening = move || WebSocket::open(address, "/ws").unwrap();
+        let mut socket = within(tokio::task::spawn_blocking(opening)).await.unwrap();
+        let mut client = Client::h2(address).await;
+        let tunnel = client.tunnel("websocket", "/ws").await.unwrap();
+        let mut events = Raw::connect(address).await;
+        events
+            .send("GET /sse/1000/1000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(events.head().await.status(), 200);
+
+        let old = Arc::downgrade(&proxy.live().snapshot.load_full());
+        proxy.reload(&(yaml + "drain_timeout: 9s\n")).await.unwrap();
+        eventually(DEADLINE, || old.strong_count() == 0).await;
+        assert_eq!(backend.counters().in_flight(), 3, "{protocol}");
+        let echoed = tokio::task::spawn_blocking(move || socket.expect_echo("still here"));
+        within(echoed).await.unwrap();
+        drop(tunnel);
+    }
 }
