@@ -6,6 +6,7 @@ use crate::config::{self, Address, Config, Forwarding, ListenerLimits, ListenerT
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::registry::Registry;
 use crate::upstream::{self, Upstream};
 
@@ -98,5 +99,11 @@ impl Snapshot {
             routes,
             upstreams,
         })
+    }
+
+    /// Those of all upstreams.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let upstreams = self.upstreams.iter();
+        upstreams.flat_map(|upstream| &upstream.endpoints)
     }
 }

@@ -393,3 +393,41 @@ async fn what_streams_for_long_does_not_keep_what_is_out_of_force() {
         drop(tunnel);
     }
 }
+
+#[tokio::test]
+async fn a_refused_reload_leaves_the_endpoints_in_force_as_they_are() {
+    let directory = Directory::new();
+    let broken = directory.write("broken.pem", "no certificate");
+    let (backend, other) = (Backend::start("a"), Backend::start("b"));
+    let yaml = |address: &str, ca: &str| {
+        format!(
+            "workers: 1\n\
+             listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
+             upstreams:\n  pool: {{ endpoints: [ {{ id: x, address: {address:?} }} ] }}\n  \
+             secure: {{ endpoints: [\"127.0.0.1:1\"], tls: {{ {ca} }} }}\n"
+        )
+    };
+    let good = yaml(&backend.endpoint(), "verify: false");
+    let proxy = Proxy::start(&good).await;
+    let endpoint = || Arc::clone(&proxy.live().snapshot.load().upstreams[0].endpoints[0]);
+    let before = endpoint();
+    let mut client = Client::h1(proxy.address()).await;
+    client.get("/").await;
+
+    let refused = yaml(&other.endpoint(), &format!("ca: {broken:?}"));
+    assert!(matches!(
+        proxy.reload(&refused).await,
+        Err(ReloadError::Compile(_))
+    ));
+    proxy.reload(&good).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &endpoint()));
+    client.get("/").await;
+    assert_eq!(backend.counters().accepted(), 1);
+
+    // What is put in force under the same name is another endpoint.
+    let changed = yaml(&other.endpoint(), "verify: false");
+    proxy.reload(&changed).await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &endpoint()));
+    within(async { while client.get("/").await.backend() != Some("b") {} }).await;
+}
