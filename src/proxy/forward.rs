@@ -211,6 +211,10 @@ pub async fn head(
         exchange.answered = worker.wheel.now();
         return Ok(response);
     };
+    if let ProxyError::FirstByteTimeout | ProxyError::TotalTimeout | ProxyError::IdleTimeout = error
+    {
+        attempt.link.doubt();
+    }
     let event = match error {
         ProxyError::ClientGone
         | ProxyError::SlowBody

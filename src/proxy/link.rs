@@ -199,6 +199,29 @@ impl Link {
         }
     }
 
+    /// Something of the exchange moved.
+    pub(super) fn moved(&self) {
+        if let Self::H2 {
+            pending: Some(pending),
+            ..
+        } = self
+        {
+            pending.moved();
+        }
+    }
+
+    /// The exchange ran into a timeout. A connection of its own ends with it; one that others share is used no more if
+    /// nothing comes on it at all.
+    pub(super) fn doubt(&self) {
+        if let Self::H2 {
+            pending: Some(pending),
+            ..
+        } = self
+        {
+            pending.doubt();
+        }
+    }
+
     /// Whether a part of a head was read.
     pub(super) fn has_unread(&self) -> bool {
         match self {

@@ -75,10 +75,12 @@ pub async fn stream(
         let total = answer.bytes + down.pump.bytes;
         if std::mem::replace(&mut moved, total) != total {
             plan.progress(worker.wheel.now());
+            attempt.link.moved();
             timer.set(plan.deadline().0);
         }
         if timer.poll(cx).is_ready() {
             if let Action::GiveUp(failure) = plan.step(worker.wheel.now(), Event::Timer) {
+                attempt.link.doubt();
                 return Poll::Ready(Err(heads::given_up(failure, ProxyError::IdleTimeout)));
             }
             timer.set(plan.deadline().0);

@@ -3,8 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::client_tls::{ClientTls, TlsFailure};
@@ -54,12 +56,27 @@ pub async fn dial(target: &Target, tls: Option<&ClientTls>) -> Result<Stream, Di
     }
 }
 
+/// When the system asks after an endpoint that said nothing, how often it asks again, and how many times in vain before
+/// the connection is given up: a minute and a half in all. Finds out about endpoints that vanished without a word while
+/// a connection rests, as tunnels do for hours; the defaults of Linux take over two hours.
+///
+/// Not TCP_USER_TIMEOUT, which would bound the same while data is under way: it also cuts connections whose endpoint
+/// lives and does not read for so long, and how long that may take is for `idle` and `tunnel_idle` to say.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 6;
+
 async fn connect(address: &Address) -> io::Result<Stream> {
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
-            // A socket that refuses the option still works, only with delay.
+            let probing = TcpKeepalive::new()
+                .with_time(PROBE_AFTER)
+                .with_interval(PROBE_EVERY)
+                .with_retries(PROBES);
+            // A socket that refuses an option still works, only with delay, or without being watched.
             let _ = stream.set_nodelay(true);
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&probing);
             Ok(Stream::Tcp(stream))
         }
         Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
@@ -122,7 +139,34 @@ pub fn resolve(written: &str) -> Result<Vec<(Option<IpAddr>, Target)>, ResolveEr
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, ResolveError, resolve};
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::{Address, ResolveError, Target, dial, resolve};
+    use crate::stream::Stream;
+
+    #[tokio::test]
+    async fn the_system_asks_after_a_silent_endpoint() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            address: Address::Tcp(listener.local_addr().unwrap()),
+            host: None,
+        };
+        let Stream::Tcp(stream) = dial(&target, None).await.unwrap() else {
+            panic!("it is neither TLS nor a Unix socket");
+        };
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(30)
+        );
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(10)
+        );
+    }
 
     #[test]
     fn the_host_of_an_address_is_the_name_of_its_certificate() {

@@ -38,6 +38,8 @@ struct Wire {
     unsent: Vec<u8>,
     written: usize,
     meter: Meter,
+    /// How often the peer was heard.
+    reads: u64,
     flood: Option<Flood>,
     is_closing: bool,
     /// The own direction was closed already.
@@ -78,6 +80,7 @@ impl Tap {
             } else {
                 Meter::of_server(now)
             },
+            reads: 0,
             flood: None,
             is_closing: false,
             is_shut: false,
@@ -106,6 +109,11 @@ impl Tap {
     /// Whether the peer's SETTINGS were received.
     pub(super) fn has_settings(&self) -> bool {
         self.0.borrow().meter.has_settings()
+    }
+
+    /// How often something was read from the peer.
+    pub(super) fn reads(&self) -> u64 {
+        self.0.borrow().reads
     }
 
     /// Ready once all that was gathered is with the operating system. To be polled after the library was.
@@ -219,6 +227,7 @@ impl Wire {
                 self.buffers.give(std::mem::take(&mut self.unread));
             }
         }
+        self.reads += 1;
         self.meter.read(&buffer.filled()[before..]);
         if self.meter.is_overdrawn() {
             self.flood = self.meter.verdict(self.wheel.now());

@@ -48,6 +48,62 @@ where
     client
 }
 
+/// An endpoint that greets, and then neither reads nor writes any more.
+async fn silent() -> (Client, ::h2::server::Connection<TcpStream, Bytes>) {
+    let (stream, theirs) = pair().await;
+    let (settings, buffers) = (ours::Settings::default(), Buffers::default());
+    let connecting = ours::connect(Stream::Tcp(stream), settings, buffers, wheel());
+    let greeting = async {
+        let mut connection = Builder::new().handshake::<_, Bytes>(theirs).await.unwrap();
+        // Until all that belongs to the greeting is said.
+        let once = std::time::Duration::from_millis(50);
+        let _ = tokio::time::timeout(once, connection.accept()).await;
+        connection
+    };
+    let (connected, connection) = tokio::join!(
+        async {
+            let (client, driver) = connecting.await.unwrap();
+            tokio::task::spawn_local(driver);
+            client
+        },
+        greeting
+    );
+    (connected, connection)
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_on_which_a_stream_waits_in_vain_takes_no_more() {
+    let (client, _stalled) = silent().await;
+    let (_sink, pending) = get(&client, "/").unwrap();
+    assert!(client.is_alive());
+    pending.doubt();
+    assert!(!client.is_alive() && client.in_use() == 1);
+
+    let client = endpoint(Builder::new(), |request, response| async {
+        if request.uri().path() != "/hang" {
+            echo(request, response).await;
+        } else {
+            std::future::pending().await
+        }
+    })
+    .await;
+    let (_sink, hanging) = get(&client, "/hang").unwrap();
+    let (_sink, mut answered) = get(&client, "/").unwrap();
+    head(&mut answered).await.unwrap();
+    hanging.doubt();
+    assert!(client.is_alive(), "it has answered another request since");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_on_which_all_is_given_up_unheard_takes_no_more() {
+    let (client, _stalled) = silent().await;
+    for _ in 0..3 {
+        assert!(client.is_alive());
+        drop(get(&client, "/").unwrap());
+    }
+    assert!(!client.is_alive());
+}
+
 /// Sends back what it gets.
 async fn echo(request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
     let mut head = Response::new(());
