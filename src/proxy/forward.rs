@@ -154,6 +154,40 @@ pub fn pick(
     Ok((index, Slot::new(exchange, reach, kind)))
 }
 
+/// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
+/// is asked for until there is room or nobody has any, for no longer than a connection may take.
+pub async fn pick_with_room(
+    exchange: &Exchange,
+    upstream: &UpstreamView,
+    tried: &Tried,
+) -> Result<(usize, Slot), Lack> {
+    let worker = &exchange.worker;
+    let picking = async {
+        loop {
+            if !make_room(worker, upstream, tried).await {
+                return Err(Lack::Capacity);
+            }
+            match pick(exchange, upstream, tried) {
+                Err(Lack::Capacity) => {}
+                picked => return picked,
+            }
+        }
+    };
+    let span = upstream.shared.timeouts.connect;
+    let picked = worker.wheel.timeout(span, picking).await;
+    picked.unwrap_or(Err(Lack::Capacity))
+}
+
+async fn make_room(worker: &Worker, upstream: &UpstreamView, tried: &Tried) -> bool {
+    for (i, reach) in upstream.reaches.iter().enumerate() {
+        let is_wanted = upstream.shared.members.is_candidate(i) && !tried.contains(i);
+        if is_wanted && worker.make_room(&reach.endpoint).await {
+            return true;
+        }
+    }
+    false
+}
+
 /// What a failed connection means for the plan.
 pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
     match error {

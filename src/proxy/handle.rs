@@ -193,7 +193,13 @@ async fn forward_to(
         let event = match action {
             Action::Pick => {
                 slot = None;
-                match forward::pick(exchange, upstream, plan.tried()) {
+                let mut picked = forward::pick(exchange, upstream, plan.tried());
+                if let Err(Lack::Capacity) = picked {
+                    // Boxed: it is rare, and the task outlives it.
+                    let picking = forward::pick_with_room(exchange, upstream, plan.tried());
+                    picked = Box::pin(picking).await;
+                }
+                match picked {
                     Ok((index, taken)) => {
                         slot = Some(taken);
                         exchange.endpoint = Some(index);

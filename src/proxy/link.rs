@@ -97,8 +97,15 @@ async fn establish(
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
 ) -> Result<Link, ProxyError> {
-    let open =
-        Open::reserve(&reach.endpoint, upstream.shared.connections.max).ok_or(ProxyError::Full)?;
+    let max = upstream.shared.connections.max;
+    let open = loop {
+        if let Some(open) = Open::reserve(&reach.endpoint, max) {
+            break open;
+        }
+        if !worker.make_room(&reach.endpoint).await {
+            return Err(ProxyError::Full);
+        }
+    };
     let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref())
         .await
         .inspect_err(|_| reach.cells.connections_failed.add(1))?;

@@ -162,6 +162,25 @@ impl Pool {
         });
     }
 
+    /// Closes the connection that was idle longest; what it gives ends once it is closed.
+    pub fn close_one(&self) -> Option<impl Future<Output = ()> + 'static> {
+        let first = self.idle.borrow_mut().pop_front();
+        let mut all = self.multiplexed.borrow_mut();
+        let shared = match &first {
+            Some(_) => None,
+            None => {
+                let at = all.iter().position(|one| one.client.in_use() == 0)?;
+                Some(all.swap_remove(at).client.end())
+            }
+        };
+        Some(async move {
+            drop(first);
+            if let Some(end) = shared {
+                end.await;
+            }
+        })
+    }
+
     /// Closes every idle connection.
     pub fn clear(&self) {
         self.idle.borrow_mut().clear();

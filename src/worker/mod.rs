@@ -52,8 +52,11 @@ pub enum Mail {
         listener: usize,
         gate: Arc<Gate>,
     },
-    /// Close idle connections to endpoints.
-    CloseIdle,
+    /// Close an idle connection to this endpoint, which has as many as it may have, and say so once it is closed.
+    CloseIdle {
+        endpoint: Arc<Endpoint>,
+        closed: mpsc::UnboundedSender<()>,
+    },
     /// Take no new connection, finish what runs, then end.
     Drain,
     /// End at once; what runs is cut.
@@ -147,6 +150,8 @@ pub struct Worker {
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
         let door = setup.metrics.worker(setup.index);
+        let place = (setup.index, setup.mailboxes.len());
+        let idle = setup.snapshot.config.idle_connections;
         let wheel = Wheel::new(setup.clock);
         let since_epoch = crate::clock::wall()
             .duration_since(std::time::UNIX_EPOCH)
@@ -157,13 +162,8 @@ impl Worker {
             buffers: Buffers::default(),
             random: RefCell::new(Random::seeded(setup.seed)),
             drain: Drain::new(),
-            idle: Total::new(idle_share(&setup.snapshot, setup.mailboxes.len())),
-            view: RefCell::new(Rc::new(View::new(
-                &setup.snapshot,
-                setup.mailboxes.len(),
-                &door,
-                None,
-            ))),
+            idle: Total::new(share(idle, place.0, place.1)),
+            view: RefCell::new(Rc::new(View::new(&setup.snapshot, place, &door, None))),
             log: RefCell::new(setup.log),
             door,
             mailboxes: Arc::clone(&setup.mailboxes),
@@ -238,16 +238,45 @@ impl Worker {
 
     fn swap(&self, snapshot: &Arc<Snapshot>) {
         let before = self.view();
-        let workers = self.mailboxes.len();
-        let view = View::new(snapshot, workers, &self.door, Some(&before));
+        let place = (self.index, self.mailboxes.len());
+        let view = View::new(snapshot, place, &self.door, Some(&before));
         before.leave_to(&view);
         *self.view.borrow_mut() = Rc::new(view);
-        self.idle.limit(idle_share(snapshot, self.mailboxes.len()));
+        let idle = snapshot.config.idle_connections;
+        self.idle.limit(share(idle, place.0, place.1));
     }
 
     fn close_idle(&self) {
         for reach in self.view().reaches() {
             reach.pool.clear();
+        }
+    }
+
+    /// Asks the other workers to close an idle connection to this endpoint, since the cap is one for all and each keeps
+    /// its own. Gives whether one did. The caller bounds the time.
+    pub async fn make_room(&self, endpoint: &Arc<Endpoint>) -> bool {
+        let (closed, mut answers) = mpsc::unbounded_channel();
+        for (index, mailbox) in self.mailboxes.iter().enumerate() {
+            if index != self.index {
+                let (endpoint, closed) = (Arc::clone(endpoint), closed.clone());
+                // A worker that has ended keeps nothing.
+                let _ = mailbox.inbox.send(Mail::CloseIdle { endpoint, closed });
+            }
+        }
+        drop(closed);
+        // Nothing comes once all have answered by letting go of their end.
+        answers.recv().await.is_some()
+    }
+
+    fn give_up_idle(&self, endpoint: &Arc<Endpoint>, closed: mpsc::UnboundedSender<()>) {
+        let view = self.view();
+        let mut reaches = view.reaches();
+        let reach = reaches.find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint));
+        if let Some(ending) = reach.and_then(|reach| reach.pool.close_one()) {
+            tokio::task::spawn_local(async move {
+                ending.await;
+                let _ = closed.send(());
+            });
         }
     }
 
@@ -286,9 +315,10 @@ impl Worker {
     }
 }
 
-/// One worker's share of the idle connections that the process may keep.
-fn idle_share(snapshot: &Snapshot, workers: usize) -> usize {
-    snapshot.config.idle_connections.div_ceil(workers)
+/// The share of worker `index` of what the process may keep. All shares together are the whole: what cannot be divided
+/// goes to the first workers, and to the others nothing when there is less than one for each.
+fn share(whole: usize, index: usize, workers: usize) -> usize {
+    whole / workers + usize::from(index < whole % workers)
 }
 
 /// Counts a downstream connection while it lives.
@@ -309,7 +339,13 @@ impl Drop for Living {
 
 impl View {
     /// Joins a snapshot with the idle connections and policy memories that its predecessor had for the same endpoints.
-    fn new(snapshot: &Arc<Snapshot>, workers: usize, door: &Door, before: Option<&Self>) -> Self {
+    /// `place` is the worker's index, and how many there are.
+    fn new(
+        snapshot: &Arc<Snapshot>,
+        place: (usize, usize),
+        door: &Door,
+        before: Option<&Self>,
+    ) -> Self {
         let upstreams = snapshot.upstreams.iter().map(|shared| {
             let old = before.and_then(|view| {
                 view.upstreams
@@ -345,7 +381,7 @@ impl View {
                 reaches: reaches.collect(),
                 memory: RefCell::new(old.map(|old| old.memory.take()).unwrap_or_default()),
                 limits: Limits {
-                    idle: connections.idle.div_ceil(workers),
+                    idle: share(connections.idle, place.0, place.1),
                     idle_timeout: connections.idle_timeout,
                     lifetime: connections.lifetime,
                     streams: connections.streams,
@@ -463,7 +499,7 @@ async fn read_mail<H: Handler>(
             None | Some(Mail::Stop) => return,
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
-            Some(Mail::CloseIdle) => worker.close_idle(),
+            Some(Mail::CloseIdle { endpoint, closed }) => worker.give_up_idle(&endpoint, closed),
             Some(Mail::Listen {
                 socket,
                 listener,
@@ -490,6 +526,23 @@ async fn read_mail<H: Handler>(
                 }
                 worker.drain.begin();
                 worker.close_idle();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn the_shares_of_all_workers_are_the_whole() {
+        for workers in 1..20 {
+            for whole in 0..100 {
+                let shares = (0..workers).map(|index| share(whole, index, workers));
+                assert_eq!(shares.clone().sum::<usize>(), whole);
+                let (least, most) = (shares.clone().min(), shares.max());
+                assert!(most <= least.map(|least| least + 1));
             }
         }
     }

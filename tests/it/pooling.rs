@@ -261,3 +261,28 @@ async fn a_tunnel_does_not_keep_the_idle_connections_of_an_endpoint_that_is_gone
     let echoed = tokio::task::spawn_blocking(move || socket.expect_echo("still here"));
     within(echoed).await.unwrap();
 }
+
+#[tokio::test]
+async fn idle_connections_of_one_worker_make_room_for_another() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let upstream = format!("protocol: {protocol}, connections: {{ max: 1, idle: 2 }}");
+        let yaml = config(&[backend.endpoint()], "", "", &upstream);
+        let proxy = Proxy::start(&yaml.replacen("workers: 1", "workers: 2", 1)).await;
+        // Until both workers have clients.
+        let busy = |worker: usize| {
+            let connections = &proxy.live().mailboxes[worker].connections;
+            connections.load(std::sync::atomic::Ordering::Relaxed) > 0
+        };
+        let mut clients = Vec::new();
+        while clients.len() < 8 || !busy(0) || !busy(1) {
+            clients.push(Client::h1(proxy.address()).await);
+            clients.last_mut().unwrap().get("/").await;
+        }
+        for client in &mut clients {
+            let answer = client.get("/").await;
+            assert_eq!(answer.backend(), Some("a"), "{protocol}: {answer:?}");
+        }
+        eventually(DEADLINE, || backend.counters().open() == 1).await;
+    }
+}

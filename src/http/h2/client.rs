@@ -218,6 +218,19 @@ impl Client {
             )
     }
 
+    /// Lets go of the connection; what it gives ends once its driver has ended.
+    pub fn end(self) -> impl Future<Output = ()> + 'static {
+        let slots = Rc::clone(&self.0.slots);
+        drop(self);
+        poll_fn(move |cx| {
+            if slots.is_open() {
+                slots.wait(cx);
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+    }
+
     /// Whether [`Self::send`] would find a free stream now.
     pub fn has_room(&self) -> bool {
         self.in_use() < self.capacity() && self.is_alive()
