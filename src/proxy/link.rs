@@ -73,21 +73,31 @@ pub async fn link(
     }
 }
 
-/// Dials. Of several requests that need an HTTP/2 connection at once, one dials and the others wait for it.
+/// Dials. Of several requests that can share an HTTP/2 connection, one dials and the others wait for it; as long as it
+/// is not known what an endpoint chooses, they might.
 async fn connect(
     worker: &Rc<Worker>,
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
 ) -> Result<Link, ProxyError> {
-    if upstream.shared.protocol == Protocol::H2 {
-        let _turn = reach.dialling.lock().await;
+    let may_share = || match upstream.shared.protocol {
+        Protocol::H1 => false,
+        Protocol::H2 => true,
+        Protocol::Auto => upstream.shared.tls.is_some() && !reach.chose_h1.get(),
+    };
+    if may_share() {
+        let turn = reach.dialling.lock().await;
         if let Some(client) = reach.pool.multiplexed(worker.wheel.now(), &upstream.limits) {
             return Ok(Link::H2 {
                 client,
                 pending: None,
             });
         }
-        return establish(worker, upstream, reach).await;
+        if may_share() {
+            return establish(worker, upstream, reach).await;
+        }
+        // It came out while this one waited.
+        drop(turn);
     }
     establish(worker, upstream, reach).await
 }
@@ -114,7 +124,11 @@ async fn establish(
     let multiplexed = match upstream.shared.protocol {
         Protocol::H1 => false,
         Protocol::H2 => true,
-        Protocol::Auto => stream.alpn() == Some(b"h2"),
+        Protocol::Auto => {
+            let chose_h2 = stream.alpn() == Some(b"h2");
+            reach.chose_h1.set(!chose_h2);
+            chose_h2
+        }
     };
     let open = open.counted(&reach.cells);
     if !multiplexed {

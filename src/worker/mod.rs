@@ -94,6 +94,8 @@ pub struct Reach {
     pub pool: Pool,
     /// Held by whoever dials an HTTP/2 connection, so that others wait for it instead of dialling too.
     pub dialling: tokio::sync::Mutex<()>,
+    /// When it could choose, it chose HTTP/1.1: there is nothing to wait for.
+    pub chose_h1: Cell<bool>,
 }
 
 /// An upstream as this worker sees it.
@@ -371,6 +373,7 @@ impl View {
                             cells,
                             pool: Pool::default(),
                             dialling,
+                            chose_h1: Cell::new(false),
                         })
                     },
                     Rc::clone,

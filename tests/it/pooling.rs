@@ -5,7 +5,9 @@ use std::time::Duration;
 use plimsoll::clock::{Clock, Instant};
 
 use crate::forwarding::config;
-use crate::harness::{Backend, Client, DEADLINE, Proxy, WebSocket, eventually, within};
+use crate::harness::{
+    Authority, Backend, Client, DEADLINE, Proxy, WebSocket, eventually, within,
+};
 
 /// Seconds of the proxy in one of ours.
 const FAST: u32 = 100;
@@ -195,21 +197,40 @@ async fn streams_beyond_those_of_a_connection_open_another() {
     assert_eq!(backend.counters().accepted(), 3);
 }
 
-#[tokio::test]
-async fn many_requests_at_once_share_one_new_connection() {
-    let backend = Backend::start("a");
-    let proxy = before(&backend, "protocol: h2").await;
+/// Fifty requests of one client at once.
+async fn ask_at_once(proxy: &Proxy, path: &'static str) {
     let client = Client::h2(proxy.address()).await;
     let asking: Vec<_> = (0..50)
         .map(|_| {
             let mut client = client.another();
-            tokio::spawn(async move { client.get("/").await })
+            tokio::spawn(async move { client.get(path).await })
         })
         .collect();
     for one in asking {
         assert_eq!(one.await.unwrap().backend(), Some("a"));
     }
+}
+
+#[tokio::test]
+async fn many_requests_at_once_share_one_new_connection() {
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "protocol: h2").await;
+    ask_at_once(&proxy, "/").await;
     assert_eq!(backend.counters().accepted(), 1);
+}
+
+#[tokio::test]
+async fn many_requests_at_once_share_a_connection_that_turns_out_to_be_http2() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["127.0.0.1"]);
+    for (alpn, accepted) in [(&["h2", "http/1.1"][..], 1..=1), (&["http/1.1"], 2..=50)] {
+        let tls = authority.server(&identity, alpn);
+        let backend = Backend::labelled("a").tls(tls).start();
+        let proxy = before(&backend, "protocol: auto, tls: { verify: false }").await;
+        ask_at_once(&proxy, "/delay/100").await;
+        let count = backend.counters().accepted();
+        assert!(accepted.contains(&count), "{alpn:?}: {count}");
+    }
 }
 
 /// Puts `backend` alone behind the proxy, and waits until it is the one that answers.
