@@ -72,6 +72,8 @@ pub struct Multiplexed {
     pub born: Instant,
     /// When its last stream ended, as far as the pool saw it.
     pub used: Instant,
+    /// While it is known to be idle.
+    kept: Option<Kept>,
 }
 
 /// A connection that waits for its next request.
@@ -132,6 +134,7 @@ impl Pool {
                 && now.since(one.born) < limits.lifetime
         })?;
         found.used = now;
+        found.kept = None;
         Some(found.client.clone())
     }
 
@@ -144,19 +147,53 @@ impl Pool {
             client,
             born: now,
             used: now,
+            kept: None,
         });
     }
 
+    /// A stream of this HTTP/2 connection ended. Without another one the connection is idle: it is kept like any, or
+    /// closed.
+    pub fn rest(&self, now: Instant, client: &h2::Client, limits: &Limits, total: &Total) {
+        if client.in_use() > 0 {
+            return;
+        }
+        let mut all = self.multiplexed.borrow_mut();
+        let Some(at) = all.iter().position(|one| one.client.is(client)) else {
+            return;
+        };
+        all[at].used = now;
+        if all[at].kept.is_none() {
+            let idle = all.iter().filter(|one| one.kept.is_some()).count();
+            match self.keep(idle, limits, total) {
+                Some(kept) => all[at].kept = Some(kept),
+                None => drop(all.swap_remove(at)),
+            }
+        }
+    }
+
+    /// Counts one more idle connection, if there is room beside so many HTTP/2 ones.
+    fn keep(&self, multiplexed: usize, limits: &Limits, total: &Total) -> Option<Kept> {
+        let is_full = self.idle.borrow().len() + multiplexed >= limits.idle || total.is_full();
+        (!is_full).then(|| total.keep())
+    }
+
     /// Closes what was idle too long, lived too long or was closed by the endpoint.
-    pub fn sweep(&self, now: Instant, limits: &Limits) {
-        let mut idle = self.idle.borrow_mut();
-        idle.retain(|one| one.is_fit(now, limits));
+    pub fn sweep(&self, now: Instant, limits: &Limits, total: &Total) {
+        self.idle
+            .borrow_mut()
+            .retain(|one| one.is_fit(now, limits));
+        let mut idle = 0;
         self.multiplexed.borrow_mut().retain_mut(|one| {
             if one.client.in_use() > 0 {
                 one.used = now;
-                return one.client.is_alive() || one.client.in_use() > 0;
+                one.kept = None;
+                return true;
             }
-            one.client.is_alive()
+            // Those whose last stream was given up half way are found to be idle here.
+            one.kept = one.kept.take().or_else(|| self.keep(idle, limits, total));
+            idle += 1;
+            one.kept.is_some()
+                && one.client.is_alive()
                 && now.since(one.used) < limits.idle_timeout
                 && now.since(one.born) < limits.lifetime
         });

@@ -226,7 +226,7 @@ impl Worker {
                 let mut left = false;
                 for upstream in &view.upstreams {
                     for reach in &upstream.reaches {
-                        reach.pool.sweep(now, &upstream.limits);
+                        reach.pool.sweep(now, &upstream.limits, &worker.idle);
                         left |= !reach.pool.is_empty();
                     }
                 }

@@ -64,14 +64,17 @@ async fn connections_are_used_again() {
 
 #[tokio::test]
 async fn without_idle_connections_each_request_has_its_own() {
-    let backend = Backend::start("a");
-    let proxy = before(&backend, "connections: { idle: 0 }").await;
-    let mut client = Client::h1(proxy.address()).await;
-    for _ in 0..3 {
-        client.get("/").await;
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let upstream = format!("protocol: {protocol}, connections: {{ idle: 0 }}");
+        let proxy = before(&backend, &upstream).await;
+        let mut client = Client::h1(proxy.address()).await;
+        for _ in 0..3 {
+            client.get("/").await;
+        }
+        assert_eq!(backend.counters().accepted(), 3, "{protocol}");
+        eventually(DEADLINE, || backend.counters().open() == 0).await;
     }
-    assert_eq!(backend.counters().accepted(), 3);
-    eventually(DEADLINE, || backend.counters().open() == 0).await;
 }
 
 #[tokio::test]
@@ -230,6 +233,23 @@ async fn many_requests_at_once_share_a_connection_that_turns_out_to_be_http2() {
         ask_at_once(&proxy, "/delay/100").await;
         let count = backend.counters().accepted();
         assert!(accepted.contains(&count), "{alpn:?}: {count}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_connections_are_kept_idle_than_allowed() {
+    for protocol in ["h1", "h2"] {
+        let (one, two) = (Backend::start("one"), Backend::start("two"));
+        let endpoints = [one.endpoint(), two.endpoint()];
+        let upstream = format!("protocol: {protocol}, balance: round_robin");
+        let yaml = config(&endpoints, "", "", &upstream) + "idle_connections: 1\n";
+        let proxy = Proxy::start(&yaml).await;
+        let mut client = Client::h1(proxy.address()).await;
+        for _ in 0..4 {
+            client.get("/").await;
+        }
+        let open = || one.counters().open() + two.counters().open();
+        eventually(DEADLINE, || open() == 1).await;
     }
 }
 

@@ -194,6 +194,11 @@ struct Shared {
 }
 
 impl Client {
+    /// Whether both are the same connection.
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Streams in use.
     pub fn in_use(&self) -> usize {
         self.0.slots.in_use()
