@@ -98,6 +98,8 @@ pub enum ConnectFailure {
     TimedOut,
     /// The TLS handshake failed.
     Tls,
+    /// It does not speak the protocol that it is to be spoken to in.
+    Protocol,
 }
 
 /// How far an exchange had come when its connection broke.

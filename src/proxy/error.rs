@@ -54,6 +54,9 @@ pub enum ProxyError {
     Unreachable,
     #[error("TLS with the endpoint failed")]
     Tls,
+    /// It took the connection and did not begin to speak HTTP/2 on it.
+    #[error("the endpoint does not speak HTTP/2")]
+    NotHttp2,
     /// `timeouts.connect`
     #[error("connecting took too long")]
     ConnectTimeout,
@@ -116,6 +119,7 @@ impl ProxyError {
             Self::Refused
             | Self::Unreachable
             | Self::Tls
+            | Self::NotHttp2
             | Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::Closed
@@ -149,6 +153,7 @@ impl ProxyError {
             Self::Refused
             | Self::Unreachable
             | Self::Tls
+            | Self::NotHttp2
             | Self::Closed
             | Self::Response(_)
             | Self::ResponseBody
@@ -177,6 +182,7 @@ impl ProxyError {
             Self::Refused => "connection_refused",
             Self::Unreachable => "unreachable",
             Self::Tls => "tls_failed",
+            Self::NotHttp2 => "not_http2",
             Self::ConnectTimeout => "connect_timeout",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
@@ -216,7 +222,8 @@ impl ProxyError {
             }
             Self::IdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
-            Self::Response(_)
+            Self::NotHttp2
+            | Self::Response(_)
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
@@ -229,7 +236,7 @@ impl ProxyError {
     pub const LABELS: &'static [&'static str] = &LABELS;
 }
 
-const OWN: [&str; 27] = [
+const OWN: [&str; 28] = [
     "bad_target",
     "slow_head",
     "slow_body",
@@ -243,6 +250,7 @@ const OWN: [&str; 27] = [
     "connection_refused",
     "unreachable",
     "tls_failed",
+    "not_http2",
     "connect_timeout",
     "first_byte_timeout",
     "total_timeout",

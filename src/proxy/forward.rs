@@ -194,6 +194,7 @@ pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
         ProxyError::ConnectTimeout => ConnectFailure::TimedOut,
         ProxyError::Refused => ConnectFailure::Refused,
         ProxyError::Tls => ConnectFailure::Tls,
+        ProxyError::NotHttp2 => ConnectFailure::Protocol,
         _ => ConnectFailure::Unreachable,
     }
 }

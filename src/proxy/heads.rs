@@ -204,6 +204,7 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
         Failure::Connect(ConnectFailure::Refused) => ProxyError::Refused,
         Failure::Connect(ConnectFailure::TimedOut) => ProxyError::ConnectTimeout,
         Failure::Connect(ConnectFailure::Tls) => ProxyError::Tls,
+        Failure::Connect(ConnectFailure::Protocol) => ProxyError::NotHttp2,
         Failure::Connect(ConnectFailure::Unreachable) if last == ProxyError::Full => {
             ProxyError::Full
         }

@@ -149,7 +149,7 @@ async fn establish(
         worker.buffers.clone(),
         worker.wheel.clone(),
     );
-    let (client, driver) = connected.await.map_err(|_| ProxyError::Closed)?;
+    let (client, driver) = connected.await.map_err(|_| ProxyError::NotHttp2)?;
     tokio::task::spawn_local(async move {
         driver.await;
         drop(open);
