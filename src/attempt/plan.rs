@@ -6,6 +6,8 @@
 //!   endpoint, while `total` lasts, and to each endpoint once.
 //! - A reused idle connection died without a byte of a response. The request is replayed once, free of
 //!   charge, on a new connection to the same endpoint, when [`retry::replayable`] allows it.
+//!   So is one of which the endpoint did nothing for certain, as it says by REFUSED_STREAM or GOAWAY, or
+//!   of which no byte was written: whatever its method, and on a new connection too.
 //!
 //! The straight path, events above and actions below:
 //!
@@ -105,7 +107,7 @@ pub enum ConnectFailure {
 /// How far an exchange had come when its connection broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Death {
-    /// At least a byte of the request may have left.
+    /// At least a byte of the request may have left, and the endpoint does not say that it did nothing.
     pub written: bool,
     /// At least a byte of a response came.
     pub received: bool,
@@ -269,7 +271,8 @@ impl Plan {
     }
 
     fn died(&mut self, now: Instant, endpoint: usize, reused: bool, death: Death) -> Action {
-        if !reused || self.replayed || !retry::replayable(self.idempotent, death) {
+        let may_replay = (reused || !death.written) && !self.replayed;
+        if !may_replay || !retry::replayable(self.idempotent, death) {
             return self.give_up(Failure::Died);
         }
         self.deadlines.waiting(now);

@@ -141,6 +141,23 @@ async fn a_fresh_connection_that_dies_is_not_tried_again() {
 }
 
 #[tokio::test]
+async fn a_stream_that_was_not_processed_is_sent_once_more_whatever_its_method() {
+    let backend = Backend::start("a");
+    let proxy = before(&[backend.endpoint()], "protocol: h2").await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answer = client
+        .try_send(Method::POST, "/gone", Outgoing::empty())
+        .await;
+    assert_told(
+        &answer.unwrap(),
+        502,
+        "http_protocol_error",
+        "unprocessed",
+    );
+    assert_eq!(backend.counters().requests(), 2);
+}
+
+#[tokio::test]
 async fn a_body_cut_short_is_never_a_whole_one() {
     for protocol in ["h1", "h2"] {
         let backend = Backend::start("a");
