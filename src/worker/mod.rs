@@ -22,7 +22,7 @@ use crate::http::drain::Drain;
 use crate::http::{Handler, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
 use crate::observe::access_log::WorkerLog;
-use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells};
+use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells, WorkerCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
@@ -141,6 +141,7 @@ pub struct Worker {
     pub idle: Total,
     pub log: RefCell<WorkerLog>,
     door: Door,
+    cells: Arc<WorkerCells>,
     view: RefCell<Rc<View>>,
     mailboxes: Arc<Vec<Mailbox>>,
     date: RefCell<(u64, String)>,
@@ -167,6 +168,7 @@ impl Worker {
             idle: Total::new(share(idle, place.0, place.1)),
             view: RefCell::new(Rc::new(View::new(&setup.snapshot, place, &door, None))),
             log: RefCell::new(setup.log),
+            cells: door.thread(),
             door,
             mailboxes: Arc::clone(&setup.mailboxes),
             date: RefCell::new((u64::MAX, String::new())),
@@ -295,7 +297,7 @@ impl Worker {
             let theirs = self.mailboxes[other].connections.load(Ordering::Relaxed);
             if mine > theirs + LEAN + theirs / 8 {
                 match self.mailboxes[other].inbox.send(Mail::Connection(accepted)) {
-                    Ok(()) => return,
+                    Ok(()) => self.cells.hand_overs.add(1),
                     Err(mpsc::error::SendError(Mail::Connection(accepted))) => {
                         self.serve(accepted, handler.clone())
                     }

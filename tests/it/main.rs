@@ -19,3 +19,4 @@ mod pooling;
 mod reload;
 mod timeouts;
 mod upgrades;
+mod workers;
