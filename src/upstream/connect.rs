@@ -120,21 +120,30 @@ pub fn resolve(written: &str) -> Result<Vec<(Option<IpAddr>, Target)>, ResolveEr
         units::Target::Name { host, port } => (host, port),
     };
     let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?;
+    let children = children(&host, found);
+    if children.is_empty() {
+        return Err(ResolveError::NoAddress);
+    }
+    Ok(children)
+}
+
+/// What a host name stands for: each of its addresses once, in an order that does not depend on the resolver's.
+fn children(
+    host: &str,
+    found: impl Iterator<Item = SocketAddr>,
+) -> Vec<(Option<IpAddr>, Target)> {
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_unstable();
     addresses.dedup();
-    if addresses.is_empty() {
-        return Err(ResolveError::NoAddress);
-    }
-    let host = super::client_tls::server_name(&host).ok();
+    let host = super::client_tls::server_name(host).ok();
     let target = |address| Target {
         address: Address::Tcp(address),
         host: host.clone(),
     };
-    Ok(addresses
+    addresses
         .into_iter()
         .map(|address| (Some(address.ip()), target(address)))
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -143,7 +152,7 @@ mod tests {
 
     use socket2::SockRef;
 
-    use super::{Address, ResolveError, Target, dial, resolve};
+    use super::{Address, ResolveError, Target, children, dial, resolve};
     use crate::stream::Stream;
 
     #[tokio::test]
@@ -182,6 +191,26 @@ mod tests {
         assert_eq!(name("[::1]:443").as_deref(), Some("::1"));
         assert_eq!(name("localhost:443").as_deref(), Some("localhost"));
         assert_eq!(name("unix:/run/a.sock"), None);
+    }
+
+    #[test]
+    fn a_name_has_a_child_for_each_of_its_addresses() {
+        let found = ["[fd00::1]:80", "10.0.0.2:80", "10.0.0.1:80", "10.0.0.2:80"];
+        let found = found.map(|address| address.parse().unwrap());
+        let children = children("app.internal", found.into_iter());
+        let ips: Vec<_> = children
+            .iter()
+            .map(|(ip, _)| ip.unwrap().to_string())
+            .collect();
+        assert_eq!(ips, ["10.0.0.1", "10.0.0.2", "fd00::1"]);
+        for (ip, target) in &children {
+            let Address::Tcp(address) = &target.address else {
+                panic!("{target:?}");
+            };
+            assert_eq!((Some(address.ip()), address.port()), (*ip, 80));
+            let host = target.host.as_ref().map(|host| host.to_str());
+            assert_eq!(host.as_deref(), Some("app.internal"));
+        }
     }
 
     #[test]

@@ -431,3 +431,35 @@ async fn a_refused_reload_leaves_the_endpoints_in_force_as_they_are() {
     assert!(!Arc::ptr_eq(&before, &endpoint()));
     within(async { while client.get("/").await.backend() != Some("b") {} }).await;
 }
+
+#[tokio::test]
+async fn a_host_name_stands_for_its_addresses_and_keeps_their_numbers() {
+    let backend = Backend::start("a");
+    let name = format!("localhost:{}", backend.address().port());
+    let weighted = |weight: u32| {
+        let yaml = plain(&["ENDPOINT".to_owned()]);
+        yaml.replacen(
+            "\"ENDPOINT\"",
+            &format!("{{ address: {name:?}, weight: {weight} }}"),
+            1,
+        )
+    };
+    let proxy = Proxy::start(&weighted(1)).await;
+    let mut client = Client::h1(proxy.address()).await;
+    assert_eq!(client.get("/").await.backend(), Some("a"));
+    let snapshot = proxy.live().snapshot.load_full();
+    let ids: Vec<_> = snapshot.endpoints().map(|one| one.id.clone()).collect();
+    assert!(ids.contains(&format!("{name}/127.0.0.1")), "{ids:?}");
+    assert!(
+        ids.iter().all(|id| id.starts_with(&format!("{name}/"))),
+        "{ids:?}"
+    );
+
+    let changes = proxy.reload(&weighted(3)).await.unwrap();
+    let changed: Vec<_> = ids.iter().map(|id| format!("pool/{id}")).collect();
+    assert_eq!(changes.endpoints.changed, changed);
+    let now = proxy.live().snapshot.load_full();
+    for (before, after) in snapshot.endpoints().zip(now.endpoints()) {
+        assert!(Arc::ptr_eq(before, after));
+    }
+}
