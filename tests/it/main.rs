@@ -7,6 +7,7 @@
 
 mod admin;
 mod command_line;
+mod endpoint_tls;
 mod failures;
 mod forwarding;
 mod h2_conformance;
