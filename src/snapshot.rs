@@ -8,6 +8,7 @@ use crate::config::{
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::registry::Registry;
 use crate::upstream::{self, Upstream};
 
@@ -30,7 +31,7 @@ pub struct Snapshot {
     pub generation: u64,
     pub config: Arc<Config>,
     /// In the order of their names, which is how they are referred to by index.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<Arc<Listener>>,
     pub routes: Table,
     pub upstreams: Vec<Arc<Upstream>>,
 }
@@ -84,7 +85,7 @@ impl Snapshot {
         let listeners = config
             .listeners
             .iter()
-            .map(|(name, written)| Listener::compile(name, written, shared))
+            .map(|(name, written)| Listener::compile(name, written, shared).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
         let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();
@@ -102,5 +103,11 @@ impl Snapshot {
             routes,
             upstreams,
         })
+    }
+
+    /// Those of all upstreams.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let upstreams = self.upstreams.iter();
+        upstreams.flat_map(|upstream| &upstream.endpoints)
     }
 }

@@ -7,6 +7,8 @@
 //! - A reused idle connection died without a byte of a response. The request is replayed once, free of
 //!   charge, on a new connection to the same endpoint, when [`retry::replayable`] allows it. For that its
 //!   body must still be there: [`Plan::keep`] says what of it is worth keeping meanwhile.
+//!   So is one of which the endpoint did nothing for certain, as it says by REFUSED_STREAM or GOAWAY, or
+//!   of which no byte was written: whatever its method, and on a new connection too.
 //!
 //! The straight path, events above and actions below:
 //!
@@ -99,12 +101,14 @@ pub enum ConnectFailure {
     TimedOut,
     /// The TLS handshake failed.
     Tls,
+    /// It does not speak the protocol that it is to be spoken to in.
+    Protocol,
 }
 
 /// How far an exchange had come when its connection broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Death {
-    /// At least a byte of the request may have left.
+    /// At least a byte of the request may have left, and the endpoint does not say that it did nothing.
     pub written: bool,
     /// At least a byte of a response came.
     pub received: bool,
@@ -295,7 +299,8 @@ impl Plan {
     }
 
     fn died(&mut self, now: Instant, endpoint: usize, reused: bool, death: Death) -> Action {
-        if !self.may_replay(reused) || !retry::replayable(self.idempotent, death) {
+        let is_free = self.may_replay(reused) || (!death.written && !self.replayed);
+        if !is_free || !retry::replayable(self.idempotent, death) {
             return self.give_up(Failure::Died);
         }
         self.deadlines.waiting(now);

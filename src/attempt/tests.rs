@@ -175,6 +175,15 @@ fn a_death_is_final_when_a_replay_could_do_harm() {
         again
     );
     assert_eq!(dies(&Method::PUT, true, GONE_UNSEEN), again);
+    let unprocessed = Death {
+        written: false,
+        ..GONE_UNSEEN
+    };
+    assert_eq!(
+        dies(&Method::POST, false, unprocessed),
+        again,
+        "nothing was done, on a new connection either"
+    );
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn endpoints(snapshot: &Snapshot) -> Named<(Address, u32)> {
             .map(|endpoint| (endpoint.identity(), endpoint.weight))
             .collect();
         for endpoint in &upstream.endpoints {
-            // A host name stands for children `id/ip`, which share its weight.
+            // A host name stands for children `id/ip`, each of which has its weight.
             let parent = endpoint
                 .id
                 .rsplit_once('/')

@@ -101,7 +101,7 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, say: &Say) {
             for warning in &prepared.warnings {
                 say(&warning.to_string());
             }
-            Ok(apply(live, prepared.snapshot))
+            Ok(apply(live, kept, prepared.snapshot))
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ReloadError::Panicked),
@@ -169,8 +169,9 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
 }
 
 /// Puts a snapshot in force for all workers, and forgets the numbers of what is gone.
-fn apply(live: &Live, snapshot: Snapshot) -> Changes {
+fn apply(live: &Live, kept: &Kept, snapshot: Snapshot) -> Changes {
     let snapshot = Arc::new(snapshot);
+    kept.endpoints.put_in_force(snapshot.endpoints());
     let changes = Changes::between(&live.snapshot.load(), &snapshot);
     live.snapshot.store(Arc::clone(&snapshot));
     for mailbox in live.mailboxes.iter() {
@@ -185,9 +186,7 @@ fn apply(live: &Live, snapshot: Snapshot) -> Changes {
         .collect();
     live.metrics.retain_routes(|name| routes.contains(name));
     let endpoints: std::collections::HashSet<(&str, &str)> = snapshot
-        .upstreams
-        .iter()
-        .flat_map(|upstream| upstream.endpoints.iter())
+        .endpoints()
         .map(|endpoint| (endpoint.upstream.as_str(), endpoint.id.as_str()))
         .collect();
     live.metrics

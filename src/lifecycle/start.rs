@@ -70,6 +70,7 @@ pub fn start_with<H: Handler>(
         tls: Shared::new()?,
     });
     let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
+    kept.endpoints.put_in_force(snapshot.endpoints());
     let log = open_log(&config)?;
     let listening = bind(&config, count)?;
     let admin = match &config.admin {

@@ -54,6 +54,9 @@ pub enum ProxyError {
     Unreachable,
     #[error("TLS with the endpoint failed")]
     Tls,
+    /// It took the connection and did not begin to speak HTTP/2 on it.
+    #[error("the endpoint does not speak HTTP/2")]
+    NotHttp2,
     /// `timeouts.connect`
     #[error("connecting took too long")]
     ConnectTimeout,
@@ -120,6 +123,7 @@ impl ProxyError {
             Self::Refused
             | Self::Unreachable
             | Self::Tls
+            | Self::NotHttp2
             | Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::Closed
@@ -154,6 +158,7 @@ impl ProxyError {
             Self::Refused
             | Self::Unreachable
             | Self::Tls
+            | Self::NotHttp2
             | Self::Closed
             | Self::Response(_)
             | Self::ResponseBody
@@ -182,6 +187,7 @@ impl ProxyError {
             Self::Refused => "connection_refused",
             Self::Unreachable => "unreachable",
             Self::Tls => "tls_failed",
+            Self::NotHttp2 => "not_http2",
             Self::ConnectTimeout => "connect_timeout",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
@@ -222,7 +228,8 @@ impl ProxyError {
             }
             Self::IdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
-            Self::Response(_)
+            Self::NotHttp2
+            | Self::Response(_)
             | Self::ResponseBody
             | Self::Reset
             | Self::Unprocessed
@@ -240,7 +247,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const OWN: [&str; 29] = [
+const OWN: [&str; 30] = [
     "bad_target",
     "slow_head",
     "slow_body",
@@ -254,6 +261,7 @@ const OWN: [&str; 29] = [
     "connection_refused",
     "unreachable",
     "tls_failed",
+    "not_http2",
     "connect_timeout",
     "first_byte_timeout",
     "total_timeout",

@@ -9,21 +9,23 @@ use crate::http::buffers::Lent;
 use crate::http::fields::Name;
 use crate::http::head::{RequestHead, Version};
 use crate::observe::{Outcome, Protocol, Record, Times};
-use crate::worker::{View, Worker};
+use crate::worker::{ListenerView, RouteView, UpstreamView, View, Worker};
 
 /// One request with its response and record.
 pub struct Exchange {
     pub worker: Rc<Worker>,
-    /// What it started with, whatever is swapped in meanwhile.
-    pub view: Rc<View>,
+    /// What it is about, whatever is swapped in meanwhile. Not the whole view that it started with: its stream may
+    /// outlast many of those.
+    pub listener: Rc<ListenerView>,
+    pub route: Option<Rc<RouteView>>,
+    pub upstream: Option<Rc<UpstreamView>>,
+    /// Its place in the upstream.
+    pub endpoint: Option<usize>,
     pub head: Lent<RequestHead>,
     pub peer: Rc<Peer>,
     pub started: Instant,
     /// Chance; shown as 16 hex digits.
     pub id: u64,
-    pub route: Option<usize>,
-    pub upstream: Option<usize>,
-    pub endpoint: Option<usize>,
     pub attempts: u32,
     pub replays: u32,
     pub reused: bool,
@@ -44,9 +46,14 @@ pub struct Exchange {
 
 impl Exchange {
     /// Begins with a request head.
-    pub fn start(worker: &Rc<Worker>, head: Lent<RequestHead>, peer: Rc<Peer>) -> Self {
+    pub fn start(
+        worker: &Rc<Worker>,
+        view: &View,
+        head: Lent<RequestHead>,
+        peer: Rc<Peer>,
+    ) -> Self {
         Self {
-            view: worker.view(),
+            listener: Rc::clone(&view.listeners[peer.listener]),
             head,
             peer,
             started: worker.wheel.now(),
@@ -137,8 +144,6 @@ impl Drop for Exchange {
             self.error = Some(ProxyError::Panicked);
         }
         let now = self.worker.wheel.now();
-        let view = &self.view;
-        let upstream = self.upstream.and_then(|index| view.upstreams.get(index));
         let log = &self.worker.log;
         let is_logged = log.borrow().is_on();
         let mut record = Record {
@@ -153,11 +158,9 @@ impl Drop for Exchange {
             error: self.error.as_ref().map(ProxyError::label),
             ..Record::default()
         };
-        if let Some(cells) = view.listener_cells.get(self.peer.listener) {
-            cells.record(&record);
-        }
-        if let Some(cells) = self.route.and_then(|index| view.route_cells.get(index)) {
-            cells.record(&record);
+        self.listener.cells.record(&record);
+        if let Some(route) = &self.route {
+            route.cells.record(&record);
         }
         if !is_logged {
             return;
@@ -166,7 +169,7 @@ impl Drop for Exchange {
         record.id = &id;
         record.unix_millis = self.worker.unix_millis(self.started);
         record.client = &self.peer.text;
-        record.listener = &view.snapshot.listeners[self.peer.listener].name;
+        record.listener = &self.listener.shared.name;
         record.method = self.head.method.as_str();
         record.target = &self.head.target;
         record.protocol = match self.head.version {
@@ -174,9 +177,8 @@ impl Drop for Exchange {
             Version::Http11 => Protocol::Http11,
             Version::Http2 => Protocol::Http2,
         };
-        record.route = self
-            .route
-            .map_or("", |index| &view.snapshot.routes.routes()[index].name);
+        record.route = self.route.as_ref().map_or("", |route| &route.name);
+        let upstream = self.upstream.as_ref();
         record.upstream = upstream.map_or("", |upstream| &upstream.shared.name);
         let endpoint = upstream
             .zip(self.endpoint)

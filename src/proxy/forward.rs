@@ -176,12 +176,47 @@ pub fn pick(
     Ok((index, Slot::new(exchange, reach, kind)))
 }
 
+/// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
+/// is asked for until there is room or nobody has any, for no longer than a connection may take.
+pub async fn pick_with_room(
+    exchange: &Exchange,
+    upstream: &UpstreamView,
+    tried: &Tried,
+) -> Result<(usize, Slot), Lack> {
+    let worker = &exchange.worker;
+    let picking = async {
+        loop {
+            if !make_room(worker, upstream, tried).await {
+                return Err(Lack::Capacity);
+            }
+            match pick(exchange, upstream, tried) {
+                Err(Lack::Capacity) => {}
+                picked => return picked,
+            }
+        }
+    };
+    let span = upstream.shared.timeouts.connect;
+    let picked = worker.wheel.timeout(span, picking).await;
+    picked.unwrap_or(Err(Lack::Capacity))
+}
+
+async fn make_room(worker: &Worker, upstream: &UpstreamView, tried: &Tried) -> bool {
+    for (i, reach) in upstream.reaches.iter().enumerate() {
+        let is_wanted = upstream.shared.members.is_candidate(i) && !tried.contains(i);
+        if is_wanted && worker.make_room(&reach.endpoint).await {
+            return true;
+        }
+    }
+    false
+}
+
 /// What a failed connection means for the plan.
 pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
     match error {
         ProxyError::ConnectTimeout => ConnectFailure::TimedOut,
         ProxyError::Refused => ConnectFailure::Refused,
         ProxyError::Tls => ConnectFailure::Tls,
+        ProxyError::NotHttp2 => ConnectFailure::Protocol,
         _ => ConnectFailure::Unreachable,
     }
 }
@@ -237,6 +272,10 @@ pub async fn head(
         down.body.forget();
         return Ok(response);
     };
+    if let ProxyError::FirstByteTimeout | ProxyError::TotalTimeout | ProxyError::IdleTimeout = error
+    {
+        attempt.link.doubt();
+    }
     let event = match error {
         ProxyError::ClientGone
         | ProxyError::SlowBody
@@ -291,8 +330,7 @@ struct Wait {
 
 impl Wait {
     fn new(exchange: &Exchange, written: u64) -> Self {
-        let view = &exchange.view;
-        let upstream = exchange.upstream.map(|index| &view.upstreams[index].shared);
+        let upstream = exchange.upstream.as_ref().map(|upstream| &upstream.shared);
         Self {
             received: false,
             write_failed: false,
@@ -301,9 +339,7 @@ impl Wait {
             moved: u64::MAX,
             was_starved: false,
             starved: Instant::FAR,
-            patience: view.snapshot.listeners[exchange.peer.listener]
-                .timeouts
-                .body,
+            patience: exchange.listener.shared.timeouts.body,
             first_byte: upstream.map_or(Duration::MAX, |upstream| upstream.timeouts.first_byte),
             awaits_continue: exchange.head.expects_continue,
             written,
@@ -313,10 +349,8 @@ impl Wait {
 
     /// Begins to keep what the plan may need again.
     fn keep(&mut self, exchange: &Exchange, attempt: &Attempt, down: &mut Downstream, plan: &Plan) {
-        let upstream = exchange
-            .upstream
-            .map(|index| &exchange.view.upstreams[index].shared);
-        let buffer = upstream.map_or(0, |upstream| upstream.replay_buffer);
+        let upstream = exchange.upstream.as_ref();
+        let buffer = upstream.map_or(0, |upstream| upstream.shared.replay_buffer);
         let room = match (plan.keep(), &attempt.link) {
             (Keep::Nothing, _) => 0,
             // An endpoint can refuse a stream until it answers on it.

@@ -20,7 +20,6 @@ use super::switch::{self, Switch};
 use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal as PickRefusal};
 use crate::balance::Lack;
 use crate::clock::Instant;
-use crate::clock::wheel::Timer;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
 use crate::http::fields::{Name, Names};
@@ -28,7 +27,7 @@ use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, headers, target};
 use crate::observe::AttemptOutcome;
 use crate::route;
-use crate::worker::{Reach, UpstreamView, Worker};
+use crate::worker::{Reach, UpstreamView, View, Worker};
 
 /// Carries one exchange from its request head to the end of its answer.
 pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
@@ -39,10 +38,9 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
         peer,
     } = incoming;
     // 1.
-    let mut exchange = Exchange::start(worker, head, peer);
-    let limit = exchange.view.snapshot.listeners[exchange.peer.listener]
-        .limits
-        .body_bytes;
+    let view = worker.view();
+    let mut exchange = Exchange::start(worker, &view, head, peer);
+    let limit = exchange.listener.shared.limits.body_bytes;
     let mut down = Downstream {
         responder: Some(responder),
         body,
@@ -56,7 +54,7 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     if exchange.head.method == Method::CONNECT {
         down.held = std::mem::replace(&mut down.body, Body::Empty);
     }
-    let outcome = answer(&mut exchange, &mut down).await;
+    let outcome = answer(&mut exchange, &mut down, view).await;
     exchange.bytes_in = down.received();
     match outcome {
         Ok(()) => exchange.error = None,
@@ -67,7 +65,8 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
 
 /// Answers a request that could not be understood.
 pub async fn refuse(worker: &Rc<Worker>, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
-    let mut exchange = Exchange::start(worker, worker.buffers.request_head(), peer);
+    let head = worker.buffers.request_head();
+    let mut exchange = Exchange::start(worker, &worker.view(), head, peer);
     let error = match refusal {
         Refusal::Parse(error) => ProxyError::Request(error),
         Refusal::SlowHead => ProxyError::SlowHead,
@@ -110,16 +109,16 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
 
 /// A request that was refused before it had a route is counted by its listener; any other by its route.
 fn count_refusal(exchange: &Exchange, error: &ProxyError) {
-    if exchange.route.is_none()
-        && *error != ProxyError::ClientGone
-        && let Some(cells) = exchange.view.listener_cells.get(exchange.peer.listener)
-    {
-        cells.refused(error.label());
+    if exchange.route.is_none() && *error != ProxyError::ClientGone {
+        exchange.listener.cells.refused(error.label());
     }
 }
 
-async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), ProxyError> {
-    let view = Rc::clone(&exchange.view);
+async fn answer(
+    exchange: &mut Exchange,
+    down: &mut Downstream,
+    view: Rc<View>,
+) -> Result<(), ProxyError> {
     let head = &exchange.head;
     if head.method == Method::CONNECT && (head.upgrade.is_none() || head.version != Version::Http2)
     {
@@ -135,7 +134,7 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
     };
-    exchange.route = Some(route.index);
+    exchange.route = Some(Rc::clone(&view.routes[route.index]));
     // 4.
     let index = match &route.action {
         route::Action::Upstream(index) => *index,
@@ -169,18 +168,21 @@ async fn answer(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Pr
         return last_recipient(exchange, down, route).await;
     }
     // 5. and 6.
-    let upstream = &view.upstreams[index];
-    exchange.upstream = Some(index);
-    forward_to(exchange, down, route, upstream).await
+    let upstream = Rc::clone(&view.upstreams[index]);
+    exchange.upstream = Some(Rc::clone(&upstream));
+    let route = route.index;
+    forward_to(exchange, down, view, route, &upstream).await
 }
 
-/// Makes attempts as the plan says until one has a response head, and streams its answer.
+/// Makes attempts as the plan says until one has a response head, and streams its answer. `route` is an index.
 async fn forward_to(
     exchange: &mut Exchange,
     down: &mut Downstream,
-    route: &route::Route,
+    view: Rc<View>,
+    route: usize,
     upstream: &Rc<UpstreamView>,
 ) -> Result<(), ProxyError> {
+    let route = &view.snapshot.routes.routes()[route];
     let worker = Rc::clone(&exchange.worker);
     let shared = &upstream.shared;
     let idempotent = attempt::retry::idempotent(&exchange.head.method);
@@ -200,7 +202,13 @@ async fn forward_to(
         let event = match action {
             Action::Pick => {
                 slot = None;
-                match forward::pick(exchange, upstream, plan.tried()) {
+                let mut picked = forward::pick(exchange, upstream, plan.tried());
+                if let Err(Lack::Capacity) = picked {
+                    // Boxed: it is rare, and the task outlives it.
+                    let picking = forward::pick_with_room(exchange, upstream, plan.tried());
+                    picked = Box::pin(picking).await;
+                }
+                match picked {
                     Ok((index, taken)) => {
                         slot = Some(taken);
                         exchange.endpoint = Some(index);
@@ -294,13 +302,18 @@ async fn forward_to(
         };
         action = plan.step(worker.wheel.now(), event);
     }
-    let Some((attempt, response, tunnel)) = answered else {
+    let Some((mut attempt, response, tunnel)) = answered else {
         return Err(last);
     };
-    deliver(
-        exchange, down, route, upstream, attempt, response, tunnel, &timer, &mut plan,
-    )
-    .await
+    let Some(mut flow) = deliver(exchange, down, route, &mut attempt, response, tunnel) else {
+        return Ok(());
+    };
+    // What follows may last for days: it must not keep a configuration that is long out of force.
+    drop(view);
+    let outcome = stream::stream(exchange, &mut attempt, down, &mut flow, &timer, &mut plan).await;
+    drop(flow);
+    stream::end(exchange, attempt, upstream, down.pump.bytes, &outcome);
+    outcome
 }
 
 fn refusal(lack: Lack) -> PickRefusal {
@@ -354,9 +367,7 @@ impl route::Headers for RouteHeaders<'_> {
 
 /// How long this client may leave an answer of our own unread.
 fn patience(exchange: &Exchange) -> Duration {
-    exchange.view.snapshot.listeners[exchange.peer.listener]
-        .timeouts
-        .body
+    exchange.listener.shared.timeouts.body
 }
 
 /// Answers a request that may be forwarded no further (RFC 9110, 7.6.2). A TRACE is not echoed, since it would show what
@@ -407,25 +418,16 @@ async fn local_answer(
     Ok(())
 }
 
-/// Writes the head of the answer towards the client and streams its body.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one exchange at its last step"
-)]
-async fn deliver(
+/// Writes the head of the answer towards the client; what it gives then streams. `None` when it was answered already.
+fn deliver(
     exchange: &mut Exchange,
     down: &mut Downstream,
     route: &route::Route,
-    upstream: &UpstreamView,
-    mut attempt: Attempt,
+    attempt: &mut Attempt,
     mut response: Lent<ResponseHead>,
     tunnel: bool,
-    timer: &Timer,
-    plan: &mut Plan,
-) -> Result<(), ProxyError> {
-    let Some(responder) = down.responder.take() else {
-        return Ok(());
-    };
+) -> Option<Flow> {
+    let responder = down.responder.take()?;
     let skip = if tunnel {
         switch::translate(&exchange.head, &mut response)
     } else {
@@ -438,46 +440,39 @@ async fn deliver(
     };
     exchange.passed_on = true;
     attempt.slot.record.status = response.status;
-    let mut flow = {
-        let head = heads::answer(exchange, route, &response);
-        let outgoing = Outgoing {
-            fields: &response.fields,
-            skip,
-            omit: &head.omit,
-            extra: &head.extra,
-            length: match response.length {
-                // The client is told where the body ends, so that it can tell a whole one from one cut short.
-                Length::Close => Length::Marked,
-                length => length,
-            },
-        };
-        if tunnel {
-            down.body = std::mem::replace(&mut down.held, Body::Empty);
-            let client = responder.switch(&outgoing, &mut down.body);
-            let sink = match std::mem::replace(&mut attempt.switch, Switch::No) {
-                Switch::Connect(sink) => sink,
-                Switch::No | Switch::Upgrade { .. } => Sink::Nowhere,
-            };
-            let (answer, sink) = attempt.link.tunnel(&response, sink);
-            attempt.sink = sink;
-            down.pump = Pump::default();
-            Flow {
-                answer,
-                client,
-                tunnel: true,
-            }
-        } else {
-            let client = responder.respond(response.status, &response.reason, &outgoing);
-            Flow {
-                answer: attempt.link.body(&response),
-                client,
-                tunnel: false,
-            }
-        }
+    let head = heads::answer(exchange, route, &response);
+    let outgoing = Outgoing {
+        fields: &response.fields,
+        skip,
+        omit: &head.omit,
+        extra: &head.extra,
+        length: match response.length {
+            // The client is told where the body ends, so that it can tell a whole one from one cut short.
+            Length::Close => Length::Marked,
+            length => length,
+        },
     };
-    drop(response);
-    let outcome = stream::stream(exchange, &mut attempt, down, &mut flow, timer, plan).await;
-    drop(flow);
-    stream::end(exchange, attempt, upstream, down.pump.bytes, &outcome);
-    outcome
+    if tunnel {
+        down.body = std::mem::replace(&mut down.held, Body::Empty);
+        let client = responder.switch(&outgoing, &mut down.body);
+        let sink = match std::mem::replace(&mut attempt.switch, Switch::No) {
+            Switch::Connect(sink) => sink,
+            Switch::No | Switch::Upgrade { .. } => Sink::Nowhere,
+        };
+        let (answer, sink) = attempt.link.tunnel(&response, sink);
+        attempt.sink = sink;
+        down.pump = Pump::default();
+        Some(Flow {
+            answer,
+            client,
+            tunnel: true,
+        })
+    } else {
+        let client = responder.respond(response.status, &response.reason, &outgoing);
+        Some(Flow {
+            answer: attempt.link.body(&response),
+            client,
+            tunnel: false,
+        })
+    }
 }

@@ -27,7 +27,7 @@ pub fn send(
 ) -> Result<Attempt, Box<(ProxyError, Slot)>> {
     let worker = &exchange.worker;
     let head = &exchange.head;
-    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    let listener = &exchange.listener.shared;
     let mut omit = Vec::new();
     headers::nominated(&head.fields, &mut omit);
     let mut extra = worker.buffers.fields();
@@ -126,13 +126,13 @@ pub fn send(
 }
 
 fn is_trusted(exchange: &Exchange) -> bool {
-    let proxies = &exchange.view.snapshot.listeners[exchange.peer.listener].trusted_proxies;
+    let proxies = &exchange.listener.shared.trusted_proxies;
     proxies.iter().any(|proxy| proxy.is(exchange.peer.address))
 }
 
 /// Fields of the request that count for nothing, as far as there are any, because its peer is not trusted.
 pub fn distrusted(exchange: &Exchange) -> Names {
-    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    let listener = &exchange.listener.shared;
     if is_trusted(exchange) {
         Names::NONE
     } else {
@@ -146,7 +146,7 @@ pub fn check_names(exchange: &Exchange) -> Result<(), ProxyError> {
     if !fields.present().meets(headers::UNDERSCORED) {
         return Ok(());
     }
-    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    let listener = &exchange.listener.shared;
     let is_refused = listener.underscores == Underscores::Refuse
         && !is_trusted(exchange)
         && fields.iter().any(|(_, spelt, _)| spelt.contains(&b'_'));
@@ -212,10 +212,7 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
             worker.date(exchange.answered).as_bytes(),
         );
     }
-    if let Some(via) = &exchange.view.snapshot.listeners[exchange.peer.listener]
-        .forwarding
-        .via
-    {
+    if let Some(via) = &exchange.listener.shared.forwarding.via {
         headers::via(response.version, via, &mut extra);
     }
     edit(&route.response_edits, &mut omit, &mut extra);
@@ -224,7 +221,7 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
 
 /// Adds to an answer of the proxy's own what its route asks for. Nobody has sent it: `Via` tells of our own version.
 pub fn edit_local(exchange: &Exchange, route: &route::Route, extra: &mut Fields) {
-    let listener = &exchange.view.snapshot.listeners[exchange.peer.listener];
+    let listener = &exchange.listener.shared;
     if let Some(via) = &listener.forwarding.via {
         headers::via(Version::Http11, via, extra);
     }
@@ -254,6 +251,7 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
         Failure::Connect(ConnectFailure::Refused) => ProxyError::Refused,
         Failure::Connect(ConnectFailure::TimedOut) => ProxyError::ConnectTimeout,
         Failure::Connect(ConnectFailure::Tls) => ProxyError::Tls,
+        Failure::Connect(ConnectFailure::Protocol) => ProxyError::NotHttp2,
         Failure::Connect(ConnectFailure::Unreachable) if last == ProxyError::Full => {
             ProxyError::Full
         }

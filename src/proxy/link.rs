@@ -46,7 +46,7 @@ pub async fn link(
     if !fresh {
         let now = exchange.started;
         if protocol != Protocol::H2
-            && let Some(connected) = reach.pool.take(now, &upstream.limits, &worker.idle)
+            && let Some(connected) = reach.pool.take(now, &upstream.limits)
         {
             return Ok((Link::H1(connected), true));
         }
@@ -73,21 +73,31 @@ pub async fn link(
     }
 }
 
-/// Dials. Of several requests that need an HTTP/2 connection at once, one dials and the others wait for it.
+/// Dials. Of several requests that can share an HTTP/2 connection, one dials and the others wait for it; as long as it
+/// is not known what an endpoint chooses, they might.
 async fn connect(
     worker: &Rc<Worker>,
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
 ) -> Result<Link, ProxyError> {
-    if upstream.shared.protocol == Protocol::H2 {
-        let _turn = reach.dialling.lock().await;
+    let may_share = || match upstream.shared.protocol {
+        Protocol::H1 => false,
+        Protocol::H2 => true,
+        Protocol::Auto => upstream.shared.tls.is_some() && !reach.chose_h1.get(),
+    };
+    if may_share() {
+        let turn = reach.dialling.lock().await;
         if let Some(client) = reach.pool.multiplexed(worker.wheel.now(), &upstream.limits) {
             return Ok(Link::H2 {
                 client,
                 pending: None,
             });
         }
-        return establish(worker, upstream, reach).await;
+        if may_share() {
+            return establish(worker, upstream, reach).await;
+        }
+        // It came out while this one waited.
+        drop(turn);
     }
     establish(worker, upstream, reach).await
 }
@@ -97,8 +107,15 @@ async fn establish(
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
 ) -> Result<Link, ProxyError> {
-    let open =
-        Open::reserve(&reach.endpoint, upstream.shared.connections.max).ok_or(ProxyError::Full)?;
+    let max = upstream.shared.connections.max;
+    let open = loop {
+        if let Some(open) = Open::reserve(&reach.endpoint, max) {
+            break open;
+        }
+        if !worker.make_room(&reach.endpoint).await {
+            return Err(ProxyError::Full);
+        }
+    };
     let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref())
         .await
         .inspect_err(|_| reach.cells.connections_failed.add(1))?;
@@ -107,7 +124,11 @@ async fn establish(
     let multiplexed = match upstream.shared.protocol {
         Protocol::H1 => false,
         Protocol::H2 => true,
-        Protocol::Auto => stream.alpn() == Some(b"h2"),
+        Protocol::Auto => {
+            let chose_h2 = stream.alpn() == Some(b"h2");
+            reach.chose_h1.set(!chose_h2);
+            chose_h2
+        }
     };
     let open = open.counted(&reach.cells);
     if !multiplexed {
@@ -128,7 +149,7 @@ async fn establish(
         worker.buffers.clone(),
         worker.wheel.clone(),
     );
-    let (client, driver) = connected.await.map_err(|_| ProxyError::Closed)?;
+    let (client, driver) = connected.await.map_err(|_| ProxyError::NotHttp2)?;
     let worker_of_it = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _counting = worker_of_it.count_panic();
@@ -198,6 +219,29 @@ impl Link {
                     .map(|head| head.map(|()| true).map_err(ProxyError::from)),
                 None => Poll::Ready(Ok(false)),
             },
+        }
+    }
+
+    /// Something of the exchange moved.
+    pub(super) fn moved(&self) {
+        if let Self::H2 {
+            pending: Some(pending),
+            ..
+        } = self
+        {
+            pending.moved();
+        }
+    }
+
+    /// The exchange ran into a timeout. A connection of its own ends with it; one that others share is used no more if
+    /// nothing comes on it at all.
+    pub(super) fn doubt(&self) {
+        if let Self::H2 {
+            pending: Some(pending),
+            ..
+        } = self
+        {
+            pending.doubt();
         }
     }
 

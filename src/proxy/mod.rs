@@ -44,14 +44,14 @@ impl Handler for Proxy {
     }
 
     fn cut(&self, end: End, peer: &Peer) {
-        if let Some(cells) = self.worker.view().listener_cells.get(peer.listener) {
-            cells.refused(end.label());
+        if let Some(listener) = self.worker.view().listeners.get(peer.listener) {
+            listener.cells.refused(end.label());
         }
     }
 
     fn malformed(&self, peer: &Peer) {
-        if let Some(cells) = self.worker.view().listener_cells.get(peer.listener) {
-            cells.refused(error::H2_MALFORMED);
+        if let Some(listener) = self.worker.view().listeners.get(peer.listener) {
+            listener.cells.refused(error::H2_MALFORMED);
         }
     }
 }

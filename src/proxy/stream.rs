@@ -75,10 +75,12 @@ pub async fn stream(
         let total = answer.bytes + down.pump.bytes;
         if std::mem::replace(&mut moved, total) != total {
             plan.progress(worker.wheel.now());
+            attempt.link.moved();
             timer.set(plan.deadline().0);
         }
         if timer.poll(cx).is_ready() {
             if let Action::GiveUp(failure) = plan.step(worker.wheel.now(), Event::Timer) {
+                attempt.link.doubt();
                 return Poll::Ready(Err(heads::given_up(failure, ProxyError::IdleTimeout)));
             }
             timer.set(plan.deadline().0);
@@ -124,21 +126,24 @@ pub fn end(
     if !exchange.reused {
         slot.record.times.connect = nanos(exchange.picked, exchange.connected);
     }
-    let Link::H1(connected) = link else { return };
     let worker = &exchange.worker;
+    let pool = &slot.reach.pool;
     // A connection is idle from the end of its answer on, which may be long after the head.
     let now = if exchange.bytes_out > 0 {
         worker.wheel.now()
     } else {
         exchange.answered
     };
-    if outcome.is_ok()
-        && slot
-            .reach
-            .pool
-            .give(now, connected, &upstream.limits, &worker.idle)
-    {
-        worker.sweep();
+    match link {
+        Link::H1(connected) => {
+            if outcome.is_ok() && pool.give(now, connected, &upstream.limits, &worker.idle) {
+                worker.sweep();
+            }
+        }
+        Link::H2 { client, pending } => {
+            drop(pending);
+            pool.rest(now, &client, &upstream.limits, &worker.idle);
+        }
     }
 }
 

@@ -25,6 +25,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub use cover::Covered;
 pub use error::{CompileError, Fault};
 pub use fields::{Edit, FieldEdits, HostRewrite};
@@ -62,7 +64,7 @@ pub struct Route {
     /// Its place from the top, the first being 0.
     pub index: usize,
     /// The identity of its numbers over reloads: as written, or the canonical text of its match.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub action: Action,
     /// Applied to the target before the action, a redirect without a path included.
     pub rewrite: Option<Rewrite>,

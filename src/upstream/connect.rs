@@ -3,8 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::client_tls::{ClientTls, TlsFailure};
@@ -54,12 +56,27 @@ pub async fn dial(target: &Target, tls: Option<&ClientTls>) -> Result<Stream, Di
     }
 }
 
+/// When the system asks after an endpoint that said nothing, how often it asks again, and how many times in vain before
+/// the connection is given up: a minute and a half in all. Finds out about endpoints that vanished without a word while
+/// a connection rests, as tunnels do for hours; the defaults of Linux take over two hours.
+///
+/// Not TCP_USER_TIMEOUT, which would bound the same while data is under way: it also cuts connections whose endpoint
+/// lives and does not read for so long, and how long that may take is for `idle` and `tunnel_idle` to say.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 6;
+
 async fn connect(address: &Address) -> io::Result<Stream> {
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
-            // A socket that refuses the option still works, only with delay.
+            let probing = TcpKeepalive::new()
+                .with_time(PROBE_AFTER)
+                .with_interval(PROBE_EVERY)
+                .with_retries(PROBES);
+            // A socket that refuses an option still works, only with delay, or without being watched.
             let _ = stream.set_nodelay(true);
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&probing);
             Ok(Stream::Tcp(stream))
         }
         Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
@@ -103,26 +120,59 @@ pub fn resolve(written: &str) -> Result<Vec<(Option<IpAddr>, Target)>, ResolveEr
         units::Target::Name { host, port } => (host, port),
     };
     let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?;
+    let children = children(&host, found);
+    if children.is_empty() {
+        return Err(ResolveError::NoAddress);
+    }
+    Ok(children)
+}
+
+/// What a host name stands for: each of its addresses once, in an order that does not depend on the resolver's.
+fn children(host: &str, found: impl Iterator<Item = SocketAddr>) -> Vec<(Option<IpAddr>, Target)> {
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_unstable();
     addresses.dedup();
-    if addresses.is_empty() {
-        return Err(ResolveError::NoAddress);
-    }
-    let host = super::client_tls::server_name(&host).ok();
+    let host = super::client_tls::server_name(host).ok();
     let target = |address| Target {
         address: Address::Tcp(address),
         host: host.clone(),
     };
-    Ok(addresses
+    addresses
         .into_iter()
         .map(|address| (Some(address.ip()), target(address)))
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, ResolveError, resolve};
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::{Address, ResolveError, Target, children, dial, resolve};
+    use crate::stream::Stream;
+
+    #[tokio::test]
+    async fn the_system_asks_after_a_silent_endpoint() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            address: Address::Tcp(listener.local_addr().unwrap()),
+            host: None,
+        };
+        let Stream::Tcp(stream) = dial(&target, None).await.unwrap() else {
+            panic!("it is neither TLS nor a Unix socket");
+        };
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(30)
+        );
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(10)
+        );
+    }
 
     #[test]
     fn the_host_of_an_address_is_the_name_of_its_certificate() {
@@ -138,6 +188,26 @@ mod tests {
         assert_eq!(name("[::1]:443").as_deref(), Some("::1"));
         assert_eq!(name("localhost:443").as_deref(), Some("localhost"));
         assert_eq!(name("unix:/run/a.sock"), None);
+    }
+
+    #[test]
+    fn a_name_has_a_child_for_each_of_its_addresses() {
+        let found = ["[fd00::1]:80", "10.0.0.2:80", "10.0.0.1:80", "10.0.0.2:80"];
+        let found = found.map(|address| address.parse().unwrap());
+        let children = children("app.internal", found.into_iter());
+        let ips: Vec<_> = children
+            .iter()
+            .map(|(ip, _)| ip.unwrap().to_string())
+            .collect();
+        assert_eq!(ips, ["10.0.0.1", "10.0.0.2", "fd00::1"]);
+        for (ip, target) in &children {
+            let Address::Tcp(address) = &target.address else {
+                panic!("{target:?}");
+            };
+            assert_eq!((Some(address.ip()), address.port()), (*ip, 80));
+            let host = target.host.as_ref().map(|host| host.to_str());
+            assert_eq!(host.as_deref(), Some("app.internal"));
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Upstream {
                 if let Some(tls) = &tls {
                     tls.check(&target).map_err(failed)?;
                 }
-                // A host name expands to one endpoint per address, each with its own identity.
+                // A host name expands to one endpoint per address, each with its own identity and the whole weight.
                 let id = child.map_or_else(|| id.to_owned(), |ip| format!("{id}/{ip}"));
                 members.push(Member {
                     identity: xxhash_rust::xxh3::xxh3_64(id.as_bytes()),

@@ -1,7 +1,8 @@
 //! Idle connections of one worker to one endpoint: last in, first out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -71,23 +72,33 @@ pub struct Multiplexed {
     pub born: Instant,
     /// When its last stream ended, as far as the pool saw it.
     pub used: Instant,
+    /// While it is known to be idle.
+    kept: Option<Kept>,
+}
+
+/// A connection that waits for its next request.
+struct Idle {
+    since: Instant,
+    connected: Connected,
+    /// Held for its drop: however the connection leaves the pool, it is counted no more.
+    _kept: Kept,
 }
 
 /// Idle connections of one worker to one endpoint.
 #[derive(Default)]
 pub struct Pool {
-    idle: RefCell<VecDeque<(Instant, Connected)>>,
+    idle: RefCell<VecDeque<Idle>>,
     multiplexed: RefCell<Vec<Multiplexed>>,
+    is_closed: Cell<bool>,
 }
 
 impl Pool {
     /// The most recently used connection that is still alive.
-    pub fn take(&self, now: Instant, limits: &Limits, total: &Total) -> Option<Connected> {
+    pub fn take(&self, now: Instant, limits: &Limits) -> Option<Connected> {
         let mut idle = self.idle.borrow_mut();
-        while let Some((since, connected)) = idle.pop_back() {
-            total.remove(1);
-            if fresh(since, &connected, now, limits) && connected.client.is_alive() {
-                return Some(connected);
+        while let Some(last) = idle.pop_back() {
+            if last.is_fit(now, limits) {
+                return Some(last.connected);
             }
         }
         None
@@ -97,19 +108,20 @@ impl Pool {
     pub fn give(&self, now: Instant, connected: Connected, limits: &Limits, total: &Total) -> bool {
         if now.since(connected.born) >= limits.lifetime
             || limits.idle == 0
+            || self.is_closed.get()
             || !connected.client.is_reusable()
         {
             return false;
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() >= limits.idle || total.is_full() {
-            if idle.pop_front().is_none() {
-                return false;
-            }
-            total.remove(1);
+        if (idle.len() >= limits.idle || total.is_full()) && idle.pop_front().is_none() {
+            return false;
         }
-        total.add();
-        idle.push_back((now, connected));
+        idle.push_back(Idle {
+            since: now,
+            connected,
+            _kept: total.keep(),
+        });
         true
     }
 
@@ -122,35 +134,86 @@ impl Pool {
                 && now.since(one.born) < limits.lifetime
         })?;
         found.used = now;
+        found.kept = None;
         Some(found.client.clone())
     }
 
     /// Adds an HTTP/2 connection.
     pub fn add(&self, now: Instant, client: h2::Client) {
+        if self.is_closed.get() {
+            return;
+        }
         self.multiplexed.borrow_mut().push(Multiplexed {
             client,
             born: now,
             used: now,
+            kept: None,
         });
     }
 
-    /// Closes what was idle too long, lived too long or was closed by the endpoint. Gives how many HTTP/1 ones went.
-    pub fn sweep(&self, now: Instant, limits: &Limits) -> usize {
-        let mut idle = self.idle.borrow_mut();
-        let before = idle.len();
-        idle.retain(|(since, connected)| {
-            fresh(*since, connected, now, limits) && connected.client.is_alive()
-        });
+    /// A stream of this HTTP/2 connection ended. Without another one the connection is idle: it is kept like any, or
+    /// closed.
+    pub fn rest(&self, now: Instant, client: &h2::Client, limits: &Limits, total: &Total) {
+        if client.in_use() > 0 {
+            return;
+        }
+        let mut all = self.multiplexed.borrow_mut();
+        let Some(at) = all.iter().position(|one| one.client.is(client)) else {
+            return;
+        };
+        all[at].used = now;
+        if all[at].kept.is_none() {
+            let idle = all.iter().filter(|one| one.kept.is_some()).count();
+            match self.keep(idle, limits, total) {
+                Some(kept) => all[at].kept = Some(kept),
+                None => drop(all.swap_remove(at)),
+            }
+        }
+    }
+
+    /// Counts one more idle connection, if there is room beside so many HTTP/2 ones.
+    fn keep(&self, multiplexed: usize, limits: &Limits, total: &Total) -> Option<Kept> {
+        let is_full = self.idle.borrow().len() + multiplexed >= limits.idle || total.is_full();
+        (!is_full).then(|| total.keep())
+    }
+
+    /// Closes what was idle too long, lived too long or was closed by the endpoint.
+    pub fn sweep(&self, now: Instant, limits: &Limits, total: &Total) {
+        self.idle.borrow_mut().retain(|one| one.is_fit(now, limits));
+        let mut idle = 0;
         self.multiplexed.borrow_mut().retain_mut(|one| {
             if one.client.in_use() > 0 {
                 one.used = now;
-                return one.client.is_alive() || one.client.in_use() > 0;
+                one.kept = None;
+                return true;
             }
-            one.client.is_alive()
+            // Those whose last stream was given up half way are found to be idle here.
+            one.kept = one.kept.take().or_else(|| self.keep(idle, limits, total));
+            idle += 1;
+            one.kept.is_some()
+                && one.client.is_alive()
                 && now.since(one.used) < limits.idle_timeout
                 && now.since(one.born) < limits.lifetime
         });
-        before - idle.len()
+    }
+
+    /// Closes the connection that was idle longest; what it gives ends once it is closed.
+    pub fn close_one(&self) -> Option<impl Future<Output = ()> + use<>> {
+        let first = self.idle.borrow_mut().pop_front();
+        let mut all = self.multiplexed.borrow_mut();
+        let shared = match &first {
+            Some(_) => None,
+            None => {
+                let at = all.iter().position(|one| one.client.in_use() == 0)?;
+                Some(all.swap_remove(at).client.end())
+            }
+        };
+        Some(async move {
+            drop(first);
+            if let Some(end) = shared {
+                end.await;
+            }
+        })
     }
 
     /// Closes every idle connection.
@@ -159,9 +222,10 @@ impl Pool {
         self.multiplexed.borrow_mut().clear();
     }
 
-    /// Idle HTTP/1 connections.
-    pub fn len(&self) -> usize {
-        self.idle.borrow().len()
+    /// Closes every idle connection and keeps none any more: nobody will take one from here again.
+    pub fn close(&self) {
+        self.is_closed.set(true);
+        self.clear();
     }
 
     /// Whether nothing is kept.
@@ -170,23 +234,27 @@ impl Pool {
     }
 }
 
-fn fresh(since: Instant, connected: &Connected, now: Instant, limits: &Limits) -> bool {
-    now.since(since) < limits.idle_timeout && now.since(connected.born) < limits.lifetime
+impl Idle {
+    fn is_fit(&self, now: Instant, limits: &Limits) -> bool {
+        now.since(self.since) < limits.idle_timeout
+            && now.since(self.connected.born) < limits.lifetime
+            && self.connected.client.is_alive()
+    }
 }
 
 /// Idle connections of one worker to all endpoints, against its share of the process-wide cap.
 #[derive(Debug)]
 pub struct Total {
-    kept: std::cell::Cell<usize>,
-    cap: std::cell::Cell<usize>,
+    kept: Rc<Cell<usize>>,
+    cap: Cell<usize>,
 }
 
 impl Total {
     /// At most `cap`.
     pub fn new(cap: usize) -> Self {
         Self {
-            kept: std::cell::Cell::new(0),
-            cap: std::cell::Cell::new(cap),
+            kept: Rc::default(),
+            cap: Cell::new(cap),
         }
     }
 
@@ -199,18 +267,19 @@ impl Total {
         self.kept.get() >= self.cap.get()
     }
 
-    fn add(&self) {
+    fn keep(&self) -> Kept {
         self.kept.set(self.kept.get() + 1);
+        Kept(Rc::clone(&self.kept))
     }
+}
 
-    /// So many were taken out or closed.
-    pub fn remove(&self, count: usize) {
-        self.kept.set(self.kept.get().saturating_sub(count));
-    }
+/// Counts one idle connection until it is dropped.
+#[derive(Debug)]
+struct Kept(Rc<Cell<usize>>);
 
-    /// How many are kept.
-    pub fn kept(&self) -> usize {
-        self.kept.get()
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

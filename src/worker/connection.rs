@@ -49,7 +49,7 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     };
     let unix = accepted.peer.is_none();
     let Accepted { socket, pass, .. } = accepted;
-    let counted = Counted::new(&view.listener_cells[peer.listener]);
+    let counted = Counted::new(&view.listeners[peer.listener].cells);
     let tls = view.snapshot.listeners[peer.listener].tls.clone();
     drop(view);
     let Ok(mut stream) = register(socket, unix) else {

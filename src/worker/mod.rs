@@ -5,6 +5,7 @@ mod connection;
 mod panics;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::http::{Handler, h1, h2};
 use crate::listener::accept::{Accepted, Acceptor, Gate};
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, EndpointCells, ListenerCells, RouteCells, WorkerCells};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Limits, Pool, Total};
@@ -54,8 +55,11 @@ pub enum Mail {
         listener: usize,
         gate: Arc<Gate>,
     },
-    /// Close idle connections to endpoints.
-    CloseIdle,
+    /// Close an idle connection to this endpoint, which has as many as it may have, and say so once it is closed.
+    CloseIdle {
+        endpoint: Arc<Endpoint>,
+        closed: mpsc::UnboundedSender<()>,
+    },
     /// Take no new connection, finish what runs, then end.
     Drain,
     /// End at once; what runs is cut.
@@ -95,6 +99,8 @@ pub struct Reach {
     pub pool: Pool,
     /// Held by whoever dials an HTTP/2 connection, so that others wait for it instead of dialling too.
     pub dialling: tokio::sync::Mutex<()>,
+    /// When it could choose, it chose HTTP/1.1: there is nothing to wait for.
+    pub chose_h1: Cell<bool>,
 }
 
 /// An upstream as this worker sees it.
@@ -105,14 +111,28 @@ pub struct UpstreamView {
     pub limits: Limits,
 }
 
-/// The snapshot with what this worker keeps beside it. A request holds on to the one that it started with.
+/// A route as this worker sees it: all of it that an exchange still needs once its answer streams.
+pub struct RouteView {
+    pub name: Arc<str>,
+    pub cells: Arc<RouteCells>,
+}
+
+/// A listener as this worker sees it.
+pub struct ListenerView {
+    pub shared: Arc<Listener>,
+    pub cells: Arc<ListenerCells>,
+}
+
+/// The snapshot with what this worker keeps beside it. A request holds on to the one that it started with until its
+/// head is answered; from then on to those parts that it is about.
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub upstreams: Vec<Rc<UpstreamView>>,
     pub h1: Vec<Rc<h1::server::Settings>>,
     pub h2: Vec<Rc<h2::server::Settings>>,
-    pub route_cells: Vec<Arc<RouteCells>>,
-    pub listener_cells: Vec<Arc<ListenerCells>>,
+    /// In the order of the route table.
+    pub routes: Vec<Rc<RouteView>>,
+    pub listeners: Vec<Rc<ListenerView>>,
 }
 
 /// All that is per worker.
@@ -138,6 +158,8 @@ pub struct Worker {
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
         let door = setup.metrics.worker(setup.index);
+        let place = (setup.index, setup.mailboxes.len());
+        let idle = setup.snapshot.config.idle_connections;
         let wheel = Wheel::new(setup.clock);
         let since_epoch = crate::clock::wall()
             .duration_since(std::time::UNIX_EPOCH)
@@ -148,13 +170,8 @@ impl Worker {
             buffers: Buffers::default(),
             random: RefCell::new(Random::seeded(setup.seed)),
             drain: Drain::new(),
-            idle: Total::new(idle_share(&setup.snapshot, setup.mailboxes.len())),
-            view: RefCell::new(Rc::new(View::new(
-                &setup.snapshot,
-                setup.mailboxes.len(),
-                &door,
-                None,
-            ))),
+            idle: Total::new(share(idle, place.0, place.1)),
+            view: RefCell::new(Rc::new(View::new(&setup.snapshot, place, &door, None))),
             log: RefCell::new(setup.log),
             cells: door.thread(),
             door,
@@ -218,7 +235,7 @@ impl Worker {
                 let mut left = false;
                 for upstream in &view.upstreams {
                     for reach in &upstream.reaches {
-                        worker.idle.remove(reach.pool.sweep(now, &upstream.limits));
+                        reach.pool.sweep(now, &upstream.limits, &worker.idle);
                         left |= !reach.pool.is_empty();
                     }
                 }
@@ -231,22 +248,46 @@ impl Worker {
     }
 
     fn swap(&self, snapshot: &Arc<Snapshot>) {
-        let view = View::new(
-            snapshot,
-            self.mailboxes.len(),
-            &self.door,
-            Some(&self.view()),
-        );
+        let before = self.view();
+        let place = (self.index, self.mailboxes.len());
+        let view = View::new(snapshot, place, &self.door, Some(&before));
+        before.leave_to(&view);
         *self.view.borrow_mut() = Rc::new(view);
-        self.idle.limit(idle_share(snapshot, self.mailboxes.len()));
+        let idle = snapshot.config.idle_connections;
+        self.idle.limit(share(idle, place.0, place.1));
     }
 
     fn close_idle(&self) {
-        for upstream in &self.view().upstreams {
-            for reach in &upstream.reaches {
-                self.idle.remove(reach.pool.len());
-                reach.pool.clear();
+        for reach in self.view().reaches() {
+            reach.pool.clear();
+        }
+    }
+
+    /// Asks the other workers to close an idle connection to this endpoint, since the cap is one for all and each keeps
+    /// its own. Gives whether one did. The caller bounds the time.
+    pub async fn make_room(&self, endpoint: &Arc<Endpoint>) -> bool {
+        let (closed, mut answers) = mpsc::unbounded_channel();
+        for (index, mailbox) in self.mailboxes.iter().enumerate() {
+            if index != self.index {
+                let (endpoint, closed) = (Arc::clone(endpoint), closed.clone());
+                // A worker that has ended keeps nothing.
+                let _ = mailbox.inbox.send(Mail::CloseIdle { endpoint, closed });
             }
+        }
+        drop(closed);
+        // Nothing comes once all have answered by letting go of their end.
+        answers.recv().await.is_some()
+    }
+
+    fn give_up_idle(&self, endpoint: &Arc<Endpoint>, closed: mpsc::UnboundedSender<()>) {
+        let view = self.view();
+        let mut reaches = view.reaches();
+        let reach = reaches.find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint));
+        if let Some(ending) = reach.and_then(|reach| reach.pool.close_one()) {
+            tokio::task::spawn_local(async move {
+                ending.await;
+                let _ = closed.send(());
+            });
         }
     }
 
@@ -286,9 +327,10 @@ impl Worker {
     }
 }
 
-/// One worker's share of the idle connections that the process may keep.
-fn idle_share(snapshot: &Snapshot, workers: usize) -> usize {
-    snapshot.config.idle_connections.div_ceil(workers)
+/// The share of worker `index` of what the process may keep. All shares together are the whole: what cannot be divided
+/// goes to the first workers, and to the others nothing when there is less than one for each.
+fn share(whole: usize, index: usize, workers: usize) -> usize {
+    whole / workers + usize::from(index < whole % workers)
 }
 
 /// Counts a downstream connection while it lives.
@@ -309,7 +351,13 @@ impl Drop for Living {
 
 impl View {
     /// Joins a snapshot with the idle connections and policy memories that its predecessor had for the same endpoints.
-    fn new(snapshot: &Arc<Snapshot>, workers: usize, door: &Door, before: Option<&Self>) -> Self {
+    /// `place` is the worker's index, and how many there are.
+    fn new(
+        snapshot: &Arc<Snapshot>,
+        place: (usize, usize),
+        door: &Door,
+        before: Option<&Self>,
+    ) -> Self {
         let upstreams = snapshot.upstreams.iter().map(|shared| {
             let old = before.and_then(|view| {
                 view.upstreams
@@ -335,6 +383,7 @@ impl View {
                             cells,
                             pool: Pool::default(),
                             dialling,
+                            chose_h1: Cell::new(false),
                         })
                     },
                     Rc::clone,
@@ -345,7 +394,7 @@ impl View {
                 reaches: reaches.collect(),
                 memory: RefCell::new(old.map(|old| old.memory.take()).unwrap_or_default()),
                 limits: Limits {
-                    idle: connections.idle.div_ceil(workers),
+                    idle: share(connections.idle, place.0, place.1),
                     idle_timeout: connections.idle_timeout,
                     lifetime: connections.lifetime,
                     streams: connections.streams,
@@ -367,22 +416,41 @@ impl View {
                 h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
             Rc::new(settings)
         });
+        let routes = snapshot.routes.routes().iter().map(|route| {
+            Rc::new(RouteView {
+                name: Arc::clone(&route.name),
+                cells: door.route(&route.name),
+            })
+        });
+        let listeners = snapshot.listeners.iter().map(|listener| {
+            Rc::new(ListenerView {
+                shared: Arc::clone(listener),
+                cells: door.listener(&listener.name),
+            })
+        });
         Self {
             upstreams: upstreams.collect(),
             h1: h1.collect(),
             h2: h2.collect(),
-            route_cells: snapshot
-                .routes
-                .routes()
-                .iter()
-                .map(|route| door.route(&route.name))
-                .collect(),
-            listener_cells: snapshot
-                .listeners
-                .iter()
-                .map(|listener| door.listener(&listener.name))
-                .collect(),
+            routes: routes.collect(),
+            listeners: listeners.collect(),
             snapshot: Arc::clone(snapshot),
+        }
+    }
+
+    fn reaches(&self) -> impl Iterator<Item = &Rc<Reach>> {
+        let upstreams = self.upstreams.iter();
+        upstreams.flat_map(|upstream| &upstream.reaches)
+    }
+
+    /// Closes the idle connections that `next` did not take over. A request that still runs on this view has the use
+    /// of its own connection, and gives none back that nobody would look after.
+    fn leave_to(&self, next: &Self) {
+        let taken: HashSet<*const Reach> = next.reaches().map(Rc::as_ptr).collect();
+        for reach in self.reaches() {
+            if !taken.contains(&Rc::as_ptr(reach)) {
+                reach.pool.close();
+            }
         }
     }
 }
@@ -459,7 +527,7 @@ async fn read_mail<H: Handler>(
             }
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
-            Some(Mail::CloseIdle) => worker.close_idle(),
+            Some(Mail::CloseIdle { endpoint, closed }) => worker.give_up_idle(&endpoint, closed),
             Some(Mail::Listen {
                 socket,
                 listener,
@@ -487,6 +555,23 @@ async fn read_mail<H: Handler>(
                 }
                 worker.drain.begin();
                 worker.close_idle();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn the_shares_of_all_workers_are_the_whole() {
+        for workers in 1..20 {
+            for whole in 0..100 {
+                let shares = (0..workers).map(|index| share(whole, index, workers));
+                assert_eq!(shares.clone().sum::<usize>(), whole);
+                let (least, most) = (shares.clone().min(), shares.max());
+                assert!(most <= least.map(|least| least + 1));
             }
         }
     }

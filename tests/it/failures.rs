@@ -70,6 +70,31 @@ async fn when_all_refuse_the_client_is_told() {
     }
 }
 
+#[tokio::test]
+async fn an_endpoint_that_does_not_speak_http2_is_told_apart() {
+    let refusal = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec();
+    for script in [
+        vec![Step::Write(refusal)],
+        vec![Step::ReadBytes(24), Step::Reset],
+    ] {
+        let scripted = Scripted::play(vec![script]).await;
+        let endpoint = scripted.address().to_string();
+        let proxy = before(std::slice::from_ref(&endpoint), "protocol: h2").await;
+        let mut client = Client::h1(proxy.address()).await;
+        let answer = client.post("/", "body").await;
+        assert_told(&answer, 502, "http_protocol_error", "not_http2");
+
+        // Nothing of the request was sent, so that another endpoint may have it.
+        let backend = Backend::start("a");
+        let upstream = "protocol: h2, balance: round_robin";
+        let proxy = before(&[endpoint, backend.endpoint()], upstream).await;
+        let mut client = Client::h1(proxy.address()).await;
+        for _ in 0..4 {
+            assert_eq!(client.post("/", "body").await.backend(), Some("a"));
+        }
+    }
+}
+
 /// Answers one request, and meets the second with `second`.
 async fn fickle(second: Vec<Step>) -> Scripted {
     let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
@@ -113,6 +138,18 @@ async fn a_fresh_connection_that_dies_is_not_tried_again() {
     let answer = client.get("/gone").await;
     assert_told(&answer, 502, "connection_terminated", "connection_closed");
     assert_eq!(backend.counters().requests(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_not_processed_is_sent_once_more_whatever_its_method() {
+    let backend = Backend::start("a");
+    let proxy = before(&[backend.endpoint()], "protocol: h2").await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answer = client
+        .try_send(Method::POST, "/gone", Outgoing::empty())
+        .await;
+    assert_told(&answer.unwrap(), 502, "http_protocol_error", "unprocessed");
+    assert_eq!(backend.counters().requests(), 2);
 }
 
 #[tokio::test]

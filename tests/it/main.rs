@@ -7,6 +7,7 @@
 
 mod admin;
 mod command_line;
+mod endpoint_tls;
 mod failures;
 mod forwarding;
 mod h2_conformance;
@@ -19,6 +20,7 @@ mod limits;
 mod pooling;
 mod reload;
 mod replay;
+mod spread;
 mod timeouts;
 mod upgrades;
 mod workers;

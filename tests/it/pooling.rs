@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll::clock::{Clock, Instant};
 
 use crate::forwarding::config;
-use crate::harness::{Backend, Client, DEADLINE, Proxy, eventually};
+use crate::harness::{Authority, Backend, Client, DEADLINE, Proxy, WebSocket, eventually, within};
 
 /// Seconds of the proxy in one of ours.
 const FAST: u32 = 100;
@@ -62,14 +62,17 @@ async fn connections_are_used_again() {
 
 #[tokio::test]
 async fn without_idle_connections_each_request_has_its_own() {
-    let backend = Backend::start("a");
-    let proxy = before(&backend, "connections: { idle: 0 }").await;
-    let mut client = Client::h1(proxy.address()).await;
-    for _ in 0..3 {
-        client.get("/").await;
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let upstream = format!("protocol: {protocol}, connections: {{ idle: 0 }}");
+        let proxy = before(&backend, &upstream).await;
+        let mut client = Client::h1(proxy.address()).await;
+        for _ in 0..3 {
+            client.get("/").await;
+        }
+        assert_eq!(backend.counters().accepted(), 3, "{protocol}");
+        eventually(DEADLINE, || backend.counters().open() == 0).await;
     }
-    assert_eq!(backend.counters().accepted(), 3);
-    eventually(DEADLINE, || backend.counters().open() == 0).await;
 }
 
 #[tokio::test]
@@ -195,19 +198,130 @@ async fn streams_beyond_those_of_a_connection_open_another() {
     assert_eq!(backend.counters().accepted(), 3);
 }
 
-#[tokio::test]
-async fn many_requests_at_once_share_one_new_connection() {
-    let backend = Backend::start("a");
-    let proxy = before(&backend, "protocol: h2").await;
+/// Fifty requests of one client at once.
+async fn ask_at_once(proxy: &Proxy, path: &'static str) {
     let client = Client::h2(proxy.address()).await;
     let asking: Vec<_> = (0..50)
         .map(|_| {
             let mut client = client.another();
-            tokio::spawn(async move { client.get("/").await })
+            tokio::spawn(async move { client.get(path).await })
         })
         .collect();
     for one in asking {
         assert_eq!(one.await.unwrap().backend(), Some("a"));
     }
+}
+
+#[tokio::test]
+async fn many_requests_at_once_share_one_new_connection() {
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "protocol: h2").await;
+    ask_at_once(&proxy, "/").await;
     assert_eq!(backend.counters().accepted(), 1);
+}
+
+#[tokio::test]
+async fn many_requests_at_once_share_a_connection_that_turns_out_to_be_http2() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["127.0.0.1"]);
+    for (alpn, accepted) in [(&["h2", "http/1.1"][..], 1..=1), (&["http/1.1"], 2..=50)] {
+        let tls = authority.server(&identity, alpn);
+        let backend = Backend::labelled("a").tls(tls).start();
+        let proxy = before(&backend, "protocol: auto, tls: { verify: false }").await;
+        ask_at_once(&proxy, "/delay/100").await;
+        let count = backend.counters().accepted();
+        assert!(accepted.contains(&count), "{alpn:?}: {count}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_connections_are_kept_idle_than_allowed() {
+    for protocol in ["h1", "h2"] {
+        let (one, two) = (Backend::start("one"), Backend::start("two"));
+        let endpoints = [one.endpoint(), two.endpoint()];
+        let upstream = format!("protocol: {protocol}, balance: round_robin");
+        let yaml = config(&endpoints, "", "", &upstream) + "idle_connections: 1\n";
+        let proxy = Proxy::start(&yaml).await;
+        let mut client = Client::h1(proxy.address()).await;
+        for _ in 0..4 {
+            client.get("/").await;
+        }
+        let open = || one.counters().open() + two.counters().open();
+        eventually(DEADLINE, || open() == 1).await;
+    }
+}
+
+/// Puts `backend` alone behind the proxy, and waits until it is the one that answers.
+async fn put_in_force(proxy: &Proxy, backend: &Backend, label: &str, settings: &str) {
+    let yaml = config(&[backend.endpoint()], "", "", "") + settings;
+    proxy.reload(&yaml).await.unwrap();
+    let mut client = Client::h1(proxy.address()).await;
+    // A worker reads its mail when it comes to it.
+    within(async { while client.get("/").await.backend() != Some(label) {} }).await;
+}
+
+#[tokio::test]
+async fn connections_to_endpoints_that_are_gone_count_no_more() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let settings = "idle_connections: 2\n";
+    let proxy = Proxy::start(&(config(&[one.endpoint()], "", "", "") + settings)).await;
+    for _ in 0..3 {
+        put_in_force(&proxy, &two, "two", settings).await;
+        put_in_force(&proxy, &one, "one", settings).await;
+    }
+    eventually(DEADLINE, || two.counters().open() == 0).await;
+    let before = one.counters().accepted();
+    let mut client = Client::h1(proxy.address()).await;
+    for _ in 0..5 {
+        client.get("/").await;
+    }
+    assert_eq!(one.counters().accepted(), before);
+}
+
+#[tokio::test]
+async fn a_tunnel_does_not_keep_the_idle_connections_of_an_endpoint_that_is_gone() {
+    let (old, new) = (Backend::start("old"), Backend::start("new"));
+    let proxy = Proxy::start(&config(&[old.endpoint()], "", "", "")).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let mut slow = Client::h1(proxy.address()).await;
+    let address = proxy.address();
+    let opening = move || WebSocket::open(address, "/ws").unwrap();
+    let mut socket = within(tokio::task::spawn_blocking(opening)).await.unwrap();
+    let waiting = tokio::spawn(async move { slow.get("/chunked/2/1/1000").await });
+    eventually(DEADLINE, || old.counters().in_flight() == 2).await;
+    client.get("/").await;
+    assert_eq!(old.counters().open(), 3);
+
+    put_in_force(&proxy, &new, "new", "").await;
+    // What was idle is closed, and what a request leaves that ends later.
+    eventually(DEADLINE, || old.counters().open() <= 2).await;
+    assert_eq!(waiting.await.unwrap().status.as_u16(), 200);
+    eventually(DEADLINE, || old.counters().open() == 1).await;
+    let echoed = tokio::task::spawn_blocking(move || socket.expect_echo("still here"));
+    within(echoed).await.unwrap();
+}
+
+#[tokio::test]
+async fn idle_connections_of_one_worker_make_room_for_another() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let upstream = format!("protocol: {protocol}, connections: {{ max: 1, idle: 2 }}");
+        let yaml = config(&[backend.endpoint()], "", "", &upstream);
+        let proxy = Proxy::start(&yaml.replacen("workers: 1", "workers: 2", 1)).await;
+        // Until both workers have clients.
+        let busy = |worker: usize| {
+            let connections = &proxy.live().mailboxes[worker].connections;
+            connections.load(std::sync::atomic::Ordering::Relaxed) > 0
+        };
+        let mut clients = Vec::new();
+        while clients.len() < 8 || !busy(0) || !busy(1) {
+            clients.push(Client::h1(proxy.address()).await);
+            clients.last_mut().unwrap().get("/").await;
+        }
+        for client in &mut clients {
+            let answer = client.get("/").await;
+            assert_eq!(answer.backend(), Some("a"), "{protocol}: {answer:?}");
+        }
+        eventually(DEADLINE, || backend.counters().open() == 1).await;
+    }
 }

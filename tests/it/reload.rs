@@ -14,8 +14,10 @@ use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::{Metric, Window};
 use rustix::process::Signal;
 
+use crate::forwarding::config;
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, eventually, plain, within,
+    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, eventually,
+    plain, within,
 };
 
 /// The program with its file.
@@ -362,4 +364,102 @@ async fn hup_opens_a_combined_log_anew() {
         line.contains(&format!("\"GET {target} HTTP/1.1\" 200 "))
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_streams_for_long_does_not_keep_what_is_out_of_force() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let upstream = format!("protocol: {protocol}");
+        let yaml = config(&[backend.endpoint()], "", "", &upstream);
+        let proxy = Proxy::start(&yaml).await;
+        let address = proxy.address();
+        let opening = move || WebSocket::open(address, "/ws").unwrap();
+        let mut socket = within(tokio::task::spawn_blocking(opening)).await.unwrap();
+        let mut client = Client::h2(address).await;
+        let tunnel = client.tunnel("websocket", "/ws").await.unwrap();
+        let mut events = Raw::connect(address).await;
+        events
+            .send("GET /sse/1000/1000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(events.head().await.status(), 200);
+
+        let old = Arc::downgrade(&proxy.live().snapshot.load_full());
+        proxy.reload(&(yaml + "drain_timeout: 9s\n")).await.unwrap();
+        eventually(DEADLINE, || old.strong_count() == 0).await;
+        assert_eq!(backend.counters().in_flight(), 3, "{protocol}");
+        let echoed = tokio::task::spawn_blocking(move || socket.expect_echo("still here"));
+        within(echoed).await.unwrap();
+        drop(tunnel);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_reload_leaves_the_endpoints_in_force_as_they_are() {
+    let directory = Directory::new();
+    let broken = directory.write("broken.pem", "no certificate");
+    let (backend, other) = (Backend::start("a"), Backend::start("b"));
+    let yaml = |address: &str, ca: &str| {
+        format!(
+            "workers: 1\n\
+             listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
+             upstreams:\n  pool: {{ endpoints: [ {{ id: x, address: {address:?} }} ] }}\n  \
+             secure: {{ endpoints: [\"127.0.0.1:1\"], tls: {{ {ca} }} }}\n"
+        )
+    };
+    let good = yaml(&backend.endpoint(), "verify: false");
+    let proxy = Proxy::start(&good).await;
+    let endpoint = || Arc::clone(&proxy.live().snapshot.load().upstreams[0].endpoints[0]);
+    let before = endpoint();
+    let mut client = Client::h1(proxy.address()).await;
+    client.get("/").await;
+
+    let refused = yaml(&other.endpoint(), &format!("ca: {broken:?}"));
+    assert!(matches!(
+        proxy.reload(&refused).await,
+        Err(ReloadError::Compile(_))
+    ));
+    proxy.reload(&good).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &endpoint()));
+    client.get("/").await;
+    assert_eq!(backend.counters().accepted(), 1);
+
+    // What is put in force under the same name is another endpoint.
+    let changed = yaml(&other.endpoint(), "verify: false");
+    proxy.reload(&changed).await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &endpoint()));
+    within(async { while client.get("/").await.backend() != Some("b") {} }).await;
+}
+
+#[tokio::test]
+async fn a_host_name_stands_for_its_addresses_and_keeps_their_numbers() {
+    let backend = Backend::start("a");
+    let name = format!("localhost:{}", backend.address().port());
+    let weighted = |weight: u32| {
+        let yaml = plain(&["ENDPOINT".to_owned()]);
+        yaml.replacen(
+            "\"ENDPOINT\"",
+            &format!("{{ address: {name:?}, weight: {weight} }}"),
+            1,
+        )
+    };
+    let proxy = Proxy::start(&weighted(1)).await;
+    let mut client = Client::h1(proxy.address()).await;
+    assert_eq!(client.get("/").await.backend(), Some("a"));
+    let snapshot = proxy.live().snapshot.load_full();
+    let ids: Vec<_> = snapshot.endpoints().map(|one| one.id.clone()).collect();
+    assert!(ids.contains(&format!("{name}/127.0.0.1")), "{ids:?}");
+    assert!(
+        ids.iter().all(|id| id.starts_with(&format!("{name}/"))),
+        "{ids:?}"
+    );
+
+    let changes = proxy.reload(&weighted(3)).await.unwrap();
+    let changed: Vec<_> = ids.iter().map(|id| format!("pool/{id}")).collect();
+    assert_eq!(changes.endpoints.changed, changed);
+    let now = proxy.live().snapshot.load_full();
+    for (before, after) in snapshot.endpoints().zip(now.endpoints()) {
+        assert!(Arc::ptr_eq(before, after));
+    }
 }

@@ -71,6 +71,34 @@ pub(crate) async fn pass(span: Duration) {
     .await;
 }
 
+/// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
+const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+/// HEADERS of stream 1: status 200, and the end.
+const OK: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+
+#[tokio::test]
+async fn a_shared_connection_that_fell_silent_is_used_no_more() {
+    let greet = Step::Write(GREETING.to_vec());
+    let silent = vec![greet.clone(), Step::Stall];
+    // More than what comes before the request, and less than with it.
+    let answering = vec![
+        greet,
+        Step::ReadBytes(600),
+        Step::Write(OK.to_vec()),
+        Step::Stall,
+    ];
+    let scripted = Scripted::play(vec![silent, answering]).await;
+    let endpoint = scripted.address().to_string();
+    let proxy = before(endpoint, "", "first_byte: 10s", "h2").await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answer = client.get("/").await;
+    assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
+    let asked = Request::builder().method(Method::POST).uri("/");
+    let asked = asked.header("x-long", "x".repeat(1000));
+    let answer = client.send(asked.body(Outgoing::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_slow_head_is_a_408_and_silence_is_closed() {
     let backend = Backend::start("a");

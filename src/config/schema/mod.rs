@@ -58,7 +58,8 @@ block! {
         /// Kubernetes kills a process, so that there is time to say what was cut.
         pub drain_timeout: Duration = seconds(25), in Duration::ZERO..=DAY;
         /// Idle connections to endpoints kept by the whole process, over all upstreams. Each holds
-        /// a descriptor; 4096 leaves room under the usual limit of 65 536.
+        /// a descriptor; 4096 leaves room under the usual limit of 65 536. Divided among the
+        /// workers, of which each uses its own.
         pub idle_connections: usize = 4096, in 0..=1_000_000;
     }
 }

@@ -62,7 +62,8 @@ block! {
         /// What its numbers are kept under across reloads. Off: the address as written. With an id
         /// of its own an endpoint may change its address and keep its history.
         pub id: Option<String> as Option<Name> = None;
-        /// Its share of the traffic relative to the others; 0 gets none.
+        /// Its share of the traffic relative to the others; 0 gets none. Each address of a host name
+        /// has it, so that a name with three addresses gets three times as much as one address.
         pub weight: u32 = 1, in 0..=1000;
     }
 }
@@ -300,9 +301,13 @@ block! {
 block! {
     /// Connections to each endpoint, counted for the whole process.
     pub struct Connections {
-        /// Open at once; further attempts wait or go to another endpoint.
+        /// Open at once, idle ones included. Further attempts go to another endpoint; when all are
+        /// full, idle connections of other workers are closed for them, and when there is none
+        /// the answer is 503.
         pub max: usize = 1024, in 1..=1_000_000;
-        /// Idle ones kept; 0 opens a connection for each request.
+        /// Idle ones kept; 0 opens a connection for each request, or for several that share one at
+        /// the same time. Divided among the workers, of which each uses its own: with fewer than
+        /// one for each, some keep none.
         pub idle: usize = 64, in 0..=1_000_000;
         /// How long an idle one is kept. Below the 60 s after which many servers close theirs, so
         /// that a request seldom meets a connection that is being closed.

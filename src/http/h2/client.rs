@@ -148,7 +148,9 @@ struct Driver {
 
 impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx) {
+        let polled = Pin::new(&mut self.connection).poll(cx);
+        self.slots.hear(self.tap.reads());
+        if let Poll::Ready(result) = polled {
             return Poll::Ready(if result.is_ok() {
                 End::Closed
             } else {
@@ -159,6 +161,10 @@ impl Driver {
             return Poll::Ready(End::Flood(flood));
         }
         if let Poll::Ready(Err(_)) = self.tap.poll_send(cx) {
+            return Poll::Ready(End::Failed);
+        }
+        if !self.slots.is_open() && self.slots.in_use() == 0 {
+            // Nothing comes from the endpoint any more: it is not waited for to take a farewell.
             return Poll::Ready(End::Failed);
         }
         // The endpoint may have raised its limit, or said GOAWAY.
@@ -188,6 +194,11 @@ struct Shared {
 }
 
 impl Client {
+    /// Whether both are the same connection.
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Streams in use.
     pub fn in_use(&self) -> usize {
         self.0.slots.in_use()
@@ -202,7 +213,7 @@ impl Client {
             .min(self.0.slots.limit)
     }
 
-    /// Whether it takes new streams: not after GOAWAY, nor after the connection ended.
+    /// Whether it takes new streams: not after GOAWAY, nor after the connection ended or fell silent.
     pub fn is_alive(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         self.0.slots.is_open()
@@ -210,6 +221,19 @@ impl Client {
                 self.0.sender.borrow_mut().poll_ready(&mut cx),
                 Poll::Ready(Err(_))
             )
+    }
+
+    /// Lets go of the connection; what it gives ends once its driver has ended.
+    pub fn end(self) -> impl Future<Output = ()> + 'static {
+        let slots = Rc::clone(&self.0.slots);
+        drop(self);
+        poll_fn(move |cx| {
+            if slots.is_open() {
+                slots.wait(cx);
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
     }
 
     /// Whether [`Self::send`] would find a free stream now.
@@ -388,6 +412,7 @@ impl Pending {
         }
         let (parts, stream) = ready!(Pin::new(response).poll(cx))?.into_parts();
         self.response = None;
+        self.slot.answered();
         let status = parts.status.as_u16();
         let ends = stream.is_end_stream();
         fields::read_response(
@@ -403,6 +428,17 @@ impl Pending {
         }
         self.body = (!ends && head.length != Length::Empty).then_some((stream, head.length));
         Poll::Ready(Ok(()))
+    }
+
+    /// Something of the exchange moved, either way.
+    pub fn moved(&self) {
+        self.slot.moved();
+    }
+
+    /// The exchange waited in vain. If the endpoint said nothing at all meanwhile, on any stream, its connection takes
+    /// no new ones.
+    pub fn doubt(&self) {
+        self.slot.doubt();
     }
 
     /// The body that follows the final head.

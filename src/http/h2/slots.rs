@@ -4,12 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+/// So many requests in a row that were given up while the endpoint said nothing at all show that it is gone. One alone may
+/// be that of a client in a hurry.
+const GIVEN_UP: u32 = 3;
+
 /// Shared by the connection's handles, its driver and its streams.
 pub(super) struct Slots {
     in_use: Cell<usize>,
     /// The most that we open, whatever the endpoint allows.
     pub(super) limit: usize,
     is_open: Cell<bool>,
+    /// How often the endpoint was heard, whatever it said.
+    heard: Cell<u64>,
+    /// Streams that ended without an answer since then.
+    given_up: Cell<u32>,
     waiting: RefCell<Vec<Waker>>,
 }
 
@@ -19,6 +27,8 @@ impl Slots {
             in_use: Cell::new(0),
             limit,
             is_open: Cell::new(true),
+            heard: Cell::new(0),
+            given_up: Cell::new(0),
             waiting: RefCell::default(),
         })
     }
@@ -27,7 +37,7 @@ impl Slots {
         self.in_use.get()
     }
 
-    /// Whether the connection is driven.
+    /// Whether the connection is driven, and trusted.
     pub(super) fn is_open(&self) -> bool {
         self.is_open.get()
     }
@@ -35,7 +45,18 @@ impl Slots {
     /// Counts one more stream, until the slot is dropped.
     pub(super) fn take(self: &Rc<Self>) -> Rc<Slot> {
         self.in_use.set(self.in_use.get() + 1);
-        Rc::new(Slot(Rc::clone(self)))
+        Rc::new(Slot {
+            heard: Cell::new(self.heard.get()),
+            is_answered: Cell::new(false),
+            slots: Rc::clone(self),
+        })
+    }
+
+    /// The endpoint was heard so often by now.
+    pub(super) fn hear(&self, reads: u64) {
+        if self.heard.replace(reads) != reads {
+            self.given_up.set(0);
+        }
     }
 
     /// Wakes the task when a stream ended or the connection changed.
@@ -58,7 +79,7 @@ impl Slots {
         }
     }
 
-    /// The connection ended.
+    /// The connection ended, or is to be used no more.
     pub(super) fn close(&self) {
         self.is_open.set(false);
         self.wake();
@@ -66,12 +87,47 @@ impl Slots {
 }
 
 /// One stream; held by both of its directions.
-pub(super) struct Slot(Rc<Slots>);
+pub(super) struct Slot {
+    slots: Rc<Slots>,
+    /// How often the endpoint had been heard when this stream began, or last moved.
+    heard: Cell<u64>,
+    is_answered: Cell<bool>,
+}
+
+impl Slot {
+    /// The final head of an answer came.
+    pub(super) fn answered(&self) {
+        self.is_answered.set(true);
+    }
+
+    /// Something moved on the stream.
+    pub(super) fn moved(&self) {
+        self.heard.set(self.slots.heard.get());
+    }
+
+    /// The stream waited in vain: if nothing was heard on the whole connection either, no other is opened on it. The
+    /// endpoint may have gone without a word, and then each would wait as long.
+    pub(super) fn doubt(&self) {
+        if self.is_unheard() {
+            self.slots.close();
+        }
+    }
+
+    fn is_unheard(&self) -> bool {
+        self.heard.get() == self.slots.heard.get()
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let slots = &self.0;
+        let slots = &self.slots;
         slots.in_use.set(slots.in_use.get() - 1);
+        if !self.is_answered.get() && self.is_unheard() {
+            slots.given_up.set(slots.given_up.get() + 1);
+            if slots.given_up.get() >= GIVEN_UP {
+                slots.close();
+            }
+        }
         if slots.has_waiting() {
             slots.wake();
         }

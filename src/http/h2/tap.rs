@@ -46,6 +46,8 @@ struct Wire {
     /// The frames that are written, and how many of them gave a stream up as malformed since that was asked last.
     written_frames: Walk,
     malformed: u32,
+    /// How often the peer was heard.
+    reads: u64,
     flood: Option<Flood>,
     /// Which header block is under way, and since when.
     block: Option<(u32, Instant)>,
@@ -90,6 +92,7 @@ impl Tap {
             },
             written_frames: Walk::new(0, RST_STREAM),
             malformed: 0,
+            reads: 0,
             flood: None,
             block: None,
             is_closing: false,
@@ -130,6 +133,11 @@ impl Tap {
     /// Whether the peer's SETTINGS were received.
     pub(super) fn has_settings(&self) -> bool {
         self.0.borrow().meter.has_settings()
+    }
+
+    /// How often something was read from the peer.
+    pub(super) fn reads(&self) -> u64 {
+        self.0.borrow().reads
     }
 
     /// Ready once all that was gathered is with the operating system. To be polled after the library was.
@@ -261,6 +269,7 @@ impl Wire {
                 self.buffers.give(std::mem::take(&mut self.unread));
             }
         }
+        self.reads += 1;
         self.meter.read(&buffer.filled()[before..]);
         self.block = if self.meter.in_block() {
             let this = self.meter.blocks();

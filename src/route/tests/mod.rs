@@ -234,7 +234,7 @@ fn names_default_to_the_match_and_must_differ() {
         .iter()
         .map(|r| r.name.clone())
         .collect();
-    assert_eq!(names, ["a.com/v1/*".into(), Box::<str>::from("1")]);
+    assert_eq!(names, ["a.com/v1/*".into(), Arc::<str>::from("1")]);
     written[1].name = None;
     let errors = try_compile(&written).unwrap_err();
     assert_eq!(

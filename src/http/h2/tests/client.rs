@@ -6,6 +6,7 @@ use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
 use ::http::{HeaderMap, Method, Request, Response};
 use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
 
 use super::ours::{Client, ClientError, Pending};
 use super::*;
@@ -46,6 +47,52 @@ where
     .unwrap();
     tokio::task::spawn_local(driver);
     client
+}
+
+/// An endpoint that greets, and then neither reads nor writes any more.
+async fn silent() -> (Client, TcpStream) {
+    /// SETTINGS, and the acknowledgement of ours.
+    const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+    let (stream, mut theirs) = pair().await;
+    theirs.write_all(GREETING).await.unwrap();
+    let (settings, buffers) = (ours::Settings::default(), Buffers::default());
+    let connecting = ours::connect(Stream::Tcp(stream), settings, buffers, wheel());
+    let (client, driver) = connecting.await.unwrap();
+    tokio::task::spawn_local(driver);
+    (client, theirs)
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_on_which_a_stream_waits_in_vain_takes_no_more() {
+    let (client, _stalled) = silent().await;
+    let (_sink, pending) = get(&client, "/").unwrap();
+    assert!(client.is_alive());
+    pending.doubt();
+    assert!(!client.is_alive() && client.in_use() == 1);
+
+    let client = endpoint(Builder::new(), |request, response| async {
+        if request.uri().path() != "/hang" {
+            echo(request, response).await;
+        } else {
+            std::future::pending().await
+        }
+    })
+    .await;
+    let (_sink, hanging) = get(&client, "/hang").unwrap();
+    let (_sink, mut answered) = get(&client, "/").unwrap();
+    head(&mut answered).await.unwrap();
+    hanging.doubt();
+    assert!(client.is_alive(), "it has answered another request since");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_on_which_all_is_given_up_unheard_takes_no_more() {
+    let (client, _stalled) = silent().await;
+    for _ in 0..3 {
+        assert!(client.is_alive());
+        drop(get(&client, "/").unwrap());
+    }
+    assert!(!client.is_alive());
 }
 
 /// Sends back what it gets.
@@ -380,7 +427,8 @@ async fn an_extended_connect_carries_raw_bytes() {
 async fn what_does_not_speak_http2_is_not_connected_to() {
     let (stream, mut theirs) = pair().await;
     tokio::task::spawn_local(async move {
-        tokio::io::AsyncWriteExt::write_all(&mut theirs, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        theirs
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .await
             .unwrap();
     });
