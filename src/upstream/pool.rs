@@ -12,6 +12,10 @@ use crate::clock::Instant;
 use crate::http::{h1, h2};
 use crate::observe::EndpointCells;
 
+/// How long connections beyond the number that may be idle are kept. Were they closed at once, a load with more
+/// requests in flight than that would dial for a large part of them, at several times the cost of a request.
+const SURPLUS: Duration = Duration::from_secs(1);
+
 /// One worker's share of what may be kept, from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -104,7 +108,8 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection for later, or closes the one that was idle longest. Gives whether it was kept.
+    /// Keeps a connection for later; while the worker has as many as it may, in place of the one that was idle longest.
+    /// Gives whether it was kept. More than `limits.idle` are kept for a moment: see [`SURPLUS`].
     pub fn give(&self, now: Instant, connected: Connected, limits: &Limits, total: &Total) -> bool {
         if now.since(connected.born) >= limits.lifetime
             || limits.idle == 0
@@ -114,7 +119,7 @@ impl Pool {
             return false;
         }
         let mut idle = self.idle.borrow_mut();
-        if (idle.len() >= limits.idle || total.is_full()) && idle.pop_front().is_none() {
+        if total.is_full() && idle.pop_front().is_none() {
             return false;
         }
         idle.push_back(Idle {
@@ -180,6 +185,7 @@ impl Pool {
     /// Closes what was idle too long, lived too long or was closed by the endpoint.
     pub fn sweep(&self, now: Instant, limits: &Limits, total: &Total) {
         self.idle.borrow_mut().retain(|one| one.is_fit(now, limits));
+        self.trim(now, limits);
         let mut idle = 0;
         self.multiplexed.borrow_mut().retain_mut(|one| {
             if one.client.in_use() > 0 {
@@ -195,6 +201,19 @@ impl Pool {
                 && now.since(one.used) < limits.idle_timeout
                 && now.since(one.born) < limits.lifetime
         });
+    }
+
+    /// Closes what is more than may be kept for long.
+    fn trim(&self, now: Instant, limits: &Limits) {
+        let mut idle = self.idle.borrow_mut();
+        let surplus = idle.len().saturating_sub(limits.idle);
+        // The longest idle stand in front.
+        let old = idle
+            .iter()
+            .take(surplus)
+            .take_while(|one| now.since(one.since) >= SURPLUS)
+            .count();
+        idle.drain(..old);
     }
 
     /// Closes the connection that was idle longest; what it gives ends once it is closed.

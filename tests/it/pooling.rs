@@ -76,6 +76,30 @@ async fn without_idle_connections_each_request_has_its_own() {
 }
 
 #[tokio::test]
+async fn a_load_above_the_idle_limit_does_not_dial_again_and_again() {
+    let backend = Backend::start("a");
+    let upstream = "connections: { idle: 2 }";
+    let proxy = Proxy::start(&config(&[backend.endpoint()], "", "", upstream)).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Client::h1(proxy.address()).await);
+    }
+    for _ in 0..10 {
+        let mut requests = tokio::task::JoinSet::new();
+        for mut client in clients.drain(..) {
+            requests.spawn(async move {
+                client.get("/delay/20").await;
+                client
+            });
+        }
+        clients = requests.join_all().await;
+    }
+    // Six of eight in each round, were the surplus closed at once; none, unless a round took longer than a second.
+    assert!(backend.counters().accepted() <= 8 + 6);
+    eventually(DEADLINE, || backend.counters().open() == 2).await;
+}
+
+#[tokio::test]
 async fn a_connection_that_the_endpoint_closes_is_not_used_again() {
     for protocol in ["h1", "h2"] {
         let backend = Backend::start("a");

@@ -307,7 +307,8 @@ block! {
         pub max: usize = 1024, in 1..=1_000_000;
         /// Idle ones kept; 0 opens a connection for each request, or for several that share one at
         /// the same time. Divided among the workers, of which each uses its own: with fewer than
-        /// one for each, some keep none.
+        /// one for each, some keep none. More stay for a second, so that a load with more requests
+        /// in flight does not dial again and again.
         pub idle: usize = 64, in 0..=1_000_000;
         /// How long an idle one is kept. Below the 60 s after which many servers close theirs, so
         /// that a request seldom meets a connection that is being closed.
