@@ -17,6 +17,7 @@ use crate::clock::wheel::Timer;
 use crate::http::Responder;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::buffers::Lent;
+use crate::http::h1::body::DecodeError;
 use crate::http::head::ResponseHead;
 use crate::observe::{self, AttemptKind, AttemptOutcome};
 use crate::worker::{Reach, UpstreamView, Worker};
@@ -159,7 +160,7 @@ pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
     match error {
         ProxyError::ConnectTimeout => ConnectFailure::TimedOut,
         ProxyError::Refused => ConnectFailure::Refused,
-        ProxyError::Tls => ConnectFailure::Tls,
+        ProxyError::Certificate(_) | ProxyError::Tls(_) => ConnectFailure::Tls,
         _ => ConnectFailure::Unreachable,
     }
 }
@@ -214,7 +215,7 @@ pub async fn head(
     let event = match error {
         ProxyError::ClientGone
         | ProxyError::SlowBody
-        | ProxyError::RequestBody
+        | ProxyError::RequestBody(_)
         | ProxyError::TooLarge
         | ProxyError::FirstByteTimeout => Event::ClientGone,
         _ => Event::Died(Death {
@@ -403,7 +404,8 @@ impl Wait {
 /// What a failed request body means for the exchange.
 pub fn request_error(error: &BodyError) -> ProxyError {
     match error {
-        BodyError::Malformed(_) | BodyError::WrongLength => ProxyError::RequestBody,
+        BodyError::Malformed(error) => ProxyError::RequestBody(*error),
+        BodyError::WrongLength => ProxyError::RequestBody(DecodeError::WrongLength),
         BodyError::TooLarge => ProxyError::TooLarge,
         BodyError::Truncated | BodyError::Reset(_) | BodyError::Io(_) => ProxyError::ClientGone,
     }

@@ -206,7 +206,8 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
         Failure::NoCapacity => ProxyError::Full,
         Failure::Connect(ConnectFailure::Refused) => ProxyError::Refused,
         Failure::Connect(ConnectFailure::TimedOut) => ProxyError::ConnectTimeout,
-        Failure::Connect(ConnectFailure::Tls) => ProxyError::Tls,
+        // It tells what was wrong.
+        Failure::Connect(ConnectFailure::Tls) => last,
         Failure::Connect(ConnectFailure::Unreachable) if last == ProxyError::Full => {
             ProxyError::Full
         }

@@ -146,7 +146,10 @@ impl From<DialError> for ProxyError {
         match error {
             DialError::Refused => Self::Refused,
             DialError::Unreachable(_) => Self::Unreachable,
-            DialError::Tls(_) => Self::Tls,
+            DialError::Tls(failure) if failure.is_certificate() => {
+                Self::Certificate(failure.label())
+            }
+            DialError::Tls(failure) => Self::Tls(failure.label()),
         }
     }
 }

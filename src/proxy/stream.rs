@@ -13,6 +13,7 @@ use crate::attempt::{Action, Event, Plan};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
+use crate::http::h1::body::DecodeError;
 use crate::observe::{AttemptOutcome, Times};
 use crate::worker::UpstreamView;
 
@@ -149,8 +150,10 @@ fn nanos(from: Instant, to: Instant) -> Option<u64> {
 
 fn response_error(error: &BodyError) -> ProxyError {
     match error {
-        BodyError::Malformed(_) | BodyError::WrongLength | BodyError::TooLarge => {
-            ProxyError::ResponseBody
+        BodyError::Malformed(error) => ProxyError::ResponseBody(*error),
+        // Nothing bounds an answer but what its head announced.
+        BodyError::WrongLength | BodyError::TooLarge => {
+            ProxyError::ResponseBody(DecodeError::WrongLength)
         }
         BodyError::Truncated | BodyError::Io(_) => ProxyError::Closed,
         BodyError::Reset(_) => ProxyError::Reset,

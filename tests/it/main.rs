@@ -18,4 +18,5 @@ mod limits;
 mod pooling;
 mod reload;
 mod timeouts;
+mod tls;
 mod upgrades;
