@@ -119,7 +119,6 @@ metrics! {
     EndpointWeight: Gauge "endpoint_weight" ["upstream", "endpoint"] "Weight in force.";
     EndpointIdle: Gauge "endpoint_connections_idle" ["upstream", "endpoint"] "Idle connections kept to the endpoint.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
-    UpstreamQueued: Gauge "upstream_queued" ["upstream"] "Requests waiting for a permit of the upstream.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }
 

@@ -103,6 +103,9 @@ async fn establish(
         .await
         .inspect_err(|_| reach.cells.connections_failed.add(1))?;
     reach.cells.connections.add(1);
+    if stream.is_tls() {
+        reach.cells.handshakes.add(1);
+    }
     let now = worker.wheel.now();
     let multiplexed = match upstream.shared.protocol {
         Protocol::H1 => false,

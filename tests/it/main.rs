@@ -15,6 +15,7 @@ mod hostile_requests;
 mod hostile_responses;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod pooling;
 mod reload;
 mod timeouts;

@@ -5,8 +5,19 @@ use plimsoll::observe::{Metric, Window};
 
 use crate::forwarding::config;
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Identity, Proxy, Scripted, Step, eventually,
+    Authority, Backend, Client, DEADLINE, Directory, Identity, Proxy, Raw, Scripted, Step,
+    eventually,
 };
+
+/// A listener's `tls` with these certificates.
+fn certificates(directory: &Directory, identities: &[&Identity]) -> String {
+    let pairs = identities.iter().enumerate().map(|(number, identity)| {
+        let (cert, key) = identity.write(directory, &number.to_string());
+        format!("{{ cert: {cert:?}, key: {key:?} }}")
+    });
+    let pairs: Vec<String> = pairs.collect();
+    format!("tls: {{ certificates: [ {} ] }}", pairs.join(", "))
+}
 
 /// Attempts that ended with this error.
 fn attempt_errors(proxy: &Proxy, error: &str) -> u64 {
@@ -77,4 +88,26 @@ async fn why_tls_with_an_endpoint_failed_is_told_and_counted() {
         let requests = || report().routes[0].count(Metric::RequestErrors, label);
         eventually(DEADLINE, || requests() == 1).await;
     }
+}
+
+#[tokio::test]
+async fn failed_handshakes_of_clients_are_counted() {
+    let (authority, stranger, directory) = (Authority::new(), Authority::new(), Directory::new());
+    let listener = certificates(&directory, &[&authority.identity(&["localhost"])]);
+    let yaml = config(&["127.0.0.1:1".to_owned()], &listener, "", "");
+    let proxy = Proxy::start(&yaml).await;
+    let count = |metric| {
+        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        report.listeners[0].sum(metric)
+    };
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 400);
+    let distrusting = stranger.client(&["h2"]);
+    let refused = Client::tls_named(proxy.address(), &distrusting, "localhost").await;
+    assert!(refused.is_err());
+    eventually(DEADLINE, || count(Metric::ListenerHandshakeFailures) == 2).await;
+    let _client = Client::tls(proxy.address(), &authority.client(&["h2"])).await;
+    eventually(DEADLINE, || count(Metric::ListenerHandshakes) == 1).await;
+    assert_eq!(count(Metric::ListenerHandshakeFailures), 2);
 }
