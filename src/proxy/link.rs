@@ -69,7 +69,10 @@ pub async fn link(
         .await
     {
         Some(linked) => linked.map(|link| (link, false)),
-        None => Err(ProxyError::ConnectTimeout),
+        None => {
+            reach.cells.connections_failed.add(1);
+            Err(ProxyError::ConnectTimeout)
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
-use plimsoll::clock::Clock;
+use plimsoll::clock::{Clock, Instant};
+use plimsoll::observe::{Metric, Window};
 use tokio::net::TcpStream;
 
 use crate::forwarding::config;
@@ -65,10 +66,7 @@ fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
 /// Waits until so much time has passed on the proxy's clock.
 async fn pass(span: Duration) {
     let clock = Clock::scaled(FAST);
-    eventually(DEADLINE, || {
-        clock.now().since(plimsoll::clock::Instant(0)) > span
-    })
-    .await;
+    eventually(DEADLINE, || clock.now().since(Instant(0)) > span).await;
 }
 
 #[tokio::test]
@@ -193,6 +191,9 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
         let answer = client.post("/", "body").await;
         assert_told(&answer, 504, "connection_timeout", "connect_timeout");
     }
+    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+    let failed = report.endpoints[0].sum(Metric::EndpointConnectionsFailed);
+    assert_eq!(failed, 2);
 }
 
 #[tokio::test]
