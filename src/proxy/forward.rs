@@ -343,11 +343,11 @@ impl Wait {
                 plan.step(exchange.sent, Event::Sent);
                 timer.set(plan.deadline().0);
             }
-            Poll::Ready(Err(PumpError::Source(error))) => {
-                return Poll::Ready(request_error(&error));
-            }
-            // The endpoint may have answered before it stopped reading.
-            Poll::Ready(Err(PumpError::Sink(_))) => self.write_failed = true,
+            Poll::Ready(Err(error)) => match request_error(&error) {
+                Some(error) => return Poll::Ready(error),
+                // The endpoint may have answered before it stopped reading.
+                None => self.write_failed = true,
+            },
             Poll::Pending if moved || turned => {
                 self.starved = exchange.worker.wheel.now();
                 self.awaits_continue &= down.pump.bytes == 0;
@@ -401,13 +401,21 @@ impl Wait {
     }
 }
 
-/// What a failed request body means for the exchange.
-pub fn request_error(error: &BodyError) -> ProxyError {
+/// What it means for the exchange that a request body could not be passed on. `None`: it is the endpoint that takes no
+/// more of it, which its answer may explain.
+pub fn request_error(error: &PumpError) -> Option<ProxyError> {
     match error {
-        BodyError::Malformed(error) => ProxyError::RequestBody(*error),
-        BodyError::WrongLength => ProxyError::RequestBody(DecodeError::WrongLength),
-        BodyError::TooLarge => ProxyError::TooLarge,
-        BodyError::Truncated | BodyError::Reset(_) | BodyError::Io(_) => ProxyError::ClientGone,
+        PumpError::Source(error) => Some(match error {
+            BodyError::Malformed(error) => ProxyError::RequestBody(*error),
+            BodyError::WrongLength => ProxyError::RequestBody(DecodeError::WrongLength),
+            BodyError::TooLarge => ProxyError::TooLarge,
+            BodyError::Truncated | BodyError::Reset(_) | BodyError::Io(_) => ProxyError::ClientGone,
+        }),
+        // The endpoint was promised what the client had announced.
+        PumpError::Sink(BodyError::WrongLength) => {
+            Some(ProxyError::RequestBody(DecodeError::WrongLength))
+        }
+        PumpError::Sink(_) => None,
     }
 }
 
