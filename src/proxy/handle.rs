@@ -92,7 +92,8 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
         let local = Local::error(&error, &exchange.id(), json);
         exchange.status = local.status;
         let head_only = exchange.head.method == ::http::Method::HEAD;
-        exchange.bytes_out = respond::send(
+        // Whether it was sent whole or not: the error is what the exchange came to.
+        let sent = respond::send(
             &exchange.worker,
             responder,
             local,
@@ -100,6 +101,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             patience(exchange),
         )
         .await;
+        exchange.bytes_out = sent.bytes;
     }
     count_refusal(exchange, &error);
     exchange.error = Some(error);
@@ -353,7 +355,7 @@ async fn local_answer(
     };
     exchange.status = local.status;
     let head_only = exchange.head.method == ::http::Method::HEAD;
-    exchange.bytes_out = respond::send(
+    let sent = respond::send(
         &exchange.worker,
         responder,
         local,
@@ -361,7 +363,12 @@ async fn local_answer(
         patience(exchange),
     )
     .await;
-    Ok(())
+    exchange.bytes_out = sent.bytes;
+    if sent.is_whole {
+        Ok(())
+    } else {
+        Err(ProxyError::ClientGone)
+    }
 }
 
 /// Writes the head of the answer towards the client and streams its body.

@@ -270,6 +270,12 @@ async fn a_client_that_does_not_read_our_own_answer_is_cut() {
     // More answers than all socket buffers on the way can take, asked for until nobody takes another request.
     let asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
     while raw.try_send(&asked).await.is_ok() {}
+    let ended = |metric| {
+        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        report.routes[0].count(metric, "client_gone")
+    };
+    eventually(DEADLINE, || ended(Metric::RequestOutcomes) == 1).await;
+    eventually(DEADLINE, || ended(Metric::RequestErrors) == 1).await;
 }
 
 #[tokio::test]
