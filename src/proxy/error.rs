@@ -144,7 +144,8 @@ impl ProxyError {
             Self::Target | Self::RequestBody(_) => 400,
             Self::SlowHead | Self::SlowBody => 408,
             Self::TooLarge => 413,
-            // Never sent: nobody is there. It stands in the log as nginx writes it.
+            // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
+            // count what was sent.
             Self::ClientGone => 499,
             Self::Method => 501,
             Self::NoRoute => 404,

@@ -160,6 +160,9 @@ impl Drop for Exchange {
             return;
         }
         let id = self.id();
+        if self.status == 0 && self.error == Some(ProxyError::ClientGone) {
+            record.status = ProxyError::ClientGone.status();
+        }
         record.id = &id;
         record.unix_millis = self.worker.unix_millis(self.started);
         record.client = &self.peer.text;

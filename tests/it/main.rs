@@ -5,6 +5,7 @@
     reason = "what a test or its harness cannot go on from is a failure of the test"
 )]
 
+mod access_log;
 mod admin;
 mod command_line;
 mod failures;
