@@ -66,6 +66,13 @@ impl Front {
             .sum()
     }
 
+    /// Requests that ended with a status of this class.
+    pub(crate) fn ended(&self, class: &str) -> u64 {
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        let routes = report.routes.iter();
+        routes.map(|one| one.count(Metric::Requests, class)).sum()
+    }
+
     /// Downstream connections open now.
     pub(crate) fn open_connections(&self) -> u64 {
         let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));

@@ -402,6 +402,19 @@ async fn interim_answers_without_end_are_cut() {
     expect_no_panic();
 }
 
+/// A status that no standard gives a meaning is passed on, as nginx and HAProxy do, and counted apart.
+#[tokio::test]
+async fn a_status_without_meaning_passes_and_has_a_class() {
+    let answer = b"HTTP/1.1 999 Request denied\r\nContent-Length: 2\r\n\r\nno";
+    let endpoint = endpoint(answer).await;
+    let front = front(&endpoint).await;
+    let mut client = Raw::connect(front.address).await;
+    client.send(GET).await;
+    let answer = client.response().await;
+    assert_eq!((answer.status(), answer.text()), (999, "no"));
+    eventually(DEADLINE, || front.ended("other") == 1).await;
+}
+
 #[tokio::test]
 async fn a_client_that_asked_nothing_gets_no_answer_from_a_talkative_endpoint() {
     // The endpoint speaks before it is asked: its words are no answer to a request that comes later.
