@@ -402,6 +402,31 @@ async fn interim_answers_without_end_are_cut() {
     expect_no_panic();
 }
 
+/// What an interim head says of its connection holds, whatever the final head says.
+#[tokio::test]
+async fn a_connection_that_an_interim_answer_closes_is_not_used_again() {
+    for interim in [
+        "HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.0 103 Early Hints\r\n\r\n",
+    ] {
+        let answer = format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let endpoint = endpoint(answer.as_bytes()).await;
+        let front = front(&endpoint).await;
+        let mut client = Raw::connect(front.address).await;
+        for _ in 0..2 {
+            client.send(GET).await;
+            let answer = client.response().await;
+            assert_eq!(
+                (answer.interim.len(), answer.text()),
+                (1, "ok"),
+                "{interim}"
+            );
+        }
+    }
+}
+
 /// A status that no standard gives a meaning is passed on, as nginx and HAProxy do, and counted apart.
 #[tokio::test]
 async fn a_status_without_meaning_passes_and_has_a_class() {
