@@ -19,6 +19,7 @@ use super::stream::{self, Flow};
 use super::switch::{self, Switch};
 use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal as PickRefusal};
 use crate::balance::Lack;
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
@@ -33,12 +34,13 @@ use crate::worker::{Reach, UpstreamView, Worker};
 pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     let Incoming {
         head,
+        begun,
         body,
         responder,
         peer,
     } = incoming;
     // 1.
-    let mut exchange = Exchange::start(worker, head, peer);
+    let mut exchange = Exchange::start(worker, head, begun, peer);
     let limit = exchange.view.snapshot.listeners[exchange.peer.listener]
         .limits
         .body_bytes;
@@ -61,8 +63,14 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
 }
 
 /// Answers a request that could not be understood.
-pub async fn refuse(worker: &Rc<Worker>, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
-    let mut exchange = Exchange::start(worker, worker.buffers.request_head(), peer);
+pub async fn refuse(
+    worker: &Rc<Worker>,
+    refusal: Refusal,
+    begun: Option<Instant>,
+    responder: Responder,
+    peer: Rc<Peer>,
+) {
+    let mut exchange = Exchange::start(worker, worker.buffers.request_head(), begun, peer);
     let error = match refusal {
         Refusal::Parse(error) => ProxyError::Request(error),
         Refusal::SlowHead => ProxyError::SlowHead,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use plimsoll::clock::{Clock, Instant};
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::{Metric, Phase, Window};
 use tokio::net::TcpStream;
 
 use crate::forwarding::config;
@@ -83,6 +83,31 @@ async fn a_slow_head_is_a_408_and_silence_is_closed() {
     assert!(answer.field("proxy-status").unwrap().contains("slow_head"));
     raw.expect_closed().await;
     silent.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_head_that_came_in_parts_counts_from_its_first_byte() {
+    let backend = Backend::start("a");
+    let proxy = before(backend.endpoint(), "", "", "h1").await;
+    let read = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
+    let mut raw = Raw::connect(proxy.address()).await;
+    // Once in one piece, once in two: the time before the first byte is nobody's.
+    pass(Duration::from_secs(20)).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 200);
+    eventually(DEADLINE, || read().routes[0].total.count == 1).await;
+    let whole = read().routes[0].total.max.unwrap();
+    assert!(whole < Duration::from_secs(20), "{whole:?}");
+    raw.send("GET / HTTP/1.1\r\nHos").await;
+    pass(Duration::from_secs(20)).await;
+    raw.send("t: a\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 200);
+    eventually(DEADLINE, || read().routes[0].total.count == 2).await;
+    let route = &read().routes[0];
+    assert!(route.total.max.unwrap() >= Duration::from_secs(18));
+    // Waiting for the client is not the proxy's own work, and the endpoint knew nothing of it.
+    assert!(route.phase(Phase::Own).max.unwrap() < Duration::from_secs(18));
+    assert!(read().endpoints[0].total.max.unwrap() < Duration::from_secs(18));
 }
 
 #[tokio::test]
