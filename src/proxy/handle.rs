@@ -420,6 +420,9 @@ async fn deliver(
             length: match response.length {
                 // The client is told where the body ends, so that it can tell a whole one from one cut short.
                 Length::Close => Length::Marked,
+                length if exchange.head.version == Version::Http11 => {
+                    heads::length_for_h1(length, response.version, &response.fields)
+                }
                 length => length,
             },
         };

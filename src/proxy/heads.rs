@@ -9,7 +9,7 @@ use crate::attempt::{ConnectFailure, Failure, Timeout};
 use crate::http::body::Sink;
 use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
-use crate::http::head::{Length, ResponseHead};
+use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Outgoing, RequestLine, Responder, headers, target};
 use crate::route;
 use crate::upstream::connect::Address;
@@ -79,7 +79,11 @@ pub fn send(
         skip: skip.and(ask.skip),
         omit: &omit,
         extra: &extra,
-        length: ask.length,
+        length: if to_h2 {
+            ask.length
+        } else {
+            length_for_h1(ask.length, head.version, &head.fields)
+        },
     };
     let sent = match &mut link {
         Link::H1(connected) => Ok(connected.client.send(&line, &outgoing)),
@@ -117,6 +121,18 @@ pub fn send(
         switch,
         method,
     })
+}
+
+/// How the end of a body is told to a peer that speaks HTTP/1.1. There only chunks have a place for trailers behind
+/// them, in HTTP/2 a body of announced length has one too: where such trailers are announced (RFC 9110, 6.6.2), the length
+/// gives way to them.
+pub fn length_for_h1(length: Length, from: Version, fields: &Fields) -> Length {
+    match length {
+        Length::Exact(_) if from == Version::Http2 && fields.contains(Name::Trailer) => {
+            Length::Marked
+        }
+        length => length,
+    }
 }
 
 /// The endpoint's address as a host. A Unix socket has none; `localhost` is what its clients say.
