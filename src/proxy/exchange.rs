@@ -124,10 +124,17 @@ impl Exchange {
             None
         };
         let streamed = if self.bytes_out > AT_ONCE { body } else { None };
-        let waited = [head, connect, first_byte, upload, streamed]
-            .into_iter()
-            .flatten()
-            .sum();
+        // An attempt without an answer was waited for from its pick on, whatever it waited for.
+        let unanswered = if self.answered == Instant::FAR {
+            span(self.picked, now)
+        } else {
+            None
+        };
+        let waits = match unanswered {
+            Some(_) => [head, unanswered, None, None, None],
+            None => [head, connect, first_byte, upload, streamed],
+        };
+        let waited = waits.into_iter().flatten().sum();
         Times {
             total,
             queue: None,

@@ -177,6 +177,13 @@ async fn a_late_answer_is_a_504() {
             let answer = client.get("/hang").await;
             assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
         }
+        let own = || {
+            let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+            report.routes[0].phase(Phase::Own)
+        };
+        eventually(DEADLINE, || own().count == 2).await;
+        // It was the endpoint that took its time.
+        assert!(own().max.unwrap() < Duration::from_secs(9));
         eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
         let proxy = before(backend.endpoint(), "", "total: 10s", protocol).await;
         for mut client in each_client(&proxy).await {
