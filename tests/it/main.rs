@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod pooling;
+mod real_programs;
 mod reload;
 mod timeouts;
 mod tls;
