@@ -10,6 +10,7 @@ mod admin;
 mod command_line;
 mod failures;
 mod forwarding;
+mod grpc;
 mod h2_conformance;
 mod harness;
 mod hostile_requests;
