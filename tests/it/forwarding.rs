@@ -348,6 +348,26 @@ async fn early_hints_pass() {
     assert_eq!((answer.interim.len(), answer.text()), (1, "a\n"));
 }
 
+/// RFC 9110, 15.2: a client of HTTP/1.0 does not know them.
+#[tokio::test]
+async fn interim_answers_are_not_written_to_http10() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(&backend, protocol).await;
+        for request in [
+            "GET /early/0 HTTP/1.0\r\n\r\n",
+            // An expectation has no meaning in HTTP/1.0 either.
+            "POST /expect HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+        ] {
+            let mut raw = Raw::connect(proxy.address()).await;
+            raw.send(request).await;
+            let answer = raw.response().await;
+            assert_eq!(answer.interim.len(), 0, "{request}");
+            assert_eq!(answer.status(), 200, "{request}");
+        }
+    }
+}
+
 /// Trailers behind a body whose length was announced have a place in HTTP/2 alone.
 #[tokio::test]
 async fn announced_trailers_pass_from_http2_to_http1_behind_a_body_of_known_length() {
