@@ -127,7 +127,7 @@ impl Members {
     }
 
     /// The weight by which a candidate counts, at least 1.
-    pub(super) fn weight(&self, i: usize) -> u32 {
+    pub fn weight(&self, i: usize) -> u32 {
         self.weights[i]
     }
 

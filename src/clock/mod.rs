@@ -1,5 +1,7 @@
-//! Time: the only caller of the system clock, and the coarse timer wheel that every deadline of a worker shares.
+//! Time: the only caller of the system clock, the coarse timer wheel that every deadline of a worker shares, and the
+//! wall time that log lines and `Date` show.
 
+pub mod calendar;
 pub mod wheel;
 
 use std::time::Duration;
@@ -73,7 +75,7 @@ impl Clock {
     }
 }
 
-/// The wall clock, for log lines and certificates only.
+/// The wall clock, for what people are shown and for certificates only; a worker asks its [`calendar::Calendar`].
 #[allow(
     clippy::disallowed_methods,
     reason = "this is the one place that reads the wall clock"

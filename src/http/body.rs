@@ -54,7 +54,7 @@ pub enum Frame<'a> {
 pub enum BodyError {
     /// The bytes do not follow the rules of the framing.
     #[error("the body is malformed: {0}")]
-    Malformed(&'static str),
+    Malformed(h1::body::DecodeError),
     /// The connection ended before the body did.
     #[error("the connection ended before the body")]
     Truncated,

@@ -11,6 +11,7 @@ use super::h1::parse::ParseError;
 use super::h2;
 use super::head::{RequestHead, Version};
 use super::outgoing::Outgoing;
+use crate::clock::Instant;
 
 /// Who is at the other end of a downstream connection.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Peer {
 /// One request, its body and the way to answer it.
 pub struct Incoming {
     pub head: Lent<RequestHead>,
+    /// When the first bytes of the head were read; `None`: they were all read at once, just now.
+    pub begun: Option<Instant>,
     pub body: Body,
     pub responder: Responder,
     pub peer: Rc<Peer>,
@@ -49,10 +52,11 @@ pub trait Handler: Clone + 'static {
     /// Carries one exchange from its request head to the end of its answer.
     fn exchange(&self, incoming: Incoming) -> impl Future<Output = ()>;
 
-    /// Answers what could not be understood. The connection is closed afterwards.
+    /// Answers what could not be understood. The connection is closed afterwards. `begun` is as of [`Incoming`].
     fn refuse(
         &self,
         refusal: Refusal,
+        begun: Option<Instant>,
         responder: Responder,
         peer: Rc<Peer>,
     ) -> impl Future<Output = ()>;

@@ -107,20 +107,8 @@ const LABELS: Labels = Labels {
 };
 
 /// Why a connection or a request is refused before routing.
-const REFUSALS: [&str; AcceptError::LABELS.len() + ProxyError::LABELS.len()] = {
-    let (tls, http) = (AcceptError::LABELS, ProxyError::LABELS);
-    let mut all = [""; AcceptError::LABELS.len() + ProxyError::LABELS.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < tls.len() {
-            tls[i]
-        } else {
-            http[i - tls.len()]
-        };
-        i += 1;
-    }
-    all
-};
+const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joined(EARLY);
+const EARLY: &[&[&str]] = &[AcceptError::LABELS, ProxyError::REFUSALS];
 
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {

@@ -69,9 +69,42 @@ impl Tally {
     }
 }
 
+/// How many words these lists have together.
+pub const fn total(lists: &[&[&str]]) -> usize {
+    let mut total = 0;
+    let mut list = 0;
+    while list < lists.len() {
+        total += lists[list].len();
+        list += 1;
+    }
+    total
+}
+
+/// Several lists of words as one, made when compiling. `N` is their [`total`].
+pub const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut list, mut word, mut i) = (0, 0, 0);
+    while i < N {
+        if word == lists[list].len() {
+            (list, word) = (list + 1, 0);
+        } else {
+            all[i] = lists[list][word];
+            (word, i) = (word + 1, i + 1);
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{OTHER, Tally};
+    use super::{OTHER, Tally, joined, total};
+
+    #[test]
+    fn lists_of_words_are_joined_in_order() {
+        const LISTS: &[&[&str]] = &[&[], &["a", "b"], &[], &["c"]];
+        const ALL: [&str; total(LISTS)] = joined(LISTS);
+        assert_eq!(ALL, ["a", "b", "c"]);
+    }
 
     #[test]
     fn a_word_that_is_not_on_the_list_is_counted_as_other() {

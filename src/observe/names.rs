@@ -119,19 +119,20 @@ metrics! {
     EndpointWeight: Gauge "endpoint_weight" ["upstream", "endpoint"] "Weight in force.";
     EndpointIdle: Gauge "endpoint_connections_idle" ["upstream", "endpoint"] "Idle connections kept to the endpoint.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
-    UpstreamQueued: Gauge "upstream_queued" ["upstream"] "Requests waiting for a permit of the upstream.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }
 
-/// The classes of a status: 0 for none sent, else the hundreds.
-pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The classes of a status: `none` when none was sent, else the hundreds. Those from 600 on have no meaning (RFC 9110, 15);
+/// nginx and HAProxy pass them on, HAProxy counts them apart from the others, and so do we.
+pub const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
 /// The place of a status in [`CLASSES`].
 #[inline]
 pub const fn class(status: u16) -> usize {
     match status / 100 {
+        0 => 0,
         hundreds @ 1..=5 => hundreds as usize,
-        _ => 0,
+        _ => 6,
     }
 }
 
@@ -168,13 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn a_status_out_of_range_has_no_class() {
-        let classes: Vec<_> = [0, 99, 101, 204, 304, 404, 599, 600]
+    fn a_status_without_meaning_has_a_class_of_its_own() {
+        let classes: Vec<_> = [0, 99, 101, 204, 304, 404, 599, 600, 999]
             .map(|status| CLASSES[class(status)])
             .into();
         assert_eq!(
             classes,
-            ["none", "none", "1xx", "2xx", "3xx", "4xx", "5xx", "none"]
+            [
+                "none", "none", "1xx", "2xx", "3xx", "4xx", "5xx", "other", "other"
+            ]
         );
     }
 }

@@ -1,7 +1,10 @@
 //! What can go wrong with an exchange, whose fault it is, and what the client is told.
 
+use crate::http::h1::body::DecodeError;
 use crate::http::h1::parse::ParseError;
 use crate::http::h2::Flood;
+use crate::observe::counter::{joined, total};
+use crate::upstream::client_tls::TlsFailure;
 
 /// Whose side an error came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +30,8 @@ pub enum ProxyError {
     #[error("the request body stalled")]
     SlowBody,
     /// The body breaks its framing.
-    #[error("the request body is malformed")]
-    RequestBody,
+    #[error("the request body is malformed: {0}")]
+    RequestBody(DecodeError),
     /// The body is larger than `limits.body`.
     #[error("the request body is too large")]
     TooLarge,
@@ -52,8 +55,12 @@ pub enum ProxyError {
     Refused,
     #[error("the endpoint cannot be reached")]
     Unreachable,
-    #[error("TLS with the endpoint failed")]
-    Tls,
+    /// The endpoint's certificate was not accepted; with the label of the reason.
+    #[error("the endpoint's certificate is not accepted: {0}")]
+    Certificate(&'static str),
+    /// The handshake failed for another reason; with its label.
+    #[error("TLS with the endpoint failed: {0}")]
+    Tls(&'static str),
     /// It took the connection and did not begin to speak HTTP/2 on it.
     #[error("the endpoint does not speak HTTP/2")]
     NotHttp2,
@@ -79,8 +86,8 @@ pub enum ProxyError {
     #[error("the response is malformed: {0}")]
     Response(ParseError),
     /// The body of the answer breaks its framing.
-    #[error("the response body is malformed")]
-    ResponseBody,
+    #[error("the response body is malformed: {0}")]
+    ResponseBody(DecodeError),
     /// The endpoint broke the rules of HTTP/2 or reset the stream.
     #[error("the endpoint reset the stream")]
     Reset,
@@ -109,7 +116,7 @@ impl ProxyError {
             | Self::Target
             | Self::SlowHead
             | Self::SlowBody
-            | Self::RequestBody
+            | Self::RequestBody(_)
             | Self::TooLarge
             | Self::ClientGone
             | Self::Method => Side::Downstream,
@@ -122,13 +129,14 @@ impl ProxyError {
             | Self::Panicked => Side::Proxy,
             Self::Refused
             | Self::Unreachable
-            | Self::Tls
+            | Self::Certificate(_)
+            | Self::Tls(_)
             | Self::NotHttp2
             | Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::Closed
             | Self::Response(_)
-            | Self::ResponseBody
+            | Self::ResponseBody(_)
             | Self::Reset
             | Self::Unprocessed
             | Self::TooManyInterim
@@ -141,10 +149,11 @@ impl ProxyError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Request(error) => error.status(),
-            Self::Target | Self::RequestBody => 400,
+            Self::Target | Self::RequestBody(_) => 400,
             Self::SlowHead | Self::SlowBody => 408,
             Self::TooLarge => 413,
-            // Never sent: nobody is there. It stands in the log as nginx writes it.
+            // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
+            // count what was sent.
             Self::ClientGone => 499,
             Self::Panicked => 500,
             Self::Method => 501,
@@ -157,11 +166,12 @@ impl ProxyError {
             | Self::MaxDuration => 504,
             Self::Refused
             | Self::Unreachable
-            | Self::Tls
+            | Self::Certificate(_)
+            | Self::Tls(_)
             | Self::NotHttp2
             | Self::Closed
             | Self::Response(_)
-            | Self::ResponseBody
+            | Self::ResponseBody(_)
             | Self::Reset
             | Self::Unprocessed
             | Self::TooManyInterim
@@ -177,7 +187,7 @@ impl ProxyError {
             Self::Target => "bad_target",
             Self::SlowHead => "slow_head",
             Self::SlowBody => "slow_body",
-            Self::RequestBody => "bad_request_body",
+            Self::RequestBody(error) => error.label(),
             Self::TooLarge => "body_too_large",
             Self::ClientGone => "client_gone",
             Self::Method => "method_not_supported",
@@ -186,7 +196,7 @@ impl ProxyError {
             Self::Full => "endpoints_full",
             Self::Refused => "connection_refused",
             Self::Unreachable => "unreachable",
-            Self::Tls => "tls_failed",
+            Self::Certificate(label) | Self::Tls(label) => label,
             Self::NotHttp2 => "not_http2",
             Self::ConnectTimeout => "connect_timeout",
             Self::FirstByteTimeout => "first_byte_timeout",
@@ -194,8 +204,8 @@ impl ProxyError {
             Self::IdleTimeout => "idle_timeout",
             Self::MaxDuration => "max_duration",
             Self::Closed => "connection_closed",
-            Self::Response(_) => "bad_response",
-            Self::ResponseBody => "bad_response_body",
+            Self::Response(error) => error.response_label(),
+            Self::ResponseBody(error) => error.response_label(),
             Self::Reset => "stream_reset",
             Self::Unprocessed => "unprocessed",
             Self::TooManyInterim => "too_many_interim",
@@ -212,7 +222,7 @@ impl ProxyError {
             | Self::Target
             | Self::SlowHead
             | Self::SlowBody
-            | Self::RequestBody
+            | Self::RequestBody(_)
             | Self::ClientGone
             | Self::Method => "http_request_error",
             Self::TooLarge => "http_request_denied",
@@ -221,7 +231,9 @@ impl ProxyError {
             Self::Full => "connection_limit_reached",
             Self::Refused => "connection_refused",
             Self::Unreachable => "destination_ip_unroutable",
-            Self::Tls => "tls_protocol_error",
+            Self::Certificate(_) => "tls_certificate_error",
+            Self::Tls("tls_alert") => "tls_alert_received",
+            Self::Tls(_) => "tls_protocol_error",
             Self::ConnectTimeout => "connection_timeout",
             Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => {
                 "http_response_timeout"
@@ -230,7 +242,7 @@ impl ProxyError {
             Self::Closed => "connection_terminated",
             Self::NotHttp2
             | Self::Response(_)
-            | Self::ResponseBody
+            | Self::ResponseBody(_)
             | Self::Reset
             | Self::Unprocessed
             | Self::TooManyInterim => "http_protocol_error",
@@ -239,28 +251,38 @@ impl ProxyError {
         }
     }
 
-    /// Every label that [`Self::label`] can give, and those of HTTP/2 connections that are cut and of
-    /// streams that are reset, for the tables of the metrics.
-    pub const LABELS: &'static [&'static str] = &LABELS;
+    /// Every label with which a request that had a route can end, or an attempt.
+    pub const LABELS: &'static [&'static str] = &{
+        const ALL: &[&[&str]] = &[
+            &ROUTED,
+            DecodeError::LABELS,
+            ParseError::RESPONSE_LABELS,
+            DecodeError::RESPONSE_LABELS,
+            TlsFailure::LABELS,
+        ];
+        joined::<{ total(ALL) }>(ALL)
+    };
+
+    /// Every label of what is refused before it has a route, and of HTTP/2 connections that are cut and streams that
+    /// are reset.
+    pub const REFUSALS: &'static [&'static str] = &{
+        const ALL: &[&[&str]] = &[&UNROUTED, &FLOODS, ParseError::LABELS];
+        joined::<{ total(ALL) }>(ALL)
+    };
 }
 
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const OWN: [&str; 30] = [
+const ROUTED: [&str; 21] = [
     "bad_target",
-    "slow_head",
     "slow_body",
-    "bad_request_body",
     "body_too_large",
     "client_gone",
-    "method_not_supported",
-    "no_route",
     "no_endpoint",
     "endpoints_full",
     "connection_refused",
     "unreachable",
-    "tls_failed",
     "not_http2",
     "connect_timeout",
     "first_byte_timeout",
@@ -268,30 +290,105 @@ const OWN: [&str; 30] = [
     "idle_timeout",
     "max_duration",
     "connection_closed",
-    "bad_response",
-    "bad_response_body",
     "stream_reset",
     "unprocessed",
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
     "panicked",
+];
+
+/// `bad_target` is a word of [`ParseError`] too.
+const UNROUTED: [&str; 7] = [
+    "slow_head",
+    "body_too_large",
+    "method_not_supported",
+    "no_route",
+    "panicked",
     "h2_protocol_error",
     H2_MALFORMED,
 ];
 
-const LABELS: [&str; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()] = {
-    let mut all = [""; OWN.len() + Flood::ALL.len() + ParseError::ALL.len()];
+const FLOODS: [&str; Flood::ALL.len()] = {
+    let mut labels = [""; Flood::ALL.len()];
     let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < OWN.len() {
-            OWN[i]
-        } else if i < OWN.len() + Flood::ALL.len() {
-            Flood::ALL[i - OWN.len()].label()
-        } else {
-            ParseError::ALL[i - OWN.len() - Flood::ALL.len()].label()
-        };
+    while i < labels.len() {
+        labels[i] = Flood::ALL[i].label();
         i += 1;
     }
-    all
+    labels
 };
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_error_is_counted_under_a_word_of_its_own() {
+        let (parse, decode) = (ParseError::Nul, DecodeError::BadChunkSize);
+        let routed = [
+            ProxyError::Target,
+            ProxyError::SlowBody,
+            ProxyError::RequestBody(decode),
+            ProxyError::TooLarge,
+            ProxyError::ClientGone,
+            ProxyError::NoEndpoint,
+            ProxyError::Full,
+            ProxyError::Refused,
+            ProxyError::Unreachable,
+            ProxyError::Certificate(TlsFailure::UnknownIssuer.label()),
+            ProxyError::Tls(TlsFailure::NotTls.label()),
+            ProxyError::ConnectTimeout,
+            ProxyError::FirstByteTimeout,
+            ProxyError::TotalTimeout,
+            ProxyError::IdleTimeout,
+            ProxyError::MaxDuration,
+            ProxyError::Closed,
+            ProxyError::Response(parse),
+            ProxyError::ResponseBody(decode),
+            ProxyError::Reset,
+            ProxyError::Unprocessed,
+            ProxyError::TooManyInterim,
+            ProxyError::UnaskedSwitch,
+            ProxyError::BadUpgrade,
+        ];
+        let unrouted = [
+            ProxyError::Request(parse),
+            ProxyError::Target,
+            ProxyError::SlowHead,
+            ProxyError::TooLarge,
+            ProxyError::Method,
+            ProxyError::NoRoute,
+        ];
+        for (errors, words) in [
+            (&routed[..], ProxyError::LABELS),
+            (&unrouted[..], ProxyError::REFUSALS),
+        ] {
+            for error in errors {
+                assert!(words.contains(&error.label()), "{error:?}");
+            }
+            let distinct: HashSet<_> = words.iter().collect();
+            assert_eq!(distinct.len(), words.len(), "a word stands twice");
+        }
+    }
+
+    #[test]
+    fn the_side_at_fault_is_told_by_the_word() {
+        let pairs = [
+            (
+                ProxyError::Request(ParseError::BothLengths),
+                ProxyError::Response(ParseError::BothLengths),
+            ),
+            (
+                ProxyError::RequestBody(DecodeError::BadChunkSize),
+                ProxyError::ResponseBody(DecodeError::BadChunkSize),
+            ),
+        ];
+        for (request, response) in pairs {
+            assert_eq!(response.label(), format!("response_{}", request.label()));
+            assert_eq!((request.status(), response.status()), (400, 502));
+        }
+    }
+}

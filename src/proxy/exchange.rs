@@ -23,6 +23,9 @@ pub struct Exchange {
     pub endpoint: Option<usize>,
     pub head: Lent<RequestHead>,
     pub peer: Rc<Peer>,
+    /// When the first bytes of the head were read.
+    pub begun: Instant,
+    /// When the head was complete: from here on time is the proxy's, and deadlines run.
     pub started: Instant,
     /// Chance; shown as 16 hex digits.
     pub id: u64,
@@ -50,13 +53,16 @@ impl Exchange {
         worker: &Rc<Worker>,
         view: &View,
         head: Lent<RequestHead>,
+        begun: Option<Instant>,
         peer: Rc<Peer>,
     ) -> Self {
+        let started = worker.wheel.now();
         Self {
             listener: Rc::clone(&view.listeners[peer.listener]),
             head,
             peer,
-            started: worker.wheel.now(),
+            begun: begun.unwrap_or(started),
+            started,
             id: worker.random.borrow_mut().next_u64(),
             worker: Rc::clone(worker),
             route: None,
@@ -95,14 +101,15 @@ impl Exchange {
         }
     }
 
-    /// Where the time went until `now`. The proxy's own share is what is left without waiting: for a connection, for
-    /// a request body, for the endpoint, and for a response body that did not come at once.
+    /// Where the time went until `now`. The proxy's own share is what is left without waiting: for the rest of the head,
+    /// for a connection, for a request body, for the endpoint, and for a response body that did not come at once.
     fn times(&self, now: Instant) -> Times {
         let span = |from: Instant, to: Instant| {
             (from < Instant::FAR && to < Instant::FAR)
                 .then(|| u64::try_from(to.since(from).as_nanos()).unwrap_or(u64::MAX))
         };
-        let total = u64::try_from(now.since(self.started).as_nanos()).unwrap_or(u64::MAX);
+        let total = u64::try_from(now.since(self.begun).as_nanos()).unwrap_or(u64::MAX);
+        let head = span(self.begun, self.started);
         let connect = if self.reused {
             None
         } else {
@@ -120,10 +127,17 @@ impl Exchange {
             None
         };
         let streamed = if self.bytes_out > AT_ONCE { body } else { None };
-        let waited = [connect, first_byte, upload, streamed]
-            .into_iter()
-            .flatten()
-            .sum();
+        // An attempt without an answer was waited for from its pick on, whatever it waited for.
+        let unanswered = if self.answered == Instant::FAR {
+            span(self.picked, now)
+        } else {
+            None
+        };
+        let waits = match unanswered {
+            Some(_) => [head, unanswered, None, None, None],
+            None => [head, connect, first_byte, upload, streamed],
+        };
+        let waited = waits.into_iter().flatten().sum();
         Times {
             total,
             queue: None,
@@ -166,8 +180,11 @@ impl Drop for Exchange {
             return;
         }
         let id = self.id();
+        if self.status == 0 && self.error == Some(ProxyError::ClientGone) {
+            record.status = ProxyError::ClientGone.status();
+        }
         record.id = &id;
-        record.unix_millis = self.worker.unix_millis(self.started);
+        record.unix_millis = self.worker.unix_millis(self.begun);
         record.client = &self.peer.text;
         record.listener = &self.listener.shared.name;
         record.method = self.head.method.as_str();

@@ -17,6 +17,7 @@ use crate::clock::wheel::Timer;
 use crate::http::Responder;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::buffers::Lent;
+use crate::http::h1::body::DecodeError;
 use crate::http::h1::connection::GATHERED;
 use crate::http::head::{Length, ResponseHead};
 use crate::observe::{self, AttemptKind, AttemptOutcome};
@@ -215,7 +216,7 @@ pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
     match error {
         ProxyError::ConnectTimeout => ConnectFailure::TimedOut,
         ProxyError::Refused => ConnectFailure::Refused,
-        ProxyError::Tls => ConnectFailure::Tls,
+        ProxyError::Certificate(_) | ProxyError::Tls(_) => ConnectFailure::Tls,
         ProxyError::NotHttp2 => ConnectFailure::Protocol,
         _ => ConnectFailure::Unreachable,
     }
@@ -279,7 +280,7 @@ pub async fn head(
     let event = match error {
         ProxyError::ClientGone
         | ProxyError::SlowBody
-        | ProxyError::RequestBody
+        | ProxyError::RequestBody(_)
         | ProxyError::TooLarge
         | ProxyError::FirstByteTimeout => Event::ClientGone,
         _ => Event::Died(Death {
@@ -432,11 +433,11 @@ impl Wait {
                 plan.step(exchange.sent, Event::Sent);
                 timer.set(plan.deadline().0);
             }
-            Poll::Ready(Err(PumpError::Source(error))) => {
-                return Poll::Ready(request_error(&error));
-            }
-            // The endpoint may have answered before it stopped reading.
-            Poll::Ready(Err(PumpError::Sink(_))) => self.write_failed = true,
+            Poll::Ready(Err(error)) => match request_error(&error) {
+                Some(error) => return Poll::Ready(error),
+                // The endpoint may have answered before it stopped reading.
+                None => self.write_failed = true,
+            },
             Poll::Pending if moved || turned => {
                 self.starved = exchange.worker.wheel.now();
                 self.awaits_continue &= down.pump.bytes == 0;
@@ -490,12 +491,21 @@ impl Wait {
     }
 }
 
-/// What a failed request body means for the exchange.
-pub fn request_error(error: &BodyError) -> ProxyError {
+/// What it means for the exchange that a request body could not be passed on. `None`: it is the endpoint that takes no
+/// more of it, which its answer may explain.
+pub fn request_error(error: &PumpError) -> Option<ProxyError> {
     match error {
-        BodyError::Malformed(_) | BodyError::WrongLength => ProxyError::RequestBody,
-        BodyError::TooLarge => ProxyError::TooLarge,
-        BodyError::Truncated | BodyError::Reset(_) | BodyError::Io(_) => ProxyError::ClientGone,
+        PumpError::Source(error) => Some(match error {
+            BodyError::Malformed(error) => ProxyError::RequestBody(*error),
+            BodyError::WrongLength => ProxyError::RequestBody(DecodeError::WrongLength),
+            BodyError::TooLarge => ProxyError::TooLarge,
+            BodyError::Truncated | BodyError::Reset(_) | BodyError::Io(_) => ProxyError::ClientGone,
+        }),
+        // The endpoint was promised what the client had announced.
+        PumpError::Sink(BodyError::WrongLength) => {
+            Some(ProxyError::RequestBody(DecodeError::WrongLength))
+        }
+        PumpError::Sink(_) => None,
     }
 }
 

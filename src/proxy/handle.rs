@@ -33,13 +33,14 @@ use crate::worker::{Reach, UpstreamView, View, Worker};
 pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     let Incoming {
         head,
+        begun,
         body,
         responder,
         peer,
     } = incoming;
     // 1.
     let view = worker.view();
-    let mut exchange = Exchange::start(worker, &view, head, peer);
+    let mut exchange = Exchange::start(worker, &view, head, begun, peer);
     let limit = exchange.listener.shared.limits.body_bytes;
     let mut down = Downstream {
         responder: Some(responder),
@@ -64,9 +65,15 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
 }
 
 /// Answers a request that could not be understood.
-pub async fn refuse(worker: &Rc<Worker>, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
+pub async fn refuse(
+    worker: &Rc<Worker>,
+    refusal: Refusal,
+    begun: Option<Instant>,
+    responder: Responder,
+    peer: Rc<Peer>,
+) {
     let head = worker.buffers.request_head();
-    let mut exchange = Exchange::start(worker, &worker.view(), head, peer);
+    let mut exchange = Exchange::start(worker, &worker.view(), head, begun, peer);
     let error = match refusal {
         Refusal::Parse(error) => ProxyError::Request(error),
         Refusal::SlowHead => ProxyError::SlowHead,
@@ -93,7 +100,8 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
         let local = Local::error(&error, &exchange.id(), json);
         exchange.status = local.status;
         let head_only = exchange.head.method == ::http::Method::HEAD;
-        exchange.bytes_out = respond::send(
+        // Whether it was sent whole or not: the error is what the exchange came to.
+        let sent = respond::send(
             &exchange.worker,
             responder,
             local,
@@ -102,6 +110,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             |_| {},
         )
         .await;
+        exchange.bytes_out = sent.bytes;
     }
     count_refusal(exchange, &error);
     exchange.error = Some(error);
@@ -406,7 +415,7 @@ async fn local_answer(
     };
     exchange.status = local.status;
     let head_only = exchange.head.method == ::http::Method::HEAD;
-    exchange.bytes_out = respond::send(
+    let sent = respond::send(
         &exchange.worker,
         responder,
         local,
@@ -415,7 +424,12 @@ async fn local_answer(
         |extra| heads::edit_local(exchange, route, extra),
     )
     .await;
-    Ok(())
+    exchange.bytes_out = sent.bytes;
+    if sent.is_whole {
+        Ok(())
+    } else {
+        Err(ProxyError::ClientGone)
+    }
 }
 
 /// Writes the head of the answer towards the client; what it gives then streams. `None` when it was answered already.
@@ -449,6 +463,9 @@ fn deliver(
         length: match response.length {
             // The client is told where the body ends, so that it can tell a whole one from one cut short.
             Length::Close => Length::Marked,
+            length if exchange.head.version == Version::Http11 => {
+                heads::length_for_h1(length, response.version, &response.fields)
+            }
             length => length,
         },
     };

@@ -85,7 +85,11 @@ pub fn send(
         skip: skip.and(ask.skip),
         omit: &omit,
         extra: &extra,
-        length: ask.length,
+        length: if to_h2 {
+            ask.length
+        } else {
+            length_for_h1(ask.length, head.version, &head.fields)
+        },
     };
     let sent = match &mut link {
         Link::H1(connected) => Ok(connected.client.send(&line, &outgoing)),
@@ -154,6 +158,18 @@ pub fn check_names(exchange: &Exchange) -> Result<(), ProxyError> {
         Err(ProxyError::Request(ParseError::Underscore))
     } else {
         Ok(())
+    }
+}
+
+/// How the end of a body is told to a peer that speaks HTTP/1.1. There only chunks have a place for trailers behind
+/// them, in HTTP/2 a body of announced length has one too: where such trailers are announced (RFC 9110, 6.6.2), the length
+/// gives way to them.
+pub fn length_for_h1(length: Length, from: Version, fields: &Fields) -> Length {
+    match length {
+        Length::Exact(_) if from == Version::Http2 && fields.contains(Name::Trailer) => {
+            Length::Marked
+        }
+        length => length,
     }
 }
 
@@ -250,7 +266,8 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
         Failure::NoCapacity => ProxyError::Full,
         Failure::Connect(ConnectFailure::Refused) => ProxyError::Refused,
         Failure::Connect(ConnectFailure::TimedOut) => ProxyError::ConnectTimeout,
-        Failure::Connect(ConnectFailure::Tls) => ProxyError::Tls,
+        // It tells what was wrong.
+        Failure::Connect(ConnectFailure::Tls) => last,
         Failure::Connect(ConnectFailure::Protocol) => ProxyError::NotHttp2,
         Failure::Connect(ConnectFailure::Unreachable) if last == ProxyError::Full => {
             ProxyError::Full

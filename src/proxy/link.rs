@@ -69,7 +69,10 @@ pub async fn link(
         .await
     {
         Some(linked) => linked.map(|link| (link, false)),
-        None => Err(ProxyError::ConnectTimeout),
+        None => {
+            reach.cells.connections_failed.add(1);
+            Err(ProxyError::ConnectTimeout)
+        }
     }
 }
 
@@ -120,6 +123,9 @@ async fn establish(
         .await
         .inspect_err(|_| reach.cells.connections_failed.add(1))?;
     reach.cells.connections.add(1);
+    if stream.is_tls() {
+        reach.cells.handshakes.add(1);
+    }
     let now = worker.wheel.now();
     let multiplexed = match upstream.shared.protocol {
         Protocol::H1 => false,
@@ -169,7 +175,10 @@ impl From<DialError> for ProxyError {
         match error {
             DialError::Refused => Self::Refused,
             DialError::Unreachable(_) => Self::Unreachable,
-            DialError::Tls(_) => Self::Tls,
+            DialError::Tls(failure) if failure.is_certificate() => {
+                Self::Certificate(failure.label())
+            }
+            DialError::Tls(failure) => Self::Tls(failure.label()),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod switch;
 
 use std::rc::Rc;
 
+use crate::clock::Instant;
 use crate::http::h2::End;
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
 use crate::worker::Worker;
@@ -39,8 +40,14 @@ impl Handler for Proxy {
         handle::handle(&self.worker, incoming).await;
     }
 
-    async fn refuse(&self, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
-        handle::refuse(&self.worker, refusal, responder, peer).await;
+    async fn refuse(
+        &self,
+        refusal: Refusal,
+        begun: Option<Instant>,
+        responder: Responder,
+        peer: Rc<Peer>,
+    ) {
+        handle::refuse(&self.worker, refusal, begun, responder, peer).await;
     }
 
     fn cut(&self, end: End, peer: &Peer) {

@@ -54,8 +54,15 @@ impl Local {
     }
 }
 
+/// How much of a local answer was sent.
+pub struct Sent {
+    /// Bytes of body.
+    pub bytes: u64,
+    pub is_whole: bool,
+}
+
 /// Sends a local answer to its end, or for as long as a client may take that does not read it. `edit` has the last word
-/// on its fields. Gives the bytes of body sent.
+/// on its fields.
 pub async fn send(
     worker: &Worker,
     responder: Responder,
@@ -63,7 +70,7 @@ pub async fn send(
     head_only: bool,
     patience: Duration,
     edit: impl FnOnce(&mut Fields),
-) -> u64 {
+) -> Sent {
     let mut extra = worker.buffers.fields();
     extra.push_known(
         Name::Date,
@@ -102,7 +109,7 @@ pub async fn send(
     let mut pump = Pump::default();
     // Most answers leave at once and need no timer.
     let mut timer = None;
-    let is_sent = poll_fn(|cx| {
+    let is_whole = poll_fn(|cx| {
         if let Poll::Ready(sent) = pump.poll(cx, &mut body, &mut sink, &worker.buffers) {
             return Poll::Ready(sent.is_ok());
         }
@@ -110,8 +117,11 @@ pub async fn send(
         timer.poll(cx).map(|()| false)
     })
     .await;
-    if !is_sent {
+    if !is_whole {
         sink.abort();
     }
-    pump.bytes
+    Sent {
+        bytes: pump.bytes,
+        is_whole,
+    }
 }

@@ -13,6 +13,7 @@ use crate::attempt::{Action, Event, Plan};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
+use crate::http::h1::body::DecodeError;
 use crate::observe::{AttemptOutcome, Times};
 use crate::worker::UpstreamView;
 
@@ -41,12 +42,7 @@ pub async fn stream(
         if !answer.is_done() {
             match answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(PumpError::Source(error))) => {
-                    return Poll::Ready(Err(response_error(&error)));
-                }
-                Poll::Ready(Err(PumpError::Sink(_))) => {
-                    return Poll::Ready(Err(ProxyError::ClientGone));
-                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(response_error(&error))),
                 Poll::Pending => {}
             }
         }
@@ -56,11 +52,11 @@ pub async fn stream(
                 .pump
                 .poll(cx, &mut down.body, &mut attempt.sink, &worker.buffers)
             {
-                Poll::Ready(Err(PumpError::Source(error))) => {
-                    return Poll::Ready(Err(request_error(&error)));
-                }
-                // The endpoint reads no more; its answer still counts.
-                Poll::Ready(Err(PumpError::Sink(_))) => upload_failed = true,
+                Poll::Ready(Err(error)) => match request_error(&error) {
+                    Some(error) => return Poll::Ready(Err(error)),
+                    // The endpoint reads no more; its answer still counts.
+                    None => upload_failed = true,
+                },
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
@@ -152,12 +148,53 @@ fn nanos(from: Instant, to: Instant) -> Option<u64> {
         .then(|| u64::try_from(to.since(from).as_nanos()).unwrap_or(u64::MAX))
 }
 
-fn response_error(error: &BodyError) -> ProxyError {
+/// What it means for the exchange that an answer could not be passed on.
+fn response_error(error: &PumpError) -> ProxyError {
     match error {
-        BodyError::Malformed(_) | BodyError::WrongLength | BodyError::TooLarge => {
-            ProxyError::ResponseBody
+        PumpError::Source(error) => match error {
+            BodyError::Malformed(error) => ProxyError::ResponseBody(*error),
+            // Nothing bounds an answer but what its head announced.
+            BodyError::WrongLength | BodyError::TooLarge => {
+                ProxyError::ResponseBody(DecodeError::WrongLength)
+            }
+            BodyError::Truncated | BodyError::Io(_) => ProxyError::Closed,
+            BodyError::Reset(_) => ProxyError::Reset,
+        },
+        // The client was promised what the endpoint had announced.
+        PumpError::Sink(BodyError::WrongLength) => {
+            ProxyError::ResponseBody(DecodeError::WrongLength)
         }
-        BodyError::Truncated | BodyError::Io(_) => ProxyError::Closed,
-        BodyError::Reset(_) => ProxyError::Reset,
+        PumpError::Sink(_) => ProxyError::ClientGone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_another_length_than_announced_is_the_endpoints_fault() {
+        let wrong = ProxyError::ResponseBody(DecodeError::WrongLength);
+        for error in [
+            PumpError::Source(BodyError::WrongLength),
+            PumpError::Sink(BodyError::WrongLength),
+        ] {
+            assert_eq!(response_error(&error), wrong);
+        }
+        let left = PumpError::Sink(BodyError::Io(std::io::ErrorKind::BrokenPipe.into()));
+        assert_eq!(response_error(&left), ProxyError::ClientGone);
+    }
+
+    #[test]
+    fn a_request_of_another_length_than_announced_is_the_clients_fault() {
+        let wrong = ProxyError::RequestBody(DecodeError::WrongLength);
+        for error in [
+            PumpError::Source(BodyError::WrongLength),
+            PumpError::Sink(BodyError::WrongLength),
+        ] {
+            assert_eq!(request_error(&error), Some(wrong.clone()));
+        }
+        let left = PumpError::Sink(BodyError::Io(std::io::ErrorKind::BrokenPipe.into()));
+        assert_eq!(request_error(&left), None);
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::balance::Memory;
+use crate::clock::calendar::Calendar;
 use crate::clock::wheel::Wheel;
 use crate::clock::{Clock, Instant};
 use crate::entropy::Random;
@@ -149,9 +150,8 @@ pub struct Worker {
     cells: Arc<WorkerCells>,
     view: RefCell<Rc<View>>,
     mailboxes: Arc<Vec<Mailbox>>,
+    calendar: Calendar,
     date: RefCell<(u64, String)>,
-    /// Seconds of wall time at the clock's zero.
-    epoch: Duration,
     sweeping: Cell<bool>,
 }
 
@@ -160,10 +160,6 @@ impl Worker {
         let door = setup.metrics.worker(setup.index);
         let place = (setup.index, setup.mailboxes.len());
         let idle = setup.snapshot.config.idle_connections;
-        let wheel = Wheel::new(setup.clock);
-        let since_epoch = crate::clock::wall()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
         let worker = Self {
             index: setup.index,
             clock: setup.clock,
@@ -176,9 +172,9 @@ impl Worker {
             cells: door.thread(),
             door,
             mailboxes: Arc::clone(&setup.mailboxes),
+            calendar: Calendar::new(setup.clock),
             date: RefCell::new((u64::MAX, String::new())),
-            epoch: since_epoch.saturating_sub(wheel.now().since(Instant(0))),
-            wheel,
+            wheel: Wheel::new(setup.clock),
             sweeping: Cell::new(false),
         };
         Rc::new(worker)
@@ -191,7 +187,7 @@ impl Worker {
 
     /// The value of a `Date` field for now (RFC 9110, 6.6.1), made once a second.
     pub fn date(&self, now: Instant) -> std::cell::Ref<'_, str> {
-        let second = (self.epoch + now.since(Instant(0))).as_secs();
+        let second = self.calendar.since_1970(now).as_secs();
         if self.date.borrow().0 != second {
             let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(second));
             *self.date.borrow_mut() = (second, text);
@@ -201,7 +197,7 @@ impl Worker {
 
     /// Milliseconds since 1970 at `now`.
     pub fn unix_millis(&self, now: Instant) -> u64 {
-        u64::try_from((self.epoch + now.since(Instant(0))).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.calendar.since_1970(now).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Writes a line to the access log; it leaves the worker within a fifth of a second.

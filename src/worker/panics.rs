@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::{Mail, Worker};
+use crate::clock::Instant;
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder, h2};
 
 /// Held by what one connection or stream needs: a panic that drops it is counted.
@@ -55,9 +56,15 @@ impl<H: Handler> Handler for Watched<H> {
         self.handler.exchange(incoming).await;
     }
 
-    async fn refuse(&self, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
+    async fn refuse(
+        &self,
+        refusal: Refusal,
+        begun: Option<Instant>,
+        responder: Responder,
+        peer: Rc<Peer>,
+    ) {
         let _counting = self.worker.count_panic();
-        self.handler.refuse(refusal, responder, peer).await;
+        self.handler.refuse(refusal, begun, responder, peer).await;
     }
 
     fn cut(&self, end: h2::End, peer: &Peer) {

@@ -348,6 +348,96 @@ async fn early_hints_pass() {
     assert_eq!((answer.interim.len(), answer.text()), (1, "a\n"));
 }
 
+/// RFC 9110, 15.2: a client of HTTP/1.0 does not know them.
+#[tokio::test]
+async fn interim_answers_are_not_written_to_http10() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(&backend, protocol).await;
+        for request in [
+            "GET /early/0 HTTP/1.0\r\n\r\n",
+            // An expectation has no meaning in HTTP/1.0 either.
+            "POST /expect HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+        ] {
+            let mut raw = Raw::connect(proxy.address()).await;
+            raw.send(request).await;
+            let answer = raw.response().await;
+            assert_eq!(answer.interim.len(), 0, "{request}");
+            assert_eq!(answer.status(), 200, "{request}");
+        }
+    }
+}
+
+/// Trailers behind a body whose length was announced have a place in HTTP/2 alone.
+#[tokio::test]
+async fn announced_trailers_pass_from_http2_to_http1_behind_a_body_of_known_length() {
+    let trailers = || {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "5".parse().unwrap());
+        trailers
+    };
+    let backend = Backend::start("a");
+    let proxy = before(&backend, "h1").await;
+    let mut client = Client::h2(proxy.address()).await;
+    for announced in [true, false] {
+        let (mut upload, body) = Outgoing::pieces();
+        let mut asked = request(Method::POST, "/checksum", body);
+        let fields = asked.headers_mut();
+        fields.insert("content-length", "5".parse().unwrap());
+        if announced {
+            fields.insert("trailer", "x-sum".parse().unwrap());
+        }
+        let feeding = tokio::spawn(async move {
+            assert!(upload.send("hello").await);
+            upload.finish_with(trailers()).await;
+        });
+        let told = client.send(asked).await.json();
+        feeding.await.unwrap();
+        assert_eq!(told["length"], 5);
+        let received = told["trailers"].to_string();
+        assert_eq!(received.contains("x-sum"), announced, "{told}");
+    }
+
+    // The other way: what an endpoint of HTTP/2 says, to a client of HTTP/1.1 and to one of HTTP/1.0.
+    let endpoint = with_length_and_trailers(trailers()).await;
+    let proxy = Proxy::start(&config(&[endpoint], "", "", "protocol: h2")).await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = raw.response().await;
+    assert_eq!(answer.field("transfer-encoding"), Some("chunked"));
+    assert_eq!(answer.text(), "hello");
+    assert_eq!(answer.trailers, [("x-sum".to_owned(), "5".to_owned())]);
+    raw.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .await;
+    let answer = raw.response().await;
+    assert_eq!(answer.field("content-length"), Some("5"));
+    assert_eq!(answer.text(), "hello");
+    let mut client = Client::h2(proxy.address()).await;
+    let answer = client.get("/").await;
+    assert_eq!(answer.header("content-length"), Some("5"));
+    assert_eq!(answer.trailers.get("x-sum").unwrap(), "5");
+}
+
+/// An endpoint of HTTP/2 that has these trailers behind a body of announced length; its address.
+async fn with_length_and_trailers(trailers: HeaderMap) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut response))) = connection.accept().await {
+            let head = hyper::Response::builder()
+                .header("content-length", "5")
+                .header("trailer", "x-sum");
+            let head = head.body(()).unwrap();
+            let mut stream = response.send_response(head, false).unwrap();
+            stream.send_data("hello".into(), false).unwrap();
+            stream.send_trailers(trailers.clone()).unwrap();
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn the_target_reaches_the_endpoint_as_received() {
     let backend = Backend::start("a");

@@ -58,6 +58,22 @@ impl Front {
             .sum()
     }
 
+    /// Attempts that ended with this error.
+    pub(crate) fn failed(&self, error: &str) -> u64 {
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        let endpoints = report.endpoints.iter();
+        endpoints
+            .map(|one| one.count(Metric::AttemptErrors, error))
+            .sum()
+    }
+
+    /// Requests that ended with a status of this class.
+    pub(crate) fn ended(&self, class: &str) -> u64 {
+        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        let routes = report.routes.iter();
+        routes.map(|one| one.count(Metric::Requests, class)).sum()
+    }
+
     /// Downstream connections open now.
     pub(crate) fn open_connections(&self) -> u64 {
         let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
@@ -507,64 +523,95 @@ fn chunked(body: &str) -> String {
 
 #[tokio::test]
 async fn chunks_on_which_two_readers_may_disagree() {
-    let body = |name, body: &str| -> Case { (name, chunked(body), 400, "bad_request_body") };
-    let size = |name, size: &str| -> Case { body(name, &format!("{size}\r\nhello\r\n0\r\n\r\n")) };
+    let body = |name, body: &str, reason| -> Case { (name, chunked(body), 400, reason) };
+    let size = |name, size: &str, reason| -> Case {
+        body(name, &format!("{size}\r\nhello\r\n0\r\n\r\n"), reason)
+    };
+    let bad_size = |name, written: &str| -> Case { size(name, written, "bad_chunk_size") };
+    let bare = |name, written: &str| -> Case { body(name, written, "bare_line_end_in_chunks") };
+    let end = |name, written: &str| -> Case { body(name, written, "bad_chunk_end") };
+    let trailer =
+        |name, line: &str| -> Case { body(name, &format!("0\r\n{line}\r\n\r\n"), "bad_trailer") };
+    let forbidden = |name, line: &str| -> Case {
+        body(name, &format!("0\r\n{line}\r\n\r\n"), "forbidden_trailer")
+    };
     expect_refusals(
         "",
         vec![
-            size("no size", ""),
-            size("plus", "+5"),
-            size("minus", "-5"),
-            size("0x", "0x5"),
-            size("space before", " 5"),
-            size("tab before", "\t5"),
-            size("space behind", "5 "),
-            size("inner space", "0 5"),
-            size("underscore", "0_5"),
-            size("comma", "5,5"),
-            size("no hex digit", "g"),
-            size("17 digits (RUSTSEC-2021-0079)", "10000000000000005"),
-            size("zeros without end", &"0".repeat(40)),
-            size("a NUL", "5\0"),
-            size("a bare CR", "5\rX"),
-            size("CR CR LF", "5\r"),
-            size("a control in an extension", "5;a=\x01"),
-            size("a bare CR in an extension", "5;a\rb"),
-            size("a bare LF in an extension", "5;a\nb"),
-            size("a bare LF in a quoted extension", "5;a=\"\n\""),
-            size("an extension without a semicolon", "5 a=b"),
+            bad_size("no size", ""),
+            bad_size("plus", "+5"),
+            bad_size("minus", "-5"),
+            bad_size("0x", "0x5"),
+            bad_size("space before", " 5"),
+            bad_size("tab before", "\t5"),
+            bad_size("space behind", "5 "),
+            bad_size("inner space", "0 5"),
+            bad_size("underscore", "0_5"),
+            bad_size("comma", "5,5"),
+            bad_size("no hex digit", "g"),
+            size(
+                "17 digits (RUSTSEC-2021-0079)",
+                "10000000000000005",
+                "chunk_size_too_long",
+            ),
+            size("zeros without end", &"0".repeat(40), "chunk_size_too_long"),
+            bad_size("a NUL", "5\0"),
+            size("a bare CR", "5\rX", "bare_line_end_in_chunks"),
+            size("CR CR LF", "5\r", "bare_line_end_in_chunks"),
+            size(
+                "a control in an extension",
+                "5;a=\x01",
+                "bad_chunk_extension",
+            ),
+            size(
+                "a bare CR in an extension",
+                "5;a\rb",
+                "bare_line_end_in_chunks",
+            ),
+            size(
+                "a bare LF in an extension",
+                "5;a\nb",
+                "bare_line_end_in_chunks",
+            ),
+            size(
+                "a bare LF in a quoted extension",
+                "5;a=\"\n\"",
+                "bare_line_end_in_chunks",
+            ),
+            bad_size("an extension without a semicolon", "5 a=b"),
             body(
                 "an extension without end",
                 &format!("5;{}", "a".repeat(5000)),
+                "chunk_extensions_too_long",
             ),
             body(
                 "many extensions",
                 &"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n".repeat(120),
+                "chunk_extensions_too_long",
             ),
-            body("LF alone", "5\nhello\n0\n\n"),
-            body("LF behind the size", "5\nhello\r\n0\r\n\r\n"),
-            body("LF behind the data", "5\r\nhello\n0\r\n\r\n"),
-            body("nothing behind the data", "5\r\nhello0\r\n\r\n"),
-            body("two bytes behind the data", "5\r\nhelloXX0\r\n\r\n"),
-            body("a chunk that is too long", "5\r\nhello!\r\n0\r\n\r\n"),
-            body("a chunk that is too short", "5\r\nhell\r\n0\r\n\r\n"),
-            body("LF ends the message", "5\r\nhello\r\n0\r\n\n"),
-            body("CR ends the message", "5\r\nhello\r\n0\r\n\rX"),
-            body("LF in trailers", "0\r\nA: b\n\r\n"),
-            body("a folded trailer", "0\r\nA: b\r\n c\r\n\r\n"),
-            body("a NUL in a trailer", "0\r\nA: \0\r\n\r\n"),
-            body("space before a trailer's colon", "0\r\nA : b\r\n\r\n"),
-            body("an empty trailer name", "0\r\n: b\r\n\r\n"),
+            bare("LF alone", "5\nhello\n0\n\n"),
+            bare("LF behind the size", "5\nhello\r\n0\r\n\r\n"),
+            end("LF behind the data", "5\r\nhello\n0\r\n\r\n"),
+            end("nothing behind the data", "5\r\nhello0\r\n\r\n"),
+            end("two bytes behind the data", "5\r\nhelloXX0\r\n\r\n"),
+            end("a chunk that is too long", "5\r\nhello!\r\n0\r\n\r\n"),
+            end("a chunk that is too short", "5\r\nhell\r\n0\r\n\r\n"),
+            bare("LF ends the message", "5\r\nhello\r\n0\r\n\n"),
+            bare("CR ends the message", "5\r\nhello\r\n0\r\n\rX"),
+            bare("LF in trailers", "0\r\nA: b\n\r\n"),
+            trailer("a folded trailer", "A: b\r\n c"),
+            trailer("a NUL in a trailer", "A: \0"),
+            trailer("space before a trailer's colon", "A : b"),
+            trailer("an empty trailer name", ": b"),
+            trailer("many trailers", "A: b\r\n".repeat(70).trim_end()),
             body(
-                "many trailers",
-                &format!("0\r\n{}\r\n", "A: b\r\n".repeat(70)),
+                "trailers without end",
+                &format!("0\r\n{}", "A: b\r\n".repeat(4000)),
+                "trailers_too_long",
             ),
-            body("trailer Content-Length", "0\r\nContent-Length: 5\r\n\r\n"),
-            body(
-                "trailer Transfer-Encoding",
-                "0\r\nTransfer-Encoding: chunked\r\n\r\n",
-            ),
-            body("trailer Host", "0\r\nHost: b\r\n\r\n"),
+            forbidden("trailer Content-Length", "Content-Length: 5"),
+            forbidden("trailer Transfer-Encoding", "Transfer-Encoding: chunked"),
+            forbidden("trailer Host", "Host: b"),
         ],
     )
     .await;
@@ -573,11 +620,17 @@ async fn chunks_on_which_two_readers_may_disagree() {
 /// A fault that comes after the head went on: the endpoint must not take what it got for a whole message.
 #[tokio::test]
 async fn a_late_fault_never_ends_the_message_at_the_endpoint() {
-    for fault in [
-        "5\r\nhellooo\r\n0\r\n\r\n".to_owned(),
-        "x\r\n".to_owned(),
-        format!("0\r\nA: {}", "b".repeat(40_000)),
-        "0\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    for (fault, reason) in [
+        ("5\r\nhellooo\r\n0\r\n\r\n".to_owned(), "bad_chunk_end"),
+        ("x\r\n".to_owned(), "bad_chunk_size"),
+        (
+            format!("0\r\nA: {}", "b".repeat(40_000)),
+            "trailers_too_long",
+        ),
+        (
+            "0\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "forbidden_trailer",
+        ),
     ] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -592,7 +645,7 @@ async fn a_late_fault_never_ends_the_message_at_the_endpoint() {
         let _ = client.try_send(format!("{fault}{SMUGGLED}")).await;
         assert_eq!(client.response().await.status(), 400);
         client.expect_closed().await;
-        front.expect_refused("bad_request_body", 1).await;
+        front.expect_refused(reason, 1).await;
         let _ = within(endpoint.read_to_end(&mut seen)).await;
         let seen = String::from_utf8_lossy(&seen);
         assert!(!seen.ends_with("0\r\n\r\n"), "{seen}");

@@ -191,6 +191,49 @@ async fn a_body_that_breaks_its_framing_never_ends_cleanly() {
 }
 
 #[tokio::test]
+async fn what_was_wrong_with_an_answer_is_told_and_counted() {
+    let head = |lines: &str| format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let chunked =
+        |body: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    for (answer, reason) in [
+        (
+            head("Content-Length: 5\r\nTransfer-Encoding: chunked"),
+            "response_both_lengths",
+        ),
+        (head("Content-Length: +5"), "response_malformed_length"),
+        (
+            head("Transfer-Encoding: gzip"),
+            "response_unknown_transfer_coding",
+        ),
+        (head("A: b\r\n c"), "response_obs_fold"),
+        (
+            "SSH-2.0-OpenSSH_9.9\r\n\r\n".into(),
+            "response_malformed_version",
+        ),
+        (chunked("x\r\n"), "response_bad_chunk_size"),
+        (chunked("5\r\nhello!\r\n"), "response_bad_chunk_end"),
+        (chunked("0\r\nA : b\r\n\r\n"), "response_bad_trailer"),
+        (
+            chunked("0\r\nContent-Length: 1\r\n\r\n"),
+            "response_forbidden_trailer",
+        ),
+        (chunked("5\r\nhello\r\n"), "connection_closed"),
+    ] {
+        let endpoint = Scripted::start(vec![answer.into_bytes()]).await;
+        let front = front(&endpoint).await;
+        let mut client = Raw::connect(front.address).await;
+        client.send(GET).await;
+        // A fault within the body comes too late for an answer of the proxy's own.
+        if let Ok(answer) = client.try_response_to("GET").await {
+            let told = answer.field("proxy-status").unwrap();
+            assert!(told.contains(&format!("details=\"{reason}\"")), "{told}");
+        }
+        front.expect_refused(reason, 1).await;
+        eventually(DEADLINE, || front.failed(reason) == 1).await;
+    }
+}
+
+#[tokio::test]
 async fn bytes_behind_an_answer_are_never_another_answer() {
     let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
     for (name, method, head, body) in [
@@ -357,6 +400,44 @@ async fn interim_answers_without_end_are_cut() {
         assert!(answer.interim.len() <= 32, "{}", answer.interim.len());
     }
     expect_no_panic();
+}
+
+/// What an interim head says of its connection holds, whatever the final head says.
+#[tokio::test]
+async fn a_connection_that_an_interim_answer_closes_is_not_used_again() {
+    for interim in [
+        "HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.0 103 Early Hints\r\n\r\n",
+    ] {
+        let answer = format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let endpoint = endpoint(answer.as_bytes()).await;
+        let front = front(&endpoint).await;
+        let mut client = Raw::connect(front.address).await;
+        for _ in 0..2 {
+            client.send(GET).await;
+            let answer = client.response().await;
+            assert_eq!(
+                (answer.interim.len(), answer.text()),
+                (1, "ok"),
+                "{interim}"
+            );
+        }
+    }
+}
+
+/// A status that no standard gives a meaning is passed on, as nginx and HAProxy do, and counted apart.
+#[tokio::test]
+async fn a_status_without_meaning_passes_and_has_a_class() {
+    let answer = b"HTTP/1.1 999 Request denied\r\nContent-Length: 2\r\n\r\nno";
+    let endpoint = endpoint(answer).await;
+    let front = front(&endpoint).await;
+    let mut client = Raw::connect(front.address).await;
+    client.send(GET).await;
+    let answer = client.response().await;
+    assert_eq!((answer.status(), answer.text()), (999, "no"));
+    eventually(DEADLINE, || front.ended("other") == 1).await;
 }
 
 #[tokio::test]

@@ -233,3 +233,37 @@ fn a_file_that_is_no_socket_is_left_alone_and_exits_3() {
     );
     assert_eq!(std::fs::read(&path).unwrap(), b"data");
 }
+
+#[tokio::test]
+async fn a_process_that_ran_out_of_descriptors_serves_again_when_there_are_some() {
+    const LIMIT: usize = 64;
+    let backend = Backend::start("a");
+    let directory = Directory::new();
+    let yaml = plain(&[backend.endpoint()]) + "workers: 1\n";
+    let file = directory.write("plimsoll.yaml", yaml);
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(format!(
+        "ulimit -n {LIMIT}; exec {:?} run -c {file:?}",
+        env!("CARGO_BIN_EXE_plimsoll")
+    ));
+    let process = Process::spawn(command);
+    let line = process.wait_for_line("listening on http://");
+    let word = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("http://"));
+    let address = word.unwrap().parse().unwrap();
+    let descriptors = format!("/proc/{}/fd", process.id());
+    let open = || std::fs::read_dir(&descriptors).unwrap().count();
+    let mut clients = Vec::new();
+    for _ in 0..2 * LIMIT {
+        // What cannot be accepted waits in the kernel's queue.
+        clients.push(Raw::connect(address).await);
+    }
+    eventually(DEADLINE, || open() >= LIMIT).await;
+    drop(clients);
+    eventually(DEADLINE, || open() < LIMIT / 2).await;
+    let mut client = Client::h1(address).await;
+    for _ in 0..10 {
+        assert_eq!(client.get("/").await.backend(), Some("a"));
+    }
+}

@@ -5,11 +5,13 @@
     reason = "what a test or its harness cannot go on from is a failure of the test"
 )]
 
+mod access_log;
 mod admin;
 mod command_line;
 mod endpoint_tls;
 mod failures;
 mod forwarding;
+mod grpc;
 mod h2_conformance;
 mod harness;
 mod hostile_requests;
@@ -17,10 +19,13 @@ mod hostile_responses;
 mod large_bodies;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod pooling;
+mod real_programs;
 mod reload;
 mod replay;
 mod spread;
 mod timeouts;
+mod tls;
 mod upgrades;
 mod workers;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
-use plimsoll::clock::Clock;
+use plimsoll::clock::{Clock, Instant};
+use plimsoll::observe::{Metric, Phase, Window};
 use tokio::net::TcpStream;
 
 use crate::forwarding::config;
@@ -65,10 +66,7 @@ fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
 /// Waits until so much time has passed on the proxy's clock.
 pub(crate) async fn pass(span: Duration) {
     let clock = Clock::scaled(FAST);
-    eventually(DEADLINE, || {
-        clock.now().since(plimsoll::clock::Instant(0)) > span
-    })
-    .await;
+    eventually(DEADLINE, || clock.now().since(Instant(0)) > span).await;
 }
 
 /// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
@@ -113,6 +111,31 @@ async fn a_slow_head_is_a_408_and_silence_is_closed() {
     assert!(answer.field("proxy-status").unwrap().contains("slow_head"));
     raw.expect_closed().await;
     silent.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_head_that_came_in_parts_counts_from_its_first_byte() {
+    let backend = Backend::start("a");
+    let proxy = before(backend.endpoint(), "", "", "h1").await;
+    let read = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
+    let mut raw = Raw::connect(proxy.address()).await;
+    // Once in one piece, once in two: the time before the first byte is nobody's.
+    pass(Duration::from_secs(20)).await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 200);
+    eventually(DEADLINE, || read().routes[0].total.count == 1).await;
+    let whole = read().routes[0].total.max.unwrap();
+    assert!(whole < Duration::from_secs(20), "{whole:?}");
+    raw.send("GET / HTTP/1.1\r\nHos").await;
+    pass(Duration::from_secs(20)).await;
+    raw.send("t: a\r\n\r\n").await;
+    assert_eq!(raw.response().await.status(), 200);
+    eventually(DEADLINE, || read().routes[0].total.count == 2).await;
+    let route = &read().routes[0];
+    assert!(route.total.max.unwrap() >= Duration::from_secs(18));
+    // Waiting for the client is not the proxy's own work, and the endpoint knew nothing of it.
+    assert!(route.phase(Phase::Own).max.unwrap() < Duration::from_secs(18));
+    assert!(read().endpoints[0].total.max.unwrap() < Duration::from_secs(18));
 }
 
 #[tokio::test]
@@ -182,6 +205,13 @@ async fn a_late_answer_is_a_504() {
             let answer = client.get("/hang").await;
             assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
         }
+        let own = || {
+            let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+            report.routes[0].phase(Phase::Own)
+        };
+        eventually(DEADLINE, || own().count == 2).await;
+        // It was the endpoint that took its time.
+        assert!(own().max.unwrap() < Duration::from_secs(9));
         eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
         let proxy = before(backend.endpoint(), "", "total: 10s", protocol).await;
         for mut client in each_client(&proxy).await {
@@ -221,6 +251,9 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
         let answer = client.post("/", "body").await;
         assert_told(&answer, 504, "connection_timeout", "connect_timeout");
     }
+    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+    let failed = report.endpoints[0].sum(Metric::EndpointConnectionsFailed);
+    assert_eq!(failed, 2);
 }
 
 #[tokio::test]
@@ -297,6 +330,12 @@ async fn a_client_that_does_not_read_our_own_answer_is_cut() {
     // More answers than all socket buffers on the way can take, asked for until nobody takes another request.
     let asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
     while raw.try_send(&asked).await.is_ok() {}
+    let ended = |metric| {
+        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+        report.routes[0].count(metric, "client_gone")
+    };
+    eventually(DEADLINE, || ended(Metric::RequestOutcomes) == 1).await;
+    eventually(DEADLINE, || ended(Metric::RequestErrors) == 1).await;
 }
 
 #[tokio::test]

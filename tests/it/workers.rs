@@ -97,8 +97,14 @@ impl Handler for Faulty {
         .await;
     }
 
-    async fn refuse(&self, refusal: Refusal, responder: Responder, peer: Rc<Peer>) {
-        self.proxy.refuse(refusal, responder, peer).await;
+    async fn refuse(
+        &self,
+        refusal: Refusal,
+        begun: Option<Instant>,
+        responder: Responder,
+        peer: Rc<Peer>,
+    ) {
+        self.proxy.refuse(refusal, begun, responder, peer).await;
     }
 
     fn cut(&self, end: h2::End, peer: &Peer) {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::error::ParseError;
+use super::error::{ParseError, labels};
 use super::parse;
 use crate::http::fields::Fields;
 use crate::http::head::Length;
@@ -42,24 +42,22 @@ pub enum DecodeError {
     BadTrailer(ParseError),
     /// A trailer that would change framing or routing (RFC 9110, 6.5.1).
     ForbiddenTrailer,
+    /// More or fewer bytes than the head announced.
+    WrongLength,
 }
 
-impl DecodeError {
-    /// The cause as a metric and the log name it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::BadChunkSize => "bad_chunk_size",
-            Self::ChunkSizeTooLong => "chunk_size_too_long",
-            Self::BadExtension => "bad_chunk_extension",
-            Self::ExtensionsTooLong => "chunk_extensions_too_long",
-            Self::BareLineEnd => "bare_line_end_in_chunks",
-            Self::BadChunkEnd => "bad_chunk_end",
-            Self::TrailersTooLong => "trailers_too_long",
-            Self::BadTrailer(_) => "bad_trailer",
-            Self::ForbiddenTrailer => "forbidden_trailer",
-        }
-    }
-}
+labels!(DecodeError {
+    Self::BadChunkSize => "bad_chunk_size",
+    Self::ChunkSizeTooLong => "chunk_size_too_long",
+    Self::BadExtension => "bad_chunk_extension",
+    Self::ExtensionsTooLong => "chunk_extensions_too_long",
+    Self::BareLineEnd => "bare_line_end_in_chunks",
+    Self::BadChunkEnd => "bad_chunk_end",
+    Self::TrailersTooLong => "trailers_too_long",
+    Self::BadTrailer(_) => "bad_trailer",
+    Self::ForbiddenTrailer => "forbidden_trailer",
+    Self::WrongLength => "wrong_body_length",
+});
 
 /// What one call of [`Decoder::decode`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,8 @@ impl Client {
             .connection
             .poll_head(cx, |bytes| parse::response(bytes, limits, method, head));
         if let Poll::Ready(Ok(Some(()))) = read {
-            self.keep_alive = head.keep_alive;
+            // An interim head speaks for the connection too, and a later one does not take its word back.
+            self.keep_alive &= head.keep_alive;
         }
         read
     }

@@ -53,73 +53,62 @@ pub enum ParseError {
     LengthInConnect,
 }
 
-impl ParseError {
-    /// Every cause.
-    pub const ALL: [Self; 28] = [
-        Self::TooManyBytes,
-        Self::TargetTooLong,
-        Self::TooManyFields,
-        Self::TooManyOptions,
-        Self::BareLineFeed,
-        Self::BareCarriageReturn,
-        Self::ObsFold,
-        Self::Nul,
-        Self::SpaceBeforeColon,
-        Self::BadMethod,
-        Self::BadTarget,
-        Self::MalformedVersion,
-        Self::BadVersion,
-        Self::BadStatus,
-        Self::BadFieldName,
-        Self::Underscore,
-        Self::BadFieldValue,
-        Self::MissingHost,
-        Self::RepeatedHost,
-        Self::MalformedHost,
-        Self::BothLengths,
-        Self::RepeatedLength,
-        Self::MalformedLength,
-        Self::UnknownTransferCoding,
-        Self::RepeatedTransferCoding,
-        Self::MisplacedTransferCoding,
-        Self::TransferCodingInHttp10,
-        Self::LengthInConnect,
-    ];
+/// Names every cause once: as a metric and the log name it when a client is at fault, and with `response_` before it when
+/// an endpoint is. Both lists are closed, so that a counter can be set aside for each of their words.
+macro_rules! labels {
+    ($error:ty { $($cause:pat => $label:literal,)* }) => {
+        impl $error {
+            /// Every label of a fault in a request.
+            pub const LABELS: &'static [&'static str] = &[$($label),*];
+            /// Every label of a fault in a response.
+            pub const RESPONSE_LABELS: &'static [&'static str] = &[$(concat!("response_", $label)),*];
 
-    /// The cause as a metric and the log name it.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::TooManyBytes => "too_many_bytes",
-            Self::TargetTooLong => "target_too_long",
-            Self::TooManyFields => "too_many_fields",
-            Self::TooManyOptions => "too_many_options",
-            Self::BareLineFeed => "bare_line_feed",
-            Self::BareCarriageReturn => "bare_carriage_return",
-            Self::ObsFold => "obs_fold",
-            Self::Nul => "nul",
-            Self::SpaceBeforeColon => "space_before_colon",
-            Self::BadMethod => "bad_method",
-            Self::BadTarget => "bad_target",
-            Self::MalformedVersion => "malformed_version",
-            Self::BadVersion => "bad_version",
-            Self::BadStatus => "bad_status",
-            Self::BadFieldName => "bad_field_name",
-            Self::Underscore => "underscore_in_field_name",
-            Self::BadFieldValue => "bad_field_value",
-            Self::MissingHost => "missing_host",
-            Self::RepeatedHost => "repeated_host",
-            Self::MalformedHost => "malformed_host",
-            Self::BothLengths => "both_lengths",
-            Self::RepeatedLength => "repeated_length",
-            Self::MalformedLength => "malformed_length",
-            Self::UnknownTransferCoding => "unknown_transfer_coding",
-            Self::RepeatedTransferCoding => "repeated_transfer_coding",
-            Self::MisplacedTransferCoding => "misplaced_transfer_coding",
-            Self::TransferCodingInHttp10 => "transfer_coding_in_http10",
-            Self::LengthInConnect => "length_in_connect",
+            /// The cause of a fault in a request as a metric and the log name it.
+            pub const fn label(self) -> &'static str {
+                match self { $($cause => $label,)* }
+            }
+
+            /// The cause of a fault in a response.
+            pub const fn response_label(self) -> &'static str {
+                match self { $($cause => concat!("response_", $label),)* }
+            }
         }
-    }
+    };
+}
+pub(super) use labels;
 
+labels!(ParseError {
+    Self::TooManyBytes => "too_many_bytes",
+    Self::TargetTooLong => "target_too_long",
+    Self::TooManyFields => "too_many_fields",
+    Self::TooManyOptions => "too_many_options",
+    Self::BareLineFeed => "bare_line_feed",
+    Self::BareCarriageReturn => "bare_carriage_return",
+    Self::ObsFold => "obs_fold",
+    Self::Nul => "nul",
+    Self::SpaceBeforeColon => "space_before_colon",
+    Self::BadMethod => "bad_method",
+    Self::BadTarget => "bad_target",
+    Self::MalformedVersion => "malformed_version",
+    Self::BadVersion => "bad_version",
+    Self::BadStatus => "bad_status",
+    Self::BadFieldName => "bad_field_name",
+    Self::Underscore => "underscore_in_field_name",
+    Self::BadFieldValue => "bad_field_value",
+    Self::MissingHost => "missing_host",
+    Self::RepeatedHost => "repeated_host",
+    Self::MalformedHost => "malformed_host",
+    Self::BothLengths => "both_lengths",
+    Self::RepeatedLength => "repeated_length",
+    Self::MalformedLength => "malformed_length",
+    Self::UnknownTransferCoding => "unknown_transfer_coding",
+    Self::RepeatedTransferCoding => "repeated_transfer_coding",
+    Self::MisplacedTransferCoding => "misplaced_transfer_coding",
+    Self::TransferCodingInHttp10 => "transfer_coding_in_http10",
+    Self::LengthInConnect => "length_in_connect",
+});
+
+impl ParseError {
     /// The status that answers a request refused for this cause.
     pub fn status(self) -> u16 {
         match self {

@@ -10,6 +10,7 @@ use super::connection::{Connection, HeadError};
 use super::parse::{self, Limits, ParseError};
 use super::transfer::{Reader, Writer};
 use super::write;
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::config::ListenerTimeouts;
 use crate::http::body::{Body, Sink};
@@ -31,10 +32,10 @@ pub struct Settings {
     pub timeouts: ListenerTimeouts,
 }
 
-/// How waiting for a request ended.
+/// How waiting for a request ended, and when its first bytes were read if the others did not come with them.
 enum Next {
-    Request(Lent<RequestHead>),
-    Refuse(Refusal),
+    Request(Lent<RequestHead>, Option<Instant>),
+    Refuse(Refusal, Option<Instant>),
     /// The client closed, the connection failed or stood idle too long, or the process is draining.
     Close,
 }
@@ -52,13 +53,13 @@ pub async fn serve<H: Handler>(
 ) {
     let mut is_first = true;
     loop {
-        let head = match next(&connection, &settings, &timer, &drain, is_first).await {
-            Next::Request(head) => head,
-            Next::Refuse(refusal) => {
+        let (head, begun) = match next(&connection, &settings, &timer, &drain, is_first).await {
+            Next::Request(head, begun) => (head, begun),
+            Next::Refuse(refusal, begun) => {
                 timer.set(timer.wheel().now() + settings.timeouts.body);
                 let responder = Responder::refusing(&connection);
-                let answer =
-                    Box::pin(handler.refuse(refusal, crate::http::Responder::H1(responder), peer));
+                let responder = crate::http::Responder::H1(responder);
+                let answer = Box::pin(handler.refuse(refusal, begun, responder, peer));
                 tokio::select! { () = answer => {}, () = poll_fn(|cx| timer.poll(cx)) => return }
                 linger(&connection, &timer).await;
                 return;
@@ -76,6 +77,7 @@ pub async fn serve<H: Handler>(
         // Boxed so that an idle connection does not hold the memory of an exchange.
         Box::pin(handler.exchange(Incoming {
             head,
+            begun,
             body,
             responder,
             peer: Rc::clone(&peer),
@@ -104,6 +106,7 @@ async fn next(
     let mut head: Option<Lent<RequestHead>> = None;
     // The first bytes of a head that is not complete start its own deadline, once.
     let mut is_timed = is_timed;
+    let mut begun = None;
     poll_fn(|cx| {
         let read = connection.poll_head(cx, |bytes| {
             let head = head.get_or_insert_with(|| connection.buffers().request_head());
@@ -112,23 +115,26 @@ async fn next(
         match read {
             Poll::Ready(Ok(Some(()))) => {}
             Poll::Ready(Err(HeadError::Parse(error))) => {
-                return Poll::Ready(Next::Refuse(Refusal::Parse(error)));
+                return Poll::Ready(Next::Refuse(Refusal::Parse(error), begun));
             }
             Poll::Ready(Ok(None) | Err(HeadError::Truncated | HeadError::Io(_))) => {
                 return Poll::Ready(Next::Close);
             }
             Poll::Pending => {
                 let partial = connection.has_unread();
-                if partial && !is_timed {
-                    is_timed = true;
-                    timer.set(timer.wheel().now() + settings.timeouts.head);
+                if partial && begun.is_none() {
+                    let now = timer.wheel().now();
+                    begun = Some(now);
+                    if !std::mem::replace(&mut is_timed, true) {
+                        timer.set(now + settings.timeouts.head);
+                    }
                 }
                 if !partial {
                     head = None;
                 }
                 if timer.poll(cx).is_ready() {
                     return Poll::Ready(if partial {
-                        Next::Refuse(Refusal::SlowHead)
+                        Next::Refuse(Refusal::SlowHead, begun)
                     } else {
                         Next::Close
                     });
@@ -140,8 +146,8 @@ async fn next(
             }
         }
         match head.take() {
-            Some(head) => Poll::Ready(Next::Request(head)),
-            None => Poll::Ready(Next::Refuse(Refusal::Parse(ParseError::BadMethod))),
+            Some(head) => Poll::Ready(Next::Request(head, begun)),
+            None => Poll::Ready(Next::Refuse(Refusal::Parse(ParseError::BadMethod), begun)),
         }
     })
     .await

@@ -116,7 +116,7 @@ impl Reader {
             let step = self
                 .decoder
                 .decode(&bytes[consumed..])
-                .map_err(|error| BodyError::Malformed(error.label()))?;
+                .map_err(BodyError::Malformed)?;
             let piece = consumed + step.data.start..consumed + step.data.end;
             if data.is_empty() {
                 data = piece;

@@ -12,6 +12,7 @@ use ::http::request;
 
 use crate::config::ListenerLimits;
 use crate::http::fields::{Fields, Name, Names};
+use crate::http::h1::body::DecodeError;
 use crate::http::h1::framing;
 use crate::http::h1::parse::ParseError;
 use crate::http::head::{Length, RequestHead, ResponseHead, Version};
@@ -151,11 +152,11 @@ pub(super) fn read_response(
 }
 
 /// Reads trailers. Those that would have changed framing or routing make the message malformed.
-pub(super) fn read_trailers(map: &HeaderMap) -> Result<Option<Box<Fields>>, ParseError> {
+pub(super) fn read_trailers(map: &HeaderMap) -> Result<Option<Box<Fields>>, DecodeError> {
     let mut fields = Box::<Fields>::default();
-    read_fields(map, TRAILER_FIELDS, false, &mut fields)?;
+    read_fields(map, TRAILER_FIELDS, false, &mut fields).map_err(DecodeError::BadTrailer)?;
     if fields.present().meets(REFUSED_TRAILERS) {
-        return Err(ParseError::BadFieldName);
+        return Err(DecodeError::ForbiddenTrailer);
     }
     Ok((!fields.is_empty()).then_some(fields))
 }

@@ -317,8 +317,9 @@ impl<H: Handler> Session<H> {
         if let Err(error) = fields::read_request(parts, ends, &self.settings.limits, &mut head) {
             responder.is_connect = false;
             let responder = crate::http::Responder::H2(responder);
+            let refusal = Refusal::Parse(error);
             self.exchanges
-                .start(async move { handler.refuse(Refusal::Parse(error), responder, peer).await });
+                .start(async move { handler.refuse(refusal, None, responder, peer).await });
             return;
         }
         let body = if ends {
@@ -329,6 +330,7 @@ impl<H: Handler> Session<H> {
         let responder = crate::http::Responder::H2(responder);
         let incoming = Incoming {
             head,
+            begun: None,
             body,
             responder,
             peer,

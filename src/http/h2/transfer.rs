@@ -17,9 +17,10 @@ fn body_error(error: ::h2::Error) -> BodyError {
     match error.reason() {
         Some(reason) if error.is_reset() => BodyError::Reset(reason),
         Some(_) if error.is_go_away() => BodyError::Truncated,
+        // What is neither is a use of a stream that has ended.
         _ => error
             .into_io()
-            .map_or(BodyError::Malformed("the stream is closed"), BodyError::Io),
+            .map_or(BodyError::Reset(Reason::STREAM_CLOSED), BodyError::Io),
     }
 }
 
@@ -71,9 +72,7 @@ impl Reader {
         let trailers = ready!(self.stream.poll_trailers(cx)).map_err(body_error)?;
         self.is_done = true;
         let trailers = match trailers {
-            Some(map) => {
-                fields::read_trailers(&map).map_err(|error| BodyError::Malformed(error.label()))?
-            }
+            Some(map) => fields::read_trailers(&map).map_err(BodyError::Malformed)?,
             None => None,
         };
         Poll::Ready(Ok(Frame::End(trailers)))

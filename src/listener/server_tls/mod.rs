@@ -81,6 +81,7 @@ pub async fn serve(
             Some(secured)
         }
         Err(error) => {
+            cells.handshake_failures.add(1);
             cells.refused(error.label());
             None
         }

@@ -51,6 +51,38 @@ impl TlsFailure {
             Self::NoName => "tls_no_name",
         }
     }
+
+    /// Every label that [`Self::label`] can give, for the tables of the metrics.
+    pub const LABELS: &'static [&'static str] = &[
+        "tls_wrong_name",
+        "tls_unknown_issuer",
+        "tls_expired",
+        "tls_not_yet_valid",
+        "tls_bad_certificate",
+        "tls_alert",
+        "tls_no_protocol",
+        "tls_not_tls",
+        "tls_protocol",
+        "tls_closed",
+        "tls_no_name",
+    ];
+
+    /// Whether the endpoint spoke TLS as it should, and only its certificate was not accepted.
+    pub fn is_certificate(&self) -> bool {
+        match self {
+            Self::WrongName { .. }
+            | Self::UnknownIssuer
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Certificate(_)
+            | Self::NoName => true,
+            Self::Alert(_)
+            | Self::NoProtocol
+            | Self::NotTls
+            | Self::Protocol(_)
+            | Self::Closed(_) => false,
+        }
+    }
 }
 
 impl From<io::Error> for TlsFailure {

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::server::{Settings, serve};
 use super::{End, client as ours};
-use crate::clock::Clock;
 use crate::clock::wheel::Wheel;
+use crate::clock::{Clock, Instant};
 use crate::config::{ListenerLimits, ListenerTimeouts};
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Buffers;
@@ -141,7 +141,13 @@ impl Handler for Site {
         }
     }
 
-    async fn refuse(&self, refusal: Refusal, responder: Responder, _: Rc<Peer>) {
+    async fn refuse(
+        &self,
+        refusal: Refusal,
+        _: Option<Instant>,
+        responder: Responder,
+        _: Rc<Peer>,
+    ) {
         let Refusal::Parse(error) = refusal else {
             return;
         };

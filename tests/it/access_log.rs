@@ -1,0 +1,90 @@
+//! What stands in the access log of requests that did not end as they should.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{
+    Backend, Client, DEADLINE, Directory, Proxy, Raw, Scripted, eventually, plain,
+};
+
+/// The lines of a log, none when it does not exist.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    // The last one may be half written.
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    whole
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+async fn before(endpoint: String, directory: &Directory) -> (Proxy, std::path::PathBuf) {
+    let log = directory.path().join("access.log");
+    let yaml = plain(&[endpoint]) + &format!("access_log: {{ path: {log:?}, format: json }}\n");
+    (Proxy::start(&yaml).await, log)
+}
+
+#[tokio::test]
+async fn a_client_that_left_before_any_answer_is_logged_as_499() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let (proxy, log) = before(backend.endpoint(), &directory).await;
+    for mut client in [
+        Client::h1(proxy.address()).await,
+        Client::h2(proxy.address()).await,
+    ] {
+        let before = backend.counters().requests();
+        tokio::select! {
+            _ = client.try_get("/hang") => panic!("answered"),
+            () = eventually(DEADLINE, || backend.counters().requests() > before) => {}
+        }
+    }
+    // Within the answer: the status that was sent stands.
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send("GET /sse/2/3600000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    assert_eq!(raw.head().await.status(), 200);
+    drop(raw);
+    eventually(DEADLINE, || lines(&log).len() == 3).await;
+    let lines = lines(&log);
+    for line in lines {
+        let status = if line["target"] == "/hang" { 499 } else { 200 };
+        assert_eq!(line["status"], status, "{line}");
+        assert_eq!(
+            (&line["outcome"], &line["error"]),
+            (&"client_gone".into(), &"client_gone".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_cause_of_a_malformed_message_stands_in_the_log() {
+    let directory = Directory::new();
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello".to_vec();
+    let endpoint = Scripted::start(vec![answer]).await;
+    let (proxy, log) = before(endpoint.address().to_string(), &directory).await;
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+    ] {
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send(request).await;
+        assert!(raw.response().await.status() >= 400);
+    }
+    eventually(DEADLINE, || lines(&log).len() == 3).await;
+    let mut told: Vec<_> = lines(&log)
+        .iter()
+        .map(|line| (line["status"].as_u64(), line["error"].clone()))
+        .collect();
+    told.sort_by_key(|(_, error)| error.to_string());
+    assert_eq!(
+        told,
+        [
+            (Some(400), "bad_chunk_size".into()),
+            (Some(400), "missing_host".into()),
+            (Some(502), "response_malformed_length".into())
+        ]
+    );
+}

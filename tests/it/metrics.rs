@@ -1,0 +1,153 @@
+//! Every metric that has a name is one that moves: a counter that nobody writes tells an operator that all is well.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+
+use hyper::StatusCode;
+use plimsoll::admin::scrape::scrape;
+use plimsoll::clock::Clock;
+use plimsoll::observe::Metric;
+
+use crate::harness::{
+    Authority, Backend, Client, DEADLINE, Directory, Proxy, Raw, Scripted, Step, eventually,
+};
+
+/// Those that are not moved here, each with the reason.
+const EXCUSED: &[(Metric, &str)] = &[
+    (
+        Metric::WorkerHandOvers,
+        "which worker accepts a connection, and so whether one has too many, is the kernel's choice",
+    ),
+    (
+        Metric::WorkerPanics,
+        "nothing that a client does makes a worker panic",
+    ),
+    (
+        Metric::WorkerLag,
+        "of the worker itself, like the two above, and nothing that traffic brings about",
+    ),
+];
+
+/// Notes the families of which a sample is not zero.
+fn note(text: &str, moved: &mut HashSet<String>) {
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let name = name.split_once('{').map_or(name, |(name, _)| name);
+        if value.parse::<f64>().unwrap() != 0.0 {
+            let family = name.strip_suffix("_count").unwrap_or(name);
+            moved.insert(family.to_owned());
+        }
+    }
+}
+
+/// Metrics that have not moved and are not excused.
+fn missing(moved: &HashSet<String>) -> Vec<&'static str> {
+    let excused = |metric: &Metric| EXCUSED.iter().any(|(excused, _)| excused == metric);
+    let names = Metric::ALL.iter().filter(|metric| !excused(metric));
+    names
+        .map(|metric| metric.family().name)
+        .filter(|name| !moved.contains(*name))
+        .collect()
+}
+
+fn closed() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Answers one request on a connection, and closes it when it has read the next.
+async fn fickle() -> Scripted {
+    let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    let stale = vec![Step::ReadHead, ok.clone(), Step::ReadHead];
+    let good = vec![Step::ReadHead, ok, Step::Stall];
+    Scripted::play(vec![stale, good]).await
+}
+
+#[tokio::test]
+async fn every_metric_moves_or_has_an_excuse() {
+    let (authority, directory) = (Authority::new(), Directory::new());
+    let identity = authority.identity(&["localhost", "127.0.0.1"]);
+    let (cert, key) = identity.write(&directory, "proxy");
+    let ca = authority.write(&directory, "ca.pem");
+    let server = authority.server(&identity, &["http/1.1"]);
+    let secure = Backend::labelled("secure").tls(server).start();
+    let backend = Backend::start("a");
+    let fickle = fickle().await;
+    let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
+    // Timeouts have no part in this.
+    let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h, handshake: 1h }";
+    let far = "timeouts: { connect: 1h, first_byte: 24h, total: 24h, idle: 24h }, connections: { idle_timeout: 24h }";
+    let yaml = |log: &str| {
+        format!(
+            "workers: 1\n\
+             listeners:\n\
+             \x20 web: {{ address: \"127.0.0.1:0\", {patient} }}\n\
+             \x20 secure: {{ address: \"127.0.0.1:0\", {patient}, {tls} }}\n\
+             routes:\n\
+             - {{ match: {{ path: /fickle }}, upstream: fickle }}\n\
+             - {{ match: {{ path: /secure }}, upstream: secure }}\n\
+             - {{ match: {{ path: /refused }}, upstream: refused }}\n\
+             - {{ match: {{ path: / }}, upstream: pool }}\n\
+             upstreams:\n\
+             \x20 fickle: {{ endpoints: [{:?}], {far} }}\n\
+             \x20 secure: {{ endpoints: [{:?}], {far}, tls: {{ ca: {ca:?} }} }}\n\
+             \x20 refused: {{ endpoints: [{:?}, {:?}], {far} }}\n\
+             \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
+             access_log: {{ path: {log:?} }}\n\
+             admin: {{ address: \"127.0.0.1:0\" }}\n",
+            fickle.address().to_string(),
+            secure.endpoint(),
+            closed(),
+            closed(),
+            backend.endpoint()
+        )
+    };
+    let log = directory.path().join("access.log");
+    // A beat of the worker takes 20 ms of our time.
+    let clock = Clock::scaled(50);
+    let yaml_of_log = yaml(log.to_str().unwrap());
+    let proxy = Proxy::start_on(clock, &yaml_of_log).await;
+    let lossy = Proxy::start(&yaml("/dev/full")).await;
+
+    // What clients do to the listeners.
+    let mut plain = Raw::connect(proxy.listener("secure")).await;
+    plain.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(plain.response().await.status(), 400);
+    let mut encrypted = Client::tls(proxy.listener("secure"), &authority.client(&["h2"])).await;
+    assert_eq!(encrypted.get("/").await.status, StatusCode::OK);
+    let mut malformed = Raw::connect(proxy.listener("web")).await;
+    malformed.send("GET / HTTP/1.1\r\n\r\n").await;
+    assert_eq!(malformed.response().await.status(), 400);
+    // What endpoints do: answer, refuse, break off what was idle.
+    let mut client = Client::h1(proxy.listener("web")).await;
+    for path in ["/", "/", "/fickle", "/fickle", "/secure"] {
+        assert_eq!(client.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    let answer = client.post("/checksum", vec![7; 100_000]).await;
+    assert_eq!(answer.json()["length"], 100_000);
+    let refused = client.get("/refused").await;
+    assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
+    let mut unlogged = Client::h1(lossy.listener("web")).await;
+    assert_eq!(unlogged.get("/").await.status, StatusCode::OK);
+    // What the operator does.
+    proxy.reload(&yaml_of_log).await.unwrap();
+
+    let mut moved = HashSet::new();
+    let all = |moved: &HashSet<String>| missing(moved).is_empty();
+    // Something under way, and draining, which is seen only as long as it is.
+    let hanging = tokio::spawn(async move { client.try_get("/hang").await.is_err() });
+    eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+    let noting = eventually(DEADLINE, || {
+        note(&scrape(proxy.live()), &mut moved);
+        note(&scrape(lossy.live()), &mut moved);
+        let draining = Metric::Draining.family().name;
+        missing(&moved).iter().all(|name| *name == draining)
+    });
+    let _ = tokio::time::timeout(DEADLINE / 2, noting).await;
+    proxy.drain();
+    eventually(DEADLINE, || proxy.live().is_draining()).await;
+    note(&scrape(proxy.live()), &mut moved);
+    assert!(all(&moved), "never moved: {:?}", missing(&moved));
+    drop(proxy);
+    assert!(hanging.await.unwrap());
+}
