@@ -243,8 +243,8 @@ impl Plan {
     /// response head comes, and as long as there is room.
     pub fn keep(&self) -> Keep {
         match self.state {
-            State::Sending { reused, .. } if self.may_replay(reused) => {
-                if self.idempotent {
+            State::Sending { reused, .. } if !self.replayed => {
+                if self.idempotent && reused {
                     Keep::All
                 } else {
                     Keep::Unwritten
@@ -299,7 +299,7 @@ impl Plan {
     }
 
     fn died(&mut self, now: Instant, endpoint: usize, reused: bool, death: Death) -> Action {
-        let is_free = self.may_replay(reused) || (!death.written && !self.replayed);
+        let is_free = !self.replayed && (reused || !death.written);
         if !is_free || !retry::replayable(self.idempotent, death) {
             return self.give_up(Failure::Died);
         }
@@ -309,11 +309,6 @@ impl Plan {
         }
         self.replayed = true;
         self.connect(now, endpoint)
-    }
-
-    /// Whether the death of such a connection may be made good at all: only of an idle one, and once.
-    fn may_replay(&self, reused: bool) -> bool {
-        reused && !self.replayed
     }
 
     fn answer(&mut self, now: Instant, tunnel: bool) -> Action {
