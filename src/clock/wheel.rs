@@ -24,6 +24,8 @@ pub struct Wheel(Rc<State>);
 
 struct State {
     clock: Clock,
+    /// What [`Wheel::now`] gave last.
+    recent: Cell<Instant>,
     slots: RefCell<Vec<Vec<Queued>>>,
     /// The next tick to look at.
     cursor: Cell<u64>,
@@ -64,6 +66,7 @@ impl Wheel {
         let cursor = clock.now().0 / TICK_NANOS;
         Self(Rc::new(State {
             clock,
+            recent: Cell::new(clock.now()),
             slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
             cursor: Cell::new(cursor),
             wake_at: Cell::new(u64::MAX),
@@ -75,7 +78,23 @@ impl Wheel {
 
     /// The time now, on the wheel's clock.
     pub fn now(&self) -> Instant {
-        self.0.clock.now()
+        let now = self.0.clock.now();
+        self.0.recent.set(now);
+        now
+    }
+
+    /// The time when it was last asked for: saves another look at the clock right after one.
+    pub fn recent(&self) -> Instant {
+        self.0.recent.get()
+    }
+
+    /// A moment, or the time now where that is [`Instant::FAR`].
+    pub fn or_now(&self, known: Instant) -> Instant {
+        if known == Instant::FAR {
+            self.now()
+        } else {
+            known
+        }
     }
 
     /// A timer without a deadline.

@@ -160,7 +160,8 @@ impl Name {
     pub fn of(bytes: &[u8]) -> Self {
         candidates(bytes.len())
             .iter()
-            .find(|(name, _)| bytes.eq_ignore_ascii_case(name))
+            // Most of those of one length differ in their first letter.
+            .find(|(name, _)| bytes[0] | 0x20 == name[0] && bytes.eq_ignore_ascii_case(name))
             .map_or_else(|| Self::class(bytes), |found| found.1)
     }
 

@@ -45,6 +45,8 @@ pub struct Exchange {
     pub connected: Instant,
     pub sent: Instant,
     pub answered: Instant,
+    /// When it ended, once that is known.
+    pub ended: Instant,
 }
 
 impl Exchange {
@@ -81,6 +83,7 @@ impl Exchange {
             connected: Instant::FAR,
             sent: Instant::FAR,
             answered: Instant::FAR,
+            ended: Instant::FAR,
         }
     }
 
@@ -157,7 +160,7 @@ impl Drop for Exchange {
         if std::thread::panicking() {
             self.error = Some(ProxyError::Panicked);
         }
-        let now = self.worker.wheel.now();
+        let now = self.worker.wheel.or_now(self.ended);
         let log = &self.worker.log;
         let is_logged = log.borrow().is_on();
         let mut record = Record {

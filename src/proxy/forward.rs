@@ -62,6 +62,8 @@ pub struct Slot {
     pub reach: Rc<Reach>,
     pub record: observe::Attempt,
     taken: Instant,
+    /// [`Instant::FAR`] until somebody knows.
+    ended: Instant,
     worker: Rc<Worker>,
 }
 
@@ -90,6 +92,7 @@ impl Slot {
             reach,
             record,
             taken,
+            ended: Instant::FAR,
             worker,
         }
     }
@@ -98,12 +101,18 @@ impl Slot {
     pub fn again(exchange: &Exchange, reach: Rc<Reach>) -> Self {
         Self::new(exchange, reach, AttemptKind::Replay)
     }
+
+    /// Says when the attempt ended, which otherwise is when the slot is dropped.
+    pub fn end_at(&mut self, now: Instant) {
+        self.ended = now;
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.reach.endpoint.in_flight.release();
-        let spent = self.worker.wheel.now().since(self.taken);
+        let ended = self.worker.wheel.or_now(self.ended);
+        let spent = ended.since(self.taken);
         self.record.times.total = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         self.reach.cells.record(&self.record);
     }

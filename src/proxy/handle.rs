@@ -201,7 +201,9 @@ async fn forward_to(
         Deadlines::new(&shared.timeouts, exchange.started),
     );
     let timer = worker.wheel.timer();
-    let mut action = plan.step(exchange.started, Event::Admitted);
+    // When the last thing happened. As long as nothing is waited for, no time passes that counts.
+    let mut now = exchange.started;
+    let mut action = plan.step(now, Event::Admitted);
     let mut slot: Option<Slot> = None;
     let mut died: Option<Rc<Reach>> = None;
     let mut linked: Option<(Link, Slot)> = None;
@@ -216,6 +218,7 @@ async fn forward_to(
                     // Boxed: it is rare, and the task outlives it.
                     let picking = forward::pick_with_room(exchange, upstream, plan.tried());
                     picked = Box::pin(picking).await;
+                    now = worker.wheel.now();
                 }
                 match picked {
                     Ok((index, taken)) => {
@@ -238,20 +241,15 @@ async fn forward_to(
                     }
                     (None, None) => return Err(last),
                 };
-                exchange.picked = if exchange.attempts == 0 {
-                    exchange.started
-                } else {
-                    worker.wheel.now()
-                };
+                exchange.picked = now;
                 exchange.attempts += 1;
                 match link::link(exchange, upstream, &taken, fresh, plan.deadline().0).await {
                     Ok((link, reused)) => {
+                        if !reused {
+                            now = worker.wheel.now();
+                        }
                         exchange.reused = reused;
-                        exchange.connected = if reused {
-                            exchange.picked
-                        } else {
-                            worker.wheel.now()
-                        };
+                        exchange.connected = now;
                         taken.record.reused = reused;
                         linked = Some((link, taken));
                         Event::Connected { reused }
@@ -260,6 +258,7 @@ async fn forward_to(
                         taken.record.outcome = AttemptOutcome::Failed;
                         taken.record.error = Some(error.label());
                         let failure = forward::connect_failure(&error);
+                        now = worker.wheel.now();
                         last = error;
                         Event::ConnectFailed(failure)
                     }
@@ -289,6 +288,7 @@ async fn forward_to(
                             attempt.slot.record.outcome = AttemptOutcome::Failed;
                             attempt.slot.record.error = Some(error.label());
                         })?;
+                        now = exchange.answered;
                         answered = Some((attempt, response, tunnel));
                         Event::Head { tunnel }
                     }
@@ -299,6 +299,7 @@ async fn forward_to(
                             AttemptOutcome::Failed
                         };
                         slot.record.error = Some(failure.error.label());
+                        now = worker.wheel.now();
                         last = failure.error;
                         died = Some(Rc::clone(&slot.reach));
                         failure.event
@@ -309,7 +310,7 @@ async fn forward_to(
             Action::GiveUp(failure) => return Err(heads::given_up(failure, last)),
             Action::Wait => return Err(last),
         };
-        action = plan.step(worker.wheel.now(), event);
+        action = plan.step(now, event);
     }
     let Some((mut attempt, response, tunnel)) = answered else {
         return Err(last);

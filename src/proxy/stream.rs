@@ -94,7 +94,7 @@ pub async fn stream(
 
 /// Notes how the attempt ended, and gives its connection back if that left it fit for another.
 pub fn end(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     attempt: Attempt,
     upstream: &UpstreamView,
     sent: u64,
@@ -123,13 +123,10 @@ pub fn end(
         slot.record.times.connect = nanos(exchange.picked, exchange.connected);
     }
     let worker = &exchange.worker;
+    let now = worker.wheel.now();
+    exchange.ended = now;
+    slot.end_at(now);
     let pool = &slot.reach.pool;
-    // A connection is idle from the end of its answer on, which may be long after the head.
-    let now = if exchange.bytes_out > 0 {
-        worker.wheel.now()
-    } else {
-        exchange.answered
-    };
     match link {
         Link::H1(connected) => {
             if outcome.is_ok() && pool.give(now, connected, &upstream.limits, &worker.idle) {

@@ -46,6 +46,8 @@ pub struct Connection {
     /// The message being read, and the one being written, were carried to their end.
     pub(super) read_whole: Cell<bool>,
     pub(super) written_whole: Cell<bool>,
+    /// Of a server: another request may follow the one that is being answered.
+    pub(super) keep_alive: Cell<bool>,
     /// What decodes the rest of a message whose reader was dropped before its end.
     pub(super) abandoned: Cell<Option<Decoder>>,
     /// Bytes read from and written to the socket.
@@ -112,6 +114,7 @@ impl Connection {
             ended: Cell::new(false),
             read_whole: Cell::new(true),
             written_whole: Cell::new(true),
+            keep_alive: Cell::new(true),
             abandoned: Cell::new(None),
             received: Cell::new(unread.len() as u64),
             sent: Cell::new(0),

@@ -1,6 +1,5 @@
 //! The server side of an HTTP/1 connection: one request after the other.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -67,12 +66,12 @@ pub async fn serve<H: Handler>(
             Next::Close => return,
         };
         is_first = false;
-        let keep_alive = Rc::new(Cell::new(head.keep_alive && !drain.is_on()));
+        connection.keep_alive.set(head.keep_alive && !drain.is_on());
         let body = match head.length {
             Length::Empty => Body::Empty,
             length => Body::H1(Reader::new(Rc::clone(&connection), length)),
         };
-        let responder = Responder::new(&connection, &head, Rc::clone(&keep_alive));
+        let responder = Responder::new(&connection, &head);
         let responder = crate::http::Responder::H1(responder);
         // Boxed so that an idle connection does not hold the memory of an exchange.
         Box::pin(handler.exchange(Incoming {
@@ -86,12 +85,12 @@ pub async fn serve<H: Handler>(
         if !connection.written_whole.get() {
             return;
         }
-        timer.set(timer.wheel().now() + LINGER);
-        if !keep_alive.get() || !drained(&connection, &timer).await {
+        if !connection.keep_alive.get() || !drained(&connection, &timer).await {
             linger(&connection, &timer).await;
             return;
         }
-        timer.set(timer.wheel().now() + settings.timeouts.keep_alive);
+        // The exchange has just told the time, when it ended.
+        timer.set(timer.wheel().recent() + settings.timeouts.keep_alive);
     }
 }
 
@@ -158,6 +157,7 @@ async fn drained(connection: &Rc<Connection>, timer: &Timer) -> bool {
     let Some(decoder) = connection.abandoned.take() else {
         return connection.read_whole.get();
     };
+    timer.set(timer.wheel().now() + LINGER);
     let mut reader = Reader::resume(Rc::clone(connection), decoder);
     let limit = connection.received.get() + DRAINED;
     poll_fn(|cx| {
@@ -196,19 +196,17 @@ pub struct Responder {
     connection: Rc<Connection>,
     version: Version,
     head_only: bool,
-    keep_alive: Rc<Cell<bool>>,
     /// The client waits for 100 before it sends its body: unless it got one, it is unknown whether the body follows.
     expects_continue: bool,
 }
 
 impl Responder {
-    fn new(connection: &Rc<Connection>, head: &RequestHead, keep_alive: Rc<Cell<bool>>) -> Self {
+    fn new(connection: &Rc<Connection>, head: &RequestHead) -> Self {
         connection.written_whole.set(false);
         Self {
             connection: Rc::clone(connection),
             version: head.version,
             head_only: head.method == ::http::Method::HEAD,
-            keep_alive,
             expects_continue: head.expects_continue,
         }
     }
@@ -216,11 +214,11 @@ impl Responder {
     /// For a request that was not understood: whatever follows on the connection is not read.
     fn refusing(connection: &Rc<Connection>) -> Self {
         connection.written_whole.set(false);
+        connection.keep_alive.set(false);
         Self {
             connection: Rc::clone(connection),
             version: Version::Http11,
             head_only: false,
-            keep_alive: Rc::new(Cell::new(false)),
             expects_continue: false,
         }
     }
@@ -249,9 +247,9 @@ impl Responder {
         }
         let bodiless = self.head_only || matches!(status, 204 | 304);
         if (length == Length::Close && !bodiless) || self.expects_continue {
-            self.keep_alive.set(false);
+            self.connection.keep_alive.set(false);
         }
-        let keep_alive = self.keep_alive.get();
+        let keep_alive = self.connection.keep_alive.get();
         self.connection.write_later(|out| {
             write::response_head(
                 out,
@@ -272,7 +270,7 @@ impl Responder {
 
     /// Writes 101 and leaves HTTP.
     pub fn switch(self, head: &Outgoing<'_>, body: &mut Body) -> Sink {
-        self.keep_alive.set(false);
+        self.connection.keep_alive.set(false);
         self.connection
             .write_later(|out| write::switch_head(out, head));
         *body = Body::H1(Reader::new(Rc::clone(&self.connection), Length::Close));
@@ -281,7 +279,7 @@ impl Responder {
 
     /// The connection is closed after this answer.
     pub fn close_after(&mut self) {
-        self.keep_alive.set(false);
+        self.connection.keep_alive.set(false);
     }
 
     /// Ready when the client has left.
