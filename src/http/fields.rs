@@ -158,11 +158,19 @@ fn candidates(length: usize) -> &'static [(&'static [u8], Name)] {
 impl Name {
     /// The name that these bytes spell, in any case, or the class that they belong to.
     pub fn of(bytes: &[u8]) -> Self {
+        match Self::known(bytes) {
+            Self::Other => Self::class(bytes),
+            known => known,
+        }
+    }
+
+    /// The name that these bytes spell, in any case. Does not look for classes.
+    pub fn known(bytes: &[u8]) -> Self {
         candidates(bytes.len())
             .iter()
             // Most of those of one length differ in their first letter.
             .find(|(name, _)| bytes[0] | 0x20 == name[0] && bytes.eq_ignore_ascii_case(name))
-            .map_or_else(|| Self::class(bytes), |found| found.1)
+            .map_or(Self::Other, |found| found.1)
     }
 
     fn class(bytes: &[u8]) -> Self {

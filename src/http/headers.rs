@@ -97,20 +97,15 @@ const NOT_NOMINATED: Names = HOP_BY_HOP.and(FORWARDING).and(Names::of(&[
 
 /// Appends to `out`, in lower case, the names of fields that `Connection` nominates and that occur.
 ///
-/// They must be removed (RFC 9110, 7.6.1), but for [`NOT_NOMINATED`]: the rule is for fields that speak of one
+/// They must be removed (RFC 9110, 7.6.1), but for `NOT_NOMINATED`: the rule is for fields that speak of one
 /// connection, and `Connection: host` or `Connection: x-forwarded-for` would strip on the way to an endpoint what it
 /// relies on. Envoy refuses such nominations of its forwarding fields, and ten or more of any; nginx and HAProxy do
 /// not act on nominations. How many options there may be is bounded where heads are parsed.
 pub fn nominated(fields: &Fields, out: &mut Vec<Vec<u8>>) {
     for option in fields.all(Name::Connection).flat_map(items) {
-        let name = Name::of(option);
-        if option.eq_ignore_ascii_case(b"close")
-            || NOT_NOMINATED.contains(name)
-            || !fields.contains(name)
-        {
-            continue;
-        }
-        if fields.all_by_bytes(option).next().is_some() {
+        let stays =
+            option.eq_ignore_ascii_case(b"close") || NOT_NOMINATED.contains(Name::of(option));
+        if !stays && fields.all_by_bytes(option).next().is_some() {
             out.push(option.to_ascii_lowercase());
         }
     }

@@ -591,7 +591,8 @@ async fn relatives_of_forwarding_fields_and_underscores_pass_from_friends_alone(
         }
         let mut raw = Raw::connect(proxy.address()).await;
         raw.send(
-            "POST /echo HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n\
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTrailer: X_Sum, X-Real-IP, X-Sum\r\n\
+             Transfer-Encoding: chunked\r\n\r\n\
              0\r\nX_Sum: 1\r\nX-Real-IP: 6.6.6.6\r\nX-Sum: 2\r\n\r\n",
         )
         .await;

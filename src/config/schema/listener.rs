@@ -44,7 +44,7 @@ impl TrustedProxy {
 
 choice! {
     /// What becomes of fields whose names hold `_`.
-    pub enum Underscores, "what becomes of underscores" {
+    pub enum Underscores, "a treatment of underscores" {
         /// They are left out.
         Drop = "drop",
         /// They go to the endpoint as they are.

@@ -129,7 +129,9 @@ pub fn response(
         .extend_from_slice(parsed.reason.unwrap_or_default().as_bytes());
     let mut framing = Framing::default();
     for field in parsed.headers.iter() {
-        let name = push(&mut head.fields, field)?;
+        // The classes are for what strangers send; an endpoint's fields are not looked at for them.
+        let name = Name::known(field.name.as_bytes());
+        push(&mut head.fields, field, name)?;
         framing.take(name, field.value)?;
     }
     framing.check(head.version)?;
@@ -149,7 +151,7 @@ pub(super) fn trailers(input: &[u8], limit: usize, fields: &mut Fields) -> Resul
         Ok(httparse::Status::Partial) => Err(ParseError::BadFieldName),
         Ok(httparse::Status::Complete((_, parsed))) => {
             for field in parsed {
-                push(fields, field)?;
+                push(fields, field, Name::of(field.name.as_bytes()))?;
             }
             Ok(())
         }
@@ -243,7 +245,7 @@ fn version(minor: u8) -> Version {
 }
 
 #[inline]
-fn push(fields: &mut Fields, field: &httparse::Header<'_>) -> Result<Name, ParseError> {
+fn push(fields: &mut Fields, field: &httparse::Header<'_>, known: Name) -> Result<(), ParseError> {
     let name = field.name.as_bytes();
     if name.is_empty() {
         return Err(ParseError::BadFieldName);
@@ -251,9 +253,8 @@ fn push(fields: &mut Fields, field: &httparse::Header<'_>) -> Result<Name, Parse
     if name.len() > NAME_BYTES {
         return Err(ParseError::TooManyBytes);
     }
-    let known = Name::of(name);
     fields.push_known(known, name, field.value);
-    Ok(known)
+    Ok(())
 }
 
 fn request_fields(
@@ -265,7 +266,8 @@ fn request_fields(
     let mut has_host = false;
     for field in parsed {
         if field.name.len() != 4 || !field.name.eq_ignore_ascii_case("host") {
-            let name = push(&mut head.fields, field)?;
+            let name = Name::of(field.name.as_bytes());
+            push(&mut head.fields, field, name)?;
             framing.take(name, field.value)?;
             continue;
         }

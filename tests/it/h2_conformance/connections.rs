@@ -221,7 +221,7 @@ async fn malformed_requests_are_counted() {
 #[tokio::test]
 async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
     let backend = Backend::start("a");
-    let limits = ", timeouts: { head: 10s, keep_alive: 24h, body: 24h }";
+    let limits = ", timeouts: { head: 5s, keep_alive: 24h, body: 24h }";
     let front = Front::on(Clock::scaled(FAST), &backend.endpoint(), limits).await;
     let hang = [
         &[0x82, 0x86, 0x04, 5][..],
@@ -247,9 +247,16 @@ async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
         let before = front.refused("slow_head");
         let mut client = Frames::connect(&front).await;
         client.0.send(hanging.clone()).await;
+        // SETTINGS are behind us: their acknowledgement must not end what stays half sent.
+        client.0.send(frame(PING, 0, 0, b"harmless")).await;
+        assert_eq!(client.outcome(Ignored).await, Outcome::Pong);
         eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
         client.0.send(rest).await;
-        let outcome = client.outcome(Ignored).await;
+        let mut outcome = client.outcome(Ignored).await;
+        if matches!(outcome, Outcome::Reset(_)) {
+            // Of the exchange that is cut too.
+            outcome = client.outcome(Ignored).await;
+        }
         assert_eq!(outcome, Outcome::Goaway(ENHANCE_YOUR_CALM), "{name}");
         client.0.expect_closed().await;
         front.expect_refused("slow_head", before + 1).await;
