@@ -1,5 +1,6 @@
 //! One question to the admin API of a running process.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,12 +12,41 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::Address;
+use super::config_path;
+use crate::config::{Address, read};
 
-/// Where the admin API is looked for when no address is given: the address in the examples.
-pub(super) const DEFAULT: &str = "127.0.0.1:9900";
+/// Where the admin API is looked for when nothing else tells: the address in the examples.
+pub(super) const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 /// Bytes of an answer. The status of ten thousand endpoints has about 10 MiB.
 const LARGEST: usize = 256 << 20;
+
+/// The address that is named, else the one in the configuration that `run` takes here, else the default.
+pub(super) fn address(named: Option<&Address>) -> Address {
+    let written = || {
+        let loaded = read::load(&config_path(None), &|name| std::env::var(name).ok());
+        // What is wrong with a file says nothing about the process that was started from it.
+        let admin = loaded.ok()?.config.admin?;
+        Some(reachable(admin.address))
+    };
+    named
+        .cloned()
+        .or_else(written)
+        .unwrap_or(Address::Tcp(DEFAULT))
+}
+
+/// What listens on every address of the host is asked on loopback.
+fn reachable(listening: Address) -> Address {
+    match listening {
+        Address::Tcp(mut address) if address.ip().is_unspecified() => {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+            Address::Tcp(address)
+        }
+        other => other,
+    }
+}
 
 /// Asks for a path; fails when there is no whole answer in time.
 pub(super) fn ask(

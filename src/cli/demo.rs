@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Where its admin API listens.
-    #[arg(long, value_name = "ADDRESS", default_value = super::ask::DEFAULT)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = super::ask::DEFAULT)]
     pub admin: SocketAddr,
     /// Requests per second, whatever the answers do.
     #[arg(long, default_value_t = 200.0)]

@@ -13,9 +13,9 @@ use crate::config::Address;
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where its admin API listens.
-    #[arg(long, value_name = "ADDRESS", default_value = ask::DEFAULT)]
-    pub admin: Address,
+    /// Where its admin API listens; by default as plimsoll.yaml here or in /etc/plimsoll says, else 127.0.0.1:9900.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<Address>,
     /// For programs: the answer of `/api/v1/status` as it is.
     #[arg(long)]
     pub json: bool,
@@ -26,15 +26,16 @@ pub struct Args {
 
 /// Asks once.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (status, body) = ask::ask(&args.admin, "/api/v1/status", Duration::from_secs(10))?;
+    let admin = ask::address(args.admin.as_ref());
+    let (status, body) = ask::ask(&admin, "/api/v1/status", Duration::from_secs(10))?;
     if !status.is_success() {
-        bail!("the admin API at {} answers {status}", args.admin);
+        bail!("the admin API at {admin} answers {status}");
     }
     if args.json {
         print(&String::from_utf8_lossy(&body))?;
     } else {
         let status: Status = serde_json::from_slice(&body)
-            .with_context(|| format!("{} is no admin API of this version", args.admin))?;
+            .with_context(|| format!("{admin} is no admin API of this version"))?;
         print(&render(&status, args.lifetime))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -252,6 +252,33 @@ async fn status_is_a_table_and_health_an_exit_code() {
     assert!(gone.stderr().contains(&admin), "{}", gone.stderr());
 }
 
+/// As a container's HEALTHCHECK asks: without arguments, beside the file that the process runs from.
+#[tokio::test]
+async fn health_finds_the_address_in_the_configuration() {
+    let proxy = Proxy::before(&["127.0.0.1:1".to_owned()]).await;
+    eventually(DEADLINE, || proxy.live().reasons().is_empty()).await;
+    let port = proxy.admin().port();
+    let directory = Directory::new();
+    let ask = |host: &str, command: &str| {
+        let yaml = plain(&["127.0.0.1:1".to_owned()]);
+        let own = format!("admin: {{ address: \"{host}:{port}\" }}");
+        let yaml = yaml.replace("admin: { address: \"127.0.0.1:0\" }", &own);
+        directory.write("plimsoll.yaml", yaml);
+        let mut process = Process::start_in(directory.path(), &[command]);
+        (process.wait(), process.stderr())
+    };
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        for command in ["health", "status"] {
+            let (code, stderr) = ask(host, command);
+            assert_eq!((code, stderr.as_str()), (Some(0), ""), "{command} {host}");
+        }
+    }
+    drop(proxy);
+    let (code, stderr) = ask("0.0.0.0", "health");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(&format!("127.0.0.1:{port}")), "{stderr}");
+}
+
 #[tokio::test]
 async fn the_admin_api_may_stand_on_a_unix_socket() {
     let directory = Directory::new();
