@@ -93,6 +93,7 @@ fn write_request(head: &RequestHead, extra: &mut Fields, out: &mut Vec<u8>) {
         peer: Some([198, 51, 100, 23].into()),
         trusted: false,
         tls: true,
+        underscores: false,
         version: head.version,
         x_forwarded: true,
         forwarded: false,

@@ -51,7 +51,7 @@ pub async fn link(
             return Ok((Link::H1(connected), true));
         }
         if protocol != Protocol::H1
-            && let Some(client) = reach.pool.multiplexed(now, &upstream.limits)
+            && let Some(client) = reach.pool.multiplexed(now, Instant(0), &upstream.limits)
         {
             return Ok((
                 Link::H2 {
@@ -62,10 +62,12 @@ pub async fn link(
             ));
         }
     }
+    // What others have dialled since this attempt began is as good as a connection of its own.
+    let since = if fresh { exchange.picked } else { Instant(0) };
     let span = until.since(worker.wheel.now());
     match worker
         .wheel
-        .timeout(span, Box::pin(connect(worker, upstream, reach)))
+        .timeout(span, Box::pin(connect(worker, upstream, reach, since)))
         .await
     {
         Some(linked) => linked.map(|link| (link, false)),
@@ -77,11 +79,12 @@ pub async fn link(
 }
 
 /// Dials. Of several requests that can share an HTTP/2 connection, one dials and the others wait for it; as long as it
-/// is not known what an endpoint chooses, they might.
+/// is not known what an endpoint chooses, they might. One that was made before `since` will not do.
 async fn connect(
     worker: &Rc<Worker>,
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
+    since: Instant,
 ) -> Result<Link, ProxyError> {
     let may_share = || match upstream.shared.protocol {
         Protocol::H1 => false,
@@ -90,7 +93,8 @@ async fn connect(
     };
     if may_share() {
         let turn = reach.dialling.lock().await;
-        if let Some(client) = reach.pool.multiplexed(worker.wheel.now(), &upstream.limits) {
+        let now = worker.wheel.now();
+        if let Some(client) = reach.pool.multiplexed(now, since, &upstream.limits) {
             return Ok(Link::H2 {
                 client,
                 pending: None,

@@ -130,11 +130,12 @@ impl Pool {
         true
     }
 
-    /// An HTTP/2 connection that takes another stream.
-    pub fn multiplexed(&self, now: Instant, limits: &Limits) -> Option<h2::Client> {
+    /// An HTTP/2 connection that takes another stream, made no earlier than `since`.
+    pub fn multiplexed(&self, now: Instant, since: Instant, limits: &Limits) -> Option<h2::Client> {
         let mut all = self.multiplexed.borrow_mut();
         let found = all.iter_mut().find(|one| {
-            one.client.is_alive()
+            one.born >= since
+                && one.client.is_alive()
                 && one.client.in_use() < limits.streams.min(one.client.capacity())
                 && now.since(one.born) < limits.lifetime
         })?;

@@ -339,9 +339,12 @@ async fn a_replay_that_is_refused_takes_the_body_elsewhere() {
     let yaml = config(&endpoints, "", "", "balance: round_robin");
     let proxy = Proxy::start(&yaml).await;
     let mut client = Client::h1(proxy.address()).await;
-    // Each endpoint has an idle connection after these; the next is the scripted one's turn.
-    for _ in 0..2 {
-        assert_eq!(client.get("/").await.status, StatusCode::OK);
+    // Until each endpoint has an idle connection and it is the scripted one's turn.
+    let mut last = None;
+    while endpoint.heads().is_empty() || last.as_deref() != Some("b") {
+        let answer = client.get("/").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        last = answer.backend().map(str::to_owned);
     }
     let (mut upload, body) = Outgoing::pieces();
     let request = Request::put("/checksum").body(body).unwrap();
@@ -370,39 +373,41 @@ enum Fate {
     Cut(usize),
 }
 
-/// An endpoint that speaks HTTP/2 and keeps what it was sent in whole.
+/// A whole body and its trailers.
+type Received = (Vec<u8>, HeaderMap);
+
+/// What an endpoint was sent, over all connections.
+#[derive(Default)]
+struct Met {
+    begun: usize,
+    whole: Vec<Received>,
+}
+
+/// An endpoint that speaks HTTP/2.
 struct Fateful {
     address: SocketAddr,
-    whole: Arc<Mutex<Vec<(Vec<u8>, HeaderMap)>>>,
-    begun: Arc<Mutex<usize>>,
+    met: Arc<Mutex<Met>>,
 }
 
 impl Fateful {
     async fn start(fates: &'static [Fate]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (whole, begun) = (Arc::default(), Arc::default());
+        let met = Arc::default();
         let endpoint = Self {
             address,
-            whole: Arc::clone(&whole),
-            begun: Arc::clone(&begun),
+            met: Arc::clone(&met),
         };
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (whole, begun) = (Arc::clone(&whole), Arc::clone(&begun));
-                tokio::spawn(Self::serve(stream, fates, whole, begun));
+                tokio::spawn(Self::serve(stream, fates, Arc::clone(&met)));
             }
         });
         endpoint
     }
 
-    async fn serve(
-        stream: TcpStream,
-        fates: &'static [Fate],
-        whole: Arc<Mutex<Vec<(Vec<u8>, HeaderMap)>>>,
-        begun: Arc<Mutex<usize>>,
-    ) {
+    async fn serve(stream: TcpStream, fates: &'static [Fate], met: Arc<Mutex<Met>>) {
         let mut connection = h2::server::handshake(stream).await.unwrap();
         let (cut, mut is_cut) = watch::channel(false);
         loop {
@@ -414,15 +419,15 @@ impl Fateful {
                 },
             };
             let number = {
-                let mut begun = begun.lock().unwrap();
-                *begun += 1;
-                *begun - 1
+                let mut met = met.lock().unwrap();
+                met.begun += 1;
+                met.begun - 1
             };
             let fate = fates[number.min(fates.len() - 1)];
-            let (whole, cut) = (Arc::clone(&whole), cut.clone());
+            let (met, cut) = (Arc::clone(&met), cut.clone());
             tokio::spawn(async move {
                 if let Some(received) = meet(fate, request, response, &cut).await {
-                    whole.lock().unwrap().push(received);
+                    met.lock().unwrap().whole.push(received);
                 }
             });
         }
@@ -434,7 +439,7 @@ async fn meet(
     request: Request<h2::RecvStream>,
     mut response: SendResponse<Bytes>,
     cut: &watch::Sender<bool>,
-) -> Option<(Vec<u8>, HeaderMap)> {
+) -> Option<Received> {
     let mut body = request.into_body();
     let mut bytes = Vec::new();
     let wanted = match fate {
@@ -458,6 +463,8 @@ async fn meet(
         Fate::Refuse(_) => response.send_reset(Reason::REFUSED_STREAM),
         Fate::Cut(_) => {
             let _ = cut.send(true);
+            // Nothing is said of the stream itself.
+            std::future::pending().await
         }
     }
     None
@@ -472,7 +479,7 @@ async fn upload(h2: bool, proxy: &Proxy, endpoint: &Fateful, method: Method) -> 
     let answered = tokio::spawn(async move { client.send(request).await });
     upload.send(pattern(50_000)[..20_000].to_vec()).await;
     eventually(DEADLINE, || {
-        *endpoint.begun.lock().unwrap() == 3 || answered.is_finished()
+        endpoint.met.lock().unwrap().begun == 3 || answered.is_finished()
     })
     .await;
     // An answer of an error may have come already.
@@ -492,9 +499,10 @@ async fn a_refused_stream_is_sent_again_whatever_its_method() {
             let proxy = before(endpoint.address, "", "protocol: h2").await;
             let answer = upload(h2, &proxy, &endpoint, method.clone()).await;
             assert_eq!(answer.status, StatusCode::OK, "h2 {h2}, {method}");
-            let whole = endpoint.whole.lock().unwrap();
-            let (bytes, trailers) = &whole[1];
-            assert!(whole.len() == 2 && *bytes == pattern(50_000), "h2 {h2}");
+            let met = endpoint.met.lock().unwrap();
+            assert_eq!(count_connections(&proxy), 2, "the first had refused");
+            let (bytes, trailers) = &met.whole[1];
+            assert!(met.whole.len() == 2 && *bytes == pattern(50_000), "h2 {h2}");
             // hyper writes trailers in HTTP/1.1 only to servers that were asked.
             assert!(!h2 || trailers.contains_key("checksum"), "{trailers:?}");
         }
@@ -509,13 +517,14 @@ async fn a_cut_connection_of_many_streams_is_made_good_if_harmless() {
             let endpoint = Fateful::start(fates).await;
             let proxy = before(endpoint.address, "", "protocol: h2").await;
             let answer = upload(h2, &proxy, &endpoint, method.clone()).await;
-            let whole = endpoint.whole.lock().unwrap();
+            let met = endpoint.met.lock().unwrap();
+            let whole = &met.whole;
             if is_harmless {
                 assert_eq!(answer.status, StatusCode::OK, "h2 {h2}, {method}");
                 assert!(whole.len() == 2 && whole[1].0 == pattern(50_000), "h2 {h2}");
             } else {
                 assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "h2 {h2}");
-                assert_eq!(*endpoint.begun.lock().unwrap(), 2);
+                assert_eq!(met.begun, 2);
             }
         }
     }
