@@ -4,17 +4,20 @@
 //!   to do next ([`Action`]). Whoever carries the actions out, the proxy on sockets or a simulator on
 //!   a virtual clock, is told when to come back by [`Plan::deadline`].
 //! - [`Deadlines`] knows which timeout ends next, and which one it was that did.
+//! - [`Pace`] tells a client that keeps up from one that drips.
 //! - [`retry`] holds the rules for sending a request again.
 //! - [`Tried`] is the set of endpoints that a request has been to.
 //!
 //! Not here: which endpoint (`balance`), and how an outcome is answered (`proxy::error`).
 
 mod deadline;
+mod pace;
 mod plan;
 pub mod retry;
 mod tried;
 
 pub use deadline::{Deadlines, Timeout};
+pub use pace::Pace;
 pub use plan::{Action, ConnectFailure, Death, Event, Failure, Keep, Plan, Refusal};
 pub use tried::Tried;
 

@@ -204,6 +204,14 @@ impl Sink {
         }
     }
 
+    /// Bytes that the peer's socket took so far, where that can be told: a slow reader moves something too.
+    pub fn written(&self) -> u64 {
+        match self {
+            Self::Nowhere | Self::H2(_) => 0,
+            Self::H1(writer) => writer.connection().sent.get(),
+        }
+    }
+
     /// Ends the message as an error that the peer can see, never as a clean end.
     pub fn abort(&mut self) {
         match self {

@@ -26,9 +26,12 @@ pub enum ProxyError {
     /// The head was not complete in time.
     #[error("the request head was not complete in time")]
     SlowHead,
-    /// The client stalled within the body.
+    /// The client stalled within the body, or drips it.
     #[error("the request body stalled")]
     SlowBody,
+    /// The client takes the answer too slowly.
+    #[error("the client does not take the answer")]
+    SlowRead,
     /// The body breaks its framing.
     #[error("the request body is malformed: {0}")]
     RequestBody(DecodeError),
@@ -116,6 +119,7 @@ impl ProxyError {
             | Self::Target
             | Self::SlowHead
             | Self::SlowBody
+            | Self::SlowRead
             | Self::RequestBody(_)
             | Self::TooLarge
             | Self::ClientGone
@@ -150,7 +154,7 @@ impl ProxyError {
         match self {
             Self::Request(error) => error.status(),
             Self::Target | Self::RequestBody(_) => 400,
-            Self::SlowHead | Self::SlowBody => 408,
+            Self::SlowHead | Self::SlowBody | Self::SlowRead => 408,
             Self::TooLarge => 413,
             // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
             // count what was sent.
@@ -187,6 +191,7 @@ impl ProxyError {
             Self::Target => "bad_target",
             Self::SlowHead => "slow_head",
             Self::SlowBody => "slow_body",
+            Self::SlowRead => "slow_read",
             Self::RequestBody(error) => error.label(),
             Self::TooLarge => "body_too_large",
             Self::ClientGone => "client_gone",
@@ -222,6 +227,7 @@ impl ProxyError {
             | Self::Target
             | Self::SlowHead
             | Self::SlowBody
+            | Self::SlowRead
             | Self::RequestBody(_)
             | Self::ClientGone
             | Self::Method => "http_request_error",
@@ -274,9 +280,10 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 21] = [
+const ROUTED: [&str; 22] = [
     "bad_target",
     "slow_body",
+    "slow_read",
     "body_too_large",
     "client_gone",
     "no_endpoint",
@@ -331,6 +338,7 @@ mod tests {
         let routed = [
             ProxyError::Target,
             ProxyError::SlowBody,
+            ProxyError::SlowRead,
             ProxyError::RequestBody(decode),
             ProxyError::TooLarge,
             ProxyError::ClientGone,

@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::heads;
 use super::link::Link;
 use super::switch::Switch;
-use crate::attempt::{Action, ConnectFailure, Death, Event, Keep, Plan, Tried};
+use crate::attempt::{Action, ConnectFailure, Death, Event, Keep, Pace, Plan, Tried};
 use crate::balance::{self, Lack};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
@@ -327,6 +327,7 @@ struct Wait {
     was_starved: bool,
     /// Since when the client is waited for.
     starved: Instant,
+    pace: Pace,
     /// How long it may take between two pieces of its body, and the endpoint to say 100.
     patience: Duration,
     first_byte: Duration,
@@ -349,6 +350,7 @@ impl Wait {
             moved: u64::MAX,
             was_starved: false,
             starved: Instant::FAR,
+            pace: Pace::new(exchange.listener.shared.limits.min_rate),
             patience: exchange.listener.shared.timeouts.body,
             first_byte: upstream.map_or(Duration::MAX, |upstream| upstream.timeouts.first_byte),
             awaits_continue: exchange.head.expects_continue,
@@ -450,6 +452,16 @@ impl Wait {
             Poll::Pending if moved || turned => {
                 self.starved = exchange.worker.wheel.now();
                 self.awaits_continue &= down.pump.bytes == 0;
+                // A body whose length nobody knows may be a stream, and as slow as it likes.
+                let is_owed = is_starved
+                    && !self.awaits_continue
+                    && matches!(down.body.length(), Length::Exact(_));
+                if self
+                    .pace
+                    .is_too_slow(self.starved, down.pump.bytes, is_owed)
+                {
+                    return Poll::Ready(ProxyError::SlowBody);
+                }
                 plan.progress(self.starved);
                 self.set(timer, plan, down);
             }

@@ -4,12 +4,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::error::ProxyError;
+use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
 use super::forward::{Attempt, Downstream, request_error};
 use super::heads;
 use super::link::Link;
-use crate::attempt::{Action, Event, Plan};
+use crate::attempt::{Action, Event, Pace, Plan};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
@@ -36,6 +36,7 @@ pub async fn stream(
 ) -> Result<(), ProxyError> {
     let worker = Rc::clone(&exchange.worker);
     let mut answer = Pump::default();
+    let mut pace = Pace::new(exchange.listener.shared.limits.min_rate);
     let mut moved = u64::MAX;
     let mut upload_failed = false;
     let outcome = poll_fn(|cx| {
@@ -68,9 +69,14 @@ pub async fn stream(
         if may_leave && flow.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
-        let total = answer.bytes + down.pump.bytes;
+        let total = answer.bytes + down.pump.bytes + flow.client.written();
         if std::mem::replace(&mut moved, total) != total {
-            plan.progress(worker.wheel.now());
+            let now = worker.wheel.now();
+            let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved;
+            if pace.is_too_slow(now, answer.bytes, is_awaited) {
+                return Poll::Ready(Err(ProxyError::SlowRead));
+            }
+            plan.progress(now);
             attempt.link.moved();
             timer.set(plan.deadline().0);
         }
@@ -109,7 +115,7 @@ pub fn end(
     drop(sink);
     slot.record.outcome = match outcome {
         Ok(()) => AttemptOutcome::Answered,
-        Err(ProxyError::ClientGone) => AttemptOutcome::Cancelled,
+        Err(error) if error.side() == Side::Downstream => AttemptOutcome::Cancelled,
         Err(_) => AttemptOutcome::Broken,
     };
     slot.record.error = outcome.as_ref().err().map(ProxyError::label);

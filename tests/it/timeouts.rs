@@ -286,6 +286,80 @@ async fn a_long_upload_that_moves_is_not_cut() {
 
 const PART: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
 
+/// In front of a backend, asking clients for so many bytes a second.
+async fn demanding(backend: &Backend, min_rate: &str) -> Proxy {
+    let listener = format!("timeouts: {{ {LISTENER} }}, limits: {{ min_rate: {min_rate} }}");
+    let upstream = format!("timeouts: {{ {UPSTREAM} }}");
+    let yaml = config(&[backend.endpoint()], &listener, "", &upstream);
+    Proxy::start_on(Clock::scaled(FAST), &yaml).await
+}
+
+#[tokio::test]
+async fn an_announced_body_that_drips_is_a_408_and_a_stream_may_drip() {
+    let backend = Backend::start("a");
+    for (min_rate, framing, is_cut) in [
+        ("240B", "Content-Length: 100000", true),
+        ("off", "Content-Length: 100000", false),
+        ("240B", "Transfer-Encoding: chunked", false),
+    ] {
+        let proxy = demanding(&backend, min_rate).await;
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send(format!(
+            "POST /checksum HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"
+        ))
+        .await;
+        let clock = Clock::scaled(FAST);
+        let begun = clock.now();
+        let mut is_open = true;
+        // A piece every second; the grace is ten of them.
+        for second in 1..60 {
+            let next = begun + Duration::from_secs(second);
+            eventually(DEADLINE, || clock.now() > next).await;
+            is_open = is_open && raw.try_send("1\r\nx\r\n").await.is_ok();
+        }
+        if is_cut {
+            let answer = raw.try_response_to("POST").await;
+            // What was sent after the cut may have turned the answer into a reset.
+            assert!(answer.is_err() || answer.unwrap().status() == 408);
+        } else {
+            assert!(is_open, "{min_rate}, {framing}");
+        }
+        eventually(DEADLINE, || slow(&proxy, "slow_body") == u64::from(is_cut)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_an_answer_drop_by_drop_is_cut() {
+    const ENOUGH: usize = 64 << 20;
+    let backend = Backend::start("a");
+    for (min_rate, is_cut) in [("1GiB", true), ("off", false)] {
+        let proxy = demanding(&backend, min_rate).await;
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send(format!("GET /bytes/{ENOUGH} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        raw.head().await;
+        let clock = Clock::scaled(FAST);
+        let begun = clock.now();
+        let mut is_open = true;
+        for second in 1..60 {
+            let next = begun + Duration::from_secs(second);
+            eventually(DEADLINE, || clock.now() > next).await;
+            is_open = is_open && raw.try_exactly(512 << 10).await.is_ok();
+        }
+        assert_eq!(is_open, !is_cut, "{min_rate}");
+        eventually(DEADLINE, || slow(&proxy, "slow_read") == u64::from(is_cut)).await;
+    }
+}
+
+/// Requests of slow clients, as they were counted.
+fn slow(proxy: &Proxy, label: &str) -> u64 {
+    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
+    let routes = report.routes.iter();
+    routes
+        .map(|one| one.count(Metric::RequestErrors, label))
+        .sum()
+}
+
 #[tokio::test]
 async fn a_stalled_answer_breaks_off() {
     let scripted = Scripted::play(vec![vec![

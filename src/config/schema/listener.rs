@@ -122,6 +122,11 @@ block! {
         pub fields: usize = 100, in 1..=10_000;
         /// Bytes of a request body; 413 beyond. Off, because bodies are streamed and need no memory.
         pub body_bytes: Option<u64> as Option<Size> = None, in Some(0)..=Some(1 << 50);
+        /// Bytes per second that a client has to send of an announced request body, and to take of an
+        /// answer: on average over the time that it is waited for, once that is more than ten
+        /// seconds; 408 below, or the connection is cut. Slow enough for any link, as in Kestrel,
+        /// and too fast for those who would hold a connection with a byte a minute.
+        pub min_rate: Option<u64> as Option<Size> = Some(240), in Some(1)..=Some(1 << 50);
         /// Streams at once on one HTTP/2 connection. RFC 9113, 6.5.2 advises at least 100.
         pub streams: u32 = 128, in 1..=10_000;
     }
