@@ -9,6 +9,7 @@ use crate::forwarding::config;
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
 };
+use crate::timeouts::{GREETING, OK};
 
 async fn before(endpoints: &[String], upstream: &str) -> Proxy {
     Proxy::start(&config(endpoints, "", "", upstream)).await
@@ -150,6 +151,38 @@ async fn a_stream_that_was_not_processed_is_sent_once_more_whatever_its_method()
         .await;
     assert_told(&answer.unwrap(), 502, "http_protocol_error", "unprocessed");
     assert_eq!(backend.counters().requests(), 2);
+    assert_eq!(
+        backend.counters().accepted(),
+        2,
+        "the second time on a new connection"
+    );
+}
+
+#[tokio::test]
+async fn what_an_endpoint_that_leaves_did_not_process_is_answered_on_a_new_connection() {
+    /// GOAWAY that covers no stream.
+    const LEAVE: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let script = |answer: &[u8]| {
+        vec![
+            Step::Write(GREETING.to_vec()),
+            // More than what comes before the request, and less than with it.
+            Step::ReadBytes(600),
+            Step::Write(answer.to_vec()),
+            Step::Stall,
+        ]
+    };
+    let post = async |scripted: &Scripted| {
+        let proxy = before(&[scripted.address().to_string()], "protocol: h2").await;
+        let mut client = Client::h1(proxy.address()).await;
+        let asked = hyper::Request::builder().method(Method::POST).uri("/");
+        let asked = asked.header("x-long", "x".repeat(1000));
+        client.send(asked.body(Outgoing::empty()).unwrap()).await
+    };
+    let scripted = Scripted::play(vec![script(LEAVE), script(OK)]).await;
+    assert_eq!(post(&scripted).await.status, StatusCode::OK);
+    let scripted = Scripted::play(vec![script(LEAVE), script(LEAVE), script(OK)]).await;
+    let answer = post(&scripted).await;
+    assert_told(&answer, 502, "http_protocol_error", "unprocessed");
 }
 
 #[tokio::test]

@@ -70,9 +70,9 @@ pub(crate) async fn pass(span: Duration) {
 }
 
 /// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
-const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+pub(crate) const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
 /// HEADERS of stream 1: status 200, and the end.
-const OK: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+pub(crate) const OK: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
 
 #[tokio::test]
 async fn a_shared_connection_that_fell_silent_is_used_no_more() {

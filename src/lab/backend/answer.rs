@@ -21,6 +21,15 @@ use super::socket::Tap;
 use super::{InFlight, Prepared, received, websocket};
 use crate::lab::distribution::StatusShare;
 
+/// Resets a stream for this reason. hyper looks for it among the causes of the error, and an `io::Error` passes over what
+/// it wraps itself.
+fn reset_with(reason: h2::Reason) -> io::Error {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the stream is reset")]
+    struct Reset(#[source] h2::Error);
+    io::Error::other(Reset(reason.into()))
+}
+
 /// One request on its way to an answer.
 pub(super) struct Exchange {
     pub(super) answers: Answers,
@@ -78,9 +87,8 @@ impl Exchange {
             Ask::Upgrade => return self.tunnel(request).await,
             Ask::Reset(after) => return self.reset(&request, after).await,
             Ask::Gone => {
-                let refused = h2::Error::from(h2::Reason::REFUSED_STREAM);
                 let answer = self.by_hand(&request, Act::Gone).await;
-                return answer.map_err(|_| io::Error::other(refused));
+                return answer.map_err(|_| reset_with(h2::Reason::REFUSED_STREAM));
             }
             _ => {}
         }
@@ -251,9 +259,7 @@ impl Exchange {
             Err(this) => this,
         };
         match after {
-            None => Err(io::Error::other(h2::Error::from(
-                h2::Reason::INTERNAL_ERROR,
-            ))),
+            None => Err(reset_with(h2::Reason::INTERNAL_ERROR)),
             Some(after) => this.break_off(&Request::new(()), after, false).await,
         }
     }
