@@ -109,7 +109,7 @@ impl Pool {
     }
 
     /// Keeps a connection for later; while the worker has as many as it may, in place of the one that was idle longest.
-    /// Gives whether it was kept. More than `limits.idle` are kept for a moment: see [`SURPLUS`].
+    /// Gives whether it was kept. More than `limits.idle` are kept for a moment.
     pub fn give(&self, now: Instant, connected: Connected, limits: &Limits, total: &Total) -> bool {
         if now.since(connected.born) >= limits.lifetime
             || limits.idle == 0
