@@ -94,63 +94,177 @@ impl Names {
 
 const _: () = assert!((Name::Underscored as u8) < 64, "the bit set holds 64 names");
 
+/// A name in the form in which it is compared.
+struct Known {
+    #[cfg(test)]
+    spelt: &'static [u8],
+    name: Name,
+    words: [u64; 3],
+    /// The bit in which the cases differ, for each byte that is a letter.
+    cases: [u64; 3],
+}
+
+const fn known(spelt: &'static [u8], name: Name) -> Known {
+    let words = words(spelt);
+    let mut cases = [0; 3];
+    let mut i = 0;
+    while i < cases.len() {
+        let mut bytes = words[i].to_le_bytes();
+        let mut j = 0;
+        while j < bytes.len() {
+            bytes[j] = if bytes[j].is_ascii_lowercase() {
+                0x20
+            } else {
+                0
+            };
+            j += 1;
+        }
+        cases[i] = u64::from_le_bytes(bytes);
+        i += 1;
+    }
+    Known {
+        #[cfg(test)]
+        spelt,
+        name,
+        words,
+        cases,
+    }
+}
+
+/// Two to 24 bytes in three words that overlap: together with the length they hold every byte, and are compared at
+/// once. Of fewer or more, nothing is told.
+const fn words(bytes: &[u8]) -> [u64; 3] {
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let middle = match bytes.split_at_checked(8) {
+            Some((_, rest)) if bytes.len() > 16 => rest.first_chunk(),
+            _ => None,
+        };
+        let middle = match middle {
+            Some(middle) => u64::from_le_bytes(*middle),
+            None => 0,
+        };
+        [
+            u64::from_le_bytes(*first),
+            u64::from_le_bytes(*last),
+            middle,
+        ]
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        [first as u64, last as u64, 0]
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u16::from_le_bytes(*first), u16::from_le_bytes(*last));
+        [first as u64, last as u64, 0]
+    } else {
+        [0; 3]
+    }
+}
+
+impl Known {
+    /// Whether words of the same number of bytes spell it, in any case. A byte that differs from a letter of the name
+    /// only in the bit of the case is that letter in the other case; all other bytes are compared whole.
+    fn is(&self, words: [u64; 3]) -> bool {
+        (words[0] | self.cases[0]) == self.words[0]
+            && (words[1] | self.cases[1]) == self.words[1]
+            && (words[2] | self.cases[2]) == self.words[2]
+    }
+}
+
 /// Names by length, so that recognising one costs a comparison or two.
-fn candidates(length: usize) -> &'static [(&'static [u8], Name)] {
+fn candidates(length: usize) -> &'static [Known] {
     use Name::*;
     match length {
-        2 => &[(b"te", Te)],
-        3 => &[(b"via", Via)],
-        4 => &[(b"host", Host), (b"date", Date)],
-        6 => &[
-            (b"accept", Accept),
-            (b"cookie", Cookie),
-            (b"server", Server),
-            (b"expect", Expect),
-        ],
-        7 => &[
-            (b"upgrade", Upgrade),
-            (b"trailer", Trailer),
-            (b"referer", Referer),
-        ],
-        8 => &[(b"location", Location), (b"priority", Priority)],
-        9 => &[(b"forwarded", Forwarded)],
-        10 => &[
-            (b"user-agent", UserAgent),
-            (b"connection", Connection),
-            (b"keep-alive", KeepAlive),
-            (b"set-cookie", SetCookie),
-        ],
-        11 => &[(b"retry-after", RetryAfter), (b"grpc-status", GrpcStatus)],
-        12 => &[
-            (b"content-type", ContentType),
-            (b"x-request-id", RequestId),
-            (b"max-forwards", MaxForwards),
-            (b"grpc-timeout", GrpcTimeout),
-            (b"proxy-status", ProxyStatus),
-        ],
-        13 => &[(b"authorization", Authorization)],
-        14 => &[
-            (b"content-length", ContentLength),
-            (b"http2-settings", Http2Settings),
-        ],
-        15 => &[
-            (b"x-forwarded-for", XForwardedFor),
-            (b"idempotency-key", IdempotencyKey),
-        ],
-        16 => &[
-            (b"x-forwarded-host", XForwardedHost),
-            (b"content-encoding", ContentEncoding),
-            (b"proxy-connection", ProxyConnection),
-        ],
-        17 => &[
-            (b"transfer-encoding", TransferEncoding),
-            (b"x-forwarded-proto", XForwardedProto),
-            (b"sec-websocket-key", SecWebSocketKey),
-        ],
-        18 => &[(b"proxy-authenticate", ProxyAuthenticate)],
-        19 => &[(b"proxy-authorization", ProxyAuthorization)],
-        20 => &[(b"sec-websocket-accept", SecWebSocketAccept)],
-        21 => &[(b"sec-websocket-version", SecWebSocketVersion)],
+        2 => const { &[known(b"te", Te)] },
+        3 => const { &[known(b"via", Via)] },
+        4 => const { &[known(b"host", Host), known(b"date", Date)] },
+        6 => {
+            const {
+                &[
+                    known(b"accept", Accept),
+                    known(b"cookie", Cookie),
+                    known(b"server", Server),
+                    known(b"expect", Expect),
+                ]
+            }
+        }
+        7 => {
+            const {
+                &[
+                    known(b"upgrade", Upgrade),
+                    known(b"trailer", Trailer),
+                    known(b"referer", Referer),
+                ]
+            }
+        }
+        8 => const { &[known(b"location", Location), known(b"priority", Priority)] },
+        9 => const { &[known(b"forwarded", Forwarded)] },
+        10 => {
+            const {
+                &[
+                    known(b"user-agent", UserAgent),
+                    known(b"connection", Connection),
+                    known(b"keep-alive", KeepAlive),
+                    known(b"set-cookie", SetCookie),
+                ]
+            }
+        }
+        11 => {
+            const {
+                &[
+                    known(b"retry-after", RetryAfter),
+                    known(b"grpc-status", GrpcStatus),
+                ]
+            }
+        }
+        12 => {
+            const {
+                &[
+                    known(b"content-type", ContentType),
+                    known(b"x-request-id", RequestId),
+                    known(b"max-forwards", MaxForwards),
+                    known(b"grpc-timeout", GrpcTimeout),
+                    known(b"proxy-status", ProxyStatus),
+                ]
+            }
+        }
+        13 => const { &[known(b"authorization", Authorization)] },
+        14 => {
+            const {
+                &[
+                    known(b"content-length", ContentLength),
+                    known(b"http2-settings", Http2Settings),
+                ]
+            }
+        }
+        15 => {
+            const {
+                &[
+                    known(b"x-forwarded-for", XForwardedFor),
+                    known(b"idempotency-key", IdempotencyKey),
+                ]
+            }
+        }
+        16 => {
+            const {
+                &[
+                    known(b"x-forwarded-host", XForwardedHost),
+                    known(b"content-encoding", ContentEncoding),
+                    known(b"proxy-connection", ProxyConnection),
+                ]
+            }
+        }
+        17 => {
+            const {
+                &[
+                    known(b"transfer-encoding", TransferEncoding),
+                    known(b"x-forwarded-proto", XForwardedProto),
+                    known(b"sec-websocket-key", SecWebSocketKey),
+                ]
+            }
+        }
+        18 => const { &[known(b"proxy-authenticate", ProxyAuthenticate)] },
+        19 => const { &[known(b"proxy-authorization", ProxyAuthorization)] },
+        20 => const { &[known(b"sec-websocket-accept", SecWebSocketAccept)] },
+        21 => const { &[known(b"sec-websocket-version", SecWebSocketVersion)] },
         _ => &[],
     }
 }
@@ -166,11 +280,11 @@ impl Name {
 
     /// The name that these bytes spell, in any case. Does not look for classes.
     pub fn known(bytes: &[u8]) -> Self {
+        let words = words(bytes);
         candidates(bytes.len())
             .iter()
-            // Most of those of one length differ in their first letter.
-            .find(|(name, _)| bytes[0] | 0x20 == name[0] && bytes.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |found| found.1)
+            .find(|known| known.is(words))
+            .map_or(Self::Other, |known| known.name)
     }
 
     fn class(bytes: &[u8]) -> Self {
@@ -400,9 +514,19 @@ mod tests {
     #[test]
     fn every_known_name_is_found_by_its_spelling() {
         for length in 0..32 {
-            for (spelt, name) in super::candidates(length) {
+            for known in super::candidates(length) {
+                let (spelt, name) = (known.spelt, known.name);
                 assert_eq!(spelt.len(), length);
-                assert_eq!(Name::of(&spelt.to_ascii_uppercase()), *name);
+                assert_eq!(Name::of(&spelt.to_ascii_uppercase()), name);
+                // No other byte at any place, whichever bit it differs in.
+                for at in 0..length {
+                    for byte in 0..=u8::MAX {
+                        let mut other = spelt.to_vec();
+                        other[at] = byte;
+                        let is_same = other.eq_ignore_ascii_case(spelt);
+                        assert_eq!(Name::known(&other) == name, is_same, "{other:?}");
+                    }
+                }
             }
         }
         assert_eq!(Name::of(b"x-unknown"), Name::Other);
