@@ -12,7 +12,7 @@ pub fn idempotent(method: &Method) -> bool {
     )
 }
 
-/// Whether a request that was on a reused idle connection when it died may be replayed on a new one.
+/// Whether a request whose connection died may be replayed on a new one.
 ///
 /// Endpoints close idle connections when they like, so such a death mostly means that the request
 /// crossed the close on its way (RFC 9112, 9.3.1). With no byte of a response nothing is lost but the

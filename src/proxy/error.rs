@@ -280,7 +280,8 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 22] = [
+const ROUTED: [&str; 23] = [
+    "method_not_supported",
     "bad_target",
     "slow_body",
     "slow_read",
@@ -361,6 +362,9 @@ mod tests {
             ProxyError::TooManyInterim,
             ProxyError::UnaskedSwitch,
             ProxyError::BadUpgrade,
+            ProxyError::Method,
+            ProxyError::NotHttp2,
+            ProxyError::Panicked,
         ];
         let unrouted = [
             ProxyError::Request(parse),
@@ -369,6 +373,7 @@ mod tests {
             ProxyError::TooLarge,
             ProxyError::Method,
             ProxyError::NoRoute,
+            ProxyError::Panicked,
         ];
         for (errors, words) in [
             (&routed[..], ProxyError::LABELS),

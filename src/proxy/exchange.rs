@@ -1,6 +1,7 @@
 //! All that is known of one request so far. What happened is recorded once, when it is dropped.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::error::{ProxyError, Side};
 use crate::clock::Instant;
@@ -47,6 +48,10 @@ pub struct Exchange {
     pub answered: Instant,
     /// When it ended, once that is known.
     pub ended: Instant,
+    /// When the last thing happened to it that was waited for; as long as nothing is, no time passes that counts.
+    pub now: Instant,
+    /// Spent on attempts, and on waiting for room, that came to nothing.
+    in_vain: Duration,
 }
 
 impl Exchange {
@@ -84,7 +89,30 @@ impl Exchange {
             sent: Instant::FAR,
             answered: Instant::FAR,
             ended: Instant::FAR,
+            now: started,
+            in_vain: Duration::ZERO,
         }
+    }
+
+    /// The wait that began at `since` came to nothing, at `now`.
+    pub fn waited_in_vain(&mut self, since: Instant, now: Instant) {
+        self.in_vain += now.since(since);
+        self.now = now;
+    }
+
+    /// An attempt begins: it looks for a connection now. Nothing of an earlier one counts any more.
+    pub fn attempt(&mut self) {
+        self.attempts += 1;
+        self.picked = self.now;
+        self.connected = Instant::FAR;
+        self.sent = Instant::FAR;
+        self.reused = false;
+    }
+
+    /// The attempt came to nothing, at `now`.
+    pub fn attempt_failed(&mut self, now: Instant) {
+        self.waited_in_vain(self.picked, now);
+        self.picked = now;
     }
 
     /// The id as it is shown.
@@ -140,7 +168,9 @@ impl Exchange {
             Some(_) => [head, unanswered, None, None, None],
             None => [head, connect, first_byte, upload, streamed],
         };
-        let waited = waits.into_iter().flatten().sum();
+        let in_vain = u64::try_from(self.in_vain.as_nanos()).unwrap_or(u64::MAX);
+        let waited = waits.into_iter().flatten().sum::<u64>();
+        let waited = waited.saturating_add(in_vain);
         Times {
             total,
             queue: None,
@@ -159,6 +189,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.error = Some(ProxyError::Panicked);
+            if self.route.is_none() {
+                self.listener.cells.refused(ProxyError::Panicked.label());
+            }
         }
         let now = self.worker.wheel.or_now(self.ended);
         let log = &self.worker.log;

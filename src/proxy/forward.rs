@@ -36,9 +36,30 @@ pub struct Downstream {
     pub pump: Pump,
     /// Bytes of the body that an attempt had read before a replay took its place, which begins with the same.
     pub replayed: u64,
+    /// How fast the body comes, while it is the client's to send.
+    pace: Pace,
 }
 
 impl Downstream {
+    /// Before anything was read of the body.
+    pub fn new(exchange: &Exchange, responder: Responder, body: Body) -> Self {
+        let limits = &exchange.listener.shared.limits;
+        Self {
+            responder: Some(responder),
+            body,
+            held: Body::Empty,
+            pump: Pump::limited(limits.body_bytes),
+            replayed: 0,
+            pace: Pace::new(limits.min_rate),
+        }
+    }
+
+    /// Whether the client drips its body. One whose length nobody knows may be a stream, and as slow as it likes.
+    pub fn is_too_slow(&mut self, now: Instant) -> bool {
+        let is_owed = self.pump.is_starved && matches!(self.body.length(), Length::Exact(_));
+        self.pace.is_too_slow(now, self.received(), is_owed)
+    }
+
     /// Bytes of the body that the client has sent, whoever got them.
     pub fn received(&self) -> u64 {
         self.pump.bytes.max(self.replayed)
@@ -82,18 +103,12 @@ impl Slot {
             times: observe::Times::default(),
             error: None,
         };
-        let worker = Rc::clone(&exchange.worker);
-        let taken = if exchange.attempts == 0 {
-            exchange.started
-        } else {
-            worker.wheel.now()
-        };
         Self {
             reach,
             record,
-            taken,
+            taken: exchange.now,
             ended: Instant::FAR,
-            worker,
+            worker: Rc::clone(&exchange.worker),
         }
     }
 
@@ -249,8 +264,13 @@ pub async fn head(
         if let Poll::Ready(error) = wait.send(cx, exchange, attempt, down, timer, plan) {
             return Poll::Ready(Err(error));
         }
+        let awaited_continue = wait.awaits_continue;
         if let Poll::Ready(read) = wait.receive(cx, exchange, attempt, down, &mut response) {
             return Poll::Ready(read);
+        }
+        if awaited_continue && !wait.awaits_continue {
+            // It is the client's turn, whose patience may be shorter.
+            wait.set(timer, plan, down);
         }
         wait.flush(cx, down);
         if let Some(responder) = &mut down.responder
@@ -327,7 +347,6 @@ struct Wait {
     was_starved: bool,
     /// Since when the client is waited for.
     starved: Instant,
-    pace: Pace,
     /// How long it may take between two pieces of its body, and the endpoint to say 100.
     patience: Duration,
     first_byte: Duration,
@@ -350,7 +369,6 @@ impl Wait {
             moved: u64::MAX,
             was_starved: false,
             starved: Instant::FAR,
-            pace: Pace::new(exchange.listener.shared.limits.min_rate),
             patience: exchange.listener.shared.timeouts.body,
             first_byte: upstream.map_or(Duration::MAX, |upstream| upstream.timeouts.first_byte),
             awaits_continue: exchange.head.expects_continue,
@@ -452,14 +470,7 @@ impl Wait {
             Poll::Pending if moved || turned => {
                 self.starved = exchange.worker.wheel.now();
                 self.awaits_continue &= down.pump.bytes == 0;
-                // A body whose length nobody knows may be a stream, and as slow as it likes.
-                let is_owed = is_starved
-                    && !self.awaits_continue
-                    && matches!(down.body.length(), Length::Exact(_));
-                if self
-                    .pace
-                    .is_too_slow(self.starved, down.pump.bytes, is_owed)
-                {
+                if !self.awaits_continue && down.is_too_slow(self.starved) {
                     return Poll::Ready(ProxyError::SlowBody);
                 }
                 plan.progress(self.starved);

@@ -41,14 +41,7 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     // 1.
     let view = worker.view();
     let mut exchange = Exchange::start(worker, &view, head, begun, peer);
-    let limit = exchange.listener.shared.limits.body_bytes;
-    let mut down = Downstream {
-        responder: Some(responder),
-        body,
-        held: Body::Empty,
-        pump: Pump::limited(limit),
-        replayed: 0,
-    };
+    let mut down = Downstream::new(&exchange, responder, body);
     if !matches!(down.body, Body::Empty) {
         down.pump.without = heads::distrusted(&exchange);
     }
@@ -78,13 +71,7 @@ pub async fn refuse(
         Refusal::Parse(error) => ProxyError::Request(error),
         Refusal::SlowHead => ProxyError::SlowHead,
     };
-    let mut down = Downstream {
-        responder: Some(responder),
-        body: Body::Empty,
-        held: Body::Empty,
-        pump: Pump::default(),
-        replayed: 0,
-    };
+    let mut down = Downstream::new(&exchange, responder, Body::Empty);
     fail(&mut exchange, &mut down, error).await;
 }
 
@@ -99,7 +86,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
         let json = accept::prefers_json(&exchange.head.fields);
         let local = Local::error(&error, &exchange.id(), json);
         exchange.status = local.status;
-        let head_only = exchange.head.method == ::http::Method::HEAD;
+        let head_only = exchange.head.method == Method::HEAD;
         // Whether it was sent whole or not: the error is what the exchange came to.
         let sent = respond::send(
             &exchange.worker,
@@ -201,9 +188,7 @@ async fn forward_to(
         Deadlines::new(&shared.timeouts, exchange.started),
     );
     let timer = worker.wheel.timer();
-    // When the last thing happened. As long as nothing is waited for, no time passes that counts.
-    let mut now = exchange.started;
-    let mut action = plan.step(now, Event::Admitted);
+    let mut action = plan.step(exchange.now, Event::Admitted);
     let mut slot: Option<Slot> = None;
     let mut died: Option<Rc<Reach>> = None;
     let mut linked: Option<(Link, Slot)> = None;
@@ -216,9 +201,10 @@ async fn forward_to(
                 let mut picked = forward::pick(exchange, upstream, plan.tried());
                 if let Err(Lack::Capacity) = picked {
                     // Boxed: it is rare, and the task outlives it.
+                    let asked = worker.wheel.now();
                     let picking = forward::pick_with_room(exchange, upstream, plan.tried());
                     picked = Box::pin(picking).await;
-                    now = worker.wheel.now();
+                    exchange.waited_in_vain(asked, worker.wheel.now());
                 }
                 match picked {
                     Ok((index, taken)) => {
@@ -236,20 +222,18 @@ async fn forward_to(
                         // A replay: same endpoint, new connection.
                         down.replay();
                         exchange.replays += 1;
-                        exchange.sent = Instant::FAR;
                         Slot::again(exchange, reach)
                     }
                     (None, None) => return Err(last),
                 };
-                exchange.picked = now;
-                exchange.attempts += 1;
+                exchange.attempt();
                 match link::link(exchange, upstream, &taken, fresh, plan.deadline().0).await {
                     Ok((link, reused)) => {
                         if !reused {
-                            now = worker.wheel.now();
+                            exchange.now = worker.wheel.now();
                         }
                         exchange.reused = reused;
-                        exchange.connected = now;
+                        exchange.connected = exchange.now;
                         taken.record.reused = reused;
                         linked = Some((link, taken));
                         Event::Connected { reused }
@@ -258,7 +242,7 @@ async fn forward_to(
                         taken.record.outcome = AttemptOutcome::Failed;
                         taken.record.error = Some(error.label());
                         let failure = forward::connect_failure(&error);
-                        now = worker.wheel.now();
+                        exchange.attempt_failed(worker.wheel.now());
                         last = error;
                         Event::ConnectFailed(failure)
                     }
@@ -288,7 +272,7 @@ async fn forward_to(
                             attempt.slot.record.outcome = AttemptOutcome::Failed;
                             attempt.slot.record.error = Some(error.label());
                         })?;
-                        now = exchange.answered;
+                        exchange.now = exchange.answered;
                         answered = Some((attempt, response, tunnel));
                         Event::Head { tunnel }
                     }
@@ -299,7 +283,7 @@ async fn forward_to(
                             AttemptOutcome::Failed
                         };
                         slot.record.error = Some(failure.error.label());
-                        now = worker.wheel.now();
+                        exchange.attempt_failed(worker.wheel.now());
                         last = failure.error;
                         died = Some(Rc::clone(&slot.reach));
                         failure.event
@@ -310,7 +294,7 @@ async fn forward_to(
             Action::GiveUp(failure) => return Err(heads::given_up(failure, last)),
             Action::Wait => return Err(last),
         };
-        action = plan.step(now, event);
+        action = plan.step(exchange.now, event);
     }
     let Some((mut attempt, response, tunnel)) = answered else {
         return Err(last);
@@ -415,7 +399,7 @@ async fn local_answer(
         return Ok(());
     };
     exchange.status = local.status;
-    let head_only = exchange.head.method == ::http::Method::HEAD;
+    let head_only = exchange.head.method == Method::HEAD;
     let sent = respond::send(
         &exchange.worker,
         responder,

@@ -67,10 +67,11 @@ pub fn send(
     edit(&route.request_edits, &mut omit, &mut extra);
     let to_h2 = matches!(link, Link::H2 { .. });
     let ask = Ask::of(head, to_h2, &mut worker.random.borrow_mut(), &mut extra);
-    let mut rewritten = worker.buffers.take();
+    let mut rewritten = Vec::new();
     let target = match &route.rewrite {
         None => &head.target,
         Some(rewrite) => {
+            rewritten = worker.buffers.take();
             rewrite_target(worker, rewrite, &head.target, &mut rewritten);
             &rewritten
         }

@@ -1,5 +1,6 @@
 //! What an attempt runs on: an idle connection of the pool, or a new one.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -44,7 +45,7 @@ pub async fn link(
     let reach = &slot.reach;
     let protocol = upstream.shared.protocol;
     if !fresh {
-        let now = exchange.started;
+        let now = exchange.now;
         if protocol != Protocol::H2
             && let Some(connected) = reach.pool.take(now, &upstream.limits)
         {
@@ -65,17 +66,15 @@ pub async fn link(
     // What others have dialled since this attempt began is as good as a connection of its own.
     let since = if fresh { exchange.picked } else { Instant(0) };
     let span = until.since(worker.wheel.now());
-    match worker
-        .wheel
-        .timeout(span, Box::pin(connect(worker, upstream, reach, since)))
-        .await
-    {
-        Some(linked) => linked.map(|link| (link, false)),
-        None => {
-            reach.cells.connections_failed.add(1);
-            Err(ProxyError::ConnectTimeout)
-        }
+    let dials = Cell::new(false);
+    let connecting = Box::pin(connect(worker, upstream, reach, since, &dials));
+    let linked = worker.wheel.timeout(span, connecting).await;
+    let linked = linked.unwrap_or(Err(ProxyError::ConnectTimeout));
+    // Who waited in vain for room, or for another's dial, made no connection that could fail.
+    if linked.is_err() && dials.get() {
+        reach.cells.connections_failed.add(1);
     }
+    linked.map(|link| (link, false))
 }
 
 /// Dials. Of several requests that can share an HTTP/2 connection, one dials and the others wait for it; as long as it
@@ -85,6 +84,7 @@ async fn connect(
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
     since: Instant,
+    dials: &Cell<bool>,
 ) -> Result<Link, ProxyError> {
     let may_share = || match upstream.shared.protocol {
         Protocol::H1 => false,
@@ -101,18 +101,20 @@ async fn connect(
             });
         }
         if may_share() {
-            return establish(worker, upstream, reach).await;
+            return establish(worker, upstream, reach, dials).await;
         }
         // It came out while this one waited.
         drop(turn);
     }
-    establish(worker, upstream, reach).await
+    establish(worker, upstream, reach, dials).await
 }
 
+/// `dials` says, once it fails or is given up, whether it had begun to make a connection.
 async fn establish(
     worker: &Rc<Worker>,
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
+    dials: &Cell<bool>,
 ) -> Result<Link, ProxyError> {
     let max = upstream.shared.connections.max;
     let open = loop {
@@ -123,9 +125,8 @@ async fn establish(
             return Err(ProxyError::Full);
         }
     };
-    let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref())
-        .await
-        .inspect_err(|_| reach.cells.connections_failed.add(1))?;
+    dials.set(true);
+    let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref()).await?;
     reach.cells.connections.add(1);
     if stream.is_tls() {
         reach.cells.handshakes.add(1);

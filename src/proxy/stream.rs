@@ -76,6 +76,9 @@ pub async fn stream(
             if pace.is_too_slow(now, answer.bytes, is_awaited) {
                 return Poll::Ready(Err(ProxyError::SlowRead));
             }
+            if !flow.tunnel && !upload_failed && down.is_too_slow(now) {
+                return Poll::Ready(Err(ProxyError::SlowBody));
+            }
             plan.progress(now);
             attempt.link.moved();
             timer.set(plan.deadline().0);

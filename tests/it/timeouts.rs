@@ -254,6 +254,25 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
     let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
     let failed = report.endpoints[0].sum(Metric::EndpointConnectionsFailed);
     assert_eq!(failed, 2);
+
+    // Where another endpoint answers, the time lost on the first is not the proxy's own.
+    let backend = Backend::start("a");
+    let upstream = format!(
+        "balance: round_robin, timeouts: {{ {} }}",
+        merged("connect: 10s", UPSTREAM)
+    );
+    let endpoints = [address.to_string(), backend.endpoint()];
+    let proxy = Proxy::start_on(Clock::scaled(FAST), &config(&endpoints, "", "", &upstream)).await;
+    for mut client in each_client(&proxy).await {
+        assert_eq!(client.get("/").await.backend(), Some("a"));
+    }
+    let report = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
+    eventually(DEADLINE, || report().routes[0].phase(Phase::Own).count == 2).await;
+    let failed = |one: &plimsoll::observe::Reading| one.sum(Metric::EndpointConnectionsFailed);
+    let failed: u64 = report().endpoints.iter().map(failed).sum();
+    assert!(failed >= 1, "one of two in turn began with it");
+    let own = report().routes[0].phase(Phase::Own).max.unwrap();
+    assert!(own < Duration::from_secs(9), "{own:?}");
 }
 
 #[tokio::test]

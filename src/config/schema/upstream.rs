@@ -325,9 +325,10 @@ block! {
     /// When a request may be sent again, and what that may cost.
     pub struct Retry {
         /// Bytes of a request body that are kept until the response head comes, so that a request
-        /// whose idle connection turns out to be dead can be sent again; of a larger body 502 is
-        /// the answer. Off: nothing is kept. 64 KiB holds nearly all bodies that are no uploads,
-        /// and is what one read brings. At most so much for each request that waits for its answer.
+        /// can be sent again whose idle connection turns out to be dead, or with which an HTTP/2
+        /// endpoint says that it did nothing; of a larger body 502 is the answer. Off: nothing is
+        /// kept. 64 KiB holds nearly all bodies that are no uploads, and is what one read brings.
+        /// At most so much for each request that waits for its answer.
         pub buffer: Option<usize> as Option<Size> = Some(64 * 1024), in Some(0)..=Some(16 * 1024 * 1024);
     }
 }

@@ -48,11 +48,6 @@ impl Reader {
         self.connection.read_whole.get()
     }
 
-    /// The connection that it reads.
-    pub fn connection(&self) -> &Rc<Connection> {
-        &self.connection
-    }
-
     /// The next piece. Everything that one read brought is decoded at once: the data of many small chunks is moved
     /// together, so that the work does not grow with their number times the size of the buffer.
     pub fn poll_frame<'s>(
@@ -249,14 +244,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Ready once everything was handed to the operating system. Of a body that ends with the connection, the own
-    /// direction is closed.
+    /// Ready once everything was handed to the operating system.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        ready!(self.connection.poll_flush(cx))?;
-        Poll::Ready(Ok(()))
+        self.connection.poll_flush(cx).map_err(BodyError::Io)
     }
 
-    /// Called after the last flush: the message is complete.
+    /// Called after the last flush: the message is complete. Of a body that ends with the connection, the own direction
+    /// is closed.
     pub(in crate::http) fn complete(
         &mut self,
         cx: &mut Context<'_>,
