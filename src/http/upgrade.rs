@@ -25,6 +25,31 @@ pub fn is_websocket(protocol: &[u8]) -> bool {
     protocol.eq_ignore_ascii_case(WEBSOCKET)
 }
 
+/// Longer names of protocols are nobody's.
+const PROTOCOL_BYTES: usize = 64;
+
+/// Whether a client may ask to leave HTTP for this protocol: a name that is one, with a version or without (RFC 9110,
+/// 7.8), and not HTTP's own. `h2c` was taken back by RFC 9113, 3.1, and an endpoint that still agrees to it would speak
+/// past us. It is written as it stands towards endpoints, so that nothing but such a name may pass, whichever version
+/// of HTTP it came in.
+pub fn is_protocol(protocol: &[u8]) -> bool {
+    let mut parts = protocol.splitn(2, |byte| *byte == b'/');
+    let is_http = starts_with(protocol, b"h2") || starts_with(protocol, b"http");
+    protocol.len() <= PROTOCOL_BYTES && !is_http && parts.all(is_token)
+}
+
+fn starts_with(protocol: &[u8], start: &[u8]) -> bool {
+    protocol
+        .get(..start.len())
+        .is_some_and(|found| found.eq_ignore_ascii_case(start))
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(bytes: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_part)
+}
+
 /// The one protocol that an extended CONNECT asks for when `Upgrade` listed these: WebSocket if it is among them, else
 /// the first, which is the preferred one (RFC 9110, 7.8).
 pub fn single(protocols: &[u8]) -> &[u8] {

@@ -195,6 +195,40 @@ async fn an_unasked_switch_is_a_bad_answer() {
     }
 }
 
+/// It is written into the head that an HTTP/1 endpoint gets: what is no name could write a request of its own there,
+/// and HTTP itself would be spoken past every route.
+#[tokio::test]
+async fn what_is_no_protocol_is_not_asked_of_an_endpoint() {
+    for protocol in ["h1", "h2"] {
+        let backend = Backend::start("a");
+        let proxy = before(backend.endpoint(), protocol).await;
+        let mut client = Client::h2(proxy.address()).await;
+        for asked in [
+            "x\r\n\r\nGET /admin HTTP/1.1\r\nHost: b\r\nX-A: b",
+            "x\r\nX-Evil: 1",
+            "x\ny",
+            "a b",
+            "a, b",
+            "a;b",
+            "\u{e9}",
+            "",
+            "/",
+            "a/",
+            "a/b/c",
+            "h2c",
+            "H2C",
+            "HTTP/2.0",
+            "a-name-that-is-longer-than-any-protocol-has-and-has-no-end-in-sight",
+        ] {
+            let answer = client.tunnel(asked, "/upgrade").await.err().unwrap();
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{asked:?}");
+            let told = answer.headers()["proxy-status"].to_str().unwrap();
+            assert!(told.ends_with("details=\"bad_protocol\""), "{told}");
+        }
+        assert_eq!(backend.counters().accepted(), 0);
+    }
+}
+
 #[tokio::test]
 async fn plain_connect_is_not_carried() {
     let backend = Backend::start("a");

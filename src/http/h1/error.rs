@@ -51,6 +51,8 @@ pub enum ParseError {
     TransferCodingInHttp10,
     /// CONNECT has no body: what follows it is the tunnel's (RFC 9110, 9.3.6).
     LengthInConnect,
+    /// An extended CONNECT to something that is no protocol, or to HTTP itself.
+    BadProtocol,
 }
 
 /// Names every cause once: as a metric and the log name it when a client is at fault, and with `response_` before it when
@@ -106,6 +108,7 @@ labels!(ParseError {
     Self::MisplacedTransferCoding => "misplaced_transfer_coding",
     Self::TransferCodingInHttp10 => "transfer_coding_in_http10",
     Self::LengthInConnect => "length_in_connect",
+    Self::BadProtocol => "bad_protocol",
 });
 
 impl ParseError {
@@ -135,6 +138,7 @@ impl ParseError {
             | Self::MalformedLength
             | Self::UnknownTransferCoding
             | Self::RepeatedTransferCoding
+            | Self::BadProtocol
             | Self::MisplacedTransferCoding
             | Self::TransferCodingInHttp10
             | Self::LengthInConnect => 400,

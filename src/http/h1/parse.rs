@@ -16,6 +16,7 @@ use super::framing::Framing;
 use super::request_target;
 use crate::http::fields::{Fields, Name};
 use crate::http::head::{Length, RequestHead, ResponseHead, Version};
+use crate::http::upgrade::is_protocol;
 use crate::http::{headers, target};
 
 /// Bounds of a head.
@@ -321,18 +322,11 @@ fn end_of_request(framing: &Framing, head: &mut RequestHead) {
     }
 }
 
-/// The protocols of `Upgrade`. Those of HTTP itself are left out: `h2c` was taken back by RFC 9113, 3.1, and an
-/// endpoint that still agrees to it would speak past us.
+/// The protocols of `Upgrade`, without those that nobody may ask for.
 fn upgrade(fields: &Fields) -> Option<Vec<u8>> {
     let mut protocols = Vec::new();
     for protocol in fields.all(Name::Upgrade).flat_map(headers::items) {
-        let is_http = protocol
-            .get(..2)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
-            || protocol
-                .get(..4)
-                .is_some_and(|start| start.eq_ignore_ascii_case(b"http"));
-        if is_http {
+        if !is_protocol(protocol) {
             continue;
         }
         if !protocols.is_empty() {

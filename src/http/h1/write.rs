@@ -128,6 +128,10 @@ fn content_length(out: &mut Vec<u8>, length: u64) {
 }
 
 fn upgrade(out: &mut Vec<u8>, protocol: &[u8]) {
+    debug_assert!(
+        !protocol.iter().any(u8::is_ascii_control),
+        "a protocol is checked where it is read"
+    );
     out.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
     out.extend_from_slice(protocol);
     out.extend_from_slice(b"\r\n");

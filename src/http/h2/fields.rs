@@ -18,7 +18,7 @@ use crate::http::h1::parse::ParseError;
 use crate::http::head::{Length, RequestHead, ResponseHead, Version};
 use crate::http::headers::{self, DROPPED_TRAILERS, HOP_BY_HOP, REFUSED_TRAILERS};
 use crate::http::outgoing::Outgoing;
-use crate::http::target;
+use crate::http::{target, upgrade};
 
 /// Fields of one connection: a message that has one is malformed (RFC 9113, 8.2.2). `TE` is judged by its value.
 const FORBIDDEN: Names = Names::of(&[
@@ -69,7 +69,14 @@ pub(super) fn read_request(
     }
     check_size(parts.method.as_str().len(), limits.head_bytes, head)?;
     check_host(&head.fields)?;
-    head.upgrade = protocol.map(|protocol| protocol.as_str().as_bytes().to_vec());
+    if let Some(protocol) = protocol {
+        // The library looks only for UTF-8 in it, line ends and all.
+        let protocol = protocol.as_str().as_bytes();
+        if !upgrade::is_protocol(protocol) {
+            return Err(ParseError::BadProtocol);
+        }
+        head.upgrade = Some(protocol.to_vec());
+    }
     head.expects_continue = head
         .fields
         .get(Name::Expect)
