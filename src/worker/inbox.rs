@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Worker;
+use super::{Answer, Worker};
 use crate::http::Handler;
 use crate::listener::accept::{Accepted, Acceptor, Gate};
 use crate::snapshot::Snapshot;
@@ -29,10 +29,11 @@ pub enum Mail {
         listener: usize,
         gate: Arc<Gate>,
     },
-    /// Close an idle connection to this endpoint, which has as many as it may have, and say so once it is closed.
+    /// Close an idle connection to this endpoint, which has as many as it may have, and say so once it is closed, or
+    /// that there is none.
     CloseIdle {
         endpoint: Arc<Endpoint>,
-        closed: mpsc::UnboundedSender<()>,
+        answer: mpsc::UnboundedSender<Answer>,
     },
     /// Take no new connection, finish what runs, then end.
     Drain,
@@ -98,7 +99,7 @@ pub(super) async fn read_mail<H: Handler>(
             }
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
-            Some(Mail::CloseIdle { endpoint, closed }) => worker.give_up_idle(&endpoint, closed),
+            Some(Mail::CloseIdle { endpoint, answer }) => worker.give_room(&endpoint, answer),
             Some(Mail::Listen {
                 socket,
                 listener,

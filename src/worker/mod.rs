@@ -4,6 +4,7 @@
 mod connection;
 mod inbox;
 mod panics;
+mod room;
 mod view;
 
 use std::cell::{Cell, RefCell};
@@ -25,7 +26,6 @@ use crate::listener::accept::Accepted;
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, WorkerCells};
 use crate::snapshot::Snapshot;
-use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Total;
 
 use inbox::{beat, read_mail};
@@ -33,6 +33,7 @@ use view::share;
 
 pub use inbox::{Mail, Mailbox};
 pub use panics::Counting;
+pub use room::Answer;
 pub use view::{ListenerView, Reach, RouteView, UpstreamView, View};
 
 /// How often idle connections are looked through while there are any.
@@ -180,34 +181,6 @@ impl Worker {
     fn close_idle(&self) {
         for reach in self.view().reaches() {
             reach.pool.clear();
-        }
-    }
-
-    /// Asks the other workers to close an idle connection to this endpoint, since the cap is one for all and each keeps
-    /// its own. Gives whether one did. The caller bounds the time.
-    pub async fn make_room(&self, endpoint: &Arc<Endpoint>) -> bool {
-        let (closed, mut answers) = mpsc::unbounded_channel();
-        for (index, mailbox) in self.mailboxes.iter().enumerate() {
-            if index != self.index {
-                let (endpoint, closed) = (Arc::clone(endpoint), closed.clone());
-                // A worker that has ended keeps nothing.
-                let _ = mailbox.inbox.send(Mail::CloseIdle { endpoint, closed });
-            }
-        }
-        drop(closed);
-        // Nothing comes once all have answered by letting go of their end.
-        answers.recv().await.is_some()
-    }
-
-    fn give_up_idle(&self, endpoint: &Arc<Endpoint>, closed: mpsc::UnboundedSender<()>) {
-        let view = self.view();
-        let mut reaches = view.reaches();
-        let reach = reaches.find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint));
-        if let Some(ending) = reach.and_then(|reach| reach.pool.close_one()) {
-            tokio::task::spawn_local(async move {
-                ending.await;
-                let _ = closed.send(());
-            });
         }
     }
 
