@@ -107,6 +107,7 @@ pub async fn connect(
     buffers: Buffers,
     wheel: Wheel,
 ) -> Result<(Client, impl Future<Output = End> + 'static), ClientError> {
+    let slots = Slots::new(settings.streams, wheel.clone());
     let tap = Tap::client(stream, buffers, wheel);
     let mut builder = Builder::new();
     builder
@@ -118,7 +119,6 @@ pub async fn connect(
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(REMEMBERED_RESETS);
     let (sender, connection) = builder.handshake(tap.clone()).await?;
-    let slots = Slots::new(settings.streams);
     let mut driver = Driver {
         connection,
         tap,

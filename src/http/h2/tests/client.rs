@@ -1,6 +1,7 @@
 //! Our client, the library's server.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
@@ -50,13 +51,13 @@ where
 }
 
 /// An endpoint that greets, and then neither reads nor writes any more.
-async fn silent() -> (Client, TcpStream) {
+async fn silent(wheel: Wheel) -> (Client, TcpStream) {
     /// SETTINGS, and the acknowledgement of ours.
     const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
     let (stream, mut theirs) = pair().await;
     theirs.write_all(GREETING).await.unwrap();
     let (settings, buffers) = (ours::Settings::default(), Buffers::default());
-    let connecting = ours::connect(Stream::Tcp(stream), settings, buffers, wheel());
+    let connecting = ours::connect(Stream::Tcp(stream), settings, buffers, wheel);
     let (client, driver) = connecting.await.unwrap();
     tokio::task::spawn_local(driver);
     (client, theirs)
@@ -64,7 +65,7 @@ async fn silent() -> (Client, TcpStream) {
 
 #[tokio::test(flavor = "local")]
 async fn a_connection_on_which_a_stream_waits_in_vain_takes_no_more() {
-    let (client, _stalled) = silent().await;
+    let (client, _stalled) = silent(wheel()).await;
     let (_sink, pending) = get(&client, "/").unwrap();
     assert!(client.is_alive());
     pending.doubt();
@@ -87,10 +88,16 @@ async fn a_connection_on_which_a_stream_waits_in_vain_takes_no_more() {
 
 #[tokio::test(flavor = "local")]
 async fn a_connection_on_which_all_is_given_up_unheard_takes_no_more() {
-    let (client, _stalled) = silent().await;
+    let wheel = Wheel::new(Clock::scaled(10_000));
+    let (client, _stalled) = silent(wheel.clone()).await;
     for _ in 0..3 {
         assert!(client.is_alive());
-        drop(get(&client, "/").unwrap());
+        let begun = wheel.now();
+        let request = get(&client, "/").unwrap();
+        while wheel.now().since(begun) < Duration::from_secs(1) {
+            tokio::task::yield_now().await;
+        }
+        drop(request);
     }
     assert!(!client.is_alive());
 }
