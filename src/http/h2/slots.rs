@@ -1,4 +1,4 @@
-//! How many streams of a connection to an endpoint are in use, and who waits for one.
+//! How many streams of a connection to an endpoint are in use, whether it takes more, and who waits for its end.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -69,7 +69,7 @@ impl Slots {
         }
     }
 
-    /// Wakes the task when a stream ended or the connection changed.
+    /// Wakes the task when the connection is closed.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         let mut waiting = self.waiting.borrow_mut();
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -77,22 +77,12 @@ impl Slots {
         }
     }
 
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.borrow().is_empty()
-    }
-
-    /// All are woken, since one that was woken may have been dropped; those that find no room wait again.
-    pub(super) fn wake(&self) {
-        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        for waker in waiting {
-            waker.wake();
-        }
-    }
-
     /// The connection ended, or is to be used no more.
     pub(super) fn close(&self) {
         self.is_open.set(false);
-        self.wake();
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -147,9 +137,6 @@ impl Drop for Slot {
             if slots.given_up.get() >= GIVEN_UP {
                 slots.close();
             }
-        }
-        if slots.has_waiting() {
-            slots.wake();
         }
     }
 }
