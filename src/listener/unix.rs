@@ -1,11 +1,13 @@
 //! The socket file of a Unix listener: bound, taken over from a process that left it behind, taken away at the end.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::retry_on_intr;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::accept::BACKLOG;
@@ -52,10 +54,13 @@ impl Identity {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        // Where the directory does not allow it, the next start finds the file stale.
+        let Ok(_lock) = Lock::take(&self.path) else {
+            return;
+        };
         let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|file| file.file_type().is_socket() && Identity::of(&file) == self.identity);
         if is_ours {
-            // Where the directory does not allow it, the next start finds the file stale.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -65,6 +70,7 @@ impl Drop for SocketFile {
 /// is replaced; whatever else is there stays, and is an error.
 pub(super) fn bind(path: &Path) -> Result<(OwnedFd, SocketFile), UnixError> {
     let address = SockAddr::unix(path)?;
+    let _lock = Lock::take(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     if let Err(error) = socket.bind(&address) {
         if error.kind() != io::ErrorKind::AddrInUse {
@@ -78,6 +84,49 @@ pub(super) fn bind(path: &Path) -> Result<(OwnedFd, SocketFile), UnixError> {
     let file = SocketFile { path, identity };
     socket.listen(BACKLOG)?;
     Ok((socket.into(), file))
+}
+
+/// Held while a socket file comes or goes. Between `bind` and `listen` a socket refuses connections like one that was
+/// left behind, so that whoever starts at that moment would take the file of a listener that is about to live; and
+/// between a look at a file and its removal another may take its place. A lock and not a name of its own from which the
+/// file is renamed: of two who find the same leftover the later would still replace the file of the earlier, and `ss`,
+/// `lsof` and `fuser` would know the socket by a name that nobody wrote.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    /// The lock ends with it, whatever becomes of the process.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of the socket at `path`: an empty file beside it, there only as long as somebody holds it or
+    /// waits for it. Whoever holds it does so for microseconds.
+    fn take(path: &Path) -> io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        // Something else that has the name is neither followed nor waited for.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        loop {
+            let file = File::from(rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?);
+            retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+            // Whoever held it before has removed the file since it was opened: then it locks nobody out.
+            let held = Identity::of(&file.metadata()?);
+            if fs::symlink_metadata(&path).is_ok_and(|there| Identity::of(&there) == held) {
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is still held, so that it is not that of another. What has contents was not made here.
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.len() == 0) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Removes a socket file whose listener is gone. Only a refused connection proves that: one that is not permitted, or
@@ -184,6 +233,44 @@ mod tests {
         let _bound = std::os::unix::net::UnixDatagram::bind(&datagrams).unwrap();
         assert!(matches!(bind(&datagrams), Err(UnixError::InUse)));
         assert!(link.exists() && datagrams.exists());
+    }
+
+    #[test]
+    fn of_many_who_start_at_once_one_listens_and_keeps_its_file() {
+        let directory = Directory::new("race");
+        let path = directory.file();
+        for _ in 0..100 {
+            drop(UnixListener::bind(&path).unwrap());
+            let start = std::sync::Barrier::new(4);
+            let bound: Vec<_> = std::thread::scope(|scope| {
+                let starters = [(); 4].map(|()| {
+                    scope.spawn(|| {
+                        start.wait();
+                        bind(&path)
+                    })
+                });
+                starters.map(|one| one.join().unwrap()).into()
+            });
+            std::os::unix::net::UnixStream::connect(&path).unwrap();
+            let (listening, refused): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+            assert_eq!(listening.len(), 1);
+            for one in refused {
+                assert!(matches!(one, Err(UnixError::InUse)), "{one:?}");
+            }
+            drop(listening);
+            let left = fs::read_dir(&directory.0).unwrap().count();
+            assert_eq!(left, 0, "neither the socket nor its lock is left");
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_the_name_of_the_lock_is_kept() {
+        let directory = Directory::new("lock");
+        let path = directory.file();
+        let other = directory.0.join("socket.lock");
+        fs::write(&other, "precious").unwrap();
+        drop(bind(&path).unwrap());
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
     }
 
     #[test]

@@ -303,7 +303,8 @@ impl Drop for Kept {
     }
 }
 
-/// Open connections to an endpoint, for display.
+/// Open connections to an endpoint, those of all workers and those being dialled. An endpoint that has as many as it
+/// may have is picked no more, unless the worker keeps an idle one.
 pub fn open(endpoint: &Endpoint) -> usize {
     let open: &AtomicUsize = &endpoint.open;
     open.load(Ordering::Relaxed)

@@ -107,6 +107,7 @@ pub async fn connect(
     buffers: Buffers,
     wheel: Wheel,
 ) -> Result<(Client, impl Future<Output = End> + 'static), ClientError> {
+    let slots = Slots::new(settings.streams, wheel.clone());
     let tap = Tap::client(stream, buffers, wheel);
     let mut builder = Builder::new();
     builder
@@ -118,7 +119,6 @@ pub async fn connect(
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(REMEMBERED_RESETS);
     let (sender, connection) = builder.handshake(tap.clone()).await?;
-    let slots = Slots::new(settings.streams);
     let mut driver = Driver {
         connection,
         tap,
@@ -166,10 +166,6 @@ impl Driver {
         if !self.slots.is_open() && self.slots.in_use() == 0 {
             // Nothing comes from the endpoint any more: it is not waited for to take a farewell.
             return Poll::Ready(End::Failed);
-        }
-        // The endpoint may have raised its limit, or said GOAWAY.
-        if self.slots.has_waiting() {
-            self.slots.wake();
         }
         Poll::Pending
     }
@@ -236,25 +232,8 @@ impl Client {
         })
     }
 
-    /// Whether [`Self::send`] would find a free stream now.
-    pub fn has_room(&self) -> bool {
-        self.in_use() < self.capacity() && self.is_alive()
-    }
-
-    /// Ready when a stream is free, or with an error when none ever will be.
-    pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        if !self.is_alive() {
-            return Poll::Ready(Err(ClientError::Refused));
-        }
-        if self.in_use() < self.capacity() {
-            return Poll::Ready(Ok(()));
-        }
-        self.0.slots.wait(cx);
-        Poll::Pending
-    }
-
-    /// Writes a request head. `scheme` is `http` or `https`. `Host` among its fields becomes `:authority`. With `upgrade` it is an extended CONNECT
-    /// (RFC 8441) whose body carries raw bytes.
+    /// Writes a request head, on a stream of its own if one is free. `scheme` is `http` or `https`. `Host` among its
+    /// fields becomes `:authority`. With `upgrade` it is an extended CONNECT (RFC 8441) whose body carries raw bytes.
     pub fn send(
         &self,
         line: &RequestLine<'_>,

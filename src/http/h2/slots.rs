@@ -1,12 +1,19 @@
-//! How many streams of a connection to an endpoint are in use, and who waits for one.
+//! How many streams of a connection to an endpoint are in use, whether it takes more, and who waits for its end.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::clock::wheel::Wheel;
 
 /// So many requests in a row that were given up while the endpoint said nothing at all show that it is gone. One alone may
 /// be that of a client in a hurry.
 const GIVEN_UP: u32 = 3;
+/// What was given up sooner shows nothing: a browser that leaves a page drops all its requests at once, and an endpoint
+/// that lives may need a round trip for its first word.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Shared by the connection's handles, its driver and its streams.
 pub(super) struct Slots {
@@ -16,13 +23,14 @@ pub(super) struct Slots {
     is_open: Cell<bool>,
     /// How often the endpoint was heard, whatever it said.
     heard: Cell<u64>,
-    /// Streams that ended without an answer since then.
+    /// Streams that ended without an answer since then, after [`PATIENCE`].
     given_up: Cell<u32>,
     waiting: RefCell<Vec<Waker>>,
+    wheel: Wheel,
 }
 
 impl Slots {
-    pub(super) fn new(limit: usize) -> Rc<Self> {
+    pub(super) fn new(limit: usize, wheel: Wheel) -> Rc<Self> {
         Rc::new(Self {
             in_use: Cell::new(0),
             limit,
@@ -30,6 +38,7 @@ impl Slots {
             heard: Cell::new(0),
             given_up: Cell::new(0),
             waiting: RefCell::default(),
+            wheel,
         })
     }
 
@@ -47,6 +56,7 @@ impl Slots {
         self.in_use.set(self.in_use.get() + 1);
         Rc::new(Slot {
             heard: Cell::new(self.heard.get()),
+            since: Cell::new(self.wheel.recent()),
             is_answered: Cell::new(false),
             slots: Rc::clone(self),
         })
@@ -59,7 +69,7 @@ impl Slots {
         }
     }
 
-    /// Wakes the task when a stream ended or the connection changed.
+    /// Wakes the task when the connection is closed.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         let mut waiting = self.waiting.borrow_mut();
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -67,22 +77,12 @@ impl Slots {
         }
     }
 
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.borrow().is_empty()
-    }
-
-    /// All are woken, since one that was woken may have been dropped; those that find no room wait again.
-    pub(super) fn wake(&self) {
-        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        for waker in waiting {
-            waker.wake();
-        }
-    }
-
     /// The connection ended, or is to be used no more.
     pub(super) fn close(&self) {
         self.is_open.set(false);
-        self.wake();
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -91,6 +91,8 @@ pub(super) struct Slot {
     slots: Rc<Slots>,
     /// How often the endpoint had been heard when this stream began, or last moved.
     heard: Cell<u64>,
+    /// When that was, as far as the time was known.
+    since: Cell<Instant>,
     is_answered: Cell<bool>,
 }
 
@@ -103,6 +105,7 @@ impl Slot {
     /// Something moved on the stream.
     pub(super) fn moved(&self) {
         self.heard.set(self.slots.heard.get());
+        self.since.set(self.slots.wheel.recent());
     }
 
     /// The stream waited in vain: if nothing was heard on the whole connection either, no other is opened on it. The
@@ -116,20 +119,72 @@ impl Slot {
     fn is_unheard(&self) -> bool {
         self.heard.get() == self.slots.heard.get()
     }
+
+    /// Whether it was given up after it had waited for long, with nothing heard. Looks at the clock only then.
+    fn was_patient(&self) -> bool {
+        !self.is_answered.get()
+            && self.is_unheard()
+            && self.slots.wheel.now().since(self.since.get()) >= PATIENCE
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let slots = &self.slots;
         slots.in_use.set(slots.in_use.get() - 1);
-        if !self.is_answered.get() && self.is_unheard() {
+        if self.was_patient() {
             slots.given_up.set(slots.given_up.get() + 1);
             if slots.given_up.get() >= GIVEN_UP {
                 slots.close();
             }
         }
-        if slots.has_waiting() {
-            slots.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    /// Begins so many streams at once, and gives them up when so much time has passed.
+    fn give_up(slots: &Rc<Slots>, count: usize, after: Duration) {
+        let begun = slots.wheel.now();
+        let all: Vec<_> = (0..count).map(|_| slots.take()).collect();
+        while slots.wheel.now().since(begun) < after {
+            std::hint::spin_loop();
         }
+        drop(all);
+    }
+
+    #[test]
+    fn streams_that_are_given_up_at_once_leave_the_connection_open() {
+        let slots = Slots::new(100, Wheel::new(Clock::system()));
+        give_up(&slots, 10, Duration::ZERO);
+        assert!(slots.is_open() && slots.in_use() == 0);
+    }
+
+    #[test]
+    fn streams_that_waited_long_with_nothing_heard_close_it() {
+        // A second of it is over in a microsecond.
+        let fast = || Slots::new(100, Wheel::new(Clock::scaled(1_000_000)));
+        let slots = fast();
+        give_up(&slots, 2, PATIENCE);
+        assert!(slots.is_open());
+        give_up(&slots, 1, PATIENCE);
+        assert!(!slots.is_open());
+
+        let slots = fast();
+        for reads in 1..5 {
+            give_up(&slots, 2, PATIENCE);
+            slots.hear(reads);
+        }
+        assert!(slots.is_open(), "the endpoint was heard in between");
+        let moving = slots.take();
+        slots.hear(5);
+        let answered = slots.take();
+        answered.answered();
+        drop((moving, answered));
+        give_up(&slots, 2, PATIENCE);
+        assert!(slots.is_open(), "one was heard, one answered");
     }
 }

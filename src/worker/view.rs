@@ -1,0 +1,187 @@
+//! The snapshot as one worker sees it: joined with the idle connections, policy memories and cells that it keeps beside
+//! it, and taken over from one snapshot to the next.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::balance::Memory;
+use crate::http::{h1, h2};
+use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells};
+use crate::snapshot::{Listener, Snapshot};
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::{Limits, Pool};
+
+/// An endpoint with what this worker keeps for it.
+pub struct Reach {
+    pub endpoint: Arc<Endpoint>,
+    pub cells: Arc<EndpointCells>,
+    pub pool: Pool,
+    /// Held by whoever dials an HTTP/2 connection, so that others wait for it instead of dialling too.
+    pub dialling: tokio::sync::Mutex<()>,
+    /// When it could choose, it chose HTTP/1.1: there is nothing to wait for.
+    pub chose_h1: Cell<bool>,
+}
+
+/// An upstream as this worker sees it.
+pub struct UpstreamView {
+    pub shared: Arc<Upstream>,
+    pub reaches: Vec<Rc<Reach>>,
+    pub memory: RefCell<Memory>,
+    pub limits: Limits,
+}
+
+/// A route as this worker sees it: all of it that an exchange still needs once its answer streams.
+pub struct RouteView {
+    pub name: Arc<str>,
+    pub cells: Arc<RouteCells>,
+}
+
+/// A listener as this worker sees it.
+pub struct ListenerView {
+    pub shared: Arc<Listener>,
+    pub cells: Arc<ListenerCells>,
+}
+
+/// The snapshot with what this worker keeps beside it. A request holds on to the one that it started with until its
+/// head is answered; from then on to those parts that it is about.
+pub struct View {
+    pub snapshot: Arc<Snapshot>,
+    pub upstreams: Vec<Rc<UpstreamView>>,
+    pub h1: Vec<Rc<h1::server::Settings>>,
+    pub h2: Vec<Rc<h2::server::Settings>>,
+    /// In the order of the route table.
+    pub routes: Vec<Rc<RouteView>>,
+    pub listeners: Vec<Rc<ListenerView>>,
+}
+
+impl View {
+    /// Joins a snapshot with the idle connections and policy memories that its predecessor had for the same endpoints.
+    /// `place` is the worker's index, and how many there are.
+    pub(super) fn new(
+        snapshot: &Arc<Snapshot>,
+        place: (usize, usize),
+        door: &Door,
+        before: Option<&Self>,
+    ) -> Self {
+        let upstreams = snapshot.upstreams.iter().map(|shared| {
+            let old = before.and_then(|view| {
+                view.upstreams
+                    .iter()
+                    .find(|old| old.shared.name == shared.name)
+            });
+            let written =
+                |snapshot: &Snapshot| snapshot.config.upstreams.get(&shared.name)?.tls.clone();
+            // What was dialled in clear text, or to a name that is asked for no more, must carry no further request.
+            let same_tls = before.is_some_and(|view| written(&view.snapshot) == written(snapshot));
+            let reaches = shared.endpoints.iter().map(|endpoint| {
+                let kept = old.filter(|_| same_tls).and_then(|old| {
+                    old.reaches
+                        .iter()
+                        .find(|reach| Arc::ptr_eq(&reach.endpoint, endpoint))
+                });
+                kept.map_or_else(
+                    || {
+                        let cells = door.endpoint(&shared.name, &endpoint.id);
+                        let dialling = tokio::sync::Mutex::new(());
+                        Rc::new(Reach {
+                            endpoint: Arc::clone(endpoint),
+                            cells,
+                            pool: Pool::default(),
+                            dialling,
+                            chose_h1: Cell::new(false),
+                        })
+                    },
+                    Rc::clone,
+                )
+            });
+            let connections = &shared.connections;
+            Rc::new(UpstreamView {
+                reaches: reaches.collect(),
+                memory: RefCell::new(old.map(|old| old.memory.take()).unwrap_or_default()),
+                limits: Limits {
+                    idle: share(connections.idle, place.0, place.1),
+                    idle_timeout: connections.idle_timeout,
+                    lifetime: connections.lifetime,
+                    streams: connections.streams,
+                },
+                shared: Arc::clone(shared),
+            })
+        });
+        let h1 = snapshot.listeners.iter().map(|listener| {
+            Rc::new(h1::server::Settings {
+                limits: h1::parse::Limits {
+                    head_bytes: listener.limits.head_bytes,
+                    fields: listener.limits.fields,
+                },
+                timeouts: listener.timeouts.clone(),
+            })
+        });
+        let h2 = snapshot.listeners.iter().map(|listener| {
+            let settings =
+                h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
+            Rc::new(settings)
+        });
+        let routes = snapshot.routes.routes().iter().map(|route| {
+            Rc::new(RouteView {
+                name: Arc::clone(&route.name),
+                cells: door.route(&route.name),
+            })
+        });
+        let listeners = snapshot.listeners.iter().map(|listener| {
+            Rc::new(ListenerView {
+                shared: Arc::clone(listener),
+                cells: door.listener(&listener.name),
+            })
+        });
+        Self {
+            upstreams: upstreams.collect(),
+            h1: h1.collect(),
+            h2: h2.collect(),
+            routes: routes.collect(),
+            listeners: listeners.collect(),
+            snapshot: Arc::clone(snapshot),
+        }
+    }
+
+    pub(super) fn reaches(&self) -> impl Iterator<Item = &Rc<Reach>> {
+        let upstreams = self.upstreams.iter();
+        upstreams.flat_map(|upstream| &upstream.reaches)
+    }
+
+    /// Closes the idle connections that `next` did not take over. A request that still runs on this view has the use
+    /// of its own connection, and gives none back that nobody would look after.
+    pub(super) fn leave_to(&self, next: &Self) {
+        let taken: HashSet<*const Reach> = next.reaches().map(Rc::as_ptr).collect();
+        for reach in self.reaches() {
+            if !taken.contains(&Rc::as_ptr(reach)) {
+                reach.pool.close();
+            }
+        }
+    }
+}
+
+/// The share of worker `index` of what the process may keep. All shares together are the whole: what cannot be divided
+/// goes to the first workers, and to the others nothing when there is less than one for each.
+pub(super) fn share(whole: usize, index: usize, workers: usize) -> usize {
+    whole / workers + usize::from(index < whole % workers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn the_shares_of_all_workers_are_the_whole() {
+        for workers in 1..20 {
+            for whole in 0..100 {
+                let shares = (0..workers).map(|index| share(whole, index, workers));
+                assert_eq!(shares.clone().sum::<usize>(), whole);
+                let (least, most) = (shares.clone().min(), shares.max());
+                assert!(most <= least.map(|least| least + 1));
+            }
+        }
+    }
+}
