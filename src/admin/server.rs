@@ -19,8 +19,9 @@ use crate::config::Address;
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 64;
-/// For a request head, and for the next request of a connection that is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a request head, and for the next request of a connection that is kept. Short, so that connections left open do not
+/// keep the probes of an orchestrator out; a scraper that comes every quarter of a minute connects anew.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// After it a connection ends with the request that it carries, so that a reader that stalls holds no place for ever.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// What that last request may take.

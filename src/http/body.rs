@@ -204,11 +204,13 @@ impl Sink {
         }
     }
 
-    /// Bytes that the peer's socket took so far, where that can be told: a slow reader moves something too.
+    /// Bytes that the peer's socket took so far: a slow reader moves something too. Of an HTTP/2 client those of the
+    /// whole connection, since a stream's own pieces wait in the library; of an HTTP/2 endpoint none are told.
     pub fn written(&self) -> u64 {
         match self {
-            Self::Nowhere | Self::H2(_) => 0,
+            Self::Nowhere => 0,
             Self::H1(writer) => writer.connection().sent.get(),
+            Self::H2(writer) => writer.written(),
         }
     }
 

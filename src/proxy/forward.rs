@@ -453,7 +453,8 @@ impl Wait {
             self.keeps_unwritten = false;
             down.body.forget();
         }
-        let moved = std::mem::replace(&mut self.moved, down.pump.bytes) != down.pump.bytes;
+        let total = down.pump.bytes + attempt.sink.written();
+        let moved = std::mem::replace(&mut self.moved, total) != total;
         let is_starved = down.pump.is_starved;
         let turned = std::mem::replace(&mut self.was_starved, is_starved) != is_starved;
         match polled {

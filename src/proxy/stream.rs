@@ -38,6 +38,7 @@ pub async fn stream(
     let mut answer = Pump::default();
     let mut pace = Pace::new(exchange.listener.shared.limits.min_rate);
     let mut moved = u64::MAX;
+    let mut was_awaited = false;
     let mut upload_failed = false;
     let outcome = poll_fn(|cx| {
         if !answer.is_done() {
@@ -69,19 +70,25 @@ pub async fn stream(
         if may_leave && flow.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
-        let total = answer.bytes + down.pump.bytes + flow.client.written();
-        if std::mem::replace(&mut moved, total) != total {
+        let written = flow.client.written() + attempt.sink.written();
+        let total = answer.bytes + down.pump.bytes + written;
+        let has_moved = std::mem::replace(&mut moved, total) != total;
+        // The client is waited for, not the endpoint.
+        let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved;
+        let has_turned = std::mem::replace(&mut was_awaited, is_awaited) != is_awaited;
+        if has_moved || has_turned {
             let now = worker.wheel.now();
-            let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved;
             if pace.is_too_slow(now, answer.bytes, is_awaited) {
                 return Poll::Ready(Err(ProxyError::SlowRead));
             }
             if !flow.tunnel && !upload_failed && down.is_too_slow(now) {
                 return Poll::Ready(Err(ProxyError::SlowBody));
             }
-            plan.progress(now);
-            attempt.link.moved();
-            timer.set(plan.deadline().0);
+            if has_moved {
+                plan.progress(now);
+                attempt.link.moved();
+                timer.set(plan.deadline().0);
+            }
         }
         if timer.poll(cx).is_ready() {
             if let Action::GiveUp(failure) = plan.step(worker.wheel.now(), Event::Timer) {

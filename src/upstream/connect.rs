@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::client_tls::{ClientTls, TlsFailure};
 use crate::config::units;
-use crate::stream::Stream;
+use crate::stream::{Stream, UNSENT};
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,10 @@ async fn connect(address: &Address) -> io::Result<Stream> {
                 .with_retries(PROBES);
             // A socket that refuses an option still works, only with delay, or without being watched.
             let _ = stream.set_nodelay(true);
-            let _ = SockRef::from(&stream).set_tcp_keepalive(&probing);
+            let socket = SockRef::from(&stream);
+            let _ = socket.set_tcp_keepalive(&probing);
+            let _ = socket.set_tcp_notsent_lowat(UNSENT);
+            let _ = socket.set_out_of_band_inline(true);
             Ok(Stream::Tcp(stream))
         }
         Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
@@ -149,7 +152,7 @@ mod tests {
 
     use socket2::SockRef;
 
-    use super::{Address, ResolveError, Target, children, dial, resolve};
+    use super::{Address, ResolveError, Target, UNSENT, children, dial, resolve};
     use crate::stream::Stream;
 
     #[tokio::test]
@@ -164,6 +167,8 @@ mod tests {
         };
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+        assert!(socket.out_of_band_inline().unwrap());
         assert_eq!(
             socket.tcp_keepalive_time().unwrap(),
             Duration::from_secs(30)

@@ -281,6 +281,7 @@ impl Client {
                 stream,
                 length,
                 Reason::CANCEL,
+                None,
                 Some(Rc::clone(&slot)),
             ))
         };

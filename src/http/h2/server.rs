@@ -1,5 +1,6 @@
 //! The server side of an HTTP/2 connection: many requests at once, a task for each.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -307,6 +308,7 @@ impl<H: Handler> Session<H> {
         let (parts, stream) = request.into_parts();
         let mut responder = Responder {
             response: Some(response),
+            sent: self.tap.sent(),
             is_head: parts.method == Method::HEAD,
             is_connect: parts.method == Method::CONNECT,
         };
@@ -345,6 +347,8 @@ impl<H: Handler> Session<H> {
 pub struct Responder {
     /// `None` once it was answered.
     response: Option<SendResponse<Bytes>>,
+    /// Bytes that the connection's socket took.
+    sent: Rc<Cell<u64>>,
     is_head: bool,
     is_connect: bool,
 }
@@ -395,7 +399,13 @@ impl Responder {
                 } else {
                     head.length
                 };
-                Sink::H2(Writer::new(stream, length, Reason::INTERNAL_ERROR, None))
+                Sink::H2(Writer::new(
+                    stream,
+                    length,
+                    Reason::INTERNAL_ERROR,
+                    Some(Rc::clone(&self.sent)),
+                    None,
+                ))
             }
         }
     }

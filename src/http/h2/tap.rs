@@ -4,7 +4,7 @@
 //! frame with a body by itself, so that a burst of answers would be a burst of system calls and TLS records. Here
 //! they wait until the connection's task has nothing more to say, and go out by [`Tap::poll_send`] at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -42,6 +42,8 @@ struct Wire {
     /// Waits for the socket, and how much of it was written.
     unsent: Vec<u8>,
     written: usize,
+    /// Taken by the socket since the connection began.
+    sent: Rc<Cell<u64>>,
     meter: Meter,
     /// The frames that are written, and how many of them gave a stream up as malformed since that was asked last.
     written_frames: Walk,
@@ -85,6 +87,7 @@ impl Tap {
             handed_on: 0,
             unsent: Vec::new(),
             written: 0,
+            sent: Rc::default(),
             meter: if is_server {
                 Meter::of_client(now)
             } else {
@@ -140,6 +143,11 @@ impl Tap {
         self.0.borrow().reads
     }
 
+    /// How many bytes the socket took; goes on counting.
+    pub(super) fn sent(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.0.borrow().sent)
+    }
+
     /// Ready once all that was gathered is with the operating system. To be polled after the library was.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut wire = self.0.borrow_mut();
@@ -166,9 +174,14 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    fn count(&mut self, count: usize) {
+        self.meter.wrote(count);
+        self.sent.set(self.sent.get() + count as u64);
+    }
+
     /// Strikes out what the socket took, and gives the memory back when that was all.
     fn sent(&mut self, count: usize) {
-        self.meter.wrote(count);
+        self.count(count);
         self.written += count;
         if !self.has_unsent() {
             self.written = 0;
@@ -208,7 +221,7 @@ impl Wire {
             }
             self.sent(count.min(before));
             if count > before {
-                self.meter.wrote(count - before);
+                self.count(count - before);
                 return Poll::Ready(Ok(count - before));
             }
         }

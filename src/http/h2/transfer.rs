@@ -1,5 +1,6 @@
 //! The body of one message on an HTTP/2 stream, read and written.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -107,6 +108,9 @@ pub struct Writer {
     is_finished: bool,
     /// What the peer is told when the body does not come to its end.
     aborted_with: Reason,
+    /// Bytes that the socket of the connection took, whichever stream they were of. Only towards clients, of whom a
+    /// least rate is asked as well: an endpoint that reads one stream and not another must not seem to move.
+    sent: Option<Rc<Cell<u64>>>,
     _slot: Option<Rc<Slot>>,
 }
 
@@ -115,6 +119,7 @@ impl Writer {
         stream: SendStream<Bytes>,
         length: Length,
         aborted_with: Reason,
+        sent: Option<Rc<Cell<u64>>>,
         slot: Option<Rc<Slot>>,
     ) -> Self {
         let left = match length {
@@ -129,6 +134,7 @@ impl Writer {
             is_started: false,
             is_finished: false,
             aborted_with,
+            sent,
             _slot: slot,
         }
     }
@@ -142,8 +148,14 @@ impl Writer {
             is_started: false,
             is_finished: false,
             aborted_with: Reason::CANCEL,
+            sent: None,
             _slot: None,
         }
+    }
+
+    /// Bytes that the client's socket took so far, whichever stream they were of; 0 towards an endpoint.
+    pub fn written(&self) -> u64 {
+        self.sent.as_ref().map_or(0, |sent| sent.get())
     }
 
     fn stream(&mut self) -> Result<&mut SendStream<Bytes>, BodyError> {
