@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use hyper::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, config, eventually,
+    within,
 };
 use crate::timeouts::{GREETING, OK};
 

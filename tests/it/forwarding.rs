@@ -9,21 +9,9 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Proxy, Raw, Scripted, eventually,
-    within,
+    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Proxy, Raw, Scripted, config,
+    eventually, within,
 };
-
-/// One listener, one route and one upstream; `listener`, `route` and `upstream` add keys to each.
-pub(crate) fn config(endpoints: &[String], listener: &str, route: &str, upstream: &str) -> String {
-    let endpoints: Vec<String> = endpoints.iter().map(|one| format!("{one:?}")).collect();
-    format!(
-        "workers: 1\n\
-         listeners: {{ web: {{ address: \"127.0.0.1:0\", {listener} }} }}\n\
-         routes: [ {{ match: {{ path: / }}, upstream: pool, {route} }} ]\n\
-         upstreams: {{ pool: {{ endpoints: [{}], {upstream} }} }}\n",
-        endpoints.join(", ")
-    )
-}
 
 /// In front of a backend that is spoken to in `protocol`.
 async fn before(backend: &Backend, protocol: &str) -> Proxy {

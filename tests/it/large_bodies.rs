@@ -1,8 +1,7 @@
 //! Bodies so large that they are moved within the kernel: they end where they should, break visibly, and share the
 //! worker with others.
 
-use crate::forwarding::config;
-use crate::harness::{Backend, Client, DEADLINE, Proxy, Raw, Scripted, Step, eventually};
+use crate::harness::{Backend, Client, DEADLINE, Proxy, Raw, Scripted, Step, config, eventually};
 
 /// Large enough to leave a great deal after what is read together with the head.
 const LARGE: usize = 3 << 20;

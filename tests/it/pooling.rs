@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use plimsoll::clock::{Clock, Instant};
 
-use crate::forwarding::config;
-use crate::harness::{Authority, Backend, Client, DEADLINE, Proxy, WebSocket, eventually, within};
+use crate::harness::{
+    Authority, Backend, Client, DEADLINE, Proxy, WebSocket, config, eventually, within,
+};
 
 /// Seconds of the proxy in one of ours.
 const FAST: u32 = 100;

@@ -9,8 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::forwarding::config;
-use crate::harness::{Authority, Backend, Client, Directory, Process, Proxy, within};
+use crate::harness::{Authority, Backend, Client, Directory, Process, Proxy, config, within};
 
 /// Where a program is. Debian keeps servers where only root looks for programs.
 fn program(name: &str) -> PathBuf {

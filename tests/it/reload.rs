@@ -14,10 +14,9 @@ use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::{Metric, Window};
 use rustix::process::Signal;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, eventually,
-    plain, within,
+    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, config,
+    eventually, plain, within,
 };
 
 /// The program with its file.

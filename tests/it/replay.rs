@@ -12,9 +12,9 @@ use plimsoll::observe::{Metric, Window};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, config, eventually,
+    within,
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

@@ -4,8 +4,7 @@ use std::sync::atomic::Ordering;
 
 use plimsoll::observe::{Metric, Window};
 
-use crate::forwarding::config;
-use crate::harness::{Backend, DEADLINE, Directory, Proxy, Raw, eventually};
+use crate::harness::{Backend, DEADLINE, Directory, Proxy, Raw, config, eventually};
 
 const CLIENTS: usize = 60;
 

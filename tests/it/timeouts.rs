@@ -9,9 +9,9 @@ use plimsoll::clock::{Clock, Instant};
 use plimsoll::observe::{Metric, Phase, Window};
 use tokio::net::TcpStream;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, config, eventually,
+    within,
 };
 
 /// Seconds of the proxy in one of ours: 10 s pass in 100 ms.

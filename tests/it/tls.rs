@@ -12,9 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Identity, Proxy, Raw, Scripted, Step,
+    Authority, Backend, Client, DEADLINE, Directory, Identity, Proxy, Raw, Scripted, Step, config,
     eventually,
 };
 

@@ -4,9 +4,9 @@ use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::forwarding::config;
 use crate::harness::{
-    Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, WebSocket, eventually, within,
+    Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, WebSocket, config, eventually,
+    within,
 };
 
 async fn before(endpoint: String, protocol: &str) -> Proxy {

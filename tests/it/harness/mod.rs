@@ -34,7 +34,7 @@ pub use client::{Answer, Client, Outgoing, Upload};
 pub use directory::Directory;
 pub use message::{Head, Message};
 pub use process::Process;
-pub use proxy::{Proxy, plain};
+pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
 pub use scripted::{Scripted, Step};
 pub use waiting::{DEADLINE, eventually, within};

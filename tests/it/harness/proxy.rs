@@ -35,7 +35,7 @@ impl Proxy {
         handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
     ) -> Self {
         // Compiling may ask the resolver, which blocks.
-        let config = config(yaml);
+        let config = parsed(yaml);
         let start = move || lifecycle::start_with(config, clock, handler);
         let started = tokio::task::spawn_blocking(start);
         let running = started.await.unwrap().unwrap();
@@ -77,7 +77,7 @@ impl Proxy {
 
     /// Puts another configuration in force, or changes nothing and says why.
     pub async fn reload(&self, yaml: &str) -> Result<Changes, ReloadError> {
-        self.handle.reload(config(yaml)).await
+        self.handle.reload(parsed(yaml)).await
     }
 
     /// Begins to drain.
@@ -104,7 +104,7 @@ fn tcp(address: &Address) -> SocketAddr {
     }
 }
 
-fn config(yaml: &str) -> Config {
+fn parsed(yaml: &str) -> Config {
     match from_text("test.yaml", yaml, &|_| None) {
         Ok(loaded) => loaded.config,
         Err(refusal) => panic!("{refusal}"),
@@ -119,6 +119,18 @@ pub fn plain(endpoints: &[String]) -> String {
          routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
          upstreams: {{ pool: {{ endpoints: [{}] }} }}\n\
          admin: {{ address: \"127.0.0.1:0\" }}\n",
+        endpoints.join(", ")
+    )
+}
+
+/// One listener, one route and one upstream; `listener`, `route` and `upstream` add keys to each.
+pub fn config(endpoints: &[String], listener: &str, route: &str, upstream: &str) -> String {
+    let endpoints: Vec<String> = endpoints.iter().map(|one| format!("{one:?}")).collect();
+    format!(
+        "workers: 1\n\
+         listeners: {{ web: {{ address: \"127.0.0.1:0\", {listener} }} }}\n\
+         routes: [ {{ match: {{ path: / }}, upstream: pool, {route} }} ]\n\
+         upstreams: {{ pool: {{ endpoints: [{}], {upstream} }} }}\n",
         endpoints.join(", ")
     )
 }
