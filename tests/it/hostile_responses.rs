@@ -3,8 +3,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::hostile_requests::{Front, expect_no_panic};
-use crate::harness::{DEADLINE, Raw, Scripted, Step, eventually, within};
+use crate::harness::{DEADLINE, Front, Raw, Scripted, Step, eventually, expect_no_panic, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// What an endpoint answers on a connection that should not have been used again.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use plimsoll::clock::{Clock, Instant};
 
-use super::hostile_requests::{Front, expect_no_panic};
-use crate::harness::{Backend, DEADLINE, Raw, Scripted, Step, eventually, within};
+use crate::harness::{
+    Backend, DEADLINE, Front, Raw, Scripted, Step, eventually, expect_no_panic, within,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 

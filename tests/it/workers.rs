@@ -16,10 +16,9 @@ use plimsoll::observe::{Metric, Window};
 use plimsoll::worker::Worker;
 use tokio::sync::Notify;
 
-use crate::harness::{Backend, Client, DEADLINE, Proxy, Raw, eventually, plain, within};
-
-/// What the panics of these tests say.
-pub(crate) const ON_PURPOSE: &str = "a panic that a test asked for";
+use crate::harness::{
+    Backend, Client, DEADLINE, ON_PURPOSE, Proxy, Raw, eventually, plain, within,
+};
 
 /// The proxy's own handler with faults on demand: `/panic` panics at once, `/hang` when it is told to, `/block` stops
 /// its thread until it may go on.

@@ -2,7 +2,8 @@
 //!
 //! - [`Backend`]: the fake upstream of `plimsoll::lab`, on a thread of its own.
 //! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave.
-//! - [`Proxy`]: the proxy under test, inside the test's process; [`Process`]: the program itself.
+//! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
+//!   [`Process`]: the program itself.
 //! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
 //!   [`WebSocket`].
 //! - [`Authority`]: certificates for both sides.
@@ -19,6 +20,7 @@ mod backend;
 mod certificates;
 mod client;
 mod directory;
+mod front;
 mod message;
 mod process;
 mod proxy;
@@ -32,6 +34,7 @@ pub use backend::Backend;
 pub use certificates::{Authority, Identity};
 pub use client::{Answer, Client, Outgoing, Upload};
 pub use directory::Directory;
+pub use front::{Front, ON_PURPOSE, expect_no_panic};
 pub use message::{Head, Message};
 pub use process::Process;
 pub use proxy::{Proxy, config, plain};
