@@ -10,12 +10,10 @@ use plimsoll::observe::{Metric, Phase, Window};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, config, eventually,
-    within,
+    Answer, Backend, Client, DEADLINE, FAST, Outgoing, Proxy, Raw, Scripted, Step, config,
+    eventually, pass, within,
 };
 
-/// Seconds of the proxy in one of ours: 10 s pass in 100 ms.
-pub(crate) const FAST: u32 = 100;
 /// Other timeouts than the one under test, far away.
 const LISTENER: &str = "head: 1h, keep_alive: 24h, body: 24h";
 const UPSTREAM: &str = "connect: 1h, first_byte: 24h, total: 24h, idle: 24h";
@@ -61,12 +59,6 @@ fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
         told,
         format!("plimsoll; error={error}; details=\"{label}\"")
     );
-}
-
-/// Waits until so much time has passed on the proxy's clock.
-pub(crate) async fn pass(span: Duration) {
-    let clock = Clock::scaled(FAST);
-    eventually(DEADLINE, || clock.now().since(Instant(0)) > span).await;
 }
 
 /// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.

@@ -7,7 +7,7 @@
 //! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
 //!   [`WebSocket`].
 //! - [`Authority`]: certificates for both sides.
-//! - [`eventually`] and [`within`]: waiting without sleeping, and never for ever.
+//! - [`eventually`], [`within`] and [`pass`]: waiting without sleeping, and never for ever.
 
 #![allow(
     dead_code,
@@ -40,5 +40,5 @@ pub use process::Process;
 pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
 pub use scripted::{Scripted, Step};
-pub use waiting::{DEADLINE, eventually, within};
+pub use waiting::{DEADLINE, FAST, eventually, pass, within};
 pub use websocket::WebSocket;
