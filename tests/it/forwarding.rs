@@ -3,8 +3,7 @@
 
 use http_body_util::BodyExt;
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use plimsoll::clock::Instant;
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::Metric;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -185,17 +184,9 @@ async fn a_client_that_leaves_a_stream_ends_it_at_the_endpoint() {
             eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
         }
         // Two within the answer, two before it.
-        eventually(DEADLINE, || client_gone(&proxy) == 4).await;
+        let gone = || proxy.routes(Metric::RequestErrors, "client_gone");
+        eventually(DEADLINE, || gone() == 4).await;
     }
-}
-
-/// Requests whose client left, as they were counted.
-fn client_gone(proxy: &Proxy) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let routes = report.routes.iter();
-    routes
-        .map(|one| one.count(Metric::RequestErrors, "client_gone"))
-        .sum()
 }
 
 #[tokio::test]

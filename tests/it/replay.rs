@@ -7,8 +7,7 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use plimsoll::clock::Instant;
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::Metric;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -53,20 +52,6 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * 31 + (i >> 8)) as u8).collect()
 }
 
-fn count(proxy: &Proxy, metric: Metric) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    report.routes.iter().map(|one| one.count(metric, "")).sum()
-}
-
-/// Connections made to endpoints.
-fn count_connections(proxy: &Proxy) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let endpoints = report.endpoints.iter();
-    endpoints
-        .map(|one| one.count(Metric::EndpointConnections, ""))
-        .sum()
-}
-
 async fn put(client: &mut Client, method: Method, body: Vec<u8>) -> Answer {
     let sent = client.try_send(method, "/put", Outgoing::whole(body));
     sent.await.unwrap()
@@ -97,8 +82,8 @@ async fn a_body_is_sent_again_whole() {
             );
             assert_eq!(again.field("content-length"), Some("60000"));
             assert!(again.body == pattern(BODY), "h2 {h2}, {method}");
-            eventually(DEADLINE, || count(&proxy, Metric::Replays) == 1).await;
-            assert_eq!(count(&proxy, Metric::RequestBytes), BODY as u64);
+            eventually(DEADLINE, || proxy.routes(Metric::Replays, "") == 1).await;
+            assert_eq!(proxy.routes(Metric::RequestBytes, ""), BODY as u64);
         }
     }
 }
@@ -128,7 +113,7 @@ async fn chunks_and_trailers_are_sent_again() {
         // Both messages were read and written to their end: both connections go on.
         raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert_eq!(raw.response().await.status(), 200);
-        assert_eq!(count_connections(&proxy), 2);
+        assert_eq!(proxy.endpoints(Metric::EndpointConnections, ""), 2);
     }
 
     let endpoint = stale(vec![Step::ReadRequest]).await;
@@ -167,7 +152,10 @@ async fn an_upload_half_way_goes_on_where_it_was() {
         let whole = pattern(WHOLE);
         assert!(upload.send(whole[..HALF].to_vec()).await);
         // Not a byte more is sent before the connection has died.
-        eventually(DEADLINE, || count_connections(&proxy) == 2).await;
+        eventually(DEADLINE, || {
+            proxy.endpoints(Metric::EndpointConnections, "") == 2
+        })
+        .await;
         for piece in whole[HALF..].chunks(100_000) {
             assert!(upload.send(piece.to_vec()).await);
         }
@@ -177,7 +165,7 @@ async fn an_upload_half_way_goes_on_where_it_was() {
         assert!(requests.len() == 1 && requests[0].body == whole, "h2 {h2}");
         assert_eq!(requests[0].field("content-length"), Some("1000000"));
         eventually(DEADLINE, || {
-            count(&proxy, Metric::RequestBytes) == WHOLE as u64
+            proxy.routes(Metric::RequestBytes, "") == WHOLE as u64
         })
         .await;
     }
@@ -248,7 +236,7 @@ async fn race_a_reset() -> u64 {
         return 0;
     }
     let status = raw.response().await.status();
-    let replays = count(&proxy, Metric::Replays);
+    let replays = proxy.routes(Metric::Replays, "");
     if replays > 0 {
         assert_eq!(status, 200);
     }
@@ -327,7 +315,7 @@ async fn a_client_that_waits_to_be_told_to_go_on_is_told_by_the_second_connectio
     raw.send(format!("{ask}body")).await;
     let answer = raw.response().await;
     assert_eq!((answer.status(), answer.interim.len()), (200, 1));
-    eventually(DEADLINE, || count(&proxy, Metric::Replays) == 1).await;
+    eventually(DEADLINE, || proxy.routes(Metric::Replays, "") == 1).await;
 }
 
 #[tokio::test]
@@ -500,7 +488,11 @@ async fn a_refused_stream_is_sent_again_whatever_its_method() {
             let answer = upload(h2, &proxy, &endpoint, method.clone()).await;
             assert_eq!(answer.status, StatusCode::OK, "h2 {h2}, {method}");
             let met = endpoint.met.lock().unwrap();
-            assert_eq!(count_connections(&proxy), 2, "the first had refused");
+            assert_eq!(
+                proxy.endpoints(Metric::EndpointConnections, ""),
+                2,
+                "the first had refused"
+            );
             let (bytes, trailers) = &met.whole[1];
             assert!(met.whole.len() == 2 && *bytes == pattern(50_000), "h2 {h2}");
             // hyper writes trailers in HTTP/1.1 only to servers that were asked.

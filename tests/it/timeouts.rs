@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
-use plimsoll::clock::{Clock, Instant};
-use plimsoll::observe::{Metric, Phase, Window};
+use plimsoll::clock::Clock;
+use plimsoll::observe::{Metric, Phase};
 use tokio::net::TcpStream;
 
 use crate::harness::{
@@ -109,25 +109,24 @@ async fn a_slow_head_is_a_408_and_silence_is_closed() {
 async fn a_head_that_came_in_parts_counts_from_its_first_byte() {
     let backend = Backend::start("a");
     let proxy = before(backend.endpoint(), "", "", "h1").await;
-    let read = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
     let mut raw = Raw::connect(proxy.address()).await;
     // Once in one piece, once in two: the time before the first byte is nobody's.
     pass(Duration::from_secs(20)).await;
     raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(raw.response().await.status(), 200);
-    eventually(DEADLINE, || read().routes[0].total.count == 1).await;
-    let whole = read().routes[0].total.max.unwrap();
+    eventually(DEADLINE, || proxy.report().routes[0].total.count == 1).await;
+    let whole = proxy.report().routes[0].total.max.unwrap();
     assert!(whole < Duration::from_secs(20), "{whole:?}");
     raw.send("GET / HTTP/1.1\r\nHos").await;
     pass(Duration::from_secs(20)).await;
     raw.send("t: a\r\n\r\n").await;
     assert_eq!(raw.response().await.status(), 200);
-    eventually(DEADLINE, || read().routes[0].total.count == 2).await;
-    let route = &read().routes[0];
+    eventually(DEADLINE, || proxy.report().routes[0].total.count == 2).await;
+    let route = &proxy.report().routes[0];
     assert!(route.total.max.unwrap() >= Duration::from_secs(18));
     // Waiting for the client is not the proxy's own work, and the endpoint knew nothing of it.
     assert!(route.phase(Phase::Own).max.unwrap() < Duration::from_secs(18));
-    assert!(read().endpoints[0].total.max.unwrap() < Duration::from_secs(18));
+    assert!(proxy.report().endpoints[0].total.max.unwrap() < Duration::from_secs(18));
 }
 
 #[tokio::test]
@@ -197,10 +196,7 @@ async fn a_late_answer_is_a_504() {
             let answer = client.get("/hang").await;
             assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
         }
-        let own = || {
-            let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-            report.routes[0].phase(Phase::Own)
-        };
+        let own = || proxy.report().routes[0].phase(Phase::Own);
         eventually(DEADLINE, || own().count == 2).await;
         // It was the endpoint that took its time.
         assert!(own().max.unwrap() < Duration::from_secs(9));
@@ -243,9 +239,7 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
         let answer = client.post("/", "body").await;
         assert_told(&answer, 504, "connection_timeout", "connect_timeout");
     }
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let failed = report.endpoints[0].sum(Metric::EndpointConnectionsFailed);
-    assert_eq!(failed, 2);
+    assert_eq!(proxy.endpoints(Metric::EndpointConnectionsFailed, ""), 2);
 }
 
 #[tokio::test]
@@ -316,7 +310,8 @@ async fn an_announced_body_that_drips_is_a_408_and_a_stream_may_drip() {
         } else {
             assert!(is_open, "{min_rate}, {framing}");
         }
-        eventually(DEADLINE, || slow(&proxy, "slow_body") == u64::from(is_cut)).await;
+        let slow = || proxy.routes(Metric::RequestErrors, "slow_body");
+        eventually(DEADLINE, || slow() == u64::from(is_cut)).await;
     }
 }
 
@@ -339,17 +334,9 @@ async fn a_client_that_takes_an_answer_drop_by_drop_is_cut() {
             is_open = is_open && raw.try_exactly(512 << 10).await.is_ok();
         }
         assert_eq!(is_open, !is_cut, "{min_rate}");
-        eventually(DEADLINE, || slow(&proxy, "slow_read") == u64::from(is_cut)).await;
+        let slow = || proxy.routes(Metric::RequestErrors, "slow_read");
+        eventually(DEADLINE, || slow() == u64::from(is_cut)).await;
     }
-}
-
-/// Requests of slow clients, as they were counted.
-fn slow(proxy: &Proxy, label: &str) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let routes = report.routes.iter();
-    routes
-        .map(|one| one.count(Metric::RequestErrors, label))
-        .sum()
 }
 
 #[tokio::test]
@@ -396,10 +383,7 @@ async fn a_client_that_does_not_read_our_own_answer_is_cut() {
     // More answers than all socket buffers on the way can take, asked for until nobody takes another request.
     let asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
     while raw.try_send(&asked).await.is_ok() {}
-    let ended = |metric| {
-        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        report.routes[0].count(metric, "client_gone")
-    };
+    let ended = |metric| proxy.routes(metric, "client_gone");
     eventually(DEADLINE, || ended(Metric::RequestOutcomes) == 1).await;
     eventually(DEADLINE, || ended(Metric::RequestErrors) == 1).await;
 }

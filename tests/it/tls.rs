@@ -4,8 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use plimsoll::clock::Instant;
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::Metric;
 use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,15 +138,6 @@ async fn an_ipv6_client_is_told_in_quotes_and_brackets() {
     }
 }
 
-/// Attempts that ended with this error.
-fn attempt_errors(proxy: &Proxy, error: &str) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let endpoints = report.endpoints.iter();
-    endpoints
-        .map(|one| one.count(Metric::AttemptErrors, error))
-        .sum()
-}
-
 #[tokio::test]
 async fn why_tls_with_an_endpoint_failed_is_told_and_counted() {
     let (authority, stranger, directory) = (Authority::new(), Authority::new(), Directory::new());
@@ -201,11 +191,9 @@ async fn why_tls_with_an_endpoint_failed_is_told_and_counted() {
         let told = answer.header("proxy-status").unwrap();
         assert_eq!(answer.status.as_u16(), 502);
         assert_eq!(told, format!("plimsoll; error={kind}; details=\"{label}\""));
-        assert_eq!(attempt_errors(&proxy, label), 1);
-        let report = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        assert_eq!(report().endpoints[0].sum(Metric::EndpointHandshakes), 0);
-        // A request is counted when its exchange has ended, which is after the client has its answer.
-        let requests = || report().routes[0].count(Metric::RequestErrors, label);
+        assert_eq!(proxy.endpoints(Metric::AttemptErrors, label), 1);
+        assert_eq!(proxy.endpoints(Metric::EndpointHandshakes, ""), 0);
+        let requests = || proxy.routes(Metric::RequestErrors, label);
         eventually(DEADLINE, || requests() == 1).await;
     }
 }
@@ -257,13 +245,10 @@ async fn an_answer_up_to_the_end_of_the_connection_is_whole_only_if_tls_says_so(
         if farewell {
             assert_eq!(answer.unwrap().text(), "to the end");
         } else {
-            eventually(DEADLINE, || {
-                attempt_errors(&proxy, "connection_closed") == 2
-            })
-            .await;
+            let closed = || proxy.endpoints(Metric::AttemptErrors, "connection_closed");
+            eventually(DEADLINE, || closed() == 2).await;
         }
-        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        assert_eq!(report.endpoints[0].sum(Metric::EndpointHandshakes), 2);
+        assert_eq!(proxy.endpoints(Metric::EndpointHandshakes, ""), 2);
     }
 }
 
@@ -273,10 +258,7 @@ async fn failed_handshakes_of_clients_are_counted() {
     let listener = certificates(&directory, &[&authority.identity(&["localhost"])]);
     let yaml = config(&["127.0.0.1:1".to_owned()], &listener, "", "");
     let proxy = Proxy::start(&yaml).await;
-    let count = |metric| {
-        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        report.listeners[0].sum(metric)
-    };
+    let count = |metric| proxy.listeners(metric, "");
     let mut raw = Raw::connect(proxy.address()).await;
     raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(raw.response().await.status(), 400);

@@ -12,7 +12,7 @@ use plimsoll::admin::Reason;
 use plimsoll::clock::{Clock, Instant};
 use plimsoll::http::{Handler, Incoming, Peer, Refusal, Responder, h2};
 use plimsoll::lifecycle::Ended;
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::Metric;
 use plimsoll::worker::Worker;
 use tokio::sync::Notify;
 
@@ -122,18 +122,7 @@ async fn start(workers: usize, backend: &Backend, faults: &Arc<Faults>) -> Proxy
 
 /// Panics counted by all workers.
 fn panics(proxy: &Proxy) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let threads = report.threads.iter();
-    threads.map(|one| one.sum(Metric::WorkerPanics)).sum()
-}
-
-/// Requests that ended with the error of a panic.
-fn panicked(proxy: &Proxy) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let routes = report.routes.iter();
-    routes
-        .map(|one| one.count(Metric::RequestErrors, "panicked"))
-        .sum()
+    proxy.workers(Metric::WorkerPanics, "")
 }
 
 fn in_flight(proxy: &Proxy) -> u32 {
@@ -182,7 +171,8 @@ async fn a_panic_half_way_gives_back_what_the_exchange_held() {
         faults.panic.notify_one();
         assert!(within(hanging).await.unwrap());
         eventually(DEADLINE, || panics(&proxy) == 1).await;
-        assert_eq!((in_flight(&proxy), panicked(&proxy)), (0, 1));
+        assert_eq!(in_flight(&proxy), 0);
+        assert_eq!(proxy.routes(Metric::RequestErrors, "panicked"), 1);
         eventually(DEADLINE, || backend.counters().open() == 0).await;
         // In HTTP/2 one stream ends, and its connection goes on.
         if let Some(mut client) = another {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plimsoll::clock::{Clock, Instant};
-use plimsoll::observe::{Metric, Window};
+use plimsoll::clock::Clock;
+use plimsoll::observe::Metric;
 
 use super::{DEADLINE, Proxy, eventually};
 
@@ -47,39 +47,23 @@ impl Front {
 
     /// Requests refused for this reason: before routing, or after it.
     pub fn refused(&self, reason: &str) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        let listeners = report.listeners.iter();
-        let routes = report.routes.iter();
-        listeners
-            .map(|one| one.count(Metric::ListenerRefused, reason))
-            .chain(routes.map(|one| one.count(Metric::RequestErrors, reason)))
-            .sum()
+        let before = self.proxy.listeners(Metric::ListenerRefused, reason);
+        before + self.proxy.routes(Metric::RequestErrors, reason)
     }
 
     /// Attempts that ended with this error.
     pub fn failed(&self, error: &str) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        let endpoints = report.endpoints.iter();
-        endpoints
-            .map(|one| one.count(Metric::AttemptErrors, error))
-            .sum()
+        self.proxy.endpoints(Metric::AttemptErrors, error)
     }
 
     /// Requests that ended with a status of this class.
     pub fn ended(&self, class: &str) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        let routes = report.routes.iter();
-        routes.map(|one| one.count(Metric::Requests, class)).sum()
+        self.proxy.routes(Metric::Requests, class)
     }
 
     /// Downstream connections open now.
     pub fn open_connections(&self) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        report
-            .listeners
-            .iter()
-            .map(|one| one.sum(Metric::ListenerOpen))
-            .sum()
+        self.proxy.listeners(Metric::ListenerOpen, "")
     }
 
     /// Waits until so many were refused for this reason.

@@ -10,6 +10,7 @@ use plimsoll::config::read::from_text;
 use plimsoll::config::{Address, Config};
 use plimsoll::http::Handler;
 use plimsoll::lifecycle::{self, Changes, Ended, Handle, ReloadError};
+use plimsoll::observe::{Metric, Reading, Report, Window};
 use plimsoll::worker::Worker;
 
 /// A running proxy; it stops, and cuts what it has, when dropped.
@@ -75,6 +76,33 @@ impl Proxy {
         &self.handle.live
     }
 
+    /// What was counted since it started.
+    pub fn report(&self) -> Report {
+        let live = self.live();
+        live.metrics.read(Window::Lifetime, live.clock.now())
+    }
+
+    /// A counter by the value of its own label, `""` where it has none, over all listeners.
+    pub fn listeners(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().listeners, metric, label)
+    }
+
+    /// The same over all routes. A request is counted when its exchange has ended, which may be after the client has
+    /// its answer.
+    pub fn routes(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().routes, metric, label)
+    }
+
+    /// The same over all endpoints.
+    pub fn endpoints(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().endpoints, metric, label)
+    }
+
+    /// The same over all workers.
+    pub fn workers(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().threads, metric, label)
+    }
+
     /// Puts another configuration in force, or changes nothing and says why.
     pub async fn reload(&self, yaml: &str) -> Result<Changes, ReloadError> {
         self.handle.reload(parsed(yaml)).await
@@ -95,6 +123,11 @@ impl Proxy {
         let joined = tokio::task::spawn_blocking(move || self.handle.join());
         joined.await.unwrap()
     }
+}
+
+fn sum(readings: &[Reading], metric: Metric, label: &str) -> u64 {
+    let counts = readings.iter().map(|one| one.count(metric, label));
+    counts.sum()
 }
 
 fn tcp(address: &Address) -> SocketAddr {
