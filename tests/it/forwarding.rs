@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Directory, Outgoing, Proxy, Raw, Scripted, config,
-    eventually, within,
+    eventually, pattern, within,
 };
 
 /// In front of a backend that is spoken to in `protocol`.
@@ -41,11 +41,6 @@ async fn each(check: impl AsyncFn(&mut Client, &Backend, &str)) {
 fn request(method: Method, path: &str, body: Outgoing) -> Request<Outgoing> {
     let request = Request::builder().method(method).uri(path);
     request.body(body).unwrap()
-}
-
-/// The known pattern of `/bytes/N`.
-fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
 }
 
 fn assert_received(answer: &Answer, sent: &[u8], what: &str) {
@@ -88,7 +83,7 @@ async fn methods_and_statuses_pass() {
 #[tokio::test]
 async fn large_bodies_pass_both_ways() {
     each(async |client, _, what| {
-        let sent = bytes(1 << 20);
+        let sent = pattern(1 << 20);
         let answer = client.post("/checksum", sent.clone()).await;
         assert_received(&answer, &sent, what);
         let answer = client.get("/bytes/1048576").await;
@@ -114,7 +109,7 @@ async fn bodies_without_a_length_and_trailers_pass_both_ways() {
             .insert("te", "trailers".parse().unwrap());
         let feeding = tokio::spawn(async move {
             for _ in 0..30 {
-                assert!(upload.send(bytes(10_000)).await);
+                assert!(upload.send(pattern(10_000)).await);
             }
             let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", "30".parse().unwrap());
@@ -125,7 +120,7 @@ async fn bodies_without_a_length_and_trailers_pass_both_ways() {
         assert_eq!(answer.body.len(), 300_000, "{what}");
         assert_eq!(answer.trailers.get("x-sum").unwrap(), "30", "{what}");
         let answer = client.get("/trailers").await;
-        assert_eq!(answer.body, bytes(1000), "{what}");
+        assert_eq!(answer.body, pattern(1000), "{what}");
         assert_eq!(answer.trailers.get("x-length").unwrap(), "1000", "{what}");
     })
     .await;
@@ -239,7 +234,7 @@ async fn http10_is_answered_by_closing_unless_asked_to_keep() {
         .await;
     let answer = raw.response().await;
     assert!(answer.until_close && answer.field("transfer-encoding").is_none());
-    assert_eq!(answer.body, bytes(1000));
+    assert_eq!(answer.body, pattern(1000));
 }
 
 #[tokio::test]

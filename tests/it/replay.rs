@@ -48,7 +48,7 @@ async fn client(h2: bool, proxy: &Proxy) -> Client {
 }
 
 /// Bytes in which a missing, doubled or moved piece is seen.
-fn pattern(length: usize) -> Vec<u8> {
+fn traceable(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * 31 + (i >> 8)) as u8).collect()
 }
 
@@ -68,7 +68,7 @@ async fn a_body_is_sent_again_whole() {
             let limits = format!("limits: {{ body_bytes: {BODY}B }}");
             let proxy = before(endpoint.address(), &limits, "").await;
             let mut client = client(h2, &proxy).await;
-            let answer = put(&mut client, method.clone(), pattern(BODY)).await;
+            let answer = put(&mut client, method.clone(), traceable(BODY)).await;
             assert_eq!(answer.status, StatusCode::OK, "h2 {h2}, {method}");
             assert_eq!(endpoint.heads().len(), 3);
             let [again] = &endpoint.requests()[..] else {
@@ -81,7 +81,7 @@ async fn a_body_is_sent_again_whole() {
                     .starts_with(&format!("{method} /put "))
             );
             assert_eq!(again.field("content-length"), Some("60000"));
-            assert!(again.body == pattern(BODY), "h2 {h2}, {method}");
+            assert!(again.body == traceable(BODY), "h2 {h2}, {method}");
             eventually(DEADLINE, || proxy.routes(Metric::Replays, "") == 1).await;
             assert_eq!(proxy.routes(Metric::RequestBytes, ""), BODY as u64);
         }
@@ -149,7 +149,7 @@ async fn an_upload_half_way_goes_on_where_it_was() {
         let mut request = Request::put("/").body(body).unwrap();
         request.headers_mut().insert("content-length", WHOLE.into());
         let answered = tokio::spawn(async move { client.send(request).await });
-        let whole = pattern(WHOLE);
+        let whole = traceable(WHOLE);
         assert!(upload.send(whole[..HALF].to_vec()).await);
         // Not a byte more is sent before the connection has died.
         eventually(DEADLINE, || {
@@ -183,7 +183,7 @@ async fn a_body_larger_than_the_buffer_is_not_sent_again() {
             let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
             let proxy = before(endpoint.address(), "", upstream).await;
             let mut client = client(h2, &proxy).await;
-            let answer = put(&mut client, Method::PUT, pattern(body)).await;
+            let answer = put(&mut client, Method::PUT, traceable(body)).await;
             assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{upstream}");
             let told = answer.header("proxy-status").unwrap();
             assert!(told.contains("connection_closed"), "{told}");
@@ -198,9 +198,9 @@ async fn a_body_larger_than_the_buffer_is_not_sent_again() {
         let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
         let proxy = before(endpoint.address(), "", upstream).await;
         let mut client = client(false, &proxy).await;
-        let answer = put(&mut client, Method::PUT, pattern(body)).await;
+        let answer = put(&mut client, Method::PUT, traceable(body)).await;
         assert_eq!(answer.status, StatusCode::OK, "{upstream}");
-        assert!(endpoint.requests()[0].body == pattern(body));
+        assert!(endpoint.requests()[0].body == traceable(body));
     }
 }
 
@@ -211,7 +211,7 @@ async fn what_was_written_of_a_post_is_not_sent_again() {
             let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
             let proxy = before(endpoint.address(), "", "").await;
             let mut client = client(h2, &proxy).await;
-            let answer = put(&mut client, Method::POST, pattern(body)).await;
+            let answer = put(&mut client, Method::POST, traceable(body)).await;
             assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
             assert_eq!(endpoint.heads().len(), 2);
         }
@@ -266,7 +266,7 @@ async fn nothing_is_sent_again_once_an_answer_began_or_twice() {
         .await;
         let proxy = before(endpoint.address(), "", "").await;
         let mut client = client(false, &proxy).await;
-        let answer = put(&mut client, Method::PUT, pattern(4)).await;
+        let answer = put(&mut client, Method::PUT, traceable(4)).await;
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{began}");
         assert_eq!(endpoint.heads().len(), 2);
     }
@@ -277,7 +277,7 @@ async fn nothing_is_sent_again_once_an_answer_began_or_twice() {
     .await;
     let proxy = before(endpoint.address(), "", "").await;
     let mut client = client(false, &proxy).await;
-    let answer = put(&mut client, Method::PUT, pattern(4)).await;
+    let answer = put(&mut client, Method::PUT, traceable(4)).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert_eq!(endpoint.heads().len(), 3);
 }
@@ -337,7 +337,7 @@ async fn a_replay_that_is_refused_takes_the_body_elsewhere() {
     let (mut upload, body) = Outgoing::pieces();
     let request = Request::put("/checksum").body(body).unwrap();
     let answered = tokio::spawn(async move { client.send(request).await });
-    let whole = pattern(BODY);
+    let whole = traceable(BODY);
     assert!(upload.send(whole[..BODY / 2].to_vec()).await);
     eventually(DEADLINE, || endpoint.heads().len() == 2).await;
     // It closes its connection, and listens no more.
@@ -465,13 +465,13 @@ async fn upload(h2: bool, proxy: &Proxy, endpoint: &Fateful, method: Method) -> 
     let mut request = Request::put("/").body(body).unwrap();
     *request.method_mut() = method;
     let answered = tokio::spawn(async move { client.send(request).await });
-    upload.send(pattern(50_000)[..20_000].to_vec()).await;
+    upload.send(traceable(50_000)[..20_000].to_vec()).await;
     eventually(DEADLINE, || {
         endpoint.met.lock().unwrap().begun == 3 || answered.is_finished()
     })
     .await;
     // An answer of an error may have come already.
-    upload.send(pattern(50_000)[20_000..].to_vec()).await;
+    upload.send(traceable(50_000)[20_000..].to_vec()).await;
     let mut trailers = HeaderMap::new();
     trailers.insert("checksum", "1".parse().unwrap());
     upload.finish_with(trailers).await;
@@ -494,7 +494,10 @@ async fn a_refused_stream_is_sent_again_whatever_its_method() {
                 "the first had refused"
             );
             let (bytes, trailers) = &met.whole[1];
-            assert!(met.whole.len() == 2 && *bytes == pattern(50_000), "h2 {h2}");
+            assert!(
+                met.whole.len() == 2 && *bytes == traceable(50_000),
+                "h2 {h2}"
+            );
             // hyper writes trailers in HTTP/1.1 only to servers that were asked.
             assert!(!h2 || trailers.contains_key("checksum"), "{trailers:?}");
         }
@@ -513,7 +516,10 @@ async fn a_cut_connection_of_many_streams_is_made_good_if_harmless() {
             let whole = &met.whole;
             if is_harmless {
                 assert_eq!(answer.status, StatusCode::OK, "h2 {h2}, {method}");
-                assert!(whole.len() == 2 && whole[1].0 == pattern(50_000), "h2 {h2}");
+                assert!(
+                    whole.len() == 2 && whole[1].0 == traceable(50_000),
+                    "h2 {h2}"
+                );
             } else {
                 assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "h2 {h2}");
                 assert_eq!(met.begun, 2);

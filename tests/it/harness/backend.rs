@@ -4,8 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use plimsoll::config::schema::Address;
 use plimsoll::lab::backend::{self, Behaviour, Counters, Group, Settings};
+
+/// The known pattern of `/bytes/N`, of as many bytes. Not the backend's own, so that it is tested, too.
+pub fn pattern(length: usize) -> Bytes {
+    (0..length).map(|at| (at % 251) as u8).collect()
+}
 
 /// A running backend on a thread of its own, so that a test that blocks does not block it.
 pub struct Backend {

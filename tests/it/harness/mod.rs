@@ -30,7 +30,7 @@ mod selftest;
 mod waiting;
 mod websocket;
 
-pub use backend::Backend;
+pub use backend::{Backend, pattern};
 pub use certificates::{Authority, Identity};
 pub use client::{Answer, Client, Outgoing, Upload};
 pub use directory::Directory;
