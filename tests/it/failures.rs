@@ -1,26 +1,16 @@
 //! What goes wrong at an endpoint or at the client is told for what it is, and never looks like a whole answer.
 
-use std::net::{SocketAddr, TcpListener};
-
 use hyper::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, config, eventually,
-    within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, closed, config,
+    eventually, within,
 };
 use crate::timeouts::{GREETING, OK};
 
 async fn before(endpoints: &[String], upstream: &str) -> Proxy {
     Proxy::start(&config(endpoints, "", "", upstream)).await
-}
-
-/// An address where nobody listens.
-fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }
 
 fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
@@ -96,25 +86,17 @@ async fn an_endpoint_that_does_not_speak_http2_is_told_apart() {
     }
 }
 
-/// Answers one request, and meets the second with `second`.
-async fn fickle(second: Vec<Step>) -> Scripted {
-    let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
-    let mut first = vec![Step::ReadHead, ok.clone(), Step::ReadHead];
-    first.extend(second);
-    Scripted::play(vec![first, vec![Step::ReadHead, ok, Step::Stall]]).await
-}
-
 #[tokio::test]
 async fn a_request_that_met_a_stale_connection_is_replayed_once_if_harmless() {
-    for second in [vec![], vec![Step::Reset]] {
-        let scripted = fickle(second.clone()).await;
+    for second in [vec![Step::ReadHead], vec![Step::ReadHead, Step::Reset]] {
+        let scripted = Scripted::stale(second.clone()).await;
         let proxy = before(&[scripted.address().to_string()], "").await;
         let mut client = Client::h1(proxy.address()).await;
         assert_eq!(client.get("/1").await.status, StatusCode::OK);
         assert_eq!(client.get("/2").await.status, StatusCode::OK);
         assert_eq!(scripted.heads().len(), 3, "the second was sent twice");
 
-        let scripted = fickle(second).await;
+        let scripted = Scripted::stale(second).await;
         let proxy = before(&[scripted.address().to_string()], "").await;
         let mut client = Client::h1(proxy.address()).await;
         assert_eq!(client.get("/1").await.status, StatusCode::OK);
@@ -123,7 +105,7 @@ async fn a_request_that_met_a_stale_connection_is_replayed_once_if_harmless() {
         assert_eq!(scripted.heads().len(), 2);
     }
     // A byte of an answer came: nobody knows what was done.
-    let scripted = fickle(vec![Step::Write(b"HTTP/1.1 2".to_vec())]).await;
+    let scripted = Scripted::stale(vec![Step::ReadHead, Step::write("HTTP/1.1 2")]).await;
     let proxy = before(&[scripted.address().to_string()], "").await;
     let mut client = Client::h1(proxy.address()).await;
     assert_eq!(client.get("/1").await.status, StatusCode::OK);

@@ -549,7 +549,7 @@ async fn a_late_fault_never_ends_the_message_at_the_endpoint() {
 #[tokio::test]
 async fn odd_requests_that_mean_one_thing_are_served_as_that() {
     let length = SMUGGLED.len();
-    let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    let ok = Step::ok();
     for (name, request, body) in [
         ("GET with a body", format!("GET /1 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}"), length),
         ("upper case", format!("POST /1 HTTP/1.1\r\nHOST: a\r\nTRANSFER-ENCODING:\tCHUNKED \r\n\r\n2f;a=\"\\\"b\"\r\n{SMUGGLED:47}\r\n0\r\n\r\n"), 47 + 4 + 2 + 5),

@@ -16,20 +16,6 @@ use crate::harness::{
     within,
 };
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-fn write(bytes: &[u8]) -> Step {
-    Step::Write(bytes.to_vec())
-}
-
-/// Answers one request, then does this and closes; what comes on a further connection is read whole and answered.
-async fn stale(then: Vec<Step>) -> Scripted {
-    let mut first = vec![Step::ReadHead, write(OK)];
-    first.extend(then);
-    let one = [Step::ReadRequest, write(OK)];
-    Scripted::play(vec![first, [one.clone(), one].concat()]).await
-}
-
 /// A proxy whose connection to the endpoint is idle.
 async fn before(endpoint: SocketAddr, listener: &str, upstream: &str) -> Proxy {
     let yaml = config(&[endpoint.to_string()], listener, "", upstream);
@@ -64,7 +50,7 @@ async fn a_body_is_sent_again_whole() {
         for (method, end) in [(Method::PUT, vec![]), (Method::DELETE, vec![Step::Reset])] {
             let mut then = vec![Step::ReadHead, Step::ReadBytes(BODY)];
             then.extend(end);
-            let endpoint = stale(then).await;
+            let endpoint = Scripted::stale(then).await;
             let limits = format!("limits: {{ body_bytes: {BODY}B }}");
             let proxy = before(endpoint.address(), &limits, "").await;
             let mut client = client(h2, &proxy).await;
@@ -95,7 +81,7 @@ async fn chunks_and_trailers_are_sent_again() {
         "4\r\nsome\r\n5\r\n more\r\n0\r\nChecksum: 1\r\n\r\n",
         "0\r\nChecksum: 1\r\n\r\n",
     ] {
-        let endpoint = stale(vec![Step::ReadRequest]).await;
+        let endpoint = Scripted::stale(vec![Step::ReadRequest]).await;
         let proxy = before(endpoint.address(), "", "").await;
         let mut raw = Raw::connect(proxy.address()).await;
         raw.send(format!("PUT / HTTP/1.1\r\nHost: a\r\n{chunked}{body}"))
@@ -116,7 +102,7 @@ async fn chunks_and_trailers_are_sent_again() {
         assert_eq!(proxy.endpoints(Metric::EndpointConnections, ""), 2);
     }
 
-    let endpoint = stale(vec![Step::ReadRequest]).await;
+    let endpoint = Scripted::stale(vec![Step::ReadRequest]).await;
     let proxy = before(endpoint.address(), "", "").await;
     let mut client = Client::h2(proxy.address()).await;
     let (mut upload, body) = Outgoing::pieces();
@@ -142,7 +128,7 @@ async fn an_upload_half_way_goes_on_where_it_was() {
     // The rest is larger than what is ever kept.
     const WHOLE: usize = 1_000_000;
     for h2 in [false, true] {
-        let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(HALF)]).await;
+        let endpoint = Scripted::stale(vec![Step::ReadHead, Step::ReadBytes(HALF)]).await;
         let proxy = before(endpoint.address(), "", "").await;
         let mut client = client(h2, &proxy).await;
         let (mut upload, body) = Outgoing::pieces();
@@ -180,7 +166,7 @@ async fn a_body_larger_than_the_buffer_is_not_sent_again() {
         ("retry: { buffer: off }", 1),
     ] {
         for h2 in [false, true] {
-            let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
+            let endpoint = Scripted::stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
             let proxy = before(endpoint.address(), "", upstream).await;
             let mut client = client(h2, &proxy).await;
             let answer = put(&mut client, Method::PUT, traceable(body)).await;
@@ -195,7 +181,7 @@ async fn a_body_larger_than_the_buffer_is_not_sent_again() {
         ("retry: { buffer: 1000B }", 1000),
         ("retry: { buffer: off }", 0),
     ] {
-        let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
+        let endpoint = Scripted::stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
         let proxy = before(endpoint.address(), "", upstream).await;
         let mut client = client(false, &proxy).await;
         let answer = put(&mut client, Method::PUT, traceable(body)).await;
@@ -208,7 +194,7 @@ async fn a_body_larger_than_the_buffer_is_not_sent_again() {
 async fn what_was_written_of_a_post_is_not_sent_again() {
     for h2 in [false, true] {
         for body in [1, 1000, 30_000] {
-            let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
+            let endpoint = Scripted::stale(vec![Step::ReadHead, Step::ReadBytes(body)]).await;
             let proxy = before(endpoint.address(), "", "").await;
             let mut client = client(h2, &proxy).await;
             let answer = put(&mut client, Method::POST, traceable(body)).await;
@@ -222,8 +208,8 @@ async fn what_was_written_of_a_post_is_not_sent_again() {
 /// second request was replayed, which is a matter of who is faster.
 async fn race_a_reset() -> u64 {
     let endpoint = Scripted::play(vec![
-        vec![Step::ReadHead, write(OK), Step::Reset],
-        vec![Step::ReadRequest, write(OK)],
+        vec![Step::ReadHead, Step::ok(), Step::Reset],
+        vec![Step::ReadRequest, Step::ok()],
     ])
     .await;
     let yaml = config(&[endpoint.address().to_string()], "", "", "");
@@ -258,12 +244,8 @@ async fn a_post_of_which_nothing_was_written_is_sent_again() {
 async fn nothing_is_sent_again_once_an_answer_began_or_twice() {
     // An interim response is an answer, too.
     for began in ["HTTP/1.1 2", "HTTP/1.1 100 Continue\r\n\r\n"] {
-        let endpoint = stale(vec![
-            Step::ReadHead,
-            Step::ReadBytes(4),
-            write(began.as_bytes()),
-        ])
-        .await;
+        let endpoint =
+            Scripted::stale(vec![Step::ReadHead, Step::ReadBytes(4), Step::write(began)]).await;
         let proxy = before(endpoint.address(), "", "").await;
         let mut client = client(false, &proxy).await;
         let answer = put(&mut client, Method::PUT, traceable(4)).await;
@@ -271,7 +253,7 @@ async fn nothing_is_sent_again_once_an_answer_began_or_twice() {
         assert_eq!(endpoint.heads().len(), 2);
     }
     let endpoint = Scripted::play(vec![
-        vec![Step::ReadHead, write(OK), Step::ReadRequest],
+        vec![Step::ReadHead, Step::ok(), Step::ReadRequest],
         vec![Step::ReadRequest],
     ])
     .await;
@@ -285,13 +267,13 @@ async fn nothing_is_sent_again_once_an_answer_began_or_twice() {
 #[tokio::test]
 async fn a_client_that_waits_to_be_told_to_go_on_is_told_by_the_second_connection() {
     let ask = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
-    let go_on = write(b"HTTP/1.1 100 Continue\r\n\r\n");
-    let first = |then: &[Step]| [&[Step::ReadHead, write(OK), Step::ReadHead], then].concat();
+    let go_on = Step::write("HTTP/1.1 100 Continue\r\n\r\n");
+    let first = |then: &[Step]| [&[Step::ReadHead, Step::ok(), Step::ReadHead], then].concat();
     let second = vec![
         Step::ReadHead,
         go_on,
         Step::ReadBytes(4),
-        write(OK),
+        Step::ok(),
         Step::Stall,
     ];
     // It waits; nothing of the body was read when the first connection died.
@@ -322,7 +304,8 @@ async fn a_client_that_waits_to_be_told_to_go_on_is_told_by_the_second_connectio
 async fn a_replay_that_is_refused_takes_the_body_elsewhere() {
     const BODY: usize = 50_000;
     let backend = Backend::start("b");
-    let endpoint = stale(vec![Step::ReadHead, Step::ReadBytes(BODY / 2), Step::Stall]).await;
+    let endpoint =
+        Scripted::stale(vec![Step::ReadHead, Step::ReadBytes(BODY / 2), Step::Stall]).await;
     let endpoints = [endpoint.address().to_string(), backend.endpoint()];
     let yaml = config(&endpoints, "", "", "balance: round_robin");
     let proxy = Proxy::start(&yaml).await;

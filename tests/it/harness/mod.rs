@@ -1,7 +1,8 @@
 //! The words in which tests are written: what stands before, behind and around the proxy.
 //!
 //! - [`Backend`]: the fake upstream of `plimsoll::lab`, on a thread of its own.
-//! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave.
+//! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave; [`closed`]: an
+//!   address where nobody listens.
 //! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
 //!   [`Process`]: the program itself.
 //! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
@@ -39,6 +40,6 @@ pub use message::{Head, Message};
 pub use process::Process;
 pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
-pub use scripted::{Scripted, Step};
+pub use scripted::{Scripted, Step, closed};
 pub use waiting::{DEADLINE, FAST, eventually, pass, within};
 pub use websocket::WebSocket;

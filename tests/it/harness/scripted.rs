@@ -30,6 +30,23 @@ pub enum Step {
     Reset,
 }
 
+impl Step {
+    /// Answers with 200 and the text "ok".
+    pub fn ok() -> Self {
+        Self::write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    }
+
+    pub fn write(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Write(bytes.into())
+    }
+}
+
+/// An address where nobody listens.
+pub fn closed() -> SocketAddr {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
 /// A running server; it stops when dropped. It runs on the caller's runtime.
 pub struct Scripted {
     address: SocketAddr,
@@ -52,6 +69,14 @@ impl Scripted {
             .into_iter()
             .map(|bytes| vec![Step::ReadHead, Step::Write(bytes)]);
         Self::play(scripts.collect()).await
+    }
+
+    /// Answers one request, then does this and closes: what met an idle connection finds it dead. What comes on a
+    /// further connection is read whole and answered.
+    pub async fn stale(then: Vec<Step>) -> Self {
+        let first = [vec![Step::ReadHead, Step::ok()], then].concat();
+        let one = [Step::ReadRequest, Step::ok()];
+        Self::play(vec![first, [one.clone(), one].concat()]).await
     }
 
     /// Plays a script on each connection, in turn, the last one again and again.
