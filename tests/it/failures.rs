@@ -13,16 +13,6 @@ async fn before(endpoints: &[String], upstream: &str) -> Proxy {
     Proxy::start(&config(endpoints, "", "", upstream)).await
 }
 
-fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
-    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
-    let told = answer.header("proxy-status").unwrap();
-    assert_eq!(
-        told,
-        format!("plimsoll; error={error}; details=\"{label}\"")
-    );
-    assert!(answer.text().contains(label), "{answer:?}");
-}
-
 #[tokio::test]
 async fn a_refused_connection_goes_to_the_next_endpoint() {
     for protocol in ["h1", "h2"] {
@@ -55,9 +45,9 @@ async fn when_all_refuse_the_client_is_told() {
         Client::h2(proxy.address()).await,
     ] {
         let answer = client.post("/", vec![7; 100_000]).await;
-        assert_told(&answer, 502, "connection_refused", "connection_refused");
+        answer.assert_told(502, "connection_refused", "connection_refused");
         let answer = client.get("/").await;
-        assert_told(&answer, 502, "connection_refused", "connection_refused");
+        answer.assert_told(502, "connection_refused", "connection_refused");
     }
 }
 
@@ -73,7 +63,7 @@ async fn an_endpoint_that_does_not_speak_http2_is_told_apart() {
         let proxy = before(std::slice::from_ref(&endpoint), "protocol: h2").await;
         let mut client = Client::h1(proxy.address()).await;
         let answer = client.post("/", "body").await;
-        assert_told(&answer, 502, "http_protocol_error", "not_http2");
+        answer.assert_told(502, "http_protocol_error", "not_http2");
 
         // Nothing of the request was sent, so that another endpoint may have it.
         let backend = Backend::start("a");
@@ -101,7 +91,7 @@ async fn a_request_that_met_a_stale_connection_is_replayed_once_if_harmless() {
         let mut client = Client::h1(proxy.address()).await;
         assert_eq!(client.get("/1").await.status, StatusCode::OK);
         let answer = client.post("/2", "body").await;
-        assert_told(&answer, 502, "connection_terminated", "connection_closed");
+        answer.assert_told(502, "connection_terminated", "connection_closed");
         assert_eq!(scripted.heads().len(), 2);
     }
     // A byte of an answer came: nobody knows what was done.
@@ -119,7 +109,7 @@ async fn a_fresh_connection_that_dies_is_not_tried_again() {
     let proxy = before(&[backend.endpoint()], "").await;
     let mut client = Client::h1(proxy.address()).await;
     let answer = client.get("/gone").await;
-    assert_told(&answer, 502, "connection_terminated", "connection_closed");
+    answer.assert_told(502, "connection_terminated", "connection_closed");
     assert_eq!(backend.counters().requests(), 1);
 }
 
@@ -128,10 +118,8 @@ async fn a_stream_that_was_not_processed_is_sent_once_more_whatever_its_method()
     let backend = Backend::start("a");
     let proxy = before(&[backend.endpoint()], "protocol: h2").await;
     let mut client = Client::h1(proxy.address()).await;
-    let answer = client
-        .try_send(Method::POST, "/gone", Outgoing::empty())
-        .await;
-    assert_told(&answer.unwrap(), 502, "http_protocol_error", "unprocessed");
+    let answer = client.post("/gone", "").await;
+    answer.assert_told(502, "http_protocol_error", "unprocessed");
     assert_eq!(backend.counters().requests(), 2);
     assert_eq!(
         backend.counters().accepted(),
@@ -164,7 +152,7 @@ async fn what_an_endpoint_that_leaves_did_not_process_is_answered_on_a_new_conne
     assert_eq!(post(&scripted).await.status, StatusCode::OK);
     let scripted = Scripted::play(vec![script(LEAVE), script(LEAVE), script(OK)]).await;
     let answer = post(&scripted).await;
-    assert_told(&answer, 502, "http_protocol_error", "unprocessed");
+    answer.assert_told(502, "http_protocol_error", "unprocessed");
 }
 
 #[tokio::test]
@@ -313,7 +301,7 @@ async fn bodies_beyond_the_limit_are_refused() {
         StatusCode::OK
     );
     let answer = client.post("/checksum", vec![0; 1001]).await;
-    assert_told(&answer, 413, "http_request_denied", "body_too_large");
+    answer.assert_told(413, "http_request_denied", "body_too_large");
     assert_eq!(
         backend.counters().requests(),
         1,

@@ -10,8 +10,8 @@ use plimsoll::observe::{Metric, Phase};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, FAST, Outgoing, Proxy, Raw, Scripted, Step, config,
-    eventually, pass, within,
+    Backend, Client, DEADLINE, FAST, Outgoing, Proxy, Raw, Scripted, Step, config, eventually,
+    pass, within,
 };
 
 /// Other timeouts than the one under test, far away.
@@ -52,15 +52,6 @@ async fn each_client(proxy: &Proxy) -> [Client; 2] {
     ]
 }
 
-fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
-    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
-    let told = answer.header("proxy-status").unwrap();
-    assert_eq!(
-        told,
-        format!("plimsoll; error={error}; details=\"{label}\"")
-    );
-}
-
 /// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
 pub(crate) const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
 /// HEADERS of stream 1: status 200, and the end.
@@ -82,7 +73,7 @@ async fn a_shared_connection_that_fell_silent_is_used_no_more() {
     let proxy = before(endpoint, "", "first_byte: 10s", "h2").await;
     let mut client = Client::h1(proxy.address()).await;
     let answer = client.get("/").await;
-    assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
+    answer.assert_told(504, "http_response_timeout", "first_byte_timeout");
     let asked = Request::builder().method(Method::POST).uri("/");
     let asked = asked.header("x-long", "x".repeat(1000));
     let answer = client.send(asked.body(Outgoing::empty()).unwrap()).await;
@@ -159,12 +150,8 @@ async fn a_stalled_request_body_is_a_408() {
         let (mut upload, body) = Outgoing::pieces();
         assert!(upload.send("abc").await);
         let asked = Request::post("/checksum").body(body).unwrap();
-        assert_told(
-            &client.send(asked).await,
-            408,
-            "http_request_error",
-            "slow_body",
-        );
+        let answer = client.send(asked).await;
+        answer.assert_told(408, "http_request_error", "slow_body");
         drop(upload);
         eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
     }
@@ -194,7 +181,7 @@ async fn a_late_answer_is_a_504() {
         let proxy = before(backend.endpoint(), "", "first_byte: 10s", protocol).await;
         for mut client in each_client(&proxy).await {
             let answer = client.get("/hang").await;
-            assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
+            answer.assert_told(504, "http_response_timeout", "first_byte_timeout");
         }
         let own = || proxy.report().routes[0].phase(Phase::Own);
         eventually(DEADLINE, || own().count == 2).await;
@@ -204,7 +191,7 @@ async fn a_late_answer_is_a_504() {
         let proxy = before(backend.endpoint(), "", "total: 10s", protocol).await;
         for mut client in each_client(&proxy).await {
             let answer = client.post("/hang", "body").await;
-            assert_told(&answer, 504, "http_response_timeout", "total_timeout");
+            answer.assert_told(504, "http_response_timeout", "total_timeout");
         }
         eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
     }
@@ -237,7 +224,7 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
     let proxy = before(address.to_string(), "", "connect: 10s", "h1").await;
     for mut client in each_client(&proxy).await {
         let answer = client.post("/", "body").await;
-        assert_told(&answer, 504, "connection_timeout", "connect_timeout");
+        answer.assert_told(504, "connection_timeout", "connect_timeout");
     }
     assert_eq!(proxy.endpoints(Metric::EndpointConnectionsFailed, ""), 2);
 }

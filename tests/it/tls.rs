@@ -188,9 +188,7 @@ async fn why_tls_with_an_endpoint_failed_is_told_and_counted() {
         let upstream = format!("protocol: {protocol}, tls: {{ ca: {ca:?} }}");
         let proxy = Proxy::start(&config(&[endpoint], "", "", &upstream)).await;
         let answer = Client::h1(proxy.address()).await.get("/").await;
-        let told = answer.header("proxy-status").unwrap();
-        assert_eq!(answer.status.as_u16(), 502);
-        assert_eq!(told, format!("plimsoll; error={kind}; details=\"{label}\""));
+        answer.assert_told(502, kind, label);
         assert_eq!(proxy.endpoints(Metric::AttemptErrors, label), 1);
         assert_eq!(proxy.endpoints(Metric::EndpointHandshakes, ""), 0);
         let requests = || proxy.routes(Metric::RequestErrors, label);

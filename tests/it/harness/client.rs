@@ -317,6 +317,15 @@ impl Answer {
         })
     }
 
+    /// An error of the proxy's own: with this status, told in `Proxy-Status` and in the body.
+    #[track_caller]
+    pub fn assert_told(&self, status: u16, error: &str, label: &str) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        let told = format!("plimsoll; error={error}; details=\"{label}\"");
+        assert_eq!(self.header("proxy-status"), Some(&told[..]), "{self:?}");
+        assert!(self.text().contains(label), "{self:?}");
+    }
+
     /// The first value of this field as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         let value = self.headers.get(name.parse::<HeaderName>().unwrap());
