@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, closed, config,
-    eventually, within,
+    eventually, request, within,
 };
 use crate::timeouts::{GREETING, OK};
 
@@ -270,11 +270,7 @@ async fn an_early_answer_passes_while_the_body_still_comes() {
 
     let mut client = Client::h2(proxy.address()).await;
     let (mut upload, body) = Outgoing::pieces();
-    let asked = hyper::Request::builder()
-        .method(Method::POST)
-        .uri("/")
-        .body(body)
-        .unwrap();
+    let asked = request(Method::POST, "/", body);
     let response = client.open(asked).await.unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(within(Answer::read(response)).await.unwrap().text(), "no");
@@ -308,11 +304,7 @@ async fn bodies_beyond_the_limit_are_refused() {
         "it was known before an endpoint was asked"
     );
     let (mut upload, body) = Outgoing::pieces();
-    let asked = hyper::Request::builder()
-        .method(Method::POST)
-        .uri("/checksum")
-        .body(body)
-        .unwrap();
+    let asked = request(Method::POST, "/checksum", body);
     let sending = tokio::spawn(async move { while upload.send(vec![0; 600]).await {} });
     let mut client = Client::h2(proxy.address()).await;
     assert_eq!(

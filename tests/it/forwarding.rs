@@ -2,14 +2,13 @@
 //! whichever versions of HTTP the two speak.
 
 use http_body_util::BodyExt;
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 use plimsoll::observe::Metric;
-use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Directory, Outgoing, Proxy, Raw, Scripted, config,
-    eventually, pattern, within,
+    eventually, field, fields, pattern, request, within,
 };
 
 /// In front of a backend that is spoken to in `protocol`.
@@ -36,11 +35,6 @@ async fn each(check: impl AsyncFn(&mut Client, &Backend, &str)) {
         }
         assert_eq!(backend.counters().malformed(), 0);
     }
-}
-
-fn request(method: Method, path: &str, body: Outgoing) -> Request<Outgoing> {
-    let request = Request::builder().method(method).uri(path);
-    request.body(body).unwrap()
 }
 
 fn assert_received(answer: &Answer, sent: &[u8], what: &str) {
@@ -244,37 +238,13 @@ async fn an_endpoint_is_always_told_a_host() {
         let proxy = before(&backend, protocol).await;
         let mut raw = Raw::connect(proxy.address()).await;
         raw.send("GET /headers HTTP/1.0\r\n\r\n").await;
-        let told: Value = serde_json::from_slice(&raw.response().await.body).unwrap();
+        let told = raw.response().await.json();
         let host = match protocol {
             "h1" => field(&told, "host"),
-            _ => told["authority"].as_str().map(str::to_owned),
+            _ => told["authority"].as_str(),
         };
-        assert_eq!(host, Some(backend.endpoint()));
+        assert_eq!(host, Some(&backend.endpoint()[..]));
     }
-}
-
-/// The only value of a field in the answer of `/headers`.
-fn field(told: &Value, name: &str) -> Option<String> {
-    let values = all(told, name);
-    assert!(values.len() < 2, "{name} is repeated: {told}");
-    values.into_iter().next()
-}
-
-fn all(told: &Value, name: &str) -> Vec<String> {
-    let fields = told["fields"].as_array().unwrap();
-    let named = fields
-        .iter()
-        .filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case(name));
-    named
-        .map(|field| field[1].as_str().unwrap().to_owned())
-        .collect()
-}
-
-async fn ask(raw: &mut Raw, request: &str) -> Value {
-    raw.send(request).await;
-    let answer = raw.response().await;
-    assert_eq!(answer.status(), 200, "{answer:?}");
-    serde_json::from_slice(&answer.body).unwrap()
 }
 
 #[tokio::test]
@@ -291,7 +261,7 @@ async fn expect_continue_is_the_endpoints_to_answer() {
     assert_eq!(raw.head().await.status(), 100);
     raw.send("hello").await;
     let answer = raw.response().await;
-    let told: Value = serde_json::from_slice(&answer.body).unwrap();
+    let told = answer.json();
     assert_eq!(
         (&told["length"], &told["expect"]),
         (&5.into(), &"100-continue".into())
@@ -422,23 +392,19 @@ async fn the_target_reaches_the_endpoint_as_received() {
         "/headers?",
         "/headers/%e2%82%ac;v=1?a=b=c",
     ] {
-        let told = ask(
-            &mut raw,
-            &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"),
-        )
-        .await;
+        let told = raw
+            .ask(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
         assert_eq!(told["exact"], true);
         assert_eq!(told["target"], target);
     }
     // Of an absolute form the authority becomes the host.
-    let told = ask(
-        &mut raw,
-        "GET http://b.example/headers?q HTTP/1.1\r\nHost: a\r\n\r\n",
-    )
-    .await;
+    let told = raw
+        .ask("GET http://b.example/headers?q HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
     assert_eq!(
         (told["target"].as_str(), field(&told, "host")),
-        (Some("/headers?q"), Some("b.example".to_owned()))
+        (Some("/headers?q"), Some("b.example"))
     );
 }
 
@@ -447,13 +413,11 @@ async fn fields_of_one_connection_end_at_the_proxy() {
     let backend = Backend::start("a");
     let proxy = before(&backend, "h1").await;
     let mut raw = Raw::connect(proxy.address()).await;
-    let told = ask(
-        &mut raw,
-        "GET /headers HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Hop, user-agent, Cookie\r\nX-Hop: 1\r\nUser-Agent: c\r\nCookie: d\r\nKeep-Alive: 5\r\nTE: gzip\r\n\
-         Proxy-Authorization: x\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-End: 2\r\nx-end: 3\r\n\r\n",
-    )
-    .await;
-    assert_eq!(all(&told, "cookie"), ["d"]);
+    let asked = "GET /headers HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Hop, user-agent, Cookie\r\nX-Hop: 1\r\n\
+                 User-Agent: c\r\nCookie: d\r\nKeep-Alive: 5\r\nTE: gzip\r\nProxy-Authorization: x\r\n\
+                 Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-End: 2\r\nx-end: 3\r\n\r\n";
+    let told = raw.ask(asked).await;
+    assert_eq!(fields(&told, "cookie"), ["d"]);
     for gone in [
         "connection",
         "x-hop",
@@ -464,9 +428,9 @@ async fn fields_of_one_connection_end_at_the_proxy() {
         "proxy-connection",
         "upgrade",
     ] {
-        assert!(all(&told, gone).is_empty(), "{gone}: {told}");
+        assert!(fields(&told, gone).is_empty(), "{gone}: {told}");
     }
-    assert_eq!(all(&told, "x-end"), ["2", "3"]);
+    assert_eq!(fields(&told, "x-end"), ["2", "3"]);
 
     let scripted = Scripted::start(vec![
         b"HTTP/1.1 200 OK\r\nConnection: X-Hop, Server, Set-Cookie\r\nX-Hop: 1\r\nServer: s\r\nSet-Cookie: c\r\nKeep-Alive: 5\r\nX-End: 2\r\nContent-Length: 0\r\n\r\n".to_vec(),
@@ -490,17 +454,17 @@ async fn forwarding_fields_are_rebuilt_for_strangers_and_extended_for_friends() 
                  X-Forwarded-Host: evil\r\nForwarded: for=192.0.2.1\r\nVia: 1.0 other\r\n\r\n";
     let endpoints = [backend.endpoint()];
     let proxy = Proxy::start(&config(&endpoints, "", "", "")).await;
-    let told = ask(&mut Raw::connect(proxy.address()).await, asked).await;
+    let told = Raw::connect(proxy.address()).await.ask(asked).await;
     assert_eq!(field(&told, "x-forwarded-for").unwrap(), "127.0.0.1");
     assert_eq!(field(&told, "x-forwarded-proto").unwrap(), "http");
     assert_eq!(field(&told, "x-forwarded-host").unwrap(), "a.example:80");
     assert_eq!(field(&told, "forwarded"), None);
-    assert_eq!(all(&told, "via"), ["1.0 other"]);
+    assert_eq!(fields(&told, "via"), ["1.0 other"]);
 
     let listener = "trusted_proxies: [127.0.0.0/8], forwarding: { forwarded: true, via: edge }";
     let proxy = Proxy::start(&config(&endpoints, listener, "", "")).await;
     let mut raw = Raw::connect(proxy.address()).await;
-    let told = ask(&mut raw, asked).await;
+    let told = raw.ask(asked).await;
     assert_eq!(
         field(&told, "x-forwarded-for").unwrap(),
         "192.0.2.1, 127.0.0.1"
@@ -509,7 +473,7 @@ async fn forwarding_fields_are_rebuilt_for_strangers_and_extended_for_friends() 
     assert_eq!(field(&told, "x-forwarded-host").unwrap(), "evil");
     let forwarded = "for=192.0.2.1, for=127.0.0.1;host=\"a.example:80\";proto=http";
     assert_eq!(field(&told, "forwarded").unwrap(), forwarded);
-    assert_eq!(all(&told, "via"), ["1.0 other", "1.1 edge"]);
+    assert_eq!(fields(&told, "via"), ["1.0 other", "1.1 edge"]);
     raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(raw.response().await.field("via"), Some("1.1 edge"));
 
@@ -520,7 +484,7 @@ async fn forwarding_fields_are_rebuilt_for_strangers_and_extended_for_friends() 
         "",
     ))
     .await;
-    let told = ask(&mut Raw::connect(proxy.address()).await, asked).await;
+    let told = Raw::connect(proxy.address()).await.ask(asked).await;
     assert_eq!(
         field(&told, "x-forwarded-for"),
         None,
@@ -556,12 +520,16 @@ async fn relatives_of_forwarding_fields_and_underscores_pass_from_friends_alone(
             }
             let told = client.send(asked).await.json();
             for name in FAMILY {
-                assert_eq!(all(&told, name).len(), family, "{listener}, {name}: {told}");
+                assert_eq!(
+                    fields(&told, name).len(),
+                    family,
+                    "{listener}, {name}: {told}"
+                );
             }
             for name in ["x_user", "content_length"] {
-                assert_eq!(all(&told, name).len(), underscored, "{listener}: {told}");
+                assert_eq!(fields(&told, name).len(), underscored, "{listener}: {told}");
             }
-            assert_eq!(all(&told, "x-kept"), ["6"]);
+            assert_eq!(fields(&told, "x-kept"), ["6"]);
         }
         let mut raw = Raw::connect(proxy.address()).await;
         raw.send(
@@ -627,22 +595,21 @@ async fn a_route_edits_host_path_and_fields() {
         ),
         (None, Some("never"), Some("p"))
     );
-    let told: Value = serde_json::from_slice(&answer.body).unwrap();
+    let told = answer.json();
     assert_eq!(told["target"], "/headers/deep/path?q=1");
     assert_eq!(field(&told, "host").unwrap(), "inner.example");
     assert_eq!(field(&told, "x-forwarded-for"), None);
     assert_eq!(field(&told, "x-forwarded-proto").unwrap(), "wss");
     assert_eq!(field(&told, "x-old"), None);
     assert_eq!(field(&told, "x-set").unwrap(), "new");
-    assert_eq!(all(&told, "x-add"), ["1", "more"]);
+    assert_eq!(fields(&told, "x-add"), ["1", "more"]);
 
     let proxy = Proxy::start(&config(&endpoints, "", "host: endpoint", "")).await;
-    let told = ask(
-        &mut Raw::connect(proxy.address()).await,
-        "GET /headers HTTP/1.1\r\nHost: a\r\n\r\n",
-    )
-    .await;
-    assert_eq!(field(&told, "host").unwrap(), backend.endpoint());
+    let told = Raw::connect(proxy.address())
+        .await
+        .ask("GET /headers HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    assert_eq!(field(&told, "host"), Some(&backend.endpoint()[..]));
 }
 
 /// RFC 9110, 7.6.2.
@@ -656,10 +623,10 @@ async fn max_forwards_counts_down_and_ends_at_the_proxy() {
             asked
         };
         let told = client.send(asked(Method::OPTIONS, "7")).await.json();
-        assert_eq!(all(&told, "max-forwards"), ["6"], "{what}");
+        assert_eq!(fields(&told, "max-forwards"), ["6"], "{what}");
         for (method, left) in [(Method::GET, "0"), (Method::OPTIONS, "many")] {
             let told = client.send(asked(method, left)).await.json();
-            assert_eq!(all(&told, "max-forwards"), [left], "{what}");
+            assert_eq!(fields(&told, "max-forwards"), [left], "{what}");
         }
         let before = backend.counters().requests();
         let answer = client.send(asked(Method::OPTIONS, "0")).await;
@@ -789,15 +756,13 @@ async fn unix_sockets_and_ipv6_carry_requests_too() {
     let proxy = Proxy::start(&yaml).await;
     for (path, expected) in [(&listener, None), (&friends, Some("192.0.2.6"))] {
         let mut raw = Raw::connect_unix(path).await;
-        let told = ask(
-            &mut raw,
-            "GET /headers HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.6\r\n\r\n",
-        )
-        .await;
-        assert_eq!(field(&told, "x-forwarded-for").as_deref(), expected);
+        let told = raw
+            .ask("GET /headers HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.6\r\n\r\n")
+            .await;
+        assert_eq!(field(&told, "x-forwarded-for"), expected);
     }
     let mut raw = Raw::connect(proxy.listener("six")).await;
-    let told = ask(&mut raw, "GET /headers HTTP/1.0\r\n\r\n").await;
+    let told = raw.ask("GET /headers HTTP/1.0\r\n\r\n").await;
     assert_eq!(field(&told, "x-forwarded-for").unwrap(), "::1");
     assert_eq!(field(&told, "host").unwrap(), "localhost");
 }

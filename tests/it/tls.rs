@@ -6,27 +6,14 @@ use std::sync::Arc;
 
 use plimsoll::observe::Metric;
 use rustls::ServerConfig;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{
     Authority, Backend, Client, DEADLINE, Directory, Identity, Proxy, Raw, Scripted, Step, config,
-    eventually,
+    eventually, field,
 };
-
-/// The only value of a field in the answer of `/headers`.
-fn field<'a>(told: &'a Value, name: &str) -> Option<&'a str> {
-    let mut named = told["fields"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case(name));
-    let value = named.next().and_then(|field| field[1].as_str());
-    assert!(named.next().is_none(), "{name} is repeated: {told}");
-    value
-}
 
 /// A listener's `tls` with these certificates.
 fn certificates(directory: &Directory, identities: &[&Identity]) -> String {

@@ -31,9 +31,9 @@ mod selftest;
 mod waiting;
 mod websocket;
 
-pub use backend::{Backend, pattern};
+pub use backend::{Backend, field, fields, pattern};
 pub use certificates::{Authority, Identity};
-pub use client::{Answer, Client, Outgoing, Upload};
+pub use client::{Answer, Client, Outgoing, Upload, request};
 pub use directory::Directory;
 pub use front::{Front, ON_PURPOSE, expect_no_panic};
 pub use message::{Head, Message};
