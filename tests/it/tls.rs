@@ -101,31 +101,6 @@ async fn the_name_asked_for_decides_which_certificate_is_shown() {
 }
 
 #[tokio::test]
-async fn an_ipv6_client_is_told_in_quotes_and_brackets() {
-    let backend = Backend::start("a");
-    let yaml = format!(
-        "workers: 1\n\
-         listeners: {{ six: {{ address: \"[::1]:0\", forwarding: {{ forwarded: true, via: edge }} }} }}\n\
-         routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
-         upstreams: {{ pool: {{ endpoints: [{:?}] }} }}\n",
-        backend.endpoint()
-    );
-    let proxy = Proxy::start(&yaml).await;
-    let address = proxy.address();
-    for (mut client, via) in [
-        (Client::h1(address).await, "1.1 edge"),
-        (Client::h2(address).await, "2 edge"),
-    ] {
-        let told = client.get("/headers").await.json();
-        let expected = format!("for=\"[::1]\";host=\"{address}\";proto=http");
-        assert_eq!(field(&told, "forwarded"), Some(&expected[..]));
-        assert_eq!(field(&told, "x-forwarded-for"), Some("::1"));
-        assert_eq!(field(&told, "x-forwarded-proto"), Some("http"));
-        assert_eq!(field(&told, "via"), Some(via));
-    }
-}
-
-#[tokio::test]
 async fn why_tls_with_an_endpoint_failed_is_told_and_counted() {
     let (authority, stranger, directory) = (Authority::new(), Authority::new(), Directory::new());
     let ca = authority.write(&directory, "ca.pem");
