@@ -1,119 +1,19 @@
 //! What a fault in the program's own code does: a panic ends one connection and is counted, a worker that stands still
 //! is told, and one that ends takes the process with it.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
 use plimsoll::admin::Reason;
-use plimsoll::clock::{Clock, Instant};
-use plimsoll::http::{Handler, Incoming, Peer, Refusal, Responder, h2};
+use plimsoll::clock::Clock;
 use plimsoll::lifecycle::Ended;
 use plimsoll::observe::Metric;
-use plimsoll::worker::Worker;
-use tokio::sync::Notify;
 
 use crate::harness::{
-    Backend, Client, DEADLINE, ON_PURPOSE, Proxy, Raw, eventually, plain, within,
+    Backend, Client, DEADLINE, Faults, ON_PURPOSE, Proxy, Raw, assert_on_purpose, eventually,
+    plain, within,
 };
-
-/// The proxy's own handler with faults on demand: `/panic` panics at once, `/hang` when it is told to, `/block` stops
-/// its thread until it may go on.
-struct Faulty {
-    proxy: plimsoll::proxy::Proxy,
-    worker: usize,
-    faults: Arc<Faults>,
-}
-
-struct Faults {
-    panic: Notify,
-    /// Whether the next clone of a handler panics, which is made in the task that accepts.
-    in_clone: AtomicBool,
-    blocked: Mutex<Option<usize>>,
-    go_on: Mutex<mpsc::Receiver<()>>,
-}
-
-impl Faults {
-    /// With the hand that lets a blocked worker go on: it does too when that is dropped.
-    fn new() -> (mpsc::Sender<()>, Arc<Self>) {
-        let (sender, receiver) = mpsc::channel();
-        let faults = Self {
-            panic: Notify::new(),
-            in_clone: AtomicBool::new(false),
-            blocked: Mutex::new(None),
-            go_on: Mutex::new(receiver),
-        };
-        (sender, Arc::new(faults))
-    }
-
-    /// What makes the handler of a worker.
-    fn handler(self: &Arc<Self>) -> impl Fn(&Rc<Worker>) -> Faulty + Clone + Send + use<> {
-        let faults = Arc::clone(self);
-        move |worker| Faulty {
-            proxy: plimsoll::proxy::Proxy::new(worker),
-            worker: worker.index,
-            faults: Arc::clone(&faults),
-        }
-    }
-}
-
-impl Clone for Faulty {
-    fn clone(&self) -> Self {
-        assert_on_purpose(!self.faults.in_clone.load(Ordering::Relaxed));
-        Self {
-            proxy: self.proxy.clone(),
-            worker: self.worker,
-            faults: Arc::clone(&self.faults),
-        }
-    }
-}
-
-fn assert_on_purpose(holds: bool) {
-    if !holds {
-        panic!("{ON_PURPOSE}");
-    }
-}
-
-impl Handler for Faulty {
-    async fn exchange(&self, incoming: Incoming) {
-        let target = incoming.head.target.clone();
-        if target == b"/block" {
-            *self.faults.blocked.lock().unwrap() = Some(self.worker);
-            let _ = self.faults.go_on.lock().unwrap().recv();
-        }
-        assert_on_purpose(target != b"/panic");
-        let mut told = pin!(self.faults.panic.notified());
-        let mut exchange = pin!(self.proxy.exchange(incoming));
-        // The exchange is under way when the panic drops it.
-        poll_fn(|cx| {
-            let panics = target == b"/hang" && told.as_mut().poll(cx).is_ready();
-            assert_on_purpose(!panics);
-            exchange.as_mut().poll(cx)
-        })
-        .await;
-    }
-
-    async fn refuse(
-        &self,
-        refusal: Refusal,
-        begun: Option<Instant>,
-        responder: Responder,
-        peer: Rc<Peer>,
-    ) {
-        self.proxy.refuse(refusal, begun, responder, peer).await;
-    }
-
-    fn cut(&self, end: h2::End, peer: &Peer) {
-        self.proxy.cut(end, peer);
-    }
-
-    fn malformed(&self, peer: &Peer) {
-        self.proxy.malformed(peer);
-    }
-}
 
 async fn start(workers: usize, backend: &Backend, faults: &Arc<Faults>) -> Proxy {
     let yaml = plain(&[backend.endpoint()]) + &format!("workers: {workers}\n");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 
-use super::{DEADLINE, Proxy, eventually};
+use super::{DEADLINE, ON_PURPOSE, Proxy, eventually};
 
 /// A proxy whose counters the tests read.
 pub struct Front {
@@ -71,9 +71,6 @@ impl Front {
         eventually(DEADLINE, || self.refused(reason) == times).await;
     }
 }
-
-/// What the panics say that tests ask for.
-pub const ON_PURPOSE: &str = "a panic that a test asked for";
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 

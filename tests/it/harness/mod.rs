@@ -5,6 +5,7 @@
 //!   address where nobody listens.
 //! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
 //!   [`Process`]: the program itself.
+//! - [`Faults`]: a panic or a standstill within the proxy, on demand.
 //! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
 //!   [`WebSocket`].
 //! - [`Authority`]: certificates for both sides.
@@ -21,6 +22,7 @@ mod backend;
 mod certificates;
 mod client;
 mod directory;
+mod faults;
 mod front;
 mod message;
 mod process;
@@ -35,7 +37,8 @@ pub use backend::{Backend, field, fields, pattern};
 pub use certificates::{Authority, Identity};
 pub use client::{Answer, Client, Outgoing, Upload, request};
 pub use directory::Directory;
-pub use front::{Front, ON_PURPOSE, expect_no_panic};
+pub use faults::{Faults, ON_PURPOSE, assert_on_purpose};
+pub use front::{Front, expect_no_panic};
 pub use message::{Head, Message};
 pub use process::Process;
 pub use proxy::{Proxy, config, plain};
