@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::message::{Head, Message, Reader};
@@ -24,6 +25,8 @@ pub enum Step {
     Write(Vec<u8>),
     /// Says that no more will be sent, and goes on.
     FinishSending,
+    /// Waits for a word of the test.
+    Wait(Arc<Notify>),
     /// Neither reads nor writes nor closes any more.
     Stall,
     /// Closes by a TCP reset.
@@ -59,6 +62,7 @@ pub struct Scripted {
 struct Seen {
     heads: Vec<Head>,
     requests: Vec<Message>,
+    ended: usize,
 }
 
 impl Scripted {
@@ -103,6 +107,11 @@ impl Scripted {
         self.seen.lock().unwrap().heads.clone()
     }
 
+    /// Connections closed so far.
+    pub fn ended(&self) -> usize {
+        self.seen.lock().unwrap().ended
+    }
+
     /// The requests read so far with their whole bodies.
     pub fn requests(&self) -> Vec<Message> {
         self.seen.lock().unwrap().requests.clone()
@@ -121,15 +130,15 @@ async fn accept(listener: TcpListener, scripts: Vec<Vec<Step>>, seen: Arc<Mutex<
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let script = scripts.get(number).or_else(|| scripts.last()).cloned();
-        connections.spawn(perform(
-            stream,
-            script.unwrap_or_default(),
-            Arc::clone(&seen),
-        ));
+        let seen = Arc::clone(&seen);
+        connections.spawn(async move {
+            let _ = perform(stream, script.unwrap_or_default(), &seen).await;
+            seen.lock().unwrap().ended += 1;
+        });
     }
 }
 
-async fn perform(stream: TcpStream, script: Vec<Step>, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
+async fn perform(stream: TcpStream, script: Vec<Step>, seen: &Mutex<Seen>) -> io::Result<()> {
     let mut reader = Reader::new(stream);
     for step in script {
         match step {
@@ -149,6 +158,7 @@ async fn perform(stream: TcpStream, script: Vec<Step>, seen: Arc<Mutex<Seen>>) -
             Step::ReadToEnd => drop(reader.rest().await?),
             Step::Write(bytes) => reader.stream.write_all(&bytes).await?,
             Step::FinishSending => reader.stream.shutdown().await?,
+            Step::Wait(told) => told.notified().await,
             Step::Stall => std::future::pending().await,
             Step::Reset => return reader.stream.set_zero_linger(),
         }
