@@ -7,7 +7,6 @@ use crate::harness::{
     Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, closed, config,
     eventually, request, within,
 };
-use crate::timeouts::{GREETING, OK};
 
 async fn before(endpoints: &[String], upstream: &str) -> Proxy {
     Proxy::start(&config(endpoints, "", "", upstream)).await
@@ -130,14 +129,14 @@ async fn a_stream_that_was_not_processed_is_sent_once_more_whatever_its_method()
 
 #[tokio::test]
 async fn what_an_endpoint_that_leaves_did_not_process_is_answered_on_a_new_connection() {
-    /// GOAWAY that covers no stream.
-    const LEAVE: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
-    let script = |answer: &[u8]| {
+    // GOAWAY that covers no stream.
+    let leave = || Step::write("\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let script = |answer: Step| {
         vec![
-            Step::Write(GREETING.to_vec()),
+            Step::h2_greeting(),
             // More than what comes before the request, and less than with it.
             Step::ReadBytes(600),
-            Step::Write(answer.to_vec()),
+            answer,
             Step::Stall,
         ]
     };
@@ -148,9 +147,14 @@ async fn what_an_endpoint_that_leaves_did_not_process_is_answered_on_a_new_conne
         let asked = asked.header("x-long", "x".repeat(1000));
         client.send(asked.body(Outgoing::empty()).unwrap()).await
     };
-    let scripted = Scripted::play(vec![script(LEAVE), script(OK)]).await;
+    let scripted = Scripted::play(vec![script(leave()), script(Step::h2_ok())]).await;
     assert_eq!(post(&scripted).await.status, StatusCode::OK);
-    let scripted = Scripted::play(vec![script(LEAVE), script(LEAVE), script(OK)]).await;
+    let scripted = Scripted::play(vec![
+        script(leave()),
+        script(leave()),
+        script(Step::h2_ok()),
+    ])
+    .await;
     let answer = post(&scripted).await;
     answer.assert_told(502, "http_protocol_error", "unprocessed");
 }

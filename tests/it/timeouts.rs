@@ -52,22 +52,12 @@ async fn each_client(proxy: &Proxy) -> [Client; 2] {
     ]
 }
 
-/// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
-pub(crate) const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
-/// HEADERS of stream 1: status 200, and the end.
-pub(crate) const OK: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
-
 #[tokio::test]
 async fn a_shared_connection_that_fell_silent_is_used_no_more() {
-    let greet = Step::Write(GREETING.to_vec());
+    let greet = Step::h2_greeting();
     let silent = vec![greet.clone(), Step::Stall];
     // More than what comes before the request, and less than with it.
-    let answering = vec![
-        greet,
-        Step::ReadBytes(600),
-        Step::Write(OK.to_vec()),
-        Step::Stall,
-    ];
+    let answering = vec![greet, Step::ReadBytes(600), Step::h2_ok(), Step::Stall];
     let scripted = Scripted::play(vec![silent, answering]).await;
     let endpoint = scripted.address().to_string();
     let proxy = before(endpoint, "", "first_byte: 10s", "h2").await;

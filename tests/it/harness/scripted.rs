@@ -39,6 +39,16 @@ impl Step {
         Self::write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     }
 
+    /// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
+    pub fn h2_greeting() -> Self {
+        Self::write(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0")
+    }
+
+    /// HEADERS of stream 1: status 200, and the end.
+    pub fn h2_ok() -> Self {
+        Self::write(b"\0\0\x01\x01\x05\0\0\0\x01\x88")
+    }
+
     pub fn write(bytes: impl Into<Vec<u8>>) -> Self {
         Self::Write(bytes.into())
     }
