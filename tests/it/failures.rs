@@ -1,7 +1,11 @@
 //! What goes wrong at an endpoint or at the client is told for what it is, and never looks like a whole answer.
 
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, closed, config,
@@ -188,6 +192,46 @@ async fn a_body_cut_short_is_never_a_whole_one() {
             }
         }
         eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    }
+}
+
+/// Its head and a part of its body have reached the client, so that no 502 can take their place.
+#[tokio::test]
+async fn a_stream_that_breaks_off_within_its_body_is_never_a_whole_answer() {
+    /// HEADERS of stream 1 without an end: status 200; and DATA.
+    const PART: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x03\0\0\0\0\0\x01abc";
+    // RST_STREAM of stream 1: INTERNAL_ERROR.
+    let reset = Step::write("\0\0\x04\x03\0\0\0\0\x01\0\0\0\x02");
+    for end in [vec![reset, Step::Stall], vec![Step::Reset], vec![]] {
+        for h2 in [false, true] {
+            let told = Arc::new(Notify::new());
+            let mut script = vec![
+                Step::h2_greeting(),
+                // More than what comes before the request, and less than with it.
+                Step::ReadBytes(600),
+                Step::write(PART),
+                Step::Wait(Arc::clone(&told)),
+            ];
+            script.extend(end.clone());
+            let scripted = Scripted::play(vec![script]).await;
+            let proxy = before(&[scripted.address().to_string()], "protocol: h2").await;
+            let mut client = if h2 {
+                Client::h2(proxy.address()).await
+            } else {
+                Client::h1(proxy.address()).await
+            };
+            let mut asked = request(Method::GET, "/", Outgoing::empty());
+            let long = "x".repeat(1000).parse().unwrap();
+            asked.headers_mut().insert("x-long", long);
+            let response = client.open(asked).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{end:?}, h2 {h2}");
+            let mut body = response.into_body();
+            let piece = within(body.frame()).await.unwrap().unwrap();
+            assert_eq!(piece.into_data().unwrap(), "abc", "{end:?}, h2 {h2}");
+            told.notify_one();
+            let rest = within(body.collect()).await;
+            assert!(rest.is_err(), "{end:?}, h2 {h2}: {rest:?}");
+        }
     }
 }
 
