@@ -2,8 +2,7 @@
 
 use hyper::StatusCode;
 
-use crate::forwarding::config;
-use crate::harness::{Answer, Authority, Backend, Client, Directory, Proxy};
+use crate::harness::{Answer, Authority, Backend, Client, Directory, Proxy, config};
 
 /// The protocol asked for, what the endpoint offers by ALPN, and what is then spoken.
 const PROTOCOLS: [(&str, &[&str], &str); 4] = [

@@ -14,8 +14,7 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
-use crate::forwarding::config;
-use crate::harness::{Answer, Client, Outgoing, Proxy, Upload, within};
+use crate::harness::{Answer, Client, Outgoing, Proxy, Upload, config, within};
 
 /// A message with its prefix: not compressed, and its length.
 fn message(text: &str) -> Bytes {

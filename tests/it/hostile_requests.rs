@@ -3,118 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use plimsoll::clock::{Clock, Instant};
-use plimsoll::observe::{Metric, Window};
-
 use tokio::io::AsyncReadExt;
 
-use crate::harness::{Backend, DEADLINE, Proxy, Raw, Scripted, Step, eventually, within};
-use crate::workers::ON_PURPOSE;
-
-/// A proxy whose counters the tests read.
-pub(crate) struct Front {
-    proxy: Proxy,
-    pub(crate) address: SocketAddr,
-}
-
-impl Front {
-    /// Before one endpoint, with these keys of the listener.
-    pub(crate) async fn before(endpoint: &str, listener: &str) -> Self {
-        Self::on(Clock::system(), endpoint, listener).await
-    }
-
-    /// The same on a clock of its own.
-    pub(crate) async fn on(clock: Clock, endpoint: &str, listener: &str) -> Self {
-        let routes = "- { match: { path: / }, upstream: pool }\n";
-        Self::start(clock, endpoint, listener, routes).await
-    }
-
-    /// With these routes, one a line.
-    pub(crate) async fn routed(endpoint: &str, routes: &str) -> Self {
-        Self::start(Clock::system(), endpoint, "", routes).await
-    }
-
-    async fn start(clock: Clock, endpoint: &str, listener: &str, routes: &str) -> Self {
-        count_panics();
-        let yaml = format!(
-            "workers: 1\n\
-             listeners: {{ web: {{ address: \"127.0.0.1:0\"{listener} }} }}\n\
-             routes:\n{routes}\
-             upstreams: {{ pool: {{ endpoints: [\"{endpoint}\"] }} }}\n"
-        );
-        let proxy = Proxy::start_on(clock, &yaml).await;
-        let address = proxy.address();
-        Self { proxy, address }
-    }
-
-    /// Requests refused for this reason: before routing, or after it.
-    pub(crate) fn refused(&self, reason: &str) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        let listeners = report.listeners.iter();
-        let routes = report.routes.iter();
-        listeners
-            .map(|one| one.count(Metric::ListenerRefused, reason))
-            .chain(routes.map(|one| one.count(Metric::RequestErrors, reason)))
-            .sum()
-    }
-
-    /// Attempts that ended with this error.
-    pub(crate) fn failed(&self, error: &str) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        let endpoints = report.endpoints.iter();
-        endpoints
-            .map(|one| one.count(Metric::AttemptErrors, error))
-            .sum()
-    }
-
-    /// Requests that ended with a status of this class.
-    pub(crate) fn ended(&self, class: &str) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        let routes = report.routes.iter();
-        routes.map(|one| one.count(Metric::Requests, class)).sum()
-    }
-
-    /// Downstream connections open now.
-    pub(crate) fn open_connections(&self) -> u64 {
-        let report = self.proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        report
-            .listeners
-            .iter()
-            .map(|one| one.sum(Metric::ListenerOpen))
-            .sum()
-    }
-
-    /// Waits until so many were refused for this reason.
-    pub(crate) async fn expect_refused(&self, reason: &str, times: u64) {
-        eventually(DEADLINE, || self.refused(reason) == times).await;
-    }
-}
-
-static PANICS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-
-/// Notes panics of workers, which otherwise end one connection and are not seen from outside. Those that a test of this
-/// process asks for are not meant.
-fn count_panics() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let thread = std::thread::current();
-            let is_worker = thread
-                .name()
-                .is_some_and(|name| name.starts_with("worker-"));
-            if is_worker && panic.payload_as_str() != Some(ON_PURPOSE) {
-                PANICS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            }
-            before(panic);
-        }));
-    });
-}
-
-/// No worker of this process has panicked so far.
-pub(crate) fn expect_no_panic() {
-    assert_eq!(PANICS.load(std::sync::atomic::Ordering::SeqCst), 0);
-}
+use crate::harness::{Backend, Front, Raw, Scripted, Step, expect_no_panic, within};
 
 /// A whole request behind the hostile one. If it is ever answered, the two sides disagreed on where a request ends.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: smuggled\r\n\r\n";
@@ -658,7 +549,7 @@ async fn a_late_fault_never_ends_the_message_at_the_endpoint() {
 #[tokio::test]
 async fn odd_requests_that_mean_one_thing_are_served_as_that() {
     let length = SMUGGLED.len();
-    let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    let ok = Step::ok();
     for (name, request, body) in [
         ("GET with a body", format!("GET /1 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}"), length),
         ("upper case", format!("POST /1 HTTP/1.1\r\nHOST: a\r\nTRANSFER-ENCODING:\tCHUNKED \r\n\r\n2f;a=\"\\\"b\"\r\n{SMUGGLED:47}\r\n0\r\n\r\n"), 47 + 4 + 2 + 5),

@@ -1,16 +1,12 @@
 //! Bodies so large that they are moved within the kernel: they end where they should, break visibly, and share the
 //! worker with others.
 
-use crate::forwarding::config;
-use crate::harness::{Backend, Client, DEADLINE, Proxy, Raw, Scripted, Step, eventually};
+use crate::harness::{
+    Backend, Client, DEADLINE, Proxy, Raw, Scripted, Step, config, eventually, pattern,
+};
 
 /// Large enough to leave a great deal after what is read together with the head.
 const LARGE: usize = 3 << 20;
-
-/// The known pattern of `/bytes/N`.
-fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
-}
 
 async fn before(endpoint: String) -> Proxy {
     Proxy::start(&config(&[endpoint], "", "", "")).await
@@ -27,7 +23,7 @@ async fn a_connection_goes_on_after_a_large_body_in_either_direction() {
     let backend = Backend::start("a");
     let proxy = before(backend.endpoint()).await;
     let mut client = Client::h1(proxy.address()).await;
-    let sent = bytes(LARGE);
+    let sent = pattern(LARGE);
     for _ in 0..3 {
         let answer = client.get(&format!("/bytes/{LARGE}")).await;
         assert!(answer.body == sent);
@@ -44,7 +40,7 @@ async fn what_follows_a_large_request_is_the_next_request() {
     let backend = Backend::start("a");
     let proxy = before(backend.endpoint()).await;
     let mut raw = Raw::connect(proxy.address()).await;
-    let body = bytes(LARGE);
+    let body = pattern(LARGE);
     let head = format!("POST /checksum HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n");
     let mut both = head.into_bytes();
     both.extend_from_slice(&body);
@@ -56,7 +52,7 @@ async fn what_follows_a_large_request_is_the_next_request() {
 
 #[tokio::test]
 async fn bytes_beyond_a_large_answer_are_not_passed_on() {
-    let body = bytes(LARGE);
+    let body = pattern(LARGE);
     let mut said = answer(LARGE, &body);
     said.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
     let scripted = Scripted::play(vec![
@@ -77,7 +73,7 @@ async fn a_large_answer_that_breaks_off_is_not_a_whole_one() {
     for last in [Step::Reset, Step::FinishSending] {
         let script = vec![
             Step::ReadHead,
-            Step::Write(answer(LARGE, &bytes(LARGE / 2))),
+            Step::Write(answer(LARGE, &pattern(LARGE / 2))),
             last,
         ];
         let scripted = Scripted::play(vec![script]).await;
@@ -109,7 +105,7 @@ async fn many_large_answers_at_once_arrive_whole() {
     // More than a worker has pipes: the others are copied.
     let backend = Backend::start("a");
     let proxy = before(backend.endpoint()).await;
-    let expected = bytes(LARGE);
+    let expected = pattern(LARGE);
     let mut clients = Vec::new();
     for _ in 0..100 {
         let mut raw = Raw::connect(proxy.address()).await;
@@ -134,5 +130,5 @@ async fn a_large_answer_to_http10_ends_by_closing() {
         .await;
     let answer = raw.response().await;
     assert!(answer.until_close);
-    assert!(answer.body == bytes(LARGE));
+    assert!(answer.body == pattern(LARGE));
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use plimsoll::clock::{Clock, Instant};
 
-use super::hostile_requests::{Front, expect_no_panic};
-use crate::harness::{Backend, DEADLINE, Raw, Scripted, Step, eventually, within};
+use crate::harness::{
+    Backend, DEADLINE, FAST, Front, Raw, Scripted, Step, eventually, expect_no_panic, within,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -184,7 +185,7 @@ async fn a_chunked_body_that_grows_too_large_is_refused_and_never_ends_at_the_en
 #[tokio::test]
 async fn a_head_that_comes_byte_by_byte_meets_its_deadline() {
     let backend = Backend::start("a");
-    let clock = Clock::scaled(100);
+    let clock = Clock::scaled(FAST);
     let front = Front::on(clock, &backend.endpoint(), ", timeouts: { head: 20s }").await;
     let mut client = Raw::connect(front.address).await;
     let real = Clock::system();
@@ -258,7 +259,7 @@ async fn trickle_until(front: &Front, client: &mut Raw, refused: u64) {
 #[tokio::test]
 async fn a_client_that_says_nothing_is_let_go() {
     let backend = Backend::start("a");
-    let clock = Clock::scaled(100);
+    let clock = Clock::scaled(FAST);
     let front = Front::on(
         clock,
         &backend.endpoint(),

@@ -1,7 +1,6 @@
 //! Every metric that has a name is one that moves: a counter that nobody writes tells an operator that all is well.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
 
 use hyper::StatusCode;
 use plimsoll::admin::scrape::scrape;
@@ -9,7 +8,7 @@ use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Proxy, Raw, Scripted, Step, eventually,
+    Authority, Backend, Client, DEADLINE, Directory, Proxy, Raw, Scripted, Step, closed, eventually,
 };
 
 /// Those that are not moved here, each with the reason.
@@ -50,19 +49,6 @@ fn missing(moved: &HashSet<String>) -> Vec<&'static str> {
         .collect()
 }
 
-fn closed() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
-/// Answers one request on a connection, and closes it when it has read the next.
-async fn fickle() -> Scripted {
-    let ok = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
-    let stale = vec![Step::ReadHead, ok.clone(), Step::ReadHead];
-    let good = vec![Step::ReadHead, ok, Step::Stall];
-    Scripted::play(vec![stale, good]).await
-}
-
 #[tokio::test]
 async fn every_metric_moves_or_has_an_excuse() {
     let (authority, directory) = (Authority::new(), Directory::new());
@@ -72,7 +58,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     let server = authority.server(&identity, &["http/1.1"]);
     let secure = Backend::labelled("secure").tls(server).start();
     let backend = Backend::start("a");
-    let fickle = fickle().await;
+    let stale = Scripted::stale(vec![Step::ReadHead]).await;
     let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
     // Timeouts have no part in this.
     let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h, handshake: 1h }";
@@ -84,21 +70,21 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 web: {{ address: \"127.0.0.1:0\", {patient} }}\n\
              \x20 secure: {{ address: \"127.0.0.1:0\", {patient}, {tls} }}\n\
              routes:\n\
-             - {{ match: {{ path: /fickle }}, upstream: fickle }}\n\
+             - {{ match: {{ path: /stale }}, upstream: stale }}\n\
              - {{ match: {{ path: /secure }}, upstream: secure }}\n\
              - {{ match: {{ path: /refused }}, upstream: refused }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
-             \x20 fickle: {{ endpoints: [{:?}], {far} }}\n\
+             \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
              \x20 secure: {{ endpoints: [{:?}], {far}, tls: {{ ca: {ca:?} }} }}\n\
              \x20 refused: {{ endpoints: [{:?}, {:?}], {far} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
-            fickle.address().to_string(),
+            stale.address().to_string(),
             secure.endpoint(),
-            closed(),
-            closed(),
+            closed().to_string(),
+            closed().to_string(),
             backend.endpoint()
         )
     };
@@ -120,7 +106,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     assert_eq!(malformed.response().await.status(), 400);
     // What endpoints do: answer, refuse, break off what was idle.
     let mut client = Client::h1(proxy.listener("web")).await;
-    for path in ["/", "/", "/fickle", "/fickle", "/secure"] {
+    for path in ["/", "/", "/stale", "/stale", "/secure"] {
         assert_eq!(client.get(path).await.status, StatusCode::OK, "{path}");
     }
     let answer = client.post("/checksum", vec![7; 100_000]).await;

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use plimsoll::clock::{Clock, Instant};
+use plimsoll::clock::Clock;
 
-use crate::forwarding::config;
-use crate::harness::{Authority, Backend, Client, DEADLINE, Proxy, WebSocket, eventually, within};
-
-/// Seconds of the proxy in one of ours.
-const FAST: u32 = 100;
+use crate::harness::{
+    Authority, Backend, Client, DEADLINE, FAST, Proxy, WebSocket, config, eventually, pass, within,
+};
 
 async fn before(backend: &Backend, upstream: &str) -> Proxy {
     let listener = "timeouts: { head: 1h, keep_alive: 24h, body: 24h }";
@@ -27,12 +25,6 @@ async fn hang(proxy: &Proxy, backend: &Backend) -> tokio::task::AbortHandle {
     });
     eventually(DEADLINE, || backend.counters().in_flight() > before).await;
     waiting.abort_handle()
-}
-
-/// Waits until so much time has passed on the proxy's clock.
-async fn pass(span: Duration) {
-    let clock = Clock::scaled(FAST);
-    eventually(DEADLINE, || clock.now().since(Instant(0)) > span).await;
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use std::process::Command;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::forwarding::config;
-use crate::harness::{Authority, Backend, Client, Directory, Process, Proxy, within};
+use crate::harness::{
+    Authority, Backend, Client, Directory, Process, Proxy, config, pattern, within,
+};
 
 /// Where a program is. Debian keeps servers where only root looks for programs.
 fn program(name: &str) -> PathBuf {
@@ -55,11 +56,6 @@ async fn curl(arguments: &[&str]) -> (Vec<u8>, String) {
     let version = run("curl", &[&fixed, arguments].concat()).await;
     let body = std::fs::read(&body).unwrap_or_default();
     (body, version.trim_end().to_owned())
-}
-
-/// The known pattern of `/bytes/N`.
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
 }
 
 #[tokio::test]

@@ -11,13 +11,12 @@ use plimsoll::entropy::Random;
 use plimsoll::lab::generator::{self, Load, Report, Tally};
 use plimsoll::lab::schedule::{Arrivals, Schedule};
 use plimsoll::lifecycle::ReloadError;
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::Metric;
 use rustix::process::Signal;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, eventually,
-    plain, within,
+    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, config,
+    eventually, plain, within,
 };
 
 /// The program with its file.
@@ -201,9 +200,7 @@ async fn numbers_are_kept_for_what_is_kept_and_forgotten_for_what_is_gone() {
         client.get("/").await;
     }
     let counts = || -> BTreeMap<String, u64> {
-        let live = proxy.live();
-        let report = live.metrics.read(Window::Lifetime, live.clock.now());
-        let endpoints = report.endpoints.into_iter();
+        let endpoints = proxy.report().endpoints.into_iter();
         endpoints
             .map(|reading| {
                 (

@@ -2,10 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::Metric;
 
-use crate::forwarding::config;
-use crate::harness::{Backend, DEADLINE, Directory, Proxy, Raw, eventually};
+use crate::harness::{Backend, DEADLINE, Directory, Proxy, Raw, config, eventually};
 
 const CLIENTS: usize = 60;
 
@@ -36,13 +35,7 @@ async fn connections_of_one_accept_socket_are_spread_over_the_workers() {
         on(0),
         on(1)
     );
-    let handed_over = || {
-        let report = live.metrics.read(Window::Lifetime, live.clock.now());
-        let threads = report.threads.iter();
-        threads
-            .map(|reading| reading.sum(Metric::WorkerHandOvers))
-            .sum::<u64>()
-    };
+    let handed_over = || proxy.workers(Metric::WorkerHandOvers, "");
     // All that one of the two has came from the other.
     let least = on(0).min(on(1)) as u64;
     eventually(DEADLINE, || handed_over() >= least).await;

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
-use plimsoll::clock::{Clock, Instant};
-use plimsoll::observe::{Metric, Phase, Window};
+use plimsoll::clock::Clock;
+use plimsoll::observe::{Metric, Phase};
 use tokio::net::TcpStream;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, within,
+    Backend, Client, DEADLINE, FAST, Outgoing, Proxy, Raw, Scripted, Step, config, eventually,
+    pass, within,
 };
 
-/// Seconds of the proxy in one of ours: 10 s pass in 100 ms.
-pub(crate) const FAST: u32 = 100;
 /// Other timeouts than the one under test, far away.
 const LISTENER: &str = "head: 1h, keep_alive: 24h, body: 24h";
 const UPSTREAM: &str = "connect: 1h, first_byte: 24h, total: 24h, idle: 24h";
@@ -54,43 +52,18 @@ async fn each_client(proxy: &Proxy) -> [Client; 2] {
     ]
 }
 
-fn assert_told(answer: &Answer, status: u16, error: &str, label: &str) {
-    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
-    let told = answer.header("proxy-status").unwrap();
-    assert_eq!(
-        told,
-        format!("plimsoll; error={error}; details=\"{label}\"")
-    );
-}
-
-/// Waits until so much time has passed on the proxy's clock.
-pub(crate) async fn pass(span: Duration) {
-    let clock = Clock::scaled(FAST);
-    eventually(DEADLINE, || clock.now().since(Instant(0)) > span).await;
-}
-
-/// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
-pub(crate) const GREETING: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
-/// HEADERS of stream 1: status 200, and the end.
-pub(crate) const OK: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
-
 #[tokio::test]
 async fn a_shared_connection_that_fell_silent_is_used_no_more() {
-    let greet = Step::Write(GREETING.to_vec());
+    let greet = Step::h2_greeting();
     let silent = vec![greet.clone(), Step::Stall];
     // More than what comes before the request, and less than with it.
-    let answering = vec![
-        greet,
-        Step::ReadBytes(600),
-        Step::Write(OK.to_vec()),
-        Step::Stall,
-    ];
+    let answering = vec![greet, Step::ReadBytes(600), Step::h2_ok(), Step::Stall];
     let scripted = Scripted::play(vec![silent, answering]).await;
     let endpoint = scripted.address().to_string();
     let proxy = before(endpoint, "", "first_byte: 10s", "h2").await;
     let mut client = Client::h1(proxy.address()).await;
     let answer = client.get("/").await;
-    assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
+    answer.assert_told(504, "http_response_timeout", "first_byte_timeout");
     let asked = Request::builder().method(Method::POST).uri("/");
     let asked = asked.header("x-long", "x".repeat(1000));
     let answer = client.send(asked.body(Outgoing::empty()).unwrap()).await;
@@ -117,25 +90,24 @@ async fn a_slow_head_is_a_408_and_silence_is_closed() {
 async fn a_head_that_came_in_parts_counts_from_its_first_byte() {
     let backend = Backend::start("a");
     let proxy = before(backend.endpoint(), "", "", "h1").await;
-    let read = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
     let mut raw = Raw::connect(proxy.address()).await;
     // Once in one piece, once in two: the time before the first byte is nobody's.
     pass(Duration::from_secs(20)).await;
     raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(raw.response().await.status(), 200);
-    eventually(DEADLINE, || read().routes[0].total.count == 1).await;
-    let whole = read().routes[0].total.max.unwrap();
+    eventually(DEADLINE, || proxy.report().routes[0].total.count == 1).await;
+    let whole = proxy.report().routes[0].total.max.unwrap();
     assert!(whole < Duration::from_secs(20), "{whole:?}");
     raw.send("GET / HTTP/1.1\r\nHos").await;
     pass(Duration::from_secs(20)).await;
     raw.send("t: a\r\n\r\n").await;
     assert_eq!(raw.response().await.status(), 200);
-    eventually(DEADLINE, || read().routes[0].total.count == 2).await;
-    let route = &read().routes[0];
+    eventually(DEADLINE, || proxy.report().routes[0].total.count == 2).await;
+    let route = &proxy.report().routes[0];
     assert!(route.total.max.unwrap() >= Duration::from_secs(18));
     // Waiting for the client is not the proxy's own work, and the endpoint knew nothing of it.
     assert!(route.phase(Phase::Own).max.unwrap() < Duration::from_secs(18));
-    assert!(read().endpoints[0].total.max.unwrap() < Duration::from_secs(18));
+    assert!(proxy.report().endpoints[0].total.max.unwrap() < Duration::from_secs(18));
 }
 
 #[tokio::test]
@@ -168,12 +140,8 @@ async fn a_stalled_request_body_is_a_408() {
         let (mut upload, body) = Outgoing::pieces();
         assert!(upload.send("abc").await);
         let asked = Request::post("/checksum").body(body).unwrap();
-        assert_told(
-            &client.send(asked).await,
-            408,
-            "http_request_error",
-            "slow_body",
-        );
+        let answer = client.send(asked).await;
+        answer.assert_told(408, "http_request_error", "slow_body");
         drop(upload);
         eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
     }
@@ -203,12 +171,9 @@ async fn a_late_answer_is_a_504() {
         let proxy = before(backend.endpoint(), "", "first_byte: 10s", protocol).await;
         for mut client in each_client(&proxy).await {
             let answer = client.get("/hang").await;
-            assert_told(&answer, 504, "http_response_timeout", "first_byte_timeout");
+            answer.assert_told(504, "http_response_timeout", "first_byte_timeout");
         }
-        let own = || {
-            let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-            report.routes[0].phase(Phase::Own)
-        };
+        let own = || proxy.report().routes[0].phase(Phase::Own);
         eventually(DEADLINE, || own().count == 2).await;
         // It was the endpoint that took its time.
         assert!(own().max.unwrap() < Duration::from_secs(9));
@@ -216,7 +181,7 @@ async fn a_late_answer_is_a_504() {
         let proxy = before(backend.endpoint(), "", "total: 10s", protocol).await;
         for mut client in each_client(&proxy).await {
             let answer = client.post("/hang", "body").await;
-            assert_told(&answer, 504, "http_response_timeout", "total_timeout");
+            answer.assert_told(504, "http_response_timeout", "total_timeout");
         }
         eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
     }
@@ -249,11 +214,9 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
     let proxy = before(address.to_string(), "", "connect: 10s", "h1").await;
     for mut client in each_client(&proxy).await {
         let answer = client.post("/", "body").await;
-        assert_told(&answer, 504, "connection_timeout", "connect_timeout");
+        answer.assert_told(504, "connection_timeout", "connect_timeout");
     }
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let failed = report.endpoints[0].sum(Metric::EndpointConnectionsFailed);
-    assert_eq!(failed, 2);
+    assert_eq!(proxy.endpoints(Metric::EndpointConnectionsFailed, ""), 2);
 
     // Where another endpoint answers, the time lost on the first is not the proxy's own.
     let backend = Backend::start("a");
@@ -266,12 +229,11 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
     for mut client in each_client(&proxy).await {
         assert_eq!(client.get("/").await.backend(), Some("a"));
     }
-    let report = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    eventually(DEADLINE, || report().routes[0].phase(Phase::Own).count == 2).await;
-    let failed = |one: &plimsoll::observe::Reading| one.sum(Metric::EndpointConnectionsFailed);
-    let failed: u64 = report().endpoints.iter().map(failed).sum();
+    let own = || proxy.report().routes[0].phase(Phase::Own);
+    eventually(DEADLINE, || own().count == 2).await;
+    let failed = proxy.endpoints(Metric::EndpointConnectionsFailed, "");
     assert!(failed >= 1, "one of two in turn began with it");
-    let own = report().routes[0].phase(Phase::Own).max.unwrap();
+    let own = own().max.unwrap();
     assert!(own < Duration::from_secs(9), "{own:?}");
 }
 
@@ -339,11 +301,14 @@ async fn an_announced_body_that_drips_is_a_408_and_a_stream_may_drip() {
         if is_cut {
             let answer = raw.try_response_to("POST").await;
             // What was sent after the cut may have turned the answer into a reset.
-            assert!(answer.is_err() || answer.unwrap().status() == 408);
+            if let Ok(answer) = answer {
+                assert_eq!(answer.status(), 408);
+            }
         } else {
             assert!(is_open, "{min_rate}, {framing}");
         }
-        eventually(DEADLINE, || slow(&proxy, "slow_body") == u64::from(is_cut)).await;
+        let slow = || proxy.routes(Metric::RequestErrors, "slow_body");
+        eventually(DEADLINE, || slow() == u64::from(is_cut)).await;
     }
 }
 
@@ -366,17 +331,9 @@ async fn a_client_that_takes_an_answer_drop_by_drop_is_cut() {
             is_open = is_open && raw.try_exactly(512 << 10).await.is_ok();
         }
         assert_eq!(is_open, !is_cut, "{min_rate}");
-        eventually(DEADLINE, || slow(&proxy, "slow_read") == u64::from(is_cut)).await;
+        let slow = || proxy.routes(Metric::RequestErrors, "slow_read");
+        eventually(DEADLINE, || slow() == u64::from(is_cut)).await;
     }
-}
-
-/// Requests of slow clients, as they were counted.
-fn slow(proxy: &Proxy, label: &str) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let routes = report.routes.iter();
-    routes
-        .map(|one| one.count(Metric::RequestErrors, label))
-        .sum()
 }
 
 #[tokio::test]
@@ -423,10 +380,7 @@ async fn a_client_that_does_not_read_our_own_answer_is_cut() {
     // More answers than all socket buffers on the way can take, asked for until nobody takes another request.
     let asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
     while raw.try_send(&asked).await.is_ok() {}
-    let ended = |metric| {
-        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        report.routes[0].count(metric, "client_gone")
-    };
+    let ended = |metric| proxy.routes(metric, "client_gone");
     eventually(DEADLINE, || ended(Metric::RequestOutcomes) == 1).await;
     eventually(DEADLINE, || ended(Metric::RequestErrors) == 1).await;
 }

@@ -4,31 +4,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use plimsoll::clock::Instant;
-use plimsoll::observe::{Metric, Window};
+use plimsoll::observe::Metric;
 use rustls::ServerConfig;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::forwarding::config;
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Identity, Proxy, Raw, Scripted, Step,
-    eventually,
+    Authority, Backend, Client, DEADLINE, Directory, Identity, Proxy, Raw, Scripted, Step, config,
+    eventually, field,
 };
-
-/// The only value of a field in the answer of `/headers`.
-fn field<'a>(told: &'a Value, name: &str) -> Option<&'a str> {
-    let mut named = told["fields"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case(name));
-    let value = named.next().and_then(|field| field[1].as_str());
-    assert!(named.next().is_none(), "{name} is repeated: {told}");
-    value
-}
 
 /// A listener's `tls` with these certificates.
 fn certificates(directory: &Directory, identities: &[&Identity]) -> String {
@@ -116,40 +101,6 @@ async fn the_name_asked_for_decides_which_certificate_is_shown() {
 }
 
 #[tokio::test]
-async fn an_ipv6_client_is_told_in_quotes_and_brackets() {
-    let backend = Backend::start("a");
-    let yaml = format!(
-        "workers: 1\n\
-         listeners: {{ six: {{ address: \"[::1]:0\", forwarding: {{ forwarded: true, via: edge }} }} }}\n\
-         routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
-         upstreams: {{ pool: {{ endpoints: [{:?}] }} }}\n",
-        backend.endpoint()
-    );
-    let proxy = Proxy::start(&yaml).await;
-    let address = proxy.address();
-    for (mut client, via) in [
-        (Client::h1(address).await, "1.1 edge"),
-        (Client::h2(address).await, "2 edge"),
-    ] {
-        let told = client.get("/headers").await.json();
-        let expected = format!("for=\"[::1]\";host=\"{address}\";proto=http");
-        assert_eq!(field(&told, "forwarded"), Some(&expected[..]));
-        assert_eq!(field(&told, "x-forwarded-for"), Some("::1"));
-        assert_eq!(field(&told, "x-forwarded-proto"), Some("http"));
-        assert_eq!(field(&told, "via"), Some(via));
-    }
-}
-
-/// Attempts that ended with this error.
-fn attempt_errors(proxy: &Proxy, error: &str) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let endpoints = report.endpoints.iter();
-    endpoints
-        .map(|one| one.count(Metric::AttemptErrors, error))
-        .sum()
-}
-
-#[tokio::test]
 async fn why_tls_with_an_endpoint_failed_is_told_and_counted() {
     let (authority, stranger, directory) = (Authority::new(), Authority::new(), Directory::new());
     let ca = authority.write(&directory, "ca.pem");
@@ -199,14 +150,10 @@ async fn why_tls_with_an_endpoint_failed_is_told_and_counted() {
         let upstream = format!("protocol: {protocol}, tls: {{ ca: {ca:?} }}");
         let proxy = Proxy::start(&config(&[endpoint], "", "", &upstream)).await;
         let answer = Client::h1(proxy.address()).await.get("/").await;
-        let told = answer.header("proxy-status").unwrap();
-        assert_eq!(answer.status.as_u16(), 502);
-        assert_eq!(told, format!("plimsoll; error={kind}; details=\"{label}\""));
-        assert_eq!(attempt_errors(&proxy, label), 1);
-        let report = || proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        assert_eq!(report().endpoints[0].sum(Metric::EndpointHandshakes), 0);
-        // A request is counted when its exchange has ended, which is after the client has its answer.
-        let requests = || report().routes[0].count(Metric::RequestErrors, label);
+        answer.assert_told(502, kind, label);
+        assert_eq!(proxy.endpoints(Metric::AttemptErrors, label), 1);
+        assert_eq!(proxy.endpoints(Metric::EndpointHandshakes, ""), 0);
+        let requests = || proxy.routes(Metric::RequestErrors, label);
         eventually(DEADLINE, || requests() == 1).await;
     }
 }
@@ -258,13 +205,10 @@ async fn an_answer_up_to_the_end_of_the_connection_is_whole_only_if_tls_says_so(
         if farewell {
             assert_eq!(answer.unwrap().text(), "to the end");
         } else {
-            eventually(DEADLINE, || {
-                attempt_errors(&proxy, "connection_closed") == 2
-            })
-            .await;
+            let closed = || proxy.endpoints(Metric::AttemptErrors, "connection_closed");
+            eventually(DEADLINE, || closed() == 2).await;
         }
-        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        assert_eq!(report.endpoints[0].sum(Metric::EndpointHandshakes), 2);
+        assert_eq!(proxy.endpoints(Metric::EndpointHandshakes, ""), 2);
     }
 }
 
@@ -274,10 +218,7 @@ async fn failed_handshakes_of_clients_are_counted() {
     let listener = certificates(&directory, &[&authority.identity(&["localhost"])]);
     let yaml = config(&["127.0.0.1:1".to_owned()], &listener, "", "");
     let proxy = Proxy::start(&yaml).await;
-    let count = |metric| {
-        let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-        report.listeners[0].sum(metric)
-    };
+    let count = |metric| proxy.listeners(metric, "");
     let mut raw = Raw::connect(proxy.address()).await;
     raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(raw.response().await.status(), 400);

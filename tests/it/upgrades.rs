@@ -4,9 +4,9 @@ use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::forwarding::config;
 use crate::harness::{
-    Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, WebSocket, eventually, within,
+    Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, WebSocket, config, eventually,
+    pattern, within,
 };
 
 async fn before(endpoint: String, protocol: &str) -> Proxy {
@@ -70,7 +70,7 @@ async fn each_side_of_a_tunnel_may_end_before_the_other() {
             Client::h2(proxy.address()).await,
         ] {
             let mut tunnel = client.tunnel("echo", "/upgrade").await.unwrap();
-            let sent: Vec<u8> = (0..500_000).map(|at| (at % 251) as u8).collect();
+            let sent = pattern(500_000);
             let (mut read, mut write) = tokio::io::split(&mut tunnel);
             let writing = async {
                 write.write_all(&sent).await.unwrap();

@@ -1,120 +1,19 @@
 //! What a fault in the program's own code does: a panic ends one connection and is counted, a worker that stands still
 //! is told, and one that ends takes the process with it.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
 use plimsoll::admin::Reason;
-use plimsoll::clock::{Clock, Instant};
-use plimsoll::http::{Handler, Incoming, Peer, Refusal, Responder, h2};
+use plimsoll::clock::Clock;
 use plimsoll::lifecycle::Ended;
-use plimsoll::observe::{Metric, Window};
-use plimsoll::worker::Worker;
-use tokio::sync::Notify;
+use plimsoll::observe::Metric;
 
-use crate::harness::{Backend, Client, DEADLINE, Proxy, Raw, eventually, plain, within};
-
-/// What the panics of these tests say.
-pub(crate) const ON_PURPOSE: &str = "a panic that a test asked for";
-
-/// The proxy's own handler with faults on demand: `/panic` panics at once, `/hang` when it is told to, `/block` stops
-/// its thread until it may go on.
-struct Faulty {
-    proxy: plimsoll::proxy::Proxy,
-    worker: usize,
-    faults: Arc<Faults>,
-}
-
-struct Faults {
-    panic: Notify,
-    /// Whether the next clone of a handler panics, which is made in the task that accepts.
-    in_clone: AtomicBool,
-    blocked: Mutex<Option<usize>>,
-    go_on: Mutex<mpsc::Receiver<()>>,
-}
-
-impl Faults {
-    /// With the hand that lets a blocked worker go on: it does too when that is dropped.
-    fn new() -> (mpsc::Sender<()>, Arc<Self>) {
-        let (sender, receiver) = mpsc::channel();
-        let faults = Self {
-            panic: Notify::new(),
-            in_clone: AtomicBool::new(false),
-            blocked: Mutex::new(None),
-            go_on: Mutex::new(receiver),
-        };
-        (sender, Arc::new(faults))
-    }
-
-    /// What makes the handler of a worker.
-    fn handler(self: &Arc<Self>) -> impl Fn(&Rc<Worker>) -> Faulty + Clone + Send + use<> {
-        let faults = Arc::clone(self);
-        move |worker| Faulty {
-            proxy: plimsoll::proxy::Proxy::new(worker),
-            worker: worker.index,
-            faults: Arc::clone(&faults),
-        }
-    }
-}
-
-impl Clone for Faulty {
-    fn clone(&self) -> Self {
-        assert_on_purpose(!self.faults.in_clone.load(Ordering::Relaxed));
-        Self {
-            proxy: self.proxy.clone(),
-            worker: self.worker,
-            faults: Arc::clone(&self.faults),
-        }
-    }
-}
-
-fn assert_on_purpose(holds: bool) {
-    if !holds {
-        panic!("{ON_PURPOSE}");
-    }
-}
-
-impl Handler for Faulty {
-    async fn exchange(&self, incoming: Incoming) {
-        let target = incoming.head.target.clone();
-        if target == b"/block" {
-            *self.faults.blocked.lock().unwrap() = Some(self.worker);
-            let _ = self.faults.go_on.lock().unwrap().recv();
-        }
-        assert_on_purpose(target != b"/panic");
-        let mut told = pin!(self.faults.panic.notified());
-        let mut exchange = pin!(self.proxy.exchange(incoming));
-        // The exchange is under way when the panic drops it.
-        poll_fn(|cx| {
-            let panics = target == b"/hang" && told.as_mut().poll(cx).is_ready();
-            assert_on_purpose(!panics);
-            exchange.as_mut().poll(cx)
-        })
-        .await;
-    }
-
-    async fn refuse(
-        &self,
-        refusal: Refusal,
-        begun: Option<Instant>,
-        responder: Responder,
-        peer: Rc<Peer>,
-    ) {
-        self.proxy.refuse(refusal, begun, responder, peer).await;
-    }
-
-    fn cut(&self, end: h2::End, peer: &Peer) {
-        self.proxy.cut(end, peer);
-    }
-
-    fn malformed(&self, peer: &Peer) {
-        self.proxy.malformed(peer);
-    }
-}
+use crate::harness::{
+    Backend, Client, DEADLINE, Faults, ON_PURPOSE, Proxy, Raw, assert_on_purpose, eventually,
+    plain, within,
+};
 
 async fn start(workers: usize, backend: &Backend, faults: &Arc<Faults>) -> Proxy {
     let yaml = plain(&[backend.endpoint()]) + &format!("workers: {workers}\n");
@@ -123,18 +22,7 @@ async fn start(workers: usize, backend: &Backend, faults: &Arc<Faults>) -> Proxy
 
 /// Panics counted by all workers.
 fn panics(proxy: &Proxy) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let threads = report.threads.iter();
-    threads.map(|one| one.sum(Metric::WorkerPanics)).sum()
-}
-
-/// Requests that ended with the error of a panic.
-fn panicked(proxy: &Proxy) -> u64 {
-    let report = proxy.live().metrics.read(Window::Lifetime, Instant(0));
-    let routes = report.routes.iter();
-    routes
-        .map(|one| one.count(Metric::RequestErrors, "panicked"))
-        .sum()
+    proxy.workers(Metric::WorkerPanics, "")
 }
 
 fn in_flight(proxy: &Proxy) -> u32 {
@@ -183,7 +71,8 @@ async fn a_panic_half_way_gives_back_what_the_exchange_held() {
         faults.panic.notify_one();
         assert!(within(hanging).await.unwrap());
         eventually(DEADLINE, || panics(&proxy) == 1).await;
-        assert_eq!((in_flight(&proxy), panicked(&proxy)), (0, 1));
+        assert_eq!(in_flight(&proxy), 0);
+        assert_eq!(proxy.routes(Metric::RequestErrors, "panicked"), 1);
         eventually(DEADLINE, || backend.counters().open() == 0).await;
         // In HTTP/2 one stream ends, and its connection goes on.
         if let Some(mut client) = another {

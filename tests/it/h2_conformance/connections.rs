@@ -5,8 +5,7 @@ use std::time::Duration;
 use plimsoll::clock::Clock;
 
 use super::*;
-use crate::harness::{Client, DEADLINE, Outgoing, eventually};
-use crate::timeouts::{FAST, pass};
+use crate::harness::{Client, DEADLINE, FAST, Outgoing, eventually, pass};
 
 #[tokio::test]
 async fn a_bad_preface_is_answered_as_http_1_or_with_an_error() {

@@ -6,8 +6,7 @@ mod connections;
 mod frames;
 mod requests;
 
-use super::hostile_requests::{Front, expect_no_panic};
-use crate::harness::{Backend, Raw};
+use crate::harness::{Backend, Front, Raw, expect_no_panic};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

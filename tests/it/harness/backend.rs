@@ -4,8 +4,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use plimsoll::config::schema::Address;
 use plimsoll::lab::backend::{self, Behaviour, Counters, Group, Settings};
+use serde_json::Value;
+
+/// The known pattern of `/bytes/N`, of as many bytes. Not the backend's own, so that it is tested, too.
+pub fn pattern(length: usize) -> Bytes {
+    (0..length).map(|at| (at % 251) as u8).collect()
+}
+
+/// The only value of a field in the answer of `/headers`; panics when it is repeated.
+pub fn field<'a>(told: &'a Value, name: &str) -> Option<&'a str> {
+    let values = fields(told, name);
+    assert!(values.len() < 2, "{name} is repeated: {told}");
+    values.first().copied()
+}
+
+/// Every value of it.
+pub fn fields<'a>(told: &'a Value, name: &str) -> Vec<&'a str> {
+    let pairs = told["fields"].as_array().unwrap().iter();
+    let pairs = pairs.map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
+    let named = pairs.filter(|(spelt, _)| spelt.eq_ignore_ascii_case(name));
+    named.map(|(_, value)| value).collect()
+}
 
 /// A running backend on a thread of its own, so that a test that blocks does not block it.
 pub struct Backend {

@@ -96,6 +96,12 @@ impl Body for Outgoing {
     }
 }
 
+/// To be sent by [`Client::send`] or [`Client::open`].
+pub fn request(method: Method, path: &str, body: Outgoing) -> Request<Outgoing> {
+    let request = Request::builder().method(method).uri(path);
+    request.body(body).unwrap()
+}
+
 enum Sender {
     H1(http1::SendRequest<Outgoing>),
     H2(http2::SendRequest<Outgoing>),
@@ -195,10 +201,7 @@ impl Client {
         path: &str,
         body: Outgoing,
     ) -> hyper::Result<Answer> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse().unwrap();
-        let response = self.open(request).await?;
+        let response = self.open(request(method, path, body)).await?;
         within(Answer::read(response)).await
     }
 
@@ -315,6 +318,15 @@ impl Answer {
             body: body.to_bytes(),
             trailers,
         })
+    }
+
+    /// An error of the proxy's own: with this status, told in `Proxy-Status` and in the body.
+    #[track_caller]
+    pub fn assert_told(&self, status: u16, error: &str, label: &str) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        let told = format!("plimsoll; error={error}; details=\"{label}\"");
+        assert_eq!(self.header("proxy-status"), Some(&told[..]), "{self:?}");
+        assert!(self.text().contains(label), "{self:?}");
     }
 
     /// The first value of this field as text.

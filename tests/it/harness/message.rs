@@ -80,6 +80,10 @@ impl Message {
         std::str::from_utf8(&self.body).unwrap()
     }
 
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
     /// Whether the connection may carry another request.
     pub fn keeps_alive(&self) -> bool {
         let closes = self.head.all("connection").any(|value| {

@@ -1,12 +1,15 @@
 //! The words in which tests are written: what stands before, behind and around the proxy.
 //!
 //! - [`Backend`]: the fake upstream of `plimsoll::lab`, on a thread of its own.
-//! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave.
-//! - [`Proxy`]: the proxy under test, inside the test's process; [`Process`]: the program itself.
+//! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave; [`closed`]: an
+//!   address where nobody listens.
+//! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
+//!   [`Process`]: the program itself.
+//! - [`Faults`]: a panic or a standstill within the proxy, on demand.
 //! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
 //!   [`WebSocket`].
 //! - [`Authority`]: certificates for both sides.
-//! - [`eventually`] and [`within`]: waiting without sleeping, and never for ever.
+//! - [`eventually`], [`within`] and [`pass`]: waiting without sleeping, and never for ever.
 
 #![allow(
     dead_code,
@@ -19,6 +22,8 @@ mod backend;
 mod certificates;
 mod client;
 mod directory;
+mod faults;
+mod front;
 mod message;
 mod process;
 mod proxy;
@@ -28,14 +33,16 @@ mod selftest;
 mod waiting;
 mod websocket;
 
-pub use backend::Backend;
+pub use backend::{Backend, field, fields, pattern};
 pub use certificates::{Authority, Identity};
-pub use client::{Answer, Client, Outgoing, Upload};
+pub use client::{Answer, Client, Outgoing, Upload, request};
 pub use directory::Directory;
+pub use faults::{Faults, ON_PURPOSE, assert_on_purpose};
+pub use front::{Front, expect_no_panic};
 pub use message::{Head, Message};
 pub use process::Process;
-pub use proxy::{Proxy, plain};
+pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
-pub use scripted::{Scripted, Step};
-pub use waiting::{DEADLINE, eventually, within};
+pub use scripted::{Scripted, Step, closed};
+pub use waiting::{DEADLINE, FAST, eventually, pass, within};
 pub use websocket::WebSocket;

@@ -10,6 +10,7 @@ use plimsoll::config::read::from_text;
 use plimsoll::config::{Address, Config};
 use plimsoll::http::Handler;
 use plimsoll::lifecycle::{self, Changes, Ended, Handle, ReloadError};
+use plimsoll::observe::{Metric, Reading, Report, Window};
 use plimsoll::worker::Worker;
 
 /// A running proxy; it stops, and cuts what it has, when dropped.
@@ -35,7 +36,7 @@ impl Proxy {
         handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
     ) -> Self {
         // Compiling may ask the resolver, which blocks.
-        let config = config(yaml);
+        let config = parsed(yaml);
         let start = move || lifecycle::start_with(config, clock, handler);
         let started = tokio::task::spawn_blocking(start);
         let running = started.await.unwrap().unwrap();
@@ -75,9 +76,36 @@ impl Proxy {
         &self.handle.live
     }
 
+    /// What was counted since it started.
+    pub fn report(&self) -> Report {
+        let live = self.live();
+        live.metrics.read(Window::Lifetime, live.clock.now())
+    }
+
+    /// A counter by the value of its own label, `""` where it has none, over all listeners.
+    pub fn listeners(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().listeners, metric, label)
+    }
+
+    /// The same over all routes. A request is counted when its exchange has ended, which may be after the client has
+    /// its answer.
+    pub fn routes(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().routes, metric, label)
+    }
+
+    /// The same over all endpoints.
+    pub fn endpoints(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().endpoints, metric, label)
+    }
+
+    /// The same over all workers.
+    pub fn workers(&self, metric: Metric, label: &str) -> u64 {
+        sum(&self.report().threads, metric, label)
+    }
+
     /// Puts another configuration in force, or changes nothing and says why.
     pub async fn reload(&self, yaml: &str) -> Result<Changes, ReloadError> {
-        self.handle.reload(config(yaml)).await
+        self.handle.reload(parsed(yaml)).await
     }
 
     /// Begins to drain.
@@ -97,6 +125,11 @@ impl Proxy {
     }
 }
 
+fn sum(readings: &[Reading], metric: Metric, label: &str) -> u64 {
+    let counts = readings.iter().map(|one| one.count(metric, label));
+    counts.sum()
+}
+
 fn tcp(address: &Address) -> SocketAddr {
     match address {
         Address::Tcp(address) => *address,
@@ -104,7 +137,7 @@ fn tcp(address: &Address) -> SocketAddr {
     }
 }
 
-fn config(yaml: &str) -> Config {
+fn parsed(yaml: &str) -> Config {
     match from_text("test.yaml", yaml, &|_| None) {
         Ok(loaded) => loaded.config,
         Err(refusal) => panic!("{refusal}"),
@@ -119,6 +152,18 @@ pub fn plain(endpoints: &[String]) -> String {
          routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
          upstreams: {{ pool: {{ endpoints: [{}] }} }}\n\
          admin: {{ address: \"127.0.0.1:0\" }}\n",
+        endpoints.join(", ")
+    )
+}
+
+/// One listener, one route and one upstream; `listener`, `route` and `upstream` add keys to each.
+pub fn config(endpoints: &[String], listener: &str, route: &str, upstream: &str) -> String {
+    let endpoints: Vec<String> = endpoints.iter().map(|one| format!("{one:?}")).collect();
+    format!(
+        "workers: 1\n\
+         listeners: {{ web: {{ address: \"127.0.0.1:0\", {listener} }} }}\n\
+         routes: [ {{ match: {{ path: / }}, upstream: pool, {route} }} ]\n\
+         upstreams: {{ pool: {{ endpoints: [{}], {upstream} }} }}\n",
         endpoints.join(", ")
     )
 }

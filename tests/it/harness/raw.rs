@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -109,6 +110,14 @@ impl Raw {
     /// The same where the response may break off: `UnexpectedEof` then, or `ConnectionReset`.
     pub async fn try_response_to(&mut self, method: &str) -> io::Result<Message> {
         within(self.reader.response(method)).await
+    }
+
+    /// Sends a request and reads the JSON that answers it.
+    pub async fn ask(&mut self, request: &str) -> Value {
+        self.send(request).await;
+        let answer = self.response().await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        answer.json()
     }
 
     /// Reads one head, also of an interim response, and no further.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::message::{Head, Message, Reader};
@@ -24,10 +25,39 @@ pub enum Step {
     Write(Vec<u8>),
     /// Says that no more will be sent, and goes on.
     FinishSending,
+    /// Waits for a word of the test.
+    Wait(Arc<Notify>),
     /// Neither reads nor writes nor closes any more.
     Stall,
     /// Closes by a TCP reset.
     Reset,
+}
+
+impl Step {
+    /// Answers with 200 and the text "ok".
+    pub fn ok() -> Self {
+        Self::write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    }
+
+    /// SETTINGS of an HTTP/2 endpoint, and its acknowledgement of ours.
+    pub fn h2_greeting() -> Self {
+        Self::write(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0")
+    }
+
+    /// HEADERS of stream 1: status 200, and the end.
+    pub fn h2_ok() -> Self {
+        Self::write(b"\0\0\x01\x01\x05\0\0\0\x01\x88")
+    }
+
+    pub fn write(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Write(bytes.into())
+    }
+}
+
+/// An address where nobody listens.
+pub fn closed() -> SocketAddr {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
 }
 
 /// A running server; it stops when dropped. It runs on the caller's runtime.
@@ -42,6 +72,7 @@ pub struct Scripted {
 struct Seen {
     heads: Vec<Head>,
     requests: Vec<Message>,
+    ended: usize,
 }
 
 impl Scripted {
@@ -52,6 +83,14 @@ impl Scripted {
             .into_iter()
             .map(|bytes| vec![Step::ReadHead, Step::Write(bytes)]);
         Self::play(scripts.collect()).await
+    }
+
+    /// Answers one request, then does this and closes: what met an idle connection finds it dead. What comes on a
+    /// further connection is read whole and answered.
+    pub async fn stale(then: Vec<Step>) -> Self {
+        let first = [vec![Step::ReadHead, Step::ok()], then].concat();
+        let one = [Step::ReadRequest, Step::ok()];
+        Self::play(vec![first, [one.clone(), one].concat()]).await
     }
 
     /// Plays a script on each connection, in turn, the last one again and again.
@@ -78,6 +117,11 @@ impl Scripted {
         self.seen.lock().unwrap().heads.clone()
     }
 
+    /// Connections closed so far.
+    pub fn ended(&self) -> usize {
+        self.seen.lock().unwrap().ended
+    }
+
     /// The requests read so far with their whole bodies.
     pub fn requests(&self) -> Vec<Message> {
         self.seen.lock().unwrap().requests.clone()
@@ -96,15 +140,15 @@ async fn accept(listener: TcpListener, scripts: Vec<Vec<Step>>, seen: Arc<Mutex<
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let script = scripts.get(number).or_else(|| scripts.last()).cloned();
-        connections.spawn(perform(
-            stream,
-            script.unwrap_or_default(),
-            Arc::clone(&seen),
-        ));
+        let seen = Arc::clone(&seen);
+        connections.spawn(async move {
+            let _ = perform(stream, script.unwrap_or_default(), &seen).await;
+            seen.lock().unwrap().ended += 1;
+        });
     }
 }
 
-async fn perform(stream: TcpStream, script: Vec<Step>, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
+async fn perform(stream: TcpStream, script: Vec<Step>, seen: &Mutex<Seen>) -> io::Result<()> {
     let mut reader = Reader::new(stream);
     for step in script {
         match step {
@@ -124,6 +168,7 @@ async fn perform(stream: TcpStream, script: Vec<Step>, seen: Arc<Mutex<Seen>>) -
             Step::ReadToEnd => drop(reader.rest().await?),
             Step::Write(bytes) => reader.stream.write_all(&bytes).await?,
             Step::FinishSending => reader.stream.shutdown().await?,
+            Step::Wait(told) => told.notified().await,
             Step::Stall => std::future::pending().await,
             Step::Reset => return reader.stream.set_zero_linger(),
         }

@@ -11,19 +11,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 
-/// The known pattern of `/bytes/N`.
-fn pattern(length: usize) -> Bytes {
-    (0..length).map(|at| (at % 251) as u8).collect()
-}
-
-fn request(method: Method, path: &str, body: Outgoing) -> Request<Outgoing> {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .body(body)
-        .unwrap()
-}
-
 #[tokio::test]
 async fn a_backend_answers_both_protocols_on_one_port() {
     let backend = Backend::start("a");

@@ -3,8 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use plimsoll::clock::{Clock, Instant};
+
 /// How long a test waits for anything. Far beyond what a busy machine needs, so that only a fault meets it.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Seconds of a proxy on a fast clock in one of ours: 10 s pass in 100 ms.
+pub const FAST: u32 = 100;
 
 /// Polls until `holds`; panics at the deadline.
 #[track_caller]
@@ -33,4 +38,10 @@ pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
             Err(_) => panic!("what was awaited at {caller} took longer than {DEADLINE:?}"),
         }
     }
+}
+
+/// Waits until so much time has passed on a clock that runs [`FAST`].
+pub async fn pass(span: Duration) {
+    let clock = Clock::scaled(FAST);
+    eventually(DEADLINE, || clock.now().since(Instant(0)) > span).await;
 }
