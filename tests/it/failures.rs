@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, closed, config,
+    Answer, Backend, Client, Closed, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, config,
     eventually, request, within,
 };
 
@@ -20,10 +20,11 @@ async fn before(endpoints: &[String], upstream: &str) -> Proxy {
 async fn a_refused_connection_goes_to_the_next_endpoint() {
     for protocol in ["h1", "h2"] {
         let backend = Backend::start("a");
+        let closed = [Closed::new(), Closed::new()];
         let endpoints = [
-            closed().to_string(),
+            closed[0].endpoint(),
             backend.endpoint(),
-            closed().to_string(),
+            closed[1].endpoint(),
         ];
         let upstream = format!("protocol: {protocol}, balance: round_robin");
         let proxy = before(&endpoints, &upstream).await;
@@ -42,7 +43,9 @@ async fn a_refused_connection_goes_to_the_next_endpoint() {
 
 #[tokio::test]
 async fn when_all_refuse_the_client_is_told() {
-    let proxy = before(&[closed().to_string(), closed().to_string()], "").await;
+    let closed = [Closed::new(), Closed::new()];
+    let endpoints = closed.each_ref().map(Closed::endpoint);
+    let proxy = before(&endpoints, "").await;
     for mut client in [
         Client::h1(proxy.address()).await,
         Client::h2(proxy.address()).await,

@@ -8,7 +8,7 @@ use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Proxy, Raw, Scripted, Step, closed, eventually,
+    Authority, Backend, Client, Closed, DEADLINE, Directory, Proxy, Raw, Scripted, Step, eventually,
 };
 
 /// Those that are not moved here, each with the reason.
@@ -58,6 +58,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     let server = authority.server(&identity, &["http/1.1"]);
     let secure = Backend::labelled("secure").tls(server).start();
     let backend = Backend::start("a");
+    let closed = [Closed::new(), Closed::new()];
     let stale = Scripted::stale(vec![Step::ReadHead]).await;
     let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
     // Timeouts have no part in this.
@@ -83,8 +84,8 @@ async fn every_metric_moves_or_has_an_excuse() {
              admin: {{ address: \"127.0.0.1:0\" }}\n",
             stale.address().to_string(),
             secure.endpoint(),
-            closed().to_string(),
-            closed().to_string(),
+            closed[0].endpoint(),
+            closed[1].endpoint(),
             backend.endpoint()
         )
     };

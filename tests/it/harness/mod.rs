@@ -1,7 +1,7 @@
 //! The words in which tests are written: what stands before, behind and around the proxy.
 //!
 //! - [`Backend`]: the fake upstream of `plimsoll::lab`, on a thread of its own.
-//! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave; [`closed`]: an
+//! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave; [`Closed`]: an
 //!   address where nobody listens.
 //! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
 //!   [`Process`]: the program itself.
@@ -43,6 +43,6 @@ pub use message::{Head, Message};
 pub use process::Process;
 pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
-pub use scripted::{Scripted, Step, closed};
+pub use scripted::{Closed, Scripted, Step};
 pub use waiting::{DEADLINE, FAST, eventually, pass, within};
 pub use websocket::WebSocket;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -54,10 +55,22 @@ impl Step {
     }
 }
 
-/// An address where nobody listens.
-pub fn closed() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
+/// An address where nobody listens. It is held meanwhile, so that no other test is given the port and does.
+pub struct Closed(Socket);
+
+impl Closed {
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).unwrap();
+        Self(socket)
+    }
+
+    /// As an endpoint is written in the configuration.
+    pub fn endpoint(&self) -> String {
+        let address = self.0.local_addr().unwrap().as_socket();
+        address.unwrap().to_string()
+    }
 }
 
 /// A running server; it stops when dropped. It runs on the caller's runtime.
