@@ -1,37 +1,83 @@
-//! What one pick costs, for each policy at 3, 100 and 10 000 endpoints with one in ten ineligible.
+//! What one pick costs, for each policy at 3, 100, 1 000 and 10 000 endpoints with one in ten ineligible.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use plimsoll::balance::{Exclusion, Load, Member, Members, Memory, Policy, View};
+use plimsoll::balance::{
+    Exclusion, Live, Member, Members, Memory, Policy, Signals, Totals, View, prequal,
+};
+use plimsoll::clock::Instant;
 use plimsoll::entropy::Random;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// An endpoint's live number on a cache line of its own, as in the proxy.
-#[repr(align(128))]
-struct Live(AtomicU32);
+const DECAY: Duration = Duration::from_secs(10);
 
-struct Loads(Vec<Live>);
+/// Endpoints with between 0 and 7 attempts in flight, whose latencies are known.
+struct Endpoints {
+    signals: Vec<Signals>,
+    totals: Totals,
+}
 
-impl Load for Loads {
-    fn load(&self, i: usize) -> u32 {
-        self.0[i].0.load(Ordering::Relaxed)
+impl Endpoints {
+    fn new(count: u64) -> Self {
+        let mut random = Random::seeded(1);
+        let signals = |_| {
+            let signals = Signals::with_load(random.below(8) as u32);
+            signals.by_load.enable();
+            for load in 0..8 {
+                let micros = 1000 + random.below(1000) as u64;
+                signals.answered(Instant(1), Duration::from_micros(micros), load, DECAY);
+            }
+            signals
+        };
+        Self {
+            signals: (0..count).map(signals).collect(),
+            totals: Totals::default(),
+        }
+    }
+}
+
+impl Live for Endpoints {
+    fn now(&self) -> Instant {
+        Instant(1_000_000)
+    }
+    fn signals(&self, i: usize) -> &Signals {
+        &self.signals[i]
+    }
+    fn totals(&self) -> &Totals {
+        &self.totals
     }
     fn full(&self, i: usize) -> bool {
-        self.load(i) >= 256
+        self.signals[i].in_flight.load() >= 256
     }
     fn tried(&self, _: usize) -> bool {
         false
     }
 }
 
-const POLICIES: [(&str, Policy); 5] = [
-    ("round_robin", Policy::RoundRobin),
-    ("random", Policy::Random),
-    ("least_connections", Policy::LeastConnections),
-    ("p2c", Policy::P2c { choices: 2 }),
-    ("p2c_of_3", Policy::P2c { choices: 3 }),
-];
+const COUNTS: [u64; 4] = [3, 100, 1_000, 10_000];
+
+fn policies() -> [(&'static str, Policy); 7] {
+    let prequal = prequal::Rules {
+        q_rif: 0.84,
+        pool: 16,
+        probes: 3,
+    };
+    [
+        ("round_robin", Policy::RoundRobin),
+        ("random", Policy::Random),
+        ("least_connections", Policy::LeastConnections),
+        ("p2c", Policy::P2c { choices: 2 }),
+        ("p2c_of_3", Policy::P2c { choices: 3 }),
+        (
+            "peak_ewma",
+            Policy::PeakEwma {
+                choices: 2,
+                decay: DECAY,
+            },
+        ),
+        ("prequal", Policy::Prequal(prequal)),
+    ]
+}
 
 /// Every tenth is out; with `weights` above 1 the others weigh 1 to that in turn.
 fn members(count: u64, weights: u64) -> Members {
@@ -53,12 +99,11 @@ fn pick(criterion: &mut Criterion) {
         group
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
-        for (name, policy) in POLICIES {
-            for count in [3, 100, 10_000] {
+        for (name, policy) in policies() {
+            for count in COUNTS {
                 let members = members(count, weights);
                 let mut random = Random::seeded(1);
-                let load = |_| Live(AtomicU32::new(random.below(8) as u32));
-                let loads = Loads((0..count).map(load).collect());
+                let loads = Endpoints::new(count);
                 let mut memory = Memory::default();
                 group.bench_function(BenchmarkId::new(name, count), |bencher| {
                     bencher.iter(|| {
@@ -77,7 +122,7 @@ fn change(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("round_robin_after_a_change");
     for count in [100, 10_000] {
         let both = [members(count, 1), members(count, 2)];
-        let loads = Loads((0..count).map(|_| Live(AtomicU32::new(0))).collect());
+        let loads = Endpoints::new(count);
         let (mut memory, mut random) = (Memory::default(), Random::seeded(1));
         let mut turn = 0;
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {

@@ -51,7 +51,7 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
     let mut in_flight = 0;
     for (place, endpoint) in upstream.endpoints.iter().enumerate() {
         let labels = [upstream.name.as_str(), endpoint.id.as_str()];
-        let here = u64::from(endpoint.in_flight.load());
+        let here = u64::from(endpoint.signals.in_flight.load());
         in_flight += here;
         out.sample(Metric::EndpointInFlight, &labels, here);
         let may_be_picked = upstream.members.is_candidate(place);

@@ -242,7 +242,7 @@ fn upstream_status(upstream: &Upstream, snapshot: &Snapshot, reports: &Reports) 
             id: endpoint.id.clone(),
             address: address(&endpoint.target.address),
             eligible: upstream.members.is_candidate(place),
-            in_flight: u64::from(endpoint.in_flight.load()),
+            in_flight: u64::from(endpoint.signals.in_flight.load()),
             connections_open: pool::open(endpoint),
             attempts: reports.windows(
                 ATTEMPT,

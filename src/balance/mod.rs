@@ -4,42 +4,60 @@
 //!
 //! - [`Members`]: who belongs to the upstream, with which weight, and who is out. Compiled anew when
 //!   that changes, never per pick, and shared by all workers.
-//! - [`Load`]: the live numbers, which the owner of the endpoints reads lazily from its atomics.
+//! - [`Live`]: the live numbers, [`Signals`] of each endpoint and [`Totals`] of all, which their owner keeps
+//!   in atomics and a policy reads only where it looks.
 //! - [`Memory`]: what a policy must remember from pick to pick, per worker and upstream, keyed by the
 //!   identity of endpoints, so that a change of membership keeps the positions of what remains.
 //!
 //! # Weights
 //!
 //! One rule in every policy: **an endpoint of weight `w` counts as `w` endpoints of weight 1**. It is
-//! drawn or visited `w` times as often, and its load `l` weighs `(l + 1) / w`. Weights are relative:
-//! multiplying all by the same number changes nothing, so a caller that needs fractions (slow start)
-//! scales them up. An endpoint of weight 0 gets nothing while an eligible one has a weight, not even
+//! drawn or visited `w` times as often, owns `w` times as many keys, and its load `l` weighs
+//! `(l + 1) / w`, its [`View::burden`]. Weights are relative: multiplying all by the same number changes
+//! nothing. An endpoint of weight 0 gets nothing while an eligible one has a weight, not even
 //! when all of those are full or tried; when no eligible endpoint has a weight, all count as 1.
+//!
+//! Slow start and the failure penalty put a part of the weight out of force, and failures count as load:
+//! [`appraisal`] holds that rule, which is one for all policies as well.
 //!
 //! Not here: who is eligible and why ([`Members`] is told), reserving the slot of the endpoint picked
 //! (a pick is advice, the caller's compare-and-swap decides), and trying again.
 
+pub mod appraisal;
+mod by_load;
 mod decision;
 mod least_connections;
 mod members;
 mod p2c;
+mod peak_ewma;
+pub mod prequal;
 mod random;
 mod round_robin;
+mod sampled;
+mod signals;
 mod turns;
 
-pub use decision::{Considered, Decision, Excluded, Fallback};
+pub use appraisal::Totals;
+pub use by_load::ByLoad;
+pub use decision::{Considered, Decision, Excluded, Note, Picked, Reason};
 pub use members::{Exclusion, Member, Members};
+pub use signals::{Charge, InFlight, Signals};
 
+use crate::clock::Instant;
 use crate::config;
 use crate::entropy::Random;
-use std::cmp::Ordering;
+use std::time::Duration;
 
 /// The live side of a [`View`]: asked only about the endpoints that a policy looks at.
 ///
 /// `i` is an index into the membership. Answers may change between two questions.
-pub trait Load {
-    /// Attempts in flight to this endpoint, over all workers.
-    fn load(&self, i: usize) -> u32;
+pub trait Live {
+    /// The moment of the pick.
+    fn now(&self) -> Instant;
+    /// The numbers of this endpoint, over all workers.
+    fn signals(&self, i: usize) -> &Signals;
+    /// The numbers of all endpoints together.
+    fn totals(&self) -> &Totals;
     /// It takes no further attempt now: a cap on attempts or connections is reached.
     fn full(&self, i: usize) -> bool;
     /// This request has been there and shall go elsewhere.
@@ -72,7 +90,7 @@ pub enum Lack {
     Untried,
 }
 
-impl<'a, L: Load> View<'a, L> {
+impl<'a, L: Live> View<'a, L> {
     /// Joins the membership with its live numbers.
     pub fn new(members: &'a Members, live: &'a L) -> Self {
         Self { members, live }
@@ -100,35 +118,40 @@ impl<'a, L: Load> View<'a, L> {
         !self.live.full(i) && !self.live.tried(i)
     }
 
-    /// The load of a candidate as the policies compare it.
-    fn burden(&self, i: usize) -> Burden {
-        Burden {
-            load: self.live.load(i),
-            weight: self.members.weight(i),
-        }
-    }
-}
-
-/// A load with the weight that carries it; ordered by `(load + 1) / weight`.
-///
-/// The one extra stands for the attempt about to be placed: it makes an idle endpoint of twice the
-/// weight the better choice, and a heavier one stays so until its share is used.
-#[derive(Debug, Clone, Copy)]
-struct Burden {
-    load: u32,
-    weight: u32,
-}
-
-impl Burden {
-    fn score(self) -> f64 {
-        (f64::from(self.load) + 1.0) / f64::from(self.weight)
+    /// Attempts in flight at an endpoint.
+    fn load(&self, i: usize) -> u32 {
+        self.live.signals(i).load(self.live.now())
     }
 
-    /// Compares the fractions exactly; neither product can overflow, see the ranges of `u32`.
-    fn compare(self, other: Self) -> Ordering {
-        let left = (u64::from(self.load) + 1) * u64::from(other.weight);
-        let right = (u64::from(other.load) + 1) * u64::from(self.weight);
-        left.cmp(&right)
+    fn charge(&self, i: usize) -> Charge {
+        self.live.signals(i).charge()
+    }
+
+    /// The weight of a candidate as far as it is in force.
+    fn weight_in_force(&self, i: usize) -> f64 {
+        f64::from(self.members.weight(i)) * f64::from(self.charge(i).factor)
+    }
+
+    /// The load of a candidate as the policies compare it: `(load + failures as load + 1) / weight in force`.
+    ///
+    /// The one extra stands for the attempt about to be placed: it makes an idle endpoint of twice the
+    /// weight the better choice, and a heavier one stays so until its share is used. A division of
+    /// whole numbers is rounded correctly (IEEE 754), so that equal fractions are equal here too.
+    pub fn burden(&self, i: usize) -> f64 {
+        let Charge { factor, ghosts } = self.charge(i);
+        let load = f64::from(self.load(i)) + f64::from(ghosts);
+        (load + 1.0) / (f64::from(self.members.weight(i)) * f64::from(factor))
+    }
+
+    /// Attempts of the last second for each unit of the weight in force.
+    fn rate(&self, i: usize) -> f64 {
+        self.live.signals(i).rate(self.live.now()) / self.weight_in_force(i)
+    }
+
+    /// Whether one that goes by turn or chance passes this candidate over, since not all of its weight is in force.
+    fn passes_over(&self, i: usize, random: &mut Random) -> bool {
+        let factor = self.charge(i).factor;
+        factor < 1.0 && random.unit() >= f64::from(factor)
     }
 }
 
@@ -136,10 +159,11 @@ impl Burden {
 #[derive(Debug, Default)]
 pub struct Memory {
     rotation: round_robin::Rotation,
+    probed: prequal::Pool,
 }
 
 /// The algorithm of one upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Policy {
     /// Each in turn, by weight: exact shares in each cycle of a worker, evenly spread.
     RoundRobin,
@@ -152,6 +176,14 @@ pub enum Policy {
         /// How many are drawn; 2 or more.
         choices: usize,
     },
+    /// The lowest latency times load of `choices` drawn by chance; of all where there are few.
+    PeakEwma {
+        choices: usize,
+        /// Time constant of the latency.
+        decay: Duration,
+    },
+    /// Of those with little in flight the fastest, among a pool of probed ones.
+    Prequal(prequal::Rules),
 }
 
 impl Policy {
@@ -166,19 +198,24 @@ impl Policy {
         }
     }
 
+    /// Whether it needs to know how much is in flight at all endpoints together ([`Totals::in_flight`]).
+    pub fn counts_all(&self) -> bool {
+        false
+    }
+
     /// Chooses an eligible endpoint of `view` that is neither full nor tried, by index; `None` only
     /// when there is none ([`View::lack`] says of what).
     ///
-    /// `key` is what a request is hashed by; the policies here so far need none. With `explain` the
+    /// `key` is what a request is hashed by; policies that hash no request have no use for it. With `explain` the
     /// grounds are written down, which costs a pass over the whole membership.
-    pub fn pick<L: Load>(
+    pub fn pick<L: Live>(
         &self,
         memory: &mut Memory,
         view: &View<'_, L>,
         key: Option<u64>,
         random: &mut Random,
         explain: Option<&mut Decision>,
-    ) -> Option<usize> {
+    ) -> Option<Picked> {
         match explain {
             None => self.choose(memory, view, key, random, None),
             Some(decision) => {
@@ -189,23 +226,37 @@ impl Policy {
         }
     }
 
-    fn choose<L: Load>(
+    fn choose<L: Live>(
         &self,
         memory: &mut Memory,
         view: &View<'_, L>,
         _key: Option<u64>,
         random: &mut Random,
         explain: Option<&mut Decision>,
-    ) -> Option<usize> {
+    ) -> Option<Picked> {
         if view.members.candidates().is_empty() {
             return None;
         }
-        match *self {
+        let mut picked = match *self {
             Self::RoundRobin => round_robin::pick(&mut memory.rotation, view, random, explain),
             Self::Random => random::pick(view, random, explain),
-            Self::LeastConnections => least_connections::pick(view, random, explain),
+            Self::LeastConnections => {
+                least_connections::picked(view, random, explain, Reason::Policy)
+            }
             Self::P2c { choices } => p2c::pick(choices, view, random, explain),
+            Self::PeakEwma { choices, decay } => {
+                peak_ewma::pick(choices, decay, view, random, explain)
+            }
+            Self::Prequal(ref rules) => {
+                prequal::pick(rules, &mut memory.probed, view, random, explain)
+            }
+        };
+        if let Some(picked) = &mut picked
+            && view.members.is_last_resort()
+        {
+            picked.by = Reason::LastResort;
         }
+        picked
     }
 }
 

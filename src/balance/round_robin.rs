@@ -2,10 +2,11 @@
 //!
 //! Candidates of equal weight form a ring that is walked around; [`Turns`] says which ring is next. So
 //! a pick costs the same for ten thousand endpoints as for three, and nothing is shared with another
-//! worker. A full or tried candidate loses its turn to the next in line.
+//! worker. A full or tried candidate loses its turn to the next in line, and so does by chance
+//! one of which less than its whole weight is in force.
 
 use super::turns::Turns;
-use super::{Decision, Fallback, Load, Members, View};
+use super::{Decision, Live, Members, Note, Picked, Reason, View};
 use crate::entropy::Random;
 use std::collections::HashMap;
 
@@ -35,22 +36,35 @@ struct Ring {
     next: usize,
 }
 
-pub(super) fn pick<L: Load>(
+pub(super) fn pick<L: Live>(
     rotation: &mut Rotation,
     view: &View<'_, L>,
     random: &mut Random,
     mut explain: Option<&mut Decision>,
-) -> Option<usize> {
+) -> Option<Picked> {
     rotation.align(view.members, random);
-    let turn = (0..MISSES).find_map(|_| rotation.turn().filter(|&i| view.free(i)));
-    let picked = turn.or_else(|| {
-        if let Some(decision) = explain.as_deref_mut() {
-            decision.fallback = Some(Fallback::ScanAfterMisses);
+    let mut turn = None;
+    for _ in 0..MISSES {
+        let Some(endpoint) = rotation.turn().filter(|&i| view.free(i)) else {
+            continue;
+        };
+        if view.passes_over(endpoint, random) {
+            if let Some(decision) = explain.as_deref_mut() {
+                decision.noted(endpoint, Note::PassedOver, view);
+            }
+            continue;
         }
-        rotation.scan(view)
-    });
-    if let (Some(decision), Some(i)) = (explain, picked) {
-        decision.drawn(i, view);
+        let by = Reason::Policy;
+        turn = Some(Picked { endpoint, by });
+        break;
+    }
+    let scanned = || {
+        let by = Reason::ScanAfterMisses;
+        rotation.scan(view).map(|endpoint| Picked { endpoint, by })
+    };
+    let picked = turn.or_else(scanned);
+    if let (Some(decision), Some(picked)) = (explain, picked) {
+        decision.drawn(picked.endpoint, view);
     }
     picked
 }
@@ -70,7 +84,7 @@ impl Rotation {
     }
 
     /// The first free candidate on any ring, from where each stands.
-    fn scan<L: Load>(&mut self, view: &View<'_, L>) -> Option<usize> {
+    fn scan<L: Live>(&mut self, view: &View<'_, L>) -> Option<usize> {
         let order = &self.order;
         self.rings.iter_mut().find_map(|ring| {
             (0..ring.len)

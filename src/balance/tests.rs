@@ -4,16 +4,47 @@ use super::*;
 use proptest::prelude::*;
 
 /// Live numbers that a test writes down; what is missing is idle, free and untried.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Numbers {
-    load: Vec<u32>,
+    signals: Vec<Signals>,
+    totals: Totals,
     full: Vec<bool>,
     tried: Vec<bool>,
+    now: Instant,
 }
 
-impl Load for Numbers {
+impl Numbers {
+    /// Of `count` idle endpoints.
+    fn idle(count: usize) -> Self {
+        Self::loaded(&vec![0; count])
+    }
+
+    /// Of endpoints with so much in flight.
+    fn loaded(load: &[u32]) -> Self {
+        Self {
+            signals: load.iter().map(|&load| Signals::with_load(load)).collect(),
+            ..Self::default()
+        }
+    }
+
     fn load(&self, i: usize) -> u32 {
-        self.load.get(i).copied().unwrap_or(0)
+        self.signals[i].in_flight.load()
+    }
+
+    fn reserve(&self, i: usize) {
+        self.signals[i].in_flight.reserve(u32::MAX);
+    }
+}
+
+impl Live for Numbers {
+    fn now(&self) -> Instant {
+        self.now
+    }
+    fn signals(&self, i: usize) -> &Signals {
+        &self.signals[i]
+    }
+    fn totals(&self) -> &Totals {
+        &self.totals
     }
     fn full(&self, i: usize) -> bool {
         self.full.get(i).copied().unwrap_or(false)
@@ -23,13 +54,27 @@ impl Load for Numbers {
     }
 }
 
-const POLICIES: [Policy; 5] = [
-    Policy::RoundRobin,
-    Policy::Random,
-    Policy::LeastConnections,
-    Policy::P2c { choices: 2 },
-    Policy::P2c { choices: 5 },
-];
+/// Every policy that hashes no request.
+fn policies() -> Vec<Policy> {
+    let prequal = prequal::Rules {
+        q_rif: 0.84,
+        pool: 16,
+        probes: 3,
+    };
+    vec![
+        Policy::RoundRobin,
+        Policy::Random,
+        Policy::LeastConnections,
+        Policy::P2c { choices: 2 },
+        Policy::P2c { choices: 5 },
+        Policy::PeakEwma {
+            choices: 2,
+            decay: Duration::from_secs(10),
+        },
+        Policy::Prequal(prequal),
+        Policy::Prequal(prequal::Rules { pool: 4, ..prequal }),
+    ]
+}
 
 /// Endpoints `0..` with these weights, all eligible.
 fn weighing(weights: &[u32]) -> Members {
@@ -52,13 +97,14 @@ fn named(identities: &[u64]) -> Members {
 }
 
 /// Picks in a row, each without effect on the load.
-fn picks(policy: Policy, members: &Members, live: &Numbers, count: usize) -> Vec<usize> {
+fn picks(policy: &Policy, members: &Members, live: &Numbers, count: usize) -> Vec<usize> {
     let (mut memory, mut random) = (Memory::default(), Random::seeded(11));
     let view = View::new(members, live);
     let pick = |_| {
         policy
             .pick(&mut memory, &view, None, &mut random, None)
             .unwrap()
+            .endpoint
     };
     (0..count).map(pick).collect()
 }
@@ -101,14 +147,15 @@ proptest! {
         then in prop::collection::vec(case(), 0..40),
         seed: u64,
     ) {
-        for policy in POLICIES {
+        for policy in policies() {
             let (mut memory, mut random) = (Memory::default(), Random::seeded(seed));
             for cases in [&cases, &then, &cases] {
                 let members = Members::new(&cases.iter().map(|c| c.member).collect::<Vec<_>>());
+                let loads: Vec<u32> = cases.iter().map(|c| c.load).collect();
                 let live = Numbers {
-                    load: cases.iter().map(|c| c.load).collect(),
                     full: cases.iter().map(|c| c.full).collect(),
                     tried: cases.iter().map(|c| c.tried).collect(),
+                    ..Numbers::loaded(&loads)
                 };
                 let eligible = |c: &Case| c.member.excluded.is_none();
                 let weighty = cases.iter().any(|c| eligible(c) && c.member.weight > 0);
@@ -121,12 +168,14 @@ proptest! {
                     let explain = explained.then_some(&mut decision);
                     let picked = policy.pick(&mut memory, &view, None, &mut random, explain);
                     match picked {
-                        Some(i) => prop_assert!(fit(&cases[i]), "{policy:?} {i}"),
+                        Some(Picked { endpoint, .. }) => prop_assert!(fit(&cases[endpoint]), "{policy:?} {endpoint}"),
                         None => prop_assert!(!cases.iter().any(fit), "{policy:?} found none"),
                     }
                     if explained {
                         prop_assert_eq!(decision.picked, picked);
-                        let named = |i| decision.considered.iter().any(|c| c.endpoint == i);
+                        let named = |picked: Picked| {
+                            decision.considered.iter().any(|c| c.endpoint == picked.endpoint)
+                        };
                         prop_assert!(picked.is_none_or(named));
                         let unfit = cases.iter().filter(|&c| !fit(c)).count();
                         prop_assert_eq!(decision.excluded.len(), unfit);
@@ -142,12 +191,12 @@ proptest! {
         seed: u64,
     ) {
         prop_assume!(weights.iter().any(|&w| w > 0));
-        let (members, live) = (weighing(&weights), Numbers::default());
+        let (members, live) = (weighing(&weights), Numbers::idle(weights.len()));
         let total: usize = weights.iter().map(|&w| w as usize).sum();
         let (mut memory, mut random) = (Memory::default(), Random::seeded(seed));
         let view = View::new(&members, &live);
         let mut pick = || Policy::RoundRobin.pick(&mut memory, &view, None, &mut random, None);
-        let order: Vec<usize> = (0..3 * total).map(|_| pick().unwrap()).collect();
+        let order: Vec<usize> = (0..3 * total).map(|_| pick().unwrap().endpoint).collect();
         let shares: Vec<usize> = weights.iter().map(|&w| w as usize).collect();
         for window in order.windows(total) {
             prop_assert_eq!(&counts(window, weights.len()), &shares);
@@ -168,9 +217,9 @@ proptest! {
     ) {
         let (mut memory, mut random) = (Memory::default(), Random::seeded(seed));
         let mut turn = |memory: &mut Memory, identities: &[u64]| {
-            let (members, live) = (named(identities), Numbers::default());
+            let (members, live) = (named(identities), Numbers::idle(identities.len()));
             let view = View::new(&members, &live);
-            identities[Policy::RoundRobin.pick(memory, &view, None, &mut random, None).unwrap()]
+            identities[Policy::RoundRobin.pick(memory, &view, None, &mut random, None).unwrap().endpoint]
         };
         let all: Vec<u64> = (0u64..20).collect();
         let round: Vec<u64> = (0..20 + before).map(|_| turn(&mut memory, &all)).collect();
@@ -186,7 +235,7 @@ proptest! {
 #[test]
 fn an_endpoint_that_comes_back_joins_without_disturbing_the_others() {
     let (mut memory, mut random) = (Memory::default(), Random::seeded(5));
-    let live = Numbers::default();
+    let live = Numbers::idle(6);
     let mut round = |ill: Option<u64>| -> Vec<u64> {
         let member = |identity| Member {
             identity,
@@ -197,7 +246,7 @@ fn an_endpoint_that_comes_back_joins_without_disturbing_the_others() {
         let view = View::new(&members, &live);
         let mut pick = || Policy::RoundRobin.pick(&mut memory, &view, None, &mut random, None);
         (0..members.candidates().len())
-            .map(|_| pick().unwrap() as u64)
+            .map(|_| pick().unwrap().endpoint as u64)
             .collect()
     };
     round(None);
@@ -209,13 +258,13 @@ fn an_endpoint_that_comes_back_joins_without_disturbing_the_others() {
 
 #[test]
 fn workers_do_not_begin_with_the_same_endpoint() {
-    let (members, live) = (weighing(&[5, 1, 1, 1]), Numbers::default());
+    let (members, live) = (weighing(&[5, 1, 1, 1]), Numbers::idle(4));
     let view = View::new(&members, &live);
     let mut first = [0; 4];
     for seed in 0..800 {
         let (mut memory, mut random) = (Memory::default(), Random::seeded(seed));
         let picked = Policy::RoundRobin.pick(&mut memory, &view, None, &mut random, None);
-        first[picked.unwrap()] += 1;
+        first[picked.unwrap().endpoint] += 1;
     }
     // By weight: 500 and three times 100; the seeds are fixed, the bounds four deviations wide.
     assert!((440..560).contains(&first[0]), "{first:?}");
@@ -229,7 +278,7 @@ fn workers_do_not_begin_with_the_same_endpoint() {
 fn random_draws_by_weight_also_when_it_has_to_scan() {
     let members = weighing(&[1, 2, 3, 0, 4]);
     let free = counts(
-        &picks(Policy::Random, &members, &Numbers::default(), 10_000),
+        &picks(&Policy::Random, &members, &Numbers::idle(5), 10_000),
         5,
     );
     for (count, expected) in free.iter().zip([1000, 2000, 3000, 0, 4000]) {
@@ -241,10 +290,10 @@ fn random_draws_by_weight_also_when_it_has_to_scan() {
     let full = (0..100).map(|i| i >= 2).collect();
     let live = Numbers {
         full,
-        ..Numbers::default()
+        ..Numbers::idle(100)
     };
     let scanned = counts(
-        &picks(Policy::Random, &weighing(&weights), &live, 4000),
+        &picks(&Policy::Random, &weighing(&weights), &live, 4000),
         100,
     );
     assert!(
@@ -257,11 +306,8 @@ fn random_draws_by_weight_also_when_it_has_to_scan() {
 fn least_connections_takes_the_lowest_load_for_its_weight() {
     let members = weighing(&[1, 2, 4]);
     let at = |load: [u32; 3]| {
-        let live = Numbers {
-            load: load.to_vec(),
-            ..Numbers::default()
-        };
-        counts(&picks(Policy::LeastConnections, &members, &live, 300), 3)
+        let live = Numbers::loaded(&load);
+        counts(&picks(&Policy::LeastConnections, &members, &live, 300), 3)
     };
     assert_eq!(at([0, 0, 0]), [0, 0, 300]);
     assert_eq!(at([0, 2, 4]), [300, 0, 0]);
@@ -272,12 +318,14 @@ fn least_connections_takes_the_lowest_load_for_its_weight() {
 
 #[test]
 fn p2c_never_takes_the_busiest_and_shares_by_weight_under_load() {
-    let live = Numbers {
-        load: (0..20).collect(),
-        ..Numbers::default()
-    };
+    let live = Numbers::loaded(&(0..20).collect::<Vec<_>>());
     let picked = counts(
-        &picks(Policy::P2c { choices: 2 }, &weighing(&[1; 20]), &live, 5000),
+        &picks(
+            &Policy::P2c { choices: 2 },
+            &weighing(&[1; 20]),
+            &live,
+            5000,
+        ),
         20,
     );
     assert_eq!(picked[19], 0);
@@ -286,23 +334,20 @@ fn p2c_never_takes_the_busiest_and_shares_by_weight_under_load() {
     // Nothing ever ends: in the long run the loads are as the weights.
     let weights: Vec<u32> = (0..20).map(|i| if i == 0 { 20 } else { 1 }).collect();
     let (members, mut random) = (weighing(&weights), Random::seeded(3));
-    let mut live = Numbers {
-        load: vec![0; 20],
-        ..Numbers::default()
-    };
+    let live = Numbers::idle(20);
     for _ in 0..3900 {
         let view = View::new(&members, &live);
         let policy = Policy::P2c { choices: 2 };
         let picked = policy
             .pick(&mut Memory::default(), &view, None, &mut random, None)
             .unwrap();
-        live.load[picked] += 1;
+        live.reserve(picked.endpoint);
     }
-    assert!(live.load[0].abs_diff(2000) < 100, "{:?}", live.load);
+    let loads: Vec<u32> = (0..20).map(|i| live.load(i)).collect();
+    assert!(loads[0].abs_diff(2000) < 100, "{loads:?}");
     assert!(
-        live.load[1..].iter().all(|load| load.abs_diff(100) < 20),
-        "{:?}",
-        live.load
+        loads[1..].iter().all(|load| load.abs_diff(100) < 20),
+        "{loads:?}"
     );
 }
 
@@ -310,9 +355,9 @@ fn p2c_never_takes_the_busiest_and_shares_by_weight_under_load() {
 fn says_what_was_lacking() {
     let lack = |members: &Members, full: &[bool], tried: &[bool]| {
         let live = Numbers {
-            load: Vec::new(),
             full: full.to_vec(),
             tried: tried.to_vec(),
+            ..Numbers::idle(full.len())
         };
         View::new(members, &live).lack()
     };
@@ -331,8 +376,8 @@ fn says_what_was_lacking() {
 fn endpoints_without_weight_serve_when_there_is_no_other() {
     let members = weighing(&[0, 0]);
     assert!(members.is_last_resort());
-    for policy in POLICIES {
-        let counts = counts(&picks(policy, &members, &Numbers::default(), 400), 2);
+    for policy in policies() {
+        let counts = counts(&picks(&policy, &members, &Numbers::idle(2), 400), 2);
         assert!(
             counts.iter().all(|&count| count > 140),
             "{policy:?} {counts:?}"
@@ -358,13 +403,8 @@ fn explains_scores_exclusions_and_the_fallback() {
         .map(member),
     );
     let live = Numbers {
-        load: vec![1, 2],
-        full: vec![false; 5],
-        tried: [false; 5].to_vec(),
-    };
-    let live = Numbers {
         full: vec![false, false, false, false, true],
-        ..live
+        ..Numbers::loaded(&[1, 2, 0, 0, 0])
     };
     let mut decision = Decision::default();
     let policy = Policy::P2c { choices: 2 };
@@ -388,10 +428,11 @@ fn explains_scores_exclusions_and_the_fallback() {
         (4, Exclusion::Full),
     ];
     assert_eq!(out, expected);
-    assert_eq!(
-        (decision.picked, decision.fallback),
-        (Some(1), Some(Fallback::FewCandidates))
-    );
+    let picked = Picked {
+        endpoint: 1,
+        by: Reason::FewCandidates,
+    };
+    assert_eq!(decision.picked, Some(picked));
 }
 
 /// The supermarket model (Mitzenmacher 1996): n servers, arrivals at rate nλ, service at rate 1, each
@@ -403,10 +444,7 @@ fn p2c_has_the_mean_time_of_the_supermarket_model() {
     let expected: f64 = (1..12).map(|i| ARRIVALS.powi((1 << i) - 2)).sum();
     let members = weighing(&[1; SERVERS]);
     let (mut memory, mut random) = (Memory::default(), Random::seeded(2024));
-    let mut live = Numbers {
-        load: vec![0; SERVERS],
-        ..Numbers::default()
-    };
+    let live = Numbers::idle(SERVERS);
     let (mut busy, mut jobs) = (Vec::new(), 0u32);
     let (mut job_time, mut time) = (0.0, 0.0);
     for event in 0..500_000 {
@@ -421,17 +459,18 @@ fn p2c_has_the_mean_time_of_the_supermarket_model() {
             let view = View::new(&members, &live);
             let i = policy
                 .pick(&mut memory, &view, None, &mut random, None)
-                .unwrap();
-            live.load[i] += 1;
+                .unwrap()
+                .endpoint;
+            live.reserve(i);
             jobs += 1;
-            if live.load[i] == 1 {
+            if live.load(i) == 1 {
                 busy.push(i);
             }
         } else {
             let place = random.below(busy.len());
-            live.load[busy[place]] -= 1;
+            live.signals[busy[place]].in_flight.release();
             jobs -= 1;
-            if live.load[busy[place]] == 0 {
+            if live.load(busy[place]) == 0 {
                 busy.swap_remove(place);
             }
         }

@@ -1,4 +1,4 @@
-//! One attempt: reserve, connect, send, await the response head.
+//! One attempt: send, await the response head.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -9,9 +9,9 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::heads;
 use super::link::Link;
+use super::pick::Slot;
 use super::switch::Switch;
-use crate::attempt::{Action, ConnectFailure, Death, Event, Keep, Pace, Plan, Tried};
-use crate::balance::{self, Lack};
+use crate::attempt::{Action, ConnectFailure, Death, Event, Keep, Pace, Plan};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::Responder;
@@ -20,8 +20,6 @@ use crate::http::buffers::Lent;
 use crate::http::h1::body::DecodeError;
 use crate::http::h1::connection::GATHERED;
 use crate::http::head::{Length, ResponseHead};
-use crate::observe::{self, AttemptKind, AttemptOutcome};
-use crate::worker::{Reach, UpstreamView, Worker};
 
 /// Interim responses to one request. More are a way to make us write for ever.
 const INTERIM: u32 = 32;
@@ -78,61 +76,6 @@ impl Downstream {
     }
 }
 
-/// A slot of an endpoint. Dropping it gives the slot back and counts the attempt that held it.
-pub struct Slot {
-    pub reach: Rc<Reach>,
-    pub record: observe::Attempt,
-    taken: Instant,
-    /// [`Instant::FAR`] until somebody knows.
-    ended: Instant,
-    worker: Rc<Worker>,
-}
-
-impl Slot {
-    fn new(exchange: &Exchange, reach: Rc<Reach>, kind: AttemptKind) -> Self {
-        reach.endpoint.in_flight.reserve(u32::MAX);
-        reach.cells.picks.add(1);
-        let record = observe::Attempt {
-            kind,
-            // What it stays when the exchange is dropped half way.
-            outcome: AttemptOutcome::Cancelled,
-            status: 0,
-            reused: false,
-            bytes_sent: 0,
-            bytes_received: 0,
-            times: observe::Times::default(),
-            error: None,
-        };
-        Self {
-            reach,
-            record,
-            taken: exchange.now,
-            ended: Instant::FAR,
-            worker: Rc::clone(&exchange.worker),
-        }
-    }
-
-    /// For a replay at the same endpoint.
-    pub fn again(exchange: &Exchange, reach: Rc<Reach>) -> Self {
-        Self::new(exchange, reach, AttemptKind::Replay)
-    }
-
-    /// Says when the attempt ended, which otherwise is when the slot is dropped.
-    pub fn end_at(&mut self, now: Instant) {
-        self.ended = now;
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.reach.endpoint.in_flight.release();
-        let ended = self.worker.wheel.or_now(self.ended);
-        let spent = ended.since(self.taken);
-        self.record.times.total = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
-        self.reach.cells.record(&self.record);
-    }
-}
-
 /// One try of a request at one endpoint.
 pub struct Attempt {
     pub link: Link,
@@ -150,89 +93,6 @@ pub struct Attempt {
 pub struct Failure {
     pub error: ProxyError,
     pub event: Event,
-}
-
-/// The live numbers that a pick asks for.
-struct Live<'a> {
-    upstream: &'a UpstreamView,
-    tried: &'a Tried,
-}
-
-impl balance::Load for Live<'_> {
-    fn load(&self, i: usize) -> u32 {
-        self.upstream.reaches[i].endpoint.in_flight.load()
-    }
-
-    fn full(&self, i: usize) -> bool {
-        let reach = &self.upstream.reaches[i];
-        crate::upstream::pool::open(&reach.endpoint) >= self.upstream.shared.connections.max
-            && reach.pool.is_empty()
-    }
-
-    fn tried(&self, i: usize) -> bool {
-        self.tried.contains(i)
-    }
-}
-
-/// Picks an endpoint and takes a slot of it.
-pub fn pick(
-    exchange: &Exchange,
-    upstream: &UpstreamView,
-    tried: &Tried,
-) -> Result<(usize, Slot), Lack> {
-    let worker = &exchange.worker;
-    let live = Live { upstream, tried };
-    let view = balance::View::new(&upstream.shared.members, &live);
-    let picked = {
-        let mut memory = upstream.memory.borrow_mut();
-        let mut random = worker.random.borrow_mut();
-        upstream
-            .shared
-            .policy
-            .pick(&mut memory, &view, None, &mut random, None)
-    };
-    let index = picked.ok_or_else(|| view.lack())?;
-    let reach = Rc::clone(&upstream.reaches[index]);
-    let kind = if exchange.attempts == 0 {
-        AttemptKind::First
-    } else {
-        AttemptKind::Retry
-    };
-    Ok((index, Slot::new(exchange, reach, kind)))
-}
-
-/// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
-/// is asked for until there is room or nobody has any, for no longer than a connection may take.
-pub async fn pick_with_room(
-    exchange: &Exchange,
-    upstream: &UpstreamView,
-    tried: &Tried,
-) -> Result<(usize, Slot), Lack> {
-    let worker = &exchange.worker;
-    let picking = async {
-        loop {
-            if !make_room(worker, upstream, tried).await {
-                return Err(Lack::Capacity);
-            }
-            match pick(exchange, upstream, tried) {
-                Err(Lack::Capacity) => {}
-                picked => return picked,
-            }
-        }
-    };
-    let span = upstream.shared.timeouts.connect;
-    let picked = worker.wheel.timeout(span, picking).await;
-    picked.unwrap_or(Err(Lack::Capacity))
-}
-
-async fn make_room(worker: &Worker, upstream: &UpstreamView, tried: &Tried) -> bool {
-    for (i, reach) in upstream.reaches.iter().enumerate() {
-        let is_wanted = upstream.shared.members.is_candidate(i) && !tried.contains(i);
-        if is_wanted && worker.make_room(&reach.endpoint).await {
-            return true;
-        }
-    }
-    false
 }
 
 /// What a failed connection means for the plan.
@@ -321,6 +181,17 @@ pub async fn head(
         }),
     };
     Err(Failure { error, event })
+}
+
+/// Whether an attempt on an idle connection met its end: the endpoint may close those whenever it likes.
+pub fn is_idle_race(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Died(Death {
+            received: false,
+            ..
+        })
+    )
 }
 
 /// A request whose head could not be put on the connection. Nothing of it was sent.

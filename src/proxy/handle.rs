@@ -11,9 +11,10 @@ use ::http::Method;
 
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
-use super::forward::{self, Attempt, Downstream, Slot};
+use super::forward::{self, Attempt, Downstream};
 use super::heads;
 use super::link::{self, Link};
+use super::pick::{self, Slot};
 use super::respond::{self, Local};
 use super::stream::{self, Flow};
 use super::switch::{self, Switch};
@@ -198,11 +199,11 @@ async fn forward_to(
         let event = match action {
             Action::Pick => {
                 slot = None;
-                let mut picked = forward::pick(exchange, upstream, plan.tried());
+                let mut picked = pick::pick(exchange, upstream, plan.tried());
                 if let Err(Lack::Capacity) = picked {
                     // Boxed: it is rare, and the task outlives it.
                     let asked = worker.wheel.now();
-                    let picking = forward::pick_with_room(exchange, upstream, plan.tried());
+                    let picking = pick::pick_with_room(exchange, upstream, plan.tried());
                     picked = Box::pin(picking).await;
                     exchange.waited_in_vain(asked, worker.wheel.now());
                 }
@@ -222,7 +223,7 @@ async fn forward_to(
                         // A replay: same endpoint, new connection.
                         down.replay();
                         exchange.replays += 1;
-                        Slot::again(exchange, reach)
+                        Slot::again(exchange, upstream, reach)
                     }
                     (None, None) => return Err(last),
                 };
@@ -267,6 +268,7 @@ async fn forward_to(
                 };
                 match outcome {
                     Ok((mut attempt, response)) => {
+                        attempt.slot.head_came(exchange.answered, response.status);
                         let agrees = attempt.switch.agrees(&exchange.head, &response);
                         let tunnel = agrees.inspect_err(|error| {
                             attempt.slot.record.outcome = AttemptOutcome::Failed;
@@ -283,6 +285,9 @@ async fn forward_to(
                             AttemptOutcome::Failed
                         };
                         slot.record.error = Some(failure.error.label());
+                        if slot.record.reused && forward::is_idle_race(&failure.event) {
+                            slot.excuse();
+                        }
                         exchange.attempt_failed(worker.wheel.now());
                         last = failure.error;
                         died = Some(Rc::clone(&slot.reach));

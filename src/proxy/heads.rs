@@ -2,8 +2,9 @@
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{Attempt, Slot};
+use super::forward::Attempt;
 use super::link::Link;
+use super::pick::Slot;
 use super::switch::{Ask, Switch};
 use crate::attempt::{ConnectFailure, Failure, Timeout};
 use crate::config::Underscores;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::Slot;
+use super::pick::Slot;
 use crate::clock::Instant;
 use crate::config::Protocol;
 use crate::http::body::{Body, Sink};

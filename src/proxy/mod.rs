@@ -9,6 +9,7 @@ pub mod forward;
 pub mod handle;
 pub mod heads;
 pub mod link;
+pub mod pick;
 pub mod respond;
 pub mod stream;
 pub mod switch;

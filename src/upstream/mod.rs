@@ -11,7 +11,8 @@ pub mod registry;
 
 use std::sync::Arc;
 
-use crate::balance::{Member, Members, Policy};
+use crate::balance::appraisal::Rules;
+use crate::balance::{Member, Members, Policy, Totals};
 use crate::config;
 use crate::tls::{Shared, TlsError};
 use client_tls::ClientTls;
@@ -26,6 +27,10 @@ pub struct Upstream {
     /// The endpoints as a policy sees them, in the same order.
     pub members: Members,
     pub policy: Policy,
+    /// How much of its weight an endpoint gets.
+    pub rules: Rules,
+    /// The numbers of all endpoints together.
+    pub totals: Arc<Totals>,
     pub protocol: config::Protocol,
     /// How endpoints are spoken to over TLS; off: clear text.
     pub tls: Option<ClientTls>,
@@ -97,6 +102,12 @@ impl Upstream {
             endpoints,
             members: Members::new(&members),
             policy: Policy::compile(&written.balance),
+            rules: Rules {
+                slow_start: None,
+                failure_window: Some(std::time::Duration::from_secs(10)),
+                latency_decay: std::time::Duration::from_secs(10),
+            },
+            totals: registry.totals(name),
             protocol: written.protocol,
             tls,
             timeouts: written.timeouts.clone(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::connect::Target;
 use super::endpoint::Endpoint;
+use crate::balance::Totals;
 
 /// Endpoints by (upstream, id).
 type Known = HashMap<(String, String), Weak<Endpoint>>;
@@ -14,6 +15,8 @@ type Known = HashMap<(String, String), Weak<Endpoint>>;
 pub struct Registry {
     /// Guards the map only; never taken while a request runs.
     known: Mutex<Known>,
+    /// The numbers of whole upstreams by name.
+    totals: Mutex<HashMap<String, Weak<Totals>>>,
 }
 
 impl Registry {
@@ -41,6 +44,18 @@ impl Registry {
             let key = (endpoint.upstream.clone(), endpoint.id.clone());
             known.insert(key, Arc::downgrade(endpoint));
         }
+    }
+
+    /// What is known of all endpoints of an upstream together.
+    pub fn totals(&self, upstream: &str) -> Arc<Totals> {
+        let mut known = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, totals| totals.strong_count() > 0);
+        if let Some(totals) = known.get(upstream).and_then(Weak::upgrade) {
+            return totals;
+        }
+        let totals = Arc::<Totals>::default();
+        known.insert(upstream.to_owned(), Arc::downgrade(&totals));
+        totals
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

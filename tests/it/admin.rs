@@ -175,6 +175,7 @@ async fn what_is_under_way_is_shown() {
     waiting.await.unwrap().unwrap();
     eventually(DEADLINE, || {
         proxy.live().snapshot.load().upstreams[0].endpoints[0]
+            .signals
             .in_flight
             .load()
             == 0

@@ -27,7 +27,7 @@ fn panics(proxy: &Proxy) -> u64 {
 
 fn in_flight(proxy: &Proxy) -> u32 {
     let snapshot = proxy.live().snapshot.load();
-    snapshot.upstreams[0].endpoints[0].in_flight.load()
+    snapshot.upstreams[0].endpoints[0].signals.in_flight.load()
 }
 
 #[tokio::test]

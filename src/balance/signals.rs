@@ -1,0 +1,402 @@
+//! The live numbers of one endpoint: written by whoever carries attempts there, read by the policies.
+//!
+//! They are shared by all workers, and belong to the endpoint's identity, so that a reload keeps them. Only the
+//! count of attempts in flight is exact; every other number is a plain load and a plain store, so that two workers that
+//! end an attempt at the same moment may count as one. All lie together on cache lines that the worker has to itself
+//! anyway at the moments when it writes, since it takes or gives back a slot then.
+
+use super::by_load::ByLoad;
+use crate::clock::Instant;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Attempts that have not ended. One of the few numbers that all workers change.
+#[derive(Debug, Default)]
+pub struct InFlight(AtomicU32);
+
+impl InFlight {
+    /// Takes a slot unless `cap` are taken. Whoever got one owes a `release`.
+    pub fn reserve(&self, cap: u32) -> bool {
+        if cap == u32::MAX {
+            self.0.fetch_add(1, Relaxed);
+            return true;
+        }
+        self.0
+            .fetch_update(Relaxed, Relaxed, |taken| (taken < cap).then_some(taken + 1))
+            .is_ok()
+    }
+
+    /// Gives a slot back.
+    pub fn release(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// Slots taken now.
+    pub fn load(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl From<u32> for InFlight {
+    fn from(taken: u32) -> Self {
+        Self(AtomicU32::new(taken))
+    }
+}
+
+/// What is known of one endpoint now.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Signals {
+    /// Attempts under way, over all workers.
+    pub in_flight: InFlight,
+    /// Attempts that ended, and those of them that failed; both wrap.
+    ended: AtomicU32,
+    failed: AtomicU32,
+    charge: AtomicU64,
+    latency: Latency,
+    rate: Rate,
+    reported: Reported,
+    /// When its slow start began, 0 where there is none.
+    ramping_since: AtomicU64,
+    /// Latencies by what was in flight, for the policy that asks for them.
+    pub by_load: ByLoad,
+}
+
+/// By how much an endpoint counts less than its weight, and more than its attempts in flight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Charge {
+    /// The part of its weight that is in force: 0 exclusive to 1.
+    pub factor: f32,
+    /// Failures of late, each as the load that an answer would have been.
+    pub ghosts: f32,
+}
+
+impl Charge {
+    /// Of an endpoint that nothing is held against.
+    pub const NONE: Self = Self {
+        factor: 1.0,
+        ghosts: 0.0,
+    };
+
+    const fn packed(self) -> u64 {
+        (self.factor.to_bits() as u64) << 32 | self.ghosts.to_bits() as u64
+    }
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self {
+            in_flight: InFlight::default(),
+            ended: AtomicU32::default(),
+            failed: AtomicU32::default(),
+            charge: AtomicU64::new(Charge::NONE.packed()),
+            latency: Latency::default(),
+            rate: Rate::default(),
+            reported: Reported::default(),
+            ramping_since: AtomicU64::default(),
+            by_load: ByLoad::default(),
+        }
+    }
+}
+
+impl Signals {
+    /// An endpoint with so much in flight, of which nothing else is known.
+    pub fn with_load(load: u32) -> Self {
+        Self {
+            in_flight: InFlight::from(load),
+            ..Self::default()
+        }
+    }
+
+    /// An attempt was placed here.
+    pub fn picked(&self, now: Instant) {
+        self.rate.note(now);
+    }
+
+    /// An attempt got a response head that is no failure, `latency` after it was placed here, when `load` others were
+    /// under way. `decay` as in [`Signals::latency`].
+    pub fn answered(&self, now: Instant, latency: Duration, load: u32, decay: Duration) {
+        let nanos = nanos(latency);
+        add(&self.ended);
+        self.latency.observe(now, nanos, decay);
+        self.by_load.record(now, load, nanos);
+    }
+
+    /// An attempt failed. Its time says nothing of how long an answer takes, unless it is longer than that.
+    pub fn failed(&self, now: Instant, spent: Duration, decay: Duration) {
+        add(&self.ended);
+        add(&self.failed);
+        self.cancelled(now, spent, decay);
+    }
+
+    /// An attempt was given up by us after `spent`: an answer would have taken at least as long.
+    pub fn cancelled(&self, now: Instant, spent: Duration, decay: Duration) {
+        let spent = nanos(spent);
+        if self
+            .latency
+            .read(now, decay)
+            .is_some_and(|known| spent > known)
+        {
+            self.latency.observe(now, spent, decay);
+        }
+    }
+
+    /// The endpoint says how many requests it has in flight, from whomever.
+    pub fn reported(&self, now: Instant, load: u32) {
+        self.reported.set(now, load, self.in_flight.load());
+    }
+
+    /// Attempts under way here, or requests where the endpoint itself has said so within the last second.
+    pub fn load(&self, now: Instant) -> u32 {
+        let own = self.in_flight.load();
+        self.reported.correct(now, own)
+    }
+
+    /// Peak-EWMA of the latency in nanoseconds: it follows a higher one at once and forgets it with time constant
+    /// `decay`, also while nothing comes (Finagle's `PeakEwma`). `None`: no answer came yet.
+    pub fn latency(&self, now: Instant, decay: Duration) -> Option<f64> {
+        self.latency.read(now, decay)
+    }
+
+    /// Attempts placed here in the last second.
+    pub fn rate(&self, now: Instant) -> f64 {
+        self.rate.per_second(now)
+    }
+
+    /// What is held against it.
+    pub fn charge(&self) -> Charge {
+        let packed = self.charge.load(Relaxed);
+        Charge {
+            factor: f32::from_bits((packed >> 32) as u32),
+            ghosts: f32::from_bits(packed as u32),
+        }
+    }
+
+    /// Says by how much it counts less from now on.
+    pub fn charge_with(&self, charge: Charge) {
+        self.charge.store(charge.packed(), Relaxed);
+    }
+
+    /// Attempts ended and attempts failed so far; both wrap.
+    pub fn ends(&self) -> (u32, u32) {
+        (self.ended.load(Relaxed), self.failed.load(Relaxed))
+    }
+
+    /// Its slow start begins.
+    pub fn ramp(&self, now: Instant) {
+        self.ramping_since.store(now.0.max(1), Relaxed);
+    }
+
+    /// It takes its whole share from now on.
+    pub fn end_ramp(&self) {
+        self.ramping_since.store(0, Relaxed);
+    }
+
+    /// When its slow start began, if it is in one.
+    pub fn ramping_since(&self) -> Option<Instant> {
+        match self.ramping_since.load(Relaxed) {
+            0 => None,
+            since => Some(Instant(since)),
+        }
+    }
+}
+
+fn add(count: &AtomicU32) {
+    count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
+fn nanos(span: Duration) -> f64 {
+    span.as_nanos() as f64
+}
+
+/// A peak-EWMA in nanoseconds and when it was last written; 0 and no more where nothing was.
+#[derive(Debug, Default)]
+struct Latency {
+    /// The bits of an `f64`.
+    value: AtomicU64,
+    at: AtomicU64,
+}
+
+impl Latency {
+    fn observe(&self, now: Instant, nanos: f64, decay: Duration) {
+        let value = match self.read(now, decay) {
+            // `read` has the past decayed already: what is missing to a whole weight is the sample's.
+            Some(past) => {
+                let before = f64::from_bits(self.value.load(Relaxed));
+                let weight = if before > 0.0 { past / before } else { 0.0 };
+                if nanos > before {
+                    nanos
+                } else {
+                    past + nanos * (1.0 - weight)
+                }
+            }
+            None => nanos,
+        };
+        // An answer within the same nanosecond is still an answer.
+        self.value.store(value.max(1.0).to_bits(), Relaxed);
+        self.at.store(now.0, Relaxed);
+    }
+
+    fn read(&self, now: Instant, decay: Duration) -> Option<f64> {
+        let value = f64::from_bits(self.value.load(Relaxed));
+        if value == 0.0 {
+            return None;
+        }
+        let idle = now.0.saturating_sub(self.at.load(Relaxed)) as f64;
+        Some(value * (-idle / nanos(decay)).exp())
+    }
+}
+
+/// Events of the last second, as HAProxy's `freq_ctr` counts them: those of the second that runs, and of the one before
+/// it the part that is not over for a second yet.
+#[derive(Debug, Default)]
+struct Rate(AtomicU64);
+
+/// Bits of a [`Rate`] for each of its two counts; the others hold the second.
+const COUNT_BITS: u32 = 20;
+const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+const SECOND: u64 = 1_000_000_000;
+
+impl Rate {
+    fn at(&self, now: Instant) -> (u64, u64, u64) {
+        let packed = self.0.load(Relaxed);
+        let (second, current, before) = (
+            packed >> (2 * COUNT_BITS),
+            (packed >> COUNT_BITS) & COUNT_MAX,
+            packed & COUNT_MAX,
+        );
+        let today = (now.0 / SECOND) & (u64::MAX >> (2 * COUNT_BITS));
+        match today.wrapping_sub(second) {
+            0 => (today, current, before),
+            1 => (today, 0, current),
+            _ => (today, 0, 0),
+        }
+    }
+
+    fn note(&self, now: Instant) {
+        let (second, current, before) = self.at(now);
+        let current = (current + 1).min(COUNT_MAX);
+        let packed = second << (2 * COUNT_BITS) | current << COUNT_BITS | before;
+        self.0.store(packed, Relaxed);
+    }
+
+    fn per_second(&self, now: Instant) -> f64 {
+        let (_, current, before) = self.at(now);
+        let left = 1.0 - (now.0 % SECOND) as f64 / SECOND as f64;
+        current as f64 + before as f64 * left
+    }
+}
+
+/// What an endpoint said of its own load, and what ours was then.
+#[derive(Debug, Default)]
+struct Reported {
+    /// Its number above, ours below.
+    loads: AtomicU64,
+    /// 0: it never said anything.
+    at: AtomicU64,
+}
+
+/// How long a report counts: the age limit of probes in Prequal (NSDI'24, 4.3).
+const REPORT_AGE: u64 = SECOND;
+
+impl Reported {
+    fn set(&self, now: Instant, load: u32, own: u32) {
+        self.loads
+            .store(u64::from(load) << 32 | u64::from(own), Relaxed);
+        self.at.store(now.0.max(1), Relaxed);
+    }
+
+    /// The report, moved by what has come and gone here since; never less than our own.
+    fn correct(&self, now: Instant, own: u32) -> u32 {
+        let at = self.at.load(Relaxed);
+        if at == 0 || now.0.saturating_sub(at) > REPORT_AGE {
+            return own;
+        }
+        let loads = self.loads.load(Relaxed);
+        let (reported, then) = ((loads >> 32) as u32, loads as u32);
+        reported.saturating_add(own).saturating_sub(then).max(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECAY: Duration = Duration::from_secs(10);
+
+    fn at(millis: u64) -> Instant {
+        Instant(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_cap_is_never_exceeded() {
+        let in_flight = InFlight::default();
+        assert!(in_flight.reserve(2) && in_flight.reserve(2) && !in_flight.reserve(2));
+        in_flight.release();
+        assert!(in_flight.reserve(2));
+        assert_eq!(in_flight.load(), 2);
+    }
+
+    /// Computed by hand from Finagle's rule with a decay of 10 s.
+    #[test]
+    fn latency_rises_at_once_and_falls_over_the_decay() {
+        let signals = Signals::default();
+        let known = |millis| signals.latency(at(millis), DECAY).map(|nanos| nanos / 1e6);
+        let answered = |now, took| signals.answered(at(now), Duration::from_millis(took), 0, DECAY);
+        assert_eq!(known(0), None);
+        answered(0, 20);
+        assert_eq!(known(0), Some(20.0));
+        answered(1000, 100);
+        assert_eq!(known(1000), Some(100.0));
+        // A decay later, e^-1 of it is left, also without an answer.
+        let near = |value: Option<f64>, expected: f64| {
+            let value = value.expect("answers came");
+            assert!(
+                (value - expected).abs() < 1e-9,
+                "{value} instead of {expected}"
+            );
+        };
+        near(known(11_000), 100.0 * (-1f64).exp());
+        answered(11_000, 20);
+        near(
+            known(11_000),
+            100.0 * (-1f64).exp() + 20.0 * (1.0 - (-1f64).exp()),
+        );
+    }
+
+    #[test]
+    fn failures_do_not_look_fast_and_long_waits_count() {
+        let signals = Signals::default();
+        signals.failed(at(0), Duration::from_millis(1), DECAY);
+        assert_eq!(signals.latency(at(0), DECAY), None);
+        signals.answered(at(0), Duration::from_millis(50), 0, DECAY);
+        signals.failed(at(0), Duration::from_millis(1), DECAY);
+        assert_eq!(signals.latency(at(0), DECAY), Some(50e6));
+        signals.cancelled(at(0), Duration::from_millis(80), DECAY);
+        assert_eq!(signals.latency(at(0), DECAY), Some(80e6));
+        assert_eq!(signals.ends(), (3, 2));
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_second() {
+        let rate = Rate::default();
+        (0..10).for_each(|i| rate.note(at(100 * i)));
+        assert_eq!(rate.per_second(at(999)), 10.0);
+        assert_eq!(rate.per_second(at(1500)), 5.0);
+        rate.note(at(1500));
+        assert_eq!(rate.per_second(at(1500)), 6.0);
+        assert_eq!(rate.per_second(at(3000)), 0.0);
+    }
+
+    #[test]
+    fn a_report_counts_for_a_second_and_moves_with_our_own() {
+        let signals = Signals::with_load(2);
+        assert_eq!(signals.load(at(0)), 2);
+        signals.reported(at(0), 9);
+        signals.in_flight.reserve(u32::MAX);
+        assert_eq!(signals.load(at(500)), 10);
+        assert_eq!(signals.load(at(1001)), 3);
+        signals.reported(at(2000), 0);
+        assert_eq!(signals.load(at(2000)), 3);
+    }
+}
