@@ -2,15 +2,18 @@
 
 mod balance;
 mod endpoint;
+mod hash;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balance::*;
 pub use endpoint::*;
+pub use hash::*;
 
 use super::{Certificate, DAY, HOUR, millis, seconds};
-use crate::config::kinds::{ServerName, Size};
+use crate::config::kinds::ServerName;
+use crate::config::quantities::Size;
 use crate::config::setting::{block, choice, with_default, written_as_map};
 
 block! {
@@ -20,10 +23,28 @@ block! {
         pub endpoints: Vec<Endpoint>;
         /// `h1`, `h2` or `auto`. HTTP/1.1 by default, which every server speaks.
         pub protocol: Protocol = Protocol::H1;
-        /// The policy that picks an endpoint: `round_robin`, `random`, `least_connections` or
-        /// `p2c`; or one name with options, `{ p2c: { choices: 3 } }`. The best of two sampled
-        /// endpoints by default: nearly as even as comparing all, and without the herd that runs
-        /// to the least loaded one.
+        /// The policy that picks an endpoint: a name, or one name with its options,
+        /// `{ p2c: { choices: 3 } }`. Weights count in all of them. `p2c` by default: nearly as
+        /// even as comparing all, and without the herd that runs to the least loaded one.
+        ///
+        /// - `p2c`: the less loaded of two drawn by chance. For nearly everything. Not where a
+        ///   client must come back to its endpoint.
+        /// - `round_robin`, or `weighted_round_robin`: each in turn, just as often as its weight
+        ///   says. For like endpoints and like requests, and where shares must be exact. Not
+        ///   where an endpoint may be slow: it gets its share all the same.
+        /// - `random`: by chance. For comparison, and for many proxies that must not fall into
+        ///   step. Not for few requests, whose shares stay uneven.
+        /// - `least_connections`: the fewest in flight of all. For long requests, streams and
+        ///   tunnels. Not for thousands of endpoints, all of which each pick looks at.
+        /// - `peak_ewma`: the lowest latency times load of two drawn by chance. For endpoints that
+        ///   differ in speed or distance. Not where latency depends on what is asked for rather
+        ///   than on who answers: it then follows noise.
+        /// - `prequal`: the fastest of those with few in flight. For many endpoints near their
+        ///   limits that share machines with other work. Not for a handful of endpoints or little
+        ///   traffic, where it knows no more than `p2c`.
+        /// - `consistent_hash`: the same endpoint for the same key. For caches, and state that can
+        ///   be built anew. Not for even load, and not for sessions that must not move: `sticky`
+        ///   holds those also when endpoints are added.
         pub balance: Balance = Balance::default();
         /// TLS towards the endpoints. Off: clear text.
         pub tls: Option<ClientTls> = None;
