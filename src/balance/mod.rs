@@ -195,6 +195,10 @@ impl Policy {
             config::Balance::LeastConnections => Self::LeastConnections,
             config::Balance::P2c { choices: 0 | 1 } => Self::Random,
             config::Balance::P2c { choices } => Self::P2c { choices },
+            // Read and checked already; the commit that brings these policies replaces this line.
+            config::Balance::PeakEwma(_)
+            | config::Balance::Prequal(_)
+            | config::Balance::ConsistentHash(_) => Self::P2c { choices: 2 },
         }
     }
 

@@ -84,7 +84,7 @@ fn config(args: &Args, backends: &Group) -> Config {
         ..Endpoint::new(backend.address().to_string())
     });
     let upstream = Upstream {
-        balance: args.balance,
+        balance: args.balance.clone(),
         ..Upstream::new(endpoints.collect())
     };
     let route = Route {

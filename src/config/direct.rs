@@ -53,7 +53,7 @@ pub fn proxy(listen: &str, to: &[String], balance: Option<&str>) -> Result<Confi
         Some(name) => Balance::named(name),
         None => Some(Balance::default()),
     };
-    if let (None, Some(name)) = (policy, balance) {
+    if let (None, Some(name)) = (&policy, balance) {
         let known = list(Balance::NAMES);
         let help = match nearest(name, Balance::NAMES) {
             Some(near) => format!("did you mean `{near}`? known: {known}"),

@@ -6,12 +6,14 @@ use std::fmt;
 
 use super::expand::escape;
 use super::setting::Key;
+use super::units::Decimal;
 
 /// A value on its way to a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Yaml {
     Text(String),
     Number(u64),
+    Decimal(Decimal),
     Bool(bool),
     Off,
     List(Vec<Self>),
@@ -27,6 +29,7 @@ impl fmt::Display for Yaml {
         match self {
             Self::Text(text) => f.write_str(&quoted(&escape(text))),
             Self::Number(number) => number.fmt(f),
+            Self::Decimal(number) => number.fmt(f),
             Self::Bool(value) => value.fmt(f),
             Self::Off => f.write_str("off"),
             Self::List(items) => {
@@ -52,7 +55,7 @@ impl Yaml {
     fn is_scalar(&self) -> bool {
         matches!(
             self,
-            Self::Text(_) | Self::Number(_) | Self::Bool(_) | Self::Off
+            Self::Text(_) | Self::Number(_) | Self::Decimal(_) | Self::Bool(_) | Self::Off
         )
     }
 
@@ -194,7 +197,7 @@ fn quoted(text: &str) -> String {
     // A quantity such as `10s` begins with a digit and is still no number to any reader.
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let units = [
-        "ns", "us", "ms", "s", "m", "h", "d", "B", "KiB", "MiB", "GiB",
+        "ns", "us", "ms", "s", "m", "h", "d", "B", "KiB", "MiB", "GiB", "%",
     ];
     let quantity = unit.len() < text.len() && units.contains(&unit);
     if safe || quantity {

@@ -52,8 +52,10 @@ pub(crate) fn block(doc: &[&str], keys: Vec<(Key, Json)>) -> Json {
 
 fn property(key: &Key, mut shape: Json) -> Json {
     let description = format!("{} {}", prose(key.doc), key.facts());
-    if let Some((Yaml::Number(low), Yaml::Number(high))) = &key.range {
-        bound(&mut shape, *low, *high);
+    if let Some((low, high)) = &key.range
+        && let (Some(low), Some(high)) = (number(low), number(high))
+    {
+        bound(&mut shape, &low, &high);
     }
     if let Some(shape) = shape.as_object_mut() {
         shape.insert("description".to_owned(), json!(description));
@@ -68,11 +70,20 @@ fn property(key: &Key, mut shape: Json) -> Json {
     shape
 }
 
+/// What a bound of numbers is written as; `None` for other quantities, which carry their unit in a text.
+fn number(yaml: &Yaml) -> Option<Json> {
+    match yaml {
+        Yaml::Number(number) => Some(json!(number)),
+        Yaml::Decimal(number) => Some(json!(number.value())),
+        _ => None,
+    }
+}
+
 /// Bounds the number in `shape`, which may be one of several forms.
-fn bound(shape: &mut Json, low: u64, high: u64) {
-    if shape["type"] == "integer" {
-        shape["minimum"] = json!(low);
-        shape["maximum"] = json!(high);
+fn bound(shape: &mut Json, low: &Json, high: &Json) {
+    if shape["type"] == "integer" || shape["type"] == "number" {
+        shape["minimum"] = low.clone();
+        shape["maximum"] = high.clone();
     }
     for form in shape
         .get_mut("anyOf")
@@ -104,6 +115,7 @@ fn plain(yaml: &Yaml) -> Json {
     match yaml {
         Yaml::Text(text) => json!(text),
         Yaml::Number(number) => json!(number),
+        Yaml::Decimal(number) => json!(number.value()),
         Yaml::Bool(value) => json!(value),
         Yaml::Off => json!("off"),
         Yaml::List(items) => items.iter().map(plain).collect(),
@@ -167,9 +179,15 @@ mod tests {
         let at_least =
             |key: &str, size: u64| schema[key].as_u64().is_none_or(|least| size >= least);
         let inside = match value {
-            Json::Number(number) => number
-                .as_u64()
-                .is_none_or(|number| at_least("minimum", number) && at_most("maximum", number)),
+            Json::Number(number) => number.as_f64().is_none_or(|number| {
+                schema["minimum"]
+                    .as_f64()
+                    .is_none_or(|least| number >= least)
+                    && schema["maximum"].as_f64().is_none_or(|most| number <= most)
+                    && schema["exclusiveMinimum"]
+                        .as_f64()
+                        .is_none_or(|least| number > least)
+            }),
             Json::String(text) => schema["pattern"]
                 .as_str()
                 .is_none_or(|pattern| regex::Regex::new(pattern).unwrap().is_match(text)),
@@ -247,11 +265,22 @@ mod tests {
         };
         assert!(valid(&with("balance: { p2c: { choices: 3 } }")));
         assert!(valid(&with("connections: { max: '${MAX}' }")));
+        assert!(valid(&with(
+            "balance: { consistent_hash: { bounded_load: on } }"
+        )));
+        assert!(valid(&with(
+            "balance: { consistent_hash: { bounded_load: 2 } }"
+        )));
         for mistake in [
             "blanace: p2c",
             "balance: p2d",
             "balance: { p2c: { choices: 1 } }",
             "balance: { p2c: {}, random: {} }",
+            "balance: { prequal: { q_rif: 0.84 } }",
+            "balance: { consistent_hash: { bounded_load: 1 } }",
+            "balance: { consistent_hash: { bounded_load: 10.5 } }",
+            "balance: { consistent_hash: { virtual_nodes: 0 } }",
+            "balance: { consistent_hash: { key: { header: a, query: a } } }",
             "timeouts: { connect: 10 }",
             "timeouts: { connect: 10x }",
             "connections: { max: 0 }",

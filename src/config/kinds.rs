@@ -1,7 +1,7 @@
-//! The kinds of values that keys share: quantities, names, fields of HTTP, references.
+//! The kinds of values that keys share: addresses, names, fields of HTTP, references. Quantities
+//! stand in `quantities`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -11,57 +11,6 @@ use super::schema::{Address, TrustedProxy};
 use super::setting::{Book, Setting};
 use super::tree::{Node, Value};
 use super::units::{self, Target};
-
-impl Setting for Duration {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        reader.parse(node, "a duration such as `10s`", units::parse_duration)
-    }
-    fn write(value: &Self) -> Yaml {
-        Yaml::Text(units::format_duration(*value))
-    }
-    fn shape(_: &mut Book) -> Json {
-        json!({ "type": "string", "pattern": "^([0-9]+(ns|us|ms|s|m|h|d)|.*\\$\\{.*)$" })
-    }
-}
-
-/// A number of bytes with its unit.
-pub(crate) struct Size;
-
-impl Size {
-    fn bytes(node: &Node, reader: &mut Reader<'_>) -> Option<u64> {
-        reader.parse(node, "a size such as `64KiB`", units::parse_size)
-    }
-
-    fn pattern() -> Json {
-        json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB)|.*\\$\\{.*)$" })
-    }
-}
-
-impl Setting<u64> for Size {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<u64> {
-        Self::bytes(node, reader)
-    }
-    fn write(value: &u64) -> Yaml {
-        Yaml::Text(units::format_size(*value))
-    }
-    fn shape(_: &mut Book) -> Json {
-        Self::pattern()
-    }
-}
-
-impl Setting<usize> for Size {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<usize> {
-        let bytes = Self::bytes(node, reader)?;
-        // On a 32-bit target a size may not fit; the range of the key then refuses the rest.
-        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
-    }
-    fn write(value: &usize) -> Yaml {
-        Yaml::Text(units::format_size(*value as u64))
-    }
-    fn shape(_: &mut Book) -> Json {
-        Self::pattern()
-    }
-}
 
 impl Setting for Address {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
@@ -168,6 +117,16 @@ checked_text! {
         let control = text.bytes().any(|byte| byte < 0x20 && byte != b'\t' || byte == 0x7f);
         if control { Err("line breaks and control characters have no place in it".to_owned()) } else { Ok(()) }
     };
+    /// The name of a cookie (RFC 6265, 4.1.1).
+    CookieName, "the name of a cookie", |text| {
+        let valid = !text.is_empty() && text.bytes().all(is_token_byte);
+        if valid { Ok(()) } else { Err("the name of a cookie has letters, digits, `-` and `_`".to_owned()) }
+    };
+    /// The path of a cookie (RFC 6265, 4.1.1).
+    CookiePath, "a path such as `/`", |text| {
+        check_path(text)?;
+        if text.contains(';') { Err("a `;` would end the path of the cookie".to_owned()) } else { Ok(()) }
+    };
     /// A path from the root, without a query.
     PathText, "a path such as `/v1/`", |text| {
         check_path(text)?;
@@ -179,6 +138,10 @@ checked_text! {
     Pseudonym, "a name such as `edge-1`", |text| {
         let valid = !text.is_empty() && text.bytes().all(|byte| is_token_byte(byte) || matches!(byte, b':' | b'[' | b']'));
         if valid { Ok(()) } else { Err("a pseudonym is a host name or a word without blanks".to_owned()) }
+    };
+    /// Any text but an empty one.
+    Filled, "a text", |text| {
+        if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(()) }
     };
     /// The name of a listener, an upstream or a route.
     Name, "a name", check_name;

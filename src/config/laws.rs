@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::read::from_text;
 use super::reference::{render, to_yaml};
 use super::schema::*;
-use super::units::{Share, format_duration, format_size, parse_duration, parse_size};
+use super::units::{Decimal, Share, format_duration, format_size, parse_duration, parse_size};
 use crate::clock::Clock;
 
 /// Texts with all that has a meaning in YAML, in variables and in terminals.
@@ -134,13 +134,76 @@ fn route() -> impl Strategy<Value = Route> {
         )
 }
 
-fn upstream() -> impl Strategy<Value = Upstream> {
-    let balance = prop_oneof![
+fn share(low: u32) -> impl Strategy<Value = Share> {
+    (low..=1_000_000).prop_map(|millionths| Share { millionths })
+}
+
+fn decimal(thousandths: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = Decimal> {
+    thousandths.prop_map(|thousandths| Decimal { thousandths })
+}
+
+fn millis(low: u64, high: u64) -> impl Strategy<Value = Duration> {
+    (low..=high).prop_map(Duration::from_millis)
+}
+
+fn hash_key() -> impl Strategy<Value = HashKey> {
+    let create = (of(millis(1000, 86_400_000)), "/[a-z]{0,4}")
+        .prop_map(|(ttl, path)| CreateCookie { ttl, path });
+    prop_oneof![
+        Just(HashKey::ClientIp),
+        Just(HashKey::Host),
+        Just(HashKey::Path),
+        "[A-Za-z-]{1,6}".prop_map(HashKey::Header),
+        any_text()
+            .prop_filter("a name", |text| !text.is_empty())
+            .prop_map(HashKey::Query),
+        ("[A-Za-z_]{1,6}", of(create)).prop_map(|(name, create)| HashKey::Cookie { name, create }),
+    ]
+}
+
+fn balance() -> impl Strategy<Value = Balance> {
+    let algorithm = prop_oneof![
+        Just(HashAlgorithm::Ring),
+        Just(HashAlgorithm::Maglev),
+        Just(HashAlgorithm::Rendezvous)
+    ];
+    let size = prop_oneof![Just(3), Just(65_537), Just(655_373), Just(5_000_011)];
+    let hash = (
+        hash_key(),
+        algorithm,
+        1_u32..=10_000,
+        size,
+        of(decimal(1001..=10_000)),
+    );
+    let prequal = (share(0), 2_usize..=64, 1_usize..=16, of("[A-Za-z-]{1,6}"));
+    prop_oneof![
         Just(Balance::RoundRobin),
         Just(Balance::Random),
         Just(Balance::LeastConnections),
         (2_usize..=16).prop_map(|choices| Balance::P2c { choices }),
-    ];
+        (millis(100, 3_600_000), 2_usize..=16)
+            .prop_map(|(decay, choices)| Balance::PeakEwma(PeakEwma { decay, choices })),
+        prequal.prop_map(|(q_rif, pool, probes, report)| Balance::Prequal(Prequal {
+            q_rif,
+            pool,
+            probes,
+            report
+        })),
+        hash.prop_map(
+            |(key, algorithm, virtual_nodes, table_size, bounded_load)| {
+                Balance::ConsistentHash(ConsistentHash {
+                    key,
+                    algorithm,
+                    virtual_nodes,
+                    table_size,
+                    bounded_load,
+                })
+            }
+        ),
+    ]
+}
+
+fn upstream() -> impl Strategy<Value = Upstream> {
     let tls =
         (of(any::<bool>()), of("[a-z]{1,5}"), any::<bool>()).prop_map(|(ca, name, verify)| {
             ClientTls {
@@ -150,12 +213,11 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                 verify,
             }
         });
-    let millis = |low: u64| (low..86_400_000).prop_map(Duration::from_millis);
     (
-        balance,
+        balance(),
         of(tls),
-        millis(1),
-        of(millis(1)),
+        millis(1, 86_400_000),
+        of(millis(1, 86_400_000)),
         vec((0_u32..=1000, any::<bool>()), 1..4),
     )
         .prop_map(|(balance, tls, total, max_duration, weights)| {
@@ -265,6 +327,12 @@ proptest! {
     }
 
     #[test]
+    fn decimals_read_back(thousandths in any::<u32>()) {
+        let number = Decimal { thousandths };
+        prop_assert_eq!(number.to_string().parse(), Ok(number));
+    }
+
+    #[test]
     fn networks_read_back_and_hold_their_address(bits in any::<u128>(), prefix in 0_u8..=128, four in any::<bool>()) {
         let address: std::net::IpAddr = if four {
             std::net::Ipv4Addr::from_bits(bits as u32).into()
@@ -289,7 +357,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_a_unit_panic(text in "\\PC{0,30}|[0-9.%/:a-zA-Z\\[\\]]{0,30}") {
-        let _ = (parse_duration(&text), parse_size(&text), text.parse::<Share>());
+        let _ = (parse_duration(&text), parse_size(&text), text.parse::<Share>(), text.parse::<Decimal>());
         let _ = (text.parse::<Network>(), text.parse::<Address>(), text.parse::<super::units::Target>());
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`read`] takes a file to a [`Config`], or to every reason why not. [`schema`] declares every
 //! key once, with its documentation, default and range; the rest of the folder carries that out:
-//! `tree` (the file with positions), `cursor` (reads it and collects what is wrong), `setting` and
-//! `kinds` (what may stand under a key), `units`, `expand` (`${VAR}`), `validate` (what spans
+//! `tree` (the file with positions), `cursor` (reads it and collects what is wrong), `setting`,
+//! `kinds` and `quantities` (what may stand under a key), `units`, `expand` (`${VAR}`), `validate` (what spans
 //! several blocks), `places` (for what later stages find), `emit` and `json_schema` (the way back).
 //! [`check`] words what a file is like, [`direct`] makes a configuration without one,
 //! [`mod@reference`] one that shows every key.
@@ -22,6 +22,7 @@ mod laws;
 mod mistakes;
 mod nearest;
 mod places;
+mod quantities;
 pub mod read;
 pub mod reference;
 pub mod schema;

@@ -3,18 +3,22 @@
 //! It is `config/reference.yaml`; a test holds the shipped file to what is rendered here. To write
 //! it anew: `PLIMSOLL_WRITE_REFERENCE=1 cargo test --lib config::reference`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::emit::{Yaml, file};
 use super::schema::*;
 use super::setting::Setting as _;
+use super::units::Decimal;
 
 const HEADER: &str = "\
 # Every key of the configuration, with what it means, its default and its range.
 #
 # A key that is left out has its default, so a real file is much shorter: see minimal.yaml. The
-# values here are the defaults; where that is `off` or must be given, they are examples.
+# values here are the defaults; where that is `off` or must be given, they are examples, and so are
+# the options of a policy.
 # Durations are written 250ms, 10s, 5m, 1h; sizes 512B, 64KiB, 10MiB, 1GiB. `off` switches off
 # whatever can be switched off. A value may hold ${VAR} or ${VAR:-default}, replaced from the
 # environment after the file was parsed; $${ stands for the characters ${.
@@ -42,11 +46,7 @@ fn specimen() -> Config {
     Config {
         listeners: [("web".to_owned(), listener())].into(),
         routes: routes(),
-        upstreams: [
-            ("app".to_owned(), upstream()),
-            ("canary".to_owned(), canary()),
-        ]
-        .into(),
+        upstreams: upstreams(),
         admin: Some(Admin {
             address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
         }),
@@ -126,6 +126,21 @@ fn routes() -> Vec<Route> {
             ..Route::default()
         },
         Route {
+            matcher: path(PathMatch::Prefix(text("/remote"))),
+            action: Action::Upstream(text("remote")),
+            ..Route::default()
+        },
+        Route {
+            matcher: path(PathMatch::Prefix(text("/fleet"))),
+            action: Action::Upstream(text("fleet")),
+            ..Route::default()
+        },
+        Route {
+            matcher: path(PathMatch::Prefix(text("/cache"))),
+            action: Action::Upstream(text("cache")),
+            ..Route::default()
+        },
+        Route {
             action: Action::Split(vec![(text("app"), 95), (text("canary"), 5)]),
             ..Route::default()
         },
@@ -153,11 +168,43 @@ fn upstream() -> Upstream {
     }
 }
 
-fn canary() -> Upstream {
-    Upstream {
-        balance: Balance::P2c { choices: 3 },
-        ..Upstream::new(vec![Endpoint::new("127.0.0.1:9003")])
-    }
+/// One upstream for each policy that has options.
+fn upstreams() -> BTreeMap<String, Upstream> {
+    let ewma = PeakEwma {
+        decay: Duration::from_secs(5),
+        ..PeakEwma::default()
+    };
+    let prequal = Prequal {
+        report: Some(text("X-In-Flight")),
+        ..Prequal::default()
+    };
+    let create = CreateCookie {
+        ttl: Some(Duration::from_secs(24 * 3600)),
+        path: text("/"),
+    };
+    let hash = ConsistentHash {
+        key: HashKey::Cookie {
+            name: text("visitor"),
+            create: Some(create),
+        },
+        bounded_load: Some(Decimal { thousandths: 1250 }),
+        ..ConsistentHash::default()
+    };
+    let others = [
+        ("canary", Balance::P2c { choices: 3 }),
+        ("remote", Balance::PeakEwma(ewma)),
+        ("fleet", Balance::Prequal(prequal)),
+        ("cache", Balance::ConsistentHash(hash)),
+    ];
+    let others = others.into_iter().map(|(name, balance)| {
+        let endpoints = vec![Endpoint::new(format!("{name}.internal:9001"))];
+        let upstream = Upstream {
+            balance,
+            ..Upstream::new(endpoints)
+        };
+        (text(name), upstream)
+    });
+    others.chain([(text("app"), upstream())]).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::emit::Yaml;
 use super::tree::{Node, Value};
 
 /// A kind of setting that holds a `T`. Most types are their own kind; a `usize` that counts bytes
-/// is read through the kind [`Size`](super::kinds::Size).
+/// is read through the kind [`Size`](super::quantities::Size).
 pub(crate) trait Setting<T = Self> {
     /// Reads the value, or reports everything that is wrong with it.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<T>;
@@ -292,7 +292,7 @@ macro_rules! whole_numbers {
         }
     )*};
 }
-whole_numbers!(u16, u32, u64, usize);
+whole_numbers!(u8, u16, u32, u64, usize);
 
 impl Setting for NonZeroUsize {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::read::{Loaded, from_text, load};
+use super::units::{Decimal, Share};
 use super::*;
 
 fn read(text: &str) -> Loaded {
@@ -117,14 +118,15 @@ fn what_is_not_written_has_its_default() {
     );
 }
 
+fn balance(text: &str) -> Balance {
+    let text = format!(
+        "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\nroutes: [{{ upstream: a }}]\nupstreams: {{ a: {{ endpoints: ['h:1'], balance: {text} }} }}\n"
+    );
+    read(&text).config.upstreams["a"].balance.clone()
+}
+
 #[test]
 fn accepts_the_second_name_of_round_robin_and_options() {
-    let balance = |text: &str| {
-        let text = format!(
-            "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\nroutes: [{{ upstream: a }}]\nupstreams: {{ a: {{ endpoints: ['h:1'], balance: {text} }} }}\n"
-        );
-        read(&text).config.upstreams["a"].balance
-    };
     assert_eq!(balance("weighted_round_robin"), Balance::RoundRobin);
     assert_eq!(
         balance("{ p2c: { choices: 3 } }"),
@@ -132,6 +134,61 @@ fn accepts_the_second_name_of_round_robin_and_options() {
     );
     assert_eq!(balance("{ p2c: {} }"), Balance::P2c { choices: 2 });
     assert_eq!(balance("{ random: {} }"), Balance::Random);
+    let ewma = PeakEwma {
+        decay: Duration::from_secs(10),
+        choices: 2,
+    };
+    assert_eq!(balance("peak_ewma"), Balance::PeakEwma(ewma));
+    let prequal = Prequal {
+        q_rif: Share::percent(84),
+        pool: 16,
+        probes: 3,
+        report: None,
+    };
+    assert_eq!(balance("{ prequal: {} }"), Balance::Prequal(prequal));
+}
+
+#[test]
+fn reads_what_a_request_is_hashed_by() {
+    let hash = |options: &str| match balance(&format!("{{ consistent_hash: {{ {options} }} }}")) {
+        Balance::ConsistentHash(hash) => hash,
+        other => panic!("{other:?}"),
+    };
+    let default = ConsistentHash {
+        key: HashKey::ClientIp,
+        algorithm: HashAlgorithm::Ring,
+        virtual_nodes: 160,
+        table_size: 65_537,
+        bounded_load: None,
+    };
+    assert_eq!(
+        balance("consistent_hash"),
+        Balance::ConsistentHash(default.clone())
+    );
+    assert_eq!(hash(""), default);
+    let key = |key: &str| hash(&format!("key: {key}")).key;
+    let name = || "a".to_owned();
+    let cookie = |create| HashKey::Cookie {
+        name: name(),
+        create,
+    };
+    assert_eq!(key("path"), HashKey::Path);
+    assert_eq!(key("{ header: a }"), HashKey::Header(name()));
+    assert_eq!(key("{ query: a }"), HashKey::Query(name()));
+    assert_eq!(key("{ cookie: a }"), cookie(None));
+    assert_eq!(key("{ cookie: { name: a } }"), cookie(None));
+    let create = CreateCookie {
+        ttl: None,
+        path: "/".to_owned(),
+    };
+    assert_eq!(
+        key("{ cookie: { name: a, create: true } }"),
+        cookie(Some(create))
+    );
+    let bound = |bound: &str| hash(&format!("bounded_load: {bound}")).bounded_load;
+    assert_eq!(bound("off"), None);
+    assert_eq!(bound("on"), Some(Decimal { thousandths: 1250 }));
+    assert_eq!(bound("2"), Some(Decimal { thousandths: 2000 }));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum UnitError {
     TooLarge,
     #[error("write a share as a percentage of at most four decimals, such as `10%`")]
     Share,
+    #[error("write a number of at most three decimals and without a sign, such as `1.25`")]
+    Decimal,
     #[error("write an IP address and a prefix length, such as `10.0.0.0/8`")]
     Network,
     #[error("the prefix length goes up to {0}")]
@@ -144,6 +146,20 @@ pub struct Share {
     pub millionths: u32,
 }
 
+impl Share {
+    /// A whole number of hundredths, at most 100.
+    pub const fn percent(hundredths: u32) -> Self {
+        Self {
+            millionths: hundredths * 10_000,
+        }
+    }
+
+    /// As a part of one.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.millionths) / 1e6
+    }
+}
+
 impl FromStr for Share {
     type Err = UnitError;
 
@@ -176,6 +192,52 @@ impl fmt::Display for Share {
         }
         let decimals = format!("{decimals:04}");
         write!(f, "{whole}.{}%", decimals.trim_end_matches('0'))
+    }
+}
+
+/// A number with a point, `1.25`, in thousandths so that it is exact and comparable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Decimal {
+    pub thousandths: u32,
+}
+
+impl Decimal {
+    /// The number, for what is computed with it.
+    pub fn value(self) -> f64 {
+        f64::from(self.thousandths) / 1e3
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (whole, decimals) = text.split_once('.').map_or((text, "0"), |parts| parts);
+        let digits =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || decimals.len() > 3 {
+            return Err(UnitError::Decimal);
+        }
+        let decimals: u32 = format!("{decimals:0<3}")
+            .parse()
+            .map_err(|_| UnitError::Decimal)?;
+        let whole: u32 = whole.parse().map_err(|_| UnitError::TooLarge)?;
+        whole
+            .checked_mul(1000)
+            .and_then(|thousandths| thousandths.checked_add(decimals))
+            .map(|thousandths| Self { thousandths })
+            .ok_or(UnitError::TooLarge)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, decimals) = (self.thousandths / 1000, self.thousandths % 1000);
+        if decimals == 0 {
+            return write!(f, "{whole}");
+        }
+        let decimals = format!("{decimals:03}");
+        write!(f, "{whole}.{}", decimals.trim_end_matches('0'))
     }
 }
 
@@ -424,6 +486,18 @@ mod tests {
         for text in ["10", "101%", "-1%", ".5%", "5.%", "0.00001%", "1e1%", "%"] {
             assert!(text.parse::<Share>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn decimals_are_exact() {
+        assert_eq!("1.25".parse(), Ok(Decimal { thousandths: 1250 }));
+        assert_eq!("2".parse(), Ok(Decimal { thousandths: 2000 }));
+        assert_eq!(Decimal { thousandths: 1000 }.to_string(), "1");
+        assert_eq!(Decimal { thousandths: 50 }.to_string(), "0.05");
+        for text in ["", ".5", "1.", "-1", "+1", "1e3", "1.0005", "1,5", "inf"] {
+            assert_eq!(text.parse::<Decimal>(), Err(UnitError::Decimal), "{text}");
+        }
+        assert_eq!("4294968".parse::<Decimal>(), Err(UnitError::TooLarge));
     }
 
     #[test]

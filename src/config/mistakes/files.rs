@@ -213,7 +213,7 @@ fn an_error_is_rendered_with_its_line_and_a_caret() {
 p.yaml:8:14: error: upstreams.api.balance: `p2d` is not a balance policy
  8 |     balance: p2d # the best
    |              ^^^
-  = did you mean `p2c`? known: `round_robin`, `random`, `least_connections`, `p2c`, `weighted_round_robin`
+  = did you mean `p2c`? known: `round_robin`, `random`, `least_connections`, `p2c`, `peak_ewma`, `prequal`, `consistent_hash`, `weighted_round_robin`
 
 1 error";
     assert_eq!(refusal(&text).to_string(), expected);

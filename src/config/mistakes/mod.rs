@@ -3,6 +3,7 @@
 use super::read::from_text;
 use super::{Level, Refusal};
 
+mod balance;
 mod files;
 mod routes;
 mod values;
@@ -19,7 +20,11 @@ upstreams:
 ";
 
 fn refusal(text: &str) -> Refusal {
-    let env = |name: &str| (name == "SECRET").then(|| "hunter2".to_owned());
+    let env = |name: &str| match name {
+        "SECRET" => Some("hunter2".to_owned()),
+        "SIZE" => Some("1234".to_owned()),
+        _ => None,
+    };
     from_text("p.yaml", text, &env).expect_err("the text holds a mistake")
 }
 

@@ -57,52 +57,6 @@ fn keys_of_later_versions_are_unknown() {
 }
 
 #[test]
-fn an_unknown_policy_names_the_nearest() {
-    in_upstream(
-        "    balance: p2d",
-        (8, 14),
-        "balance",
-        "`p2d` is not a balance policy",
-        "did you mean `p2c`?",
-    );
-    in_upstream(
-        "    balance: { p2c: { choice: 3 } }",
-        (8, 23),
-        "balance.p2c.choice",
-        "not known",
-        "`choices`",
-    );
-    in_upstream(
-        "    balance: { leastconnections: {} }",
-        (8, 16),
-        "balance.leastconnections",
-        "not a balance",
-        "`least_connections`",
-    );
-    in_upstream(
-        "    balance: { random: { choices: 2 } }",
-        (8, 24),
-        "balance.random",
-        "has no options",
-        "",
-    );
-    in_upstream(
-        "    balance: { random: {}, p2c: {} }",
-        (8, 14),
-        "balance",
-        "exactly one policy",
-        "p2c: { choices: 3 }",
-    );
-    in_upstream(
-        "    balance: { p2c: { choices: 1 } }",
-        (8, 32),
-        "balance.p2c.choices",
-        "from 2 to 16",
-        "",
-    );
-}
-
-#[test]
 fn a_wrong_kind_of_value_says_what_was_found() {
     in_upstream(
         "    protocol: [h1]",

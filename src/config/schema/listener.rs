@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::kinds::{AtLeastOne, Pseudonym, Size};
+use super::super::kinds::{AtLeastOne, Pseudonym};
+use super::super::quantities::Size;
 use super::super::setting::{block, choice, with_default, written_as_map};
 use super::{DAY, HOUR, millis, seconds};
 

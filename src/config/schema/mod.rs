@@ -34,6 +34,7 @@ const fn seconds(count: u64) -> Duration {
 
 const HOUR: Duration = seconds(3600);
 const DAY: Duration = seconds(24 * 3600);
+const YEAR: Duration = seconds(365 * 24 * 3600);
 
 block! {
     /// One configuration file. Values may hold `${VAR}` or `${VAR:-default}`, replaced from the

@@ -1,0 +1,74 @@
+//! Keys of an endpoint.
+
+use serde_json::{Value as Json, json};
+
+use crate::config::cursor::Reader;
+use crate::config::emit::Yaml;
+use crate::config::kinds::{EndpointAddress, Name};
+use crate::config::setting::{Block, Book, Setting, block};
+use crate::config::tree::{Node, Value};
+use crate::config::units::{Target, UnitError};
+
+block! {
+    /// One address of an upstream.
+    pub struct Endpoint {
+        /// `host:port`, `[v6]:port` or `unix:/path`. A host name is resolved at start and stands
+        /// for each of its addresses.
+        pub address: String as EndpointAddress;
+        /// What its numbers are kept under across reloads. Off: the address as written. With an id
+        /// of its own an endpoint may change its address and keep its history.
+        pub id: Option<String> as Option<Name> = None;
+        /// Its share of the traffic relative to the others; 0 gets none. Each address of a host name
+        /// has it, so that a name with three addresses gets three times as much as one address.
+        pub weight: u32 = 1, in 0..=1000;
+    }
+}
+
+impl Endpoint {
+    /// An endpoint with weight 1, known by its address.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            id: None,
+            weight: 1,
+        }
+    }
+
+    /// The id, or the address as written.
+    pub fn identity(&self) -> &str {
+        self.id.as_deref().unwrap_or(&self.address)
+    }
+
+    /// What the address says. Never fails for an endpoint that was read from a file.
+    pub fn target(&self) -> Result<Target, UnitError> {
+        self.address.parse()
+    }
+}
+
+/// An address, or a map of keys.
+impl Setting for Endpoint {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Scalar { .. } => EndpointAddress::read(node, reader).map(Self::new),
+            Value::Map(_) => Self::read_block(node, reader),
+            _ => {
+                let message = format!("expected an address or a map, found {}", node.kind());
+                reader.error_with_help(
+                    node,
+                    message,
+                    "write `127.0.0.1:9001`, or `{ address: \"127.0.0.1:9001\", weight: 2 }`",
+                );
+                None
+            }
+        }
+    }
+    fn write(value: &Self) -> Yaml {
+        if value.id.is_none() && value.weight == 1 {
+            return Yaml::Text(value.address.clone());
+        }
+        value.write_block()
+    }
+    fn shape(book: &mut Book) -> Json {
+        json!({ "anyOf": [EndpointAddress::shape(book), book.refer::<Self>()] })
+    }
+}

@@ -1,0 +1,159 @@
+//! Keys of an upstream.
+
+mod balance;
+mod endpoint;
+mod hash;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use balance::*;
+pub use endpoint::*;
+pub use hash::*;
+
+use super::{Certificate, DAY, HOUR, millis, seconds};
+use crate::config::kinds::ServerName;
+use crate::config::quantities::Size;
+use crate::config::setting::{block, choice, with_default, written_as_map};
+
+block! {
+    /// A group of interchangeable endpoints under one policy.
+    pub struct Upstream {
+        /// The endpoints, each an address or a map. At least one.
+        pub endpoints: Vec<Endpoint>;
+        /// `h1`, `h2` or `auto`. HTTP/1.1 by default, which every server speaks.
+        pub protocol: Protocol = Protocol::H1;
+        /// The policy that picks an endpoint: a name, or one name with its options,
+        /// `{ p2c: { choices: 3 } }`. Weights count in all of them. `p2c` by default: nearly as
+        /// even as comparing all, and without the herd that runs to the least loaded one.
+        ///
+        /// - `p2c`: the less loaded of two drawn by chance. For nearly everything. Not where a
+        ///   client must come back to its endpoint.
+        /// - `round_robin`, or `weighted_round_robin`: each in turn, just as often as its weight
+        ///   says. For like endpoints and like requests, and where shares must be exact. Not
+        ///   where an endpoint may be slow: it gets its share all the same.
+        /// - `random`: by chance. For comparison, and for many proxies that must not fall into
+        ///   step. Not for few requests, whose shares stay uneven.
+        /// - `least_connections`: the fewest in flight of all. For long requests, streams and
+        ///   tunnels. Not for thousands of endpoints, all of which each pick looks at.
+        /// - `peak_ewma`: the lowest latency times load of two drawn by chance. For endpoints that
+        ///   differ in speed or distance. Not where latency depends on what is asked for rather
+        ///   than on who answers: it then follows noise.
+        /// - `prequal`: the fastest of those with few in flight. For many endpoints near their
+        ///   limits that share machines with other work. Not for a handful of endpoints or little
+        ///   traffic, where it knows no more than `p2c`.
+        /// - `consistent_hash`: the same endpoint for the same key. For caches, and state that can
+        ///   be built anew. Not for even load, and not for sessions that must not move: `sticky`
+        ///   holds those also when endpoints are added.
+        pub balance: Balance = Balance::default();
+        /// TLS towards the endpoints. Off: clear text.
+        pub tls: Option<ClientTls> = None;
+        /// How long endpoints may take.
+        pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
+        /// Connections to each endpoint, counted for the whole process.
+        pub connections: Connections = Connections::default();
+        /// When a request may be sent again, and what that may cost.
+        pub retry: Retry = Retry::default();
+    }
+}
+
+impl Upstream {
+    /// An upstream of `endpoints` with every default.
+    pub fn new(endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            endpoints,
+            protocol: Protocol::H1,
+            balance: Balance::default(),
+            tls: None,
+            timeouts: UpstreamTimeouts::default(),
+            connections: Connections::default(),
+            retry: Retry::default(),
+        }
+    }
+}
+
+choice! {
+    /// The protocol spoken with endpoints.
+    pub enum Protocol, "a protocol" {
+        /// HTTP/1.1.
+        H1 = "h1",
+        /// HTTP/2: by prior knowledge in clear text, by ALPN over TLS.
+        H2 = "h2",
+        /// What ALPN chooses over TLS; HTTP/1.1 in clear text.
+        Auto = "auto",
+    }
+}
+
+block! {
+    /// TLS towards the endpoints of an upstream.
+    pub struct ClientTls {
+        /// The file of trusted roots, PEM. Off: those of the system.
+        pub ca: Option<PathBuf> = None;
+        /// The name that the certificate must carry, also sent as SNI. Off: the host of the address.
+        pub name: Option<String> as Option<ServerName> = None;
+        /// A certificate to show to endpoints that ask for one.
+        pub certificate: Option<Certificate> = None;
+        /// `false` accepts any certificate, so that anybody on the way can read and change the
+        /// traffic. For staging only; `check` warns of it.
+        pub verify: bool = true;
+    }
+}
+
+block! {
+    /// How long endpoints may take.
+    pub struct UpstreamTimeouts {
+        /// TCP and TLS together. One lost SYN is sent again after a second, so a longer wait seldom
+        /// helps and another endpoint does.
+        pub connect: Duration = seconds(1), in millis(1)..=HOUR;
+        /// From the request sent to the response head, for each attempt.
+        pub first_byte: Duration = seconds(10), in millis(1)..=DAY;
+        /// From the request head received to the response head, queueing and all attempts included.
+        /// Half of the minute after which most clients give up.
+        pub total: Duration = seconds(30), in millis(1)..=DAY;
+        /// No byte either way after the response head. A stream that moves is never cut.
+        pub idle: Duration = seconds(60), in millis(1)..=DAY;
+        /// No byte either way in a tunnel (WebSocket, CONNECT). Long, because tunnels rest.
+        pub tunnel_idle: Duration = HOUR, in millis(1)..=seconds(30 * 24 * 3600);
+        /// The whole exchange, from the request head to the last byte of the response. Off,
+        /// because it would cut healthy downloads and streams.
+        pub max_duration: Option<Duration> = None, in Some(millis(1))..=Some(seconds(30 * 24 * 3600));
+    }
+}
+
+block! {
+    /// Connections to each endpoint, counted for the whole process.
+    pub struct Connections {
+        /// Open at once, idle ones included. Further attempts go to another endpoint; when all are
+        /// full, idle connections of other workers are closed for them, and when there is none
+        /// the answer is 503.
+        pub max: usize = 1024, in 1..=1_000_000;
+        /// Idle ones kept; 0 opens a connection for each request, or for several that share one at
+        /// the same time. Divided among the workers, of which each uses its own: with fewer than
+        /// one for each, some keep none. More stay for a second, so that a load with more requests
+        /// in flight does not dial again and again.
+        pub idle: usize = 64, in 0..=1_000_000;
+        /// How long an idle one is kept. Below the 60 s after which many servers close theirs, so
+        /// that a request seldom meets a connection that is being closed.
+        pub idle_timeout: Duration = seconds(30), in millis(1)..=DAY;
+        /// How long a connection is used at all, so that changes of DNS and of balancers further on
+        /// are followed.
+        pub lifetime: Duration = HOUR, in seconds(1)..=seconds(30 * 24 * 3600);
+        /// Streams at once on one HTTP/2 connection before another is opened.
+        pub streams: usize = 100, in 1..=10_000;
+    }
+}
+
+block! {
+    /// When a request may be sent again, and what that may cost.
+    pub struct Retry {
+        /// Bytes of a request body that are kept until the response head comes, so that a request
+        /// can be sent again whose idle connection turns out to be dead, or with which an HTTP/2
+        /// endpoint says that it did nothing; of a larger body 502 is the answer. Off: nothing is
+        /// kept. 64 KiB holds nearly all bodies that are no uploads, and is what one read brings.
+        /// At most so much for each request that waits for its answer.
+        pub buffer: Option<usize> as Option<Size> = Some(64 * 1024), in Some(0)..=Some(16 * 1024 * 1024);
+    }
+}
+
+written_as_map!(Upstream, ClientTls, UpstreamTimeouts, Connections, Retry);
+with_default!(ClientTls, UpstreamTimeouts, Connections, Retry);
