@@ -210,8 +210,7 @@ impl Appraiser {
 
 impl Tally {
     fn add(&mut self, ends: (u32, u32), kept: f64) {
-        let attempts = ends.0.wrapping_sub(self.seen.0);
-        let failures = ends.1.wrapping_sub(self.seen.1);
+        let (attempts, failures) = (since(self.seen.0, ends.0), since(self.seen.1, ends.1));
         self.attempts = self.attempts * kept + f64::from(attempts);
         // The two counts are not read at one moment.
         self.failures = (self.failures * kept + f64::from(failures)).min(self.attempts);
@@ -227,6 +226,13 @@ impl Tally {
             self.failures / window.as_secs_f64() * typical / 1e9
         })
     }
+}
+
+/// How far a count has come that wraps. None where it went back: either the endpoint has a new address and with it new
+/// numbers, or of two workers that counted at once the first to read was the last to write.
+fn since(seen: u32, count: u32) -> u32 {
+    let ahead = count.wrapping_sub(seen);
+    if ahead > u32::MAX / 2 { 0 } else { ahead }
 }
 
 #[cfg(test)]
@@ -338,6 +344,24 @@ mod tests {
         look(&totals, at(0), &rules, &signals);
         look(&totals, at(1), &rules, &signals);
         assert_eq!(signals[1].charge(), Charge::NONE);
+    }
+
+    /// An endpoint whose `id` stays while its address changes: its counts began anew and were taken for 2^32 attempts, nearly all
+    /// of them failed.
+    #[test]
+    fn counts_that_go_back_are_no_attempts() {
+        let (totals, before) = (Totals::default(), [Signals::default(), Signals::default()]);
+        look(&totals, at(1), &RULES, &before);
+        (0..99).for_each(|_| answer(&before[1], at(1), 20));
+        before[1].failed(at(1), Duration::ZERO, RULES.latency_decay);
+        look(&totals, at(1), &RULES, &before);
+        let after = [Signals::default(), Signals::default()];
+        look(&totals, at(1), &RULES, &after);
+        assert_eq!(after[1].charge(), before[1].charge());
+        // They count on from there: 199 attempts, 100 of them failed, and one more of each that did not.
+        (0..99).for_each(|_| after[1].failed(at(1), Duration::ZERO, RULES.latency_decay));
+        look(&totals, at(1), &RULES, &after);
+        assert!((after[1].charge().factor - 0.5).abs() < 1e-6);
     }
 
     #[test]
