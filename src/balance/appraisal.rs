@@ -122,7 +122,7 @@ impl Totals {
             .map(|(subject, (_, tally))| {
                 let ramp = ramp(now, rules, subject.signals);
                 ramping |= ramp < 1.0;
-                ramp * tally.success()
+                ramp * tally.success(rules)
             })
             .collect();
         let eligible = subjects
@@ -217,7 +217,10 @@ impl Tally {
         self.seen = ends;
     }
 
-    fn success(&self) -> f64 {
+    fn success(&self, rules: &Rules) -> f64 {
+        if rules.failure_window.is_none() {
+            return 1.0;
+        }
         ((self.attempts - self.failures + 1.0) / (self.attempts + 1.0)).max(LEAST_SUCCESS)
     }
 
@@ -339,11 +342,13 @@ mod tests {
             failure_window: None,
             ..RULES
         };
+        look(&totals, at(0), &rules, &signals);
         answer(&signals[0], at(0), 20);
         signals[1].failed(at(0), Duration::ZERO, RULES.latency_decay);
-        look(&totals, at(0), &rules, &signals);
-        look(&totals, at(1), &rules, &signals);
-        assert_eq!(signals[1].charge(), Charge::NONE);
+        for seconds in [0, 1] {
+            look(&totals, at(seconds), &rules, &signals);
+            assert_eq!(signals[1].charge(), Charge::NONE);
+        }
     }
 
     /// An endpoint whose `id` stays while its address changes: its counts began anew and were taken for 2^32 attempts, nearly all
