@@ -255,9 +255,12 @@ struct Rate(AtomicU64);
 /// Bits of a [`Rate`] for each of its two counts; the others hold the second.
 const COUNT_BITS: u32 = 20;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+/// The bits of the second: they come around after half a year.
+const SECONDS: u64 = u64::MAX >> (2 * COUNT_BITS);
 const SECOND: u64 = 1_000_000_000;
 
 impl Rate {
+    /// The second, what came in it and what came in the one before.
     fn at(&self, now: Instant) -> (u64, u64, u64) {
         let packed = self.0.load(Relaxed);
         let (second, current, before) = (
@@ -265,10 +268,12 @@ impl Rate {
             (packed >> COUNT_BITS) & COUNT_MAX,
             packed & COUNT_MAX,
         );
-        let today = (now.0 / SECOND) & (u64::MAX >> (2 * COUNT_BITS));
-        match today.wrapping_sub(second) {
-            0 => (today, current, before),
+        let today = (now.0 / SECOND) & SECONDS;
+        match today.wrapping_sub(second) & SECONDS {
+            0 => (second, current, before),
             1 => (today, 0, current),
+            // One behind: another worker's clock was ahead, and the second that it began has begun.
+            SECONDS => (second, current, before),
             _ => (today, 0, 0),
         }
     }
@@ -281,8 +286,10 @@ impl Rate {
     }
 
     fn per_second(&self, now: Instant) -> f64 {
-        let (_, current, before) = self.at(now);
-        let left = 1.0 - (now.0 % SECOND) as f64 / SECOND as f64;
+        let (second, current, before) = self.at(now);
+        let has_begun = (now.0 / SECOND) & SECONDS == second;
+        let passed = if has_begun { now.0 % SECOND } else { 0 };
+        let left = 1.0 - passed as f64 / SECOND as f64;
         current as f64 + before as f64 * left
     }
 }
@@ -386,6 +393,22 @@ mod tests {
         rate.note(at(1500));
         assert_eq!(rate.per_second(at(1500)), 6.0);
         assert_eq!(rate.per_second(at(3000)), 0.0);
+    }
+
+    /// The clocks of workers are not read at one moment: one that was behind at the turn of a second emptied both counts.
+    #[test]
+    fn a_clock_that_is_behind_does_not_empty_the_rate() {
+        let rate = Rate::default();
+        (0..10).for_each(|i| rate.note(at(1000 + 100 * i)));
+        rate.note(at(2000));
+        rate.note(at(1999));
+        assert_eq!(rate.per_second(at(1999)), 12.0);
+        assert_eq!(rate.per_second(at(2500)), 7.0);
+        // The seconds come around.
+        let last = SECONDS * 1000;
+        rate.note(at(last + 999));
+        rate.note(at(last + 1000));
+        assert_eq!(rate.per_second(at(last + 1000)), 2.0);
     }
 
     #[test]
