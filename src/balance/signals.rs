@@ -129,14 +129,11 @@ impl Signals {
         self.cancelled(now, spent, decay);
     }
 
-    /// An attempt was given up by us after `spent`: an answer would have taken at least as long.
+    /// An attempt was given up by us after `spent`: an answer would have taken at least as long. Compared with what was
+    /// measured last, not with what the decay has left of it: that is shorter than any failure in the end.
     pub fn cancelled(&self, now: Instant, spent: Duration, decay: Duration) {
         let spent = nanos(spent);
-        if self
-            .latency
-            .read(now, decay)
-            .is_some_and(|known| spent > known)
-        {
+        if self.latency.last().is_some_and(|last| spent > last) {
             self.latency.observe(now, spent, decay);
         }
     }
@@ -237,11 +234,15 @@ impl Latency {
         self.at.store(now.0, Relaxed);
     }
 
-    fn read(&self, now: Instant, decay: Duration) -> Option<f64> {
+    /// As it was written.
+    fn last(&self) -> Option<f64> {
         let value = f64::from_bits(self.value.load(Relaxed));
-        if value == 0.0 {
-            return None;
-        }
+        (value > 0.0).then_some(value)
+    }
+
+    /// Decayed since.
+    fn read(&self, now: Instant, decay: Duration) -> Option<f64> {
+        let value = self.last()?;
         let idle = now.0.saturating_sub(self.at.load(Relaxed)) as f64;
         Some(value * (-idle / nanos(decay)).exp())
     }
@@ -382,6 +383,10 @@ mod tests {
         signals.cancelled(at(0), Duration::from_millis(80), DECAY);
         assert_eq!(signals.latency(at(0), DECAY), Some(80e6));
         assert_eq!(signals.ends(), (3, 2));
+        // A minute without an answer leaves 80 ms · e^-6 = 0.2 ms, and a failure is still not an answer of a millisecond.
+        let decayed = signals.latency(at(60_000), DECAY);
+        signals.failed(at(60_000), Duration::from_millis(1), DECAY);
+        assert_eq!(signals.latency(at(60_000), DECAY), decayed);
     }
 
     #[test]
