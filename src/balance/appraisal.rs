@@ -12,14 +12,14 @@
 //! "Of late": sums that decay with the time constant `window` of the penalty.
 //!
 //! A policy that goes by turn, by chance or by key passes an endpoint over with the chance `1 - factor`. One that goes by
-//! load divides by `weight × factor`, and **holds each failure as load for as long as an answer takes**: by Little's law,
-//! failures per second times the upstream's median latency are the attempts that would be under way if they had been
-//! answers. Without that, an endpoint that fails at once looks idle and draws all the traffic (features of that kind in
-//! other balancers: linkerd's load biaser, gRPC A58's error penalty).
+//! load divides by `weight × factor`, and **holds each failure as load for as long as an answer takes**, the upstream's median
+//! latency: so many attempts would be under way if they had been answers. Without that, an endpoint that fails at once looks
+//! idle and draws all the traffic (features of that kind in other balancers: linkerd's load biaser, gRPC A58's error penalty).
 //!
-//! Called from a tick, not per pick: what is known of failures is a tick old.
+//! Called from a tick, not per pick, so that a factor is a tick old. A failure counts as load at once and until the tick, since a
+//! tick of all the traffic would be lost before anything stopped it; after that its load decays with the median latency.
 
-use super::signals::{Charge, Signals};
+use super::signals::{Charge, Signals, ahead};
 use crate::clock::Instant;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -89,6 +89,8 @@ struct Tally {
     seen: (u32, u32),
     attempts: f64,
     failures: f64,
+    /// Failures that still stand as load.
+    held: f64,
 }
 
 /// An endpoint as it is appraised.
@@ -114,7 +116,8 @@ impl Totals {
             .appraiser
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        appraiser.count(now, rules, subjects);
+        let typical = self.typical();
+        appraiser.count(now, rules, typical, subjects);
         let mut ramping = false;
         let raw: Vec<f64> = subjects
             .iter()
@@ -129,8 +132,8 @@ impl Totals {
             .iter()
             .zip(&raw)
             .filter(|(subject, _)| subject.is_eligible);
+        let counts = rules.failure_window.is_some();
         let highest = eligible.map(|(_, raw)| *raw).fold(0.0, f64::max);
-        let typical = self.typical();
         for ((subject, raw), (_, tally)) in subjects.iter().zip(&raw).zip(&appraiser.tallies) {
             let factor = if highest > 0.0 {
                 (raw / highest).min(1.0)
@@ -139,8 +142,11 @@ impl Totals {
             };
             subject.signals.charge_with(Charge {
                 factor: factor as f32,
-                ghosts: tally.ghosts(rules, typical) as f32,
+                ghosts: if counts { tally.held as f32 } else { 0.0 },
             });
+            subject
+                .signals
+                .charged_up_to(counts.then_some(tally.seen.1));
         }
         ramping
     }
@@ -176,7 +182,7 @@ pub fn ramp(now: Instant, rules: &Rules, signals: &Signals) -> f64 {
 
 impl Appraiser {
     /// Brings the sums up to now, for these endpoints and no others.
-    fn count(&mut self, now: Instant, rules: &Rules, subjects: &[Subject<'_>]) {
+    fn count(&mut self, now: Instant, rules: &Rules, typical: f64, subjects: &[Subject<'_>]) {
         let same = self.tallies.len() == subjects.len()
             && self
                 .tallies
@@ -199,9 +205,8 @@ impl Appraiser {
         }
         let passed = now.since(self.last).as_secs_f64();
         self.last = now;
-        let kept = rules
-            .failure_window
-            .map_or(0.0, |window| (-passed / window.as_secs_f64()).exp());
+        let window = rules.failure_window.unwrap_or_default().as_secs_f64();
+        let kept = [kept(passed, window), kept(passed, typical / 1e9)];
         for ((_, tally), subject) in self.tallies.iter_mut().zip(subjects) {
             tally.add(subject.signals.ends(), kept);
         }
@@ -209,11 +214,13 @@ impl Appraiser {
 }
 
 impl Tally {
-    fn add(&mut self, ends: (u32, u32), kept: f64) {
-        let (attempts, failures) = (since(self.seen.0, ends.0), since(self.seen.1, ends.1));
+    /// `kept`: what the time that has passed leaves of the sums, and of failures as load.
+    fn add(&mut self, ends: (u32, u32), [kept, held]: [f64; 2]) {
+        let (attempts, failures) = (ahead(self.seen.0, ends.0), ahead(self.seen.1, ends.1));
         self.attempts = self.attempts * kept + f64::from(attempts);
         // The two counts are not read at one moment.
         self.failures = (self.failures * kept + f64::from(failures)).min(self.attempts);
+        self.held = (self.held + f64::from(failures)) * held;
         self.seen = ends;
     }
 
@@ -223,19 +230,16 @@ impl Tally {
         }
         ((self.attempts - self.failures + 1.0) / (self.attempts + 1.0)).max(LEAST_SUCCESS)
     }
-
-    fn ghosts(&self, rules: &Rules, typical: f64) -> f64 {
-        rules.failure_window.map_or(0.0, |window| {
-            self.failures / window.as_secs_f64() * typical / 1e9
-        })
-    }
 }
 
-/// How far a count has come that wraps. None where it went back: either the endpoint has a new address and with it new
-/// numbers, or of two workers that counted at once the first to read was the last to write.
-fn since(seen: u32, count: u32) -> u32 {
-    let ahead = count.wrapping_sub(seen);
-    if ahead > u32::MAX / 2 { 0 } else { ahead }
+/// What is left after a time of a sum that decays with this time constant, both in seconds.
+fn kept(passed: f64, constant: f64) -> f64 {
+    // Nothing, where nothing is to be kept at all.
+    if constant > 0.0 {
+        (-passed / constant).exp()
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]
@@ -323,13 +327,18 @@ mod tests {
             answer(&signals[0], at(1), 20);
             signals[1].failed(at(1), Duration::ZERO, RULES.latency_decay);
         }
+        // Before anybody looks they are load already.
+        assert_eq!(signals[1].charge().ghosts, 99.0);
         look(&totals, at(1), &RULES, &signals);
         assert_eq!(totals.typical(), 20e6);
         assert_eq!(signals[0].charge(), Charge::NONE);
         let charge = signals[1].charge();
         assert!((charge.factor - 0.1).abs() < 1e-6, "{charge:?}");
-        // 9.9 failures a second of 20 ms each.
-        assert!((charge.ghosts - 0.198).abs() < 1e-6, "{charge:?}");
+        assert_eq!(charge.ghosts, 99.0);
+        // For about as long as an answer takes: after 20 ms e^-1 of them. The median itself has decayed by 0.2 % then.
+        look(&totals, Instant(at(1).0 + 20_000_000), &RULES, &signals);
+        let held = 99.0 * (-1f32).exp();
+        assert!((signals[1].charge().ghosts - held).abs() < 0.1);
         look(&totals, at(101), &RULES, &signals);
         let charge = signals[1].charge();
         assert!(charge.factor > 0.99 && charge.ghosts < 1e-4, "{charge:?}");

@@ -53,6 +53,8 @@ pub struct Signals {
     ended: AtomicU32,
     failed: AtomicU32,
     charge: AtomicU64,
+    /// The count of failures that the charge speaks of, and above it [`COUNTS`] where failures count.
+    charged: AtomicU64,
     latency: Latency,
     rate: Rate,
     reported: Reported,
@@ -61,6 +63,9 @@ pub struct Signals {
     /// Latencies by what was in flight, for the policy that asks for them.
     pub by_load: ByLoad,
 }
+
+/// Marks in [`Signals::charged`] that failures count.
+const COUNTS: u64 = 1 << 32;
 
 /// By how much an endpoint counts less than its weight, and more than its attempts in flight.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +95,7 @@ impl Default for Signals {
             ended: AtomicU32::default(),
             failed: AtomicU32::default(),
             charge: AtomicU64::new(Charge::NONE.packed()),
+            charged: AtomicU64::default(),
             latency: Latency::default(),
             rate: Rate::default(),
             reported: Reported::default(),
@@ -160,18 +166,30 @@ impl Signals {
         self.rate.per_second(now)
     }
 
-    /// What is held against it.
+    /// What is held against it. Failures that came since it was said stand as load at once.
     pub fn charge(&self) -> Charge {
         let packed = self.charge.load(Relaxed);
+        let charged = self.charged.load(Relaxed);
+        let fresh = if charged & COUNTS > 0 {
+            ahead(charged as u32, self.failed.load(Relaxed))
+        } else {
+            0
+        };
         Charge {
             factor: f32::from_bits((packed >> 32) as u32),
-            ghosts: f32::from_bits(packed as u32),
+            ghosts: f32::from_bits(packed as u32) + fresh as f32,
         }
     }
 
     /// Says by how much it counts less from now on.
     pub fn charge_with(&self, charge: Charge) {
         self.charge.store(charge.packed(), Relaxed);
+    }
+
+    /// Says up to which count of failures ([`Signals::ends`]) the charge speaks; `None`: failures do not count.
+    pub fn charged_up_to(&self, failed: Option<u32>) {
+        let charged = failed.map_or(0, |failed| COUNTS | u64::from(failed));
+        self.charged.store(charged, Relaxed);
     }
 
     /// Attempts ended and attempts failed so far; both wrap.
@@ -196,6 +214,13 @@ impl Signals {
             since => Some(Instant(since)),
         }
     }
+}
+
+/// How far a count has come that wraps. None where it went back: either the endpoint has a new address and with it new
+/// numbers, or of two workers that counted at once the first to read was the last to write.
+pub(super) fn ahead(seen: u32, count: u32) -> u32 {
+    let ahead = count.wrapping_sub(seen);
+    if ahead > u32::MAX / 2 { 0 } else { ahead }
 }
 
 fn add(count: &AtomicU32) {
