@@ -9,7 +9,8 @@
 //! ```
 //!
 //! divided by the highest factor among those that can be picked, so that what befalls all of them alike changes nothing.
-//! "Of late": sums that decay with the time constant `window` of the penalty.
+//! "Of late": sums that decay with the time constant `window` of the penalty. What is missing less than a thirty-second to
+//! the whole counts as whole.
 //!
 //! A policy that goes by turn, by chance or by key passes an endpoint over with the chance `1 - factor`. One that goes by
 //! load divides by `weight × factor`, and **holds each failure as load for as long as an answer takes**, the upstream's median
@@ -30,6 +31,11 @@ use super::InFlight;
 
 /// What no factor falls below by failures: enough traffic is left to see that it is well again.
 const LEAST_SUCCESS: f64 = 0.1;
+/// So much missing to the whole weight counts as nothing missing. The sums come close to 0 but never there, and who compares
+/// loads leaves out an endpoint that is worse by a millionth for as long as another one is idle.
+const SLIGHT: f64 = 1.0 / 32.0;
+/// Less load than this by failures counts as none, for the same reason.
+const SLIGHT_LOAD: f64 = 1.0 / 8.0;
 /// A latency by load that nothing was added to for so long is forgotten.
 const STALE: Duration = Duration::from_secs(10);
 
@@ -135,14 +141,16 @@ impl Totals {
         let counts = rules.failure_window.is_some();
         let highest = eligible.map(|(_, raw)| *raw).fold(0.0, f64::max);
         for ((subject, raw), (_, tally)) in subjects.iter().zip(&raw).zip(&appraiser.tallies) {
-            let factor = if highest > 0.0 {
-                (raw / highest).min(1.0)
+            let factor = if raw / highest < 1.0 - SLIGHT {
+                raw / highest
             } else {
+                // Also where none can be picked.
                 1.0
             };
+            let counted = counts && tally.held >= SLIGHT_LOAD;
             subject.signals.charge_with(Charge {
                 factor: factor as f32,
-                ghosts: if counts { tally.held as f32 } else { 0.0 },
+                ghosts: if counted { tally.held as f32 } else { 0.0 },
             });
             subject
                 .signals
@@ -339,9 +347,22 @@ mod tests {
         look(&totals, Instant(at(1).0 + 20_000_000), &RULES, &signals);
         let held = 99.0 * (-1f32).exp();
         assert!((signals[1].charge().ghosts - held).abs() < 0.1);
-        look(&totals, at(101), &RULES, &signals);
-        let charge = signals[1].charge();
-        assert!(charge.factor > 0.99 && charge.ghosts < 1e-4, "{charge:?}");
+    }
+
+    /// By hand: of one attempt that failed, e^(-t / 10 s) is left, so that the factor is 1 / (1 + e^(-t / 10 s)): 31 / 32 of the
+    /// weight are in force when e^(-t / 10 s) is 1 / 31, after 34.3 s.
+    #[test]
+    fn a_failure_is_forgotten_altogether() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        look(&totals, at(0), &RULES, &signals);
+        answer(&signals[0], at(0), 20);
+        signals[1].failed(at(0), Duration::ZERO, RULES.latency_decay);
+        look(&totals, at(0), &RULES, &signals);
+        assert_eq!(signals[1].charge().factor, 0.5);
+        for (seconds, is_forgotten) in [(34, false), (35, true)] {
+            look(&totals, at(seconds), &RULES, &signals);
+            assert_eq!(signals[1].charge() == Charge::NONE, is_forgotten);
+        }
     }
 
     #[test]
