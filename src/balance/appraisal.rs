@@ -109,7 +109,7 @@ pub struct Subject<'a> {
 }
 
 impl Totals {
-    /// The median latency of the endpoints in nanoseconds, which stands in for that of a newcomer; 0 before any is known.
+    /// The median latency of the endpoints in nanoseconds, with which a newcomer begins; 0 before any is known.
     pub fn typical(&self) -> f64 {
         f64::from_bits(self.typical.load(Relaxed))
     }
@@ -169,8 +169,12 @@ impl Totals {
             let (_, median, _) = known.select_nth_unstable_by(middle, f64::total_cmp);
             self.typical.store(median.to_bits(), Relaxed);
         }
+        let typical = self.typical();
         for subject in subjects {
             subject.signals.by_load.forget(now, STALE);
+            if subject.is_eligible && typical > 0.0 {
+                subject.signals.seed_latency(now, typical);
+            }
         }
     }
 }
@@ -397,6 +401,23 @@ mod tests {
         (0..99).for_each(|_| after[1].failed(at(1), Duration::ZERO, RULES.latency_decay));
         look(&totals, at(1), &RULES, &after);
         assert!((after[1].charge().factor - 0.5).abs() < 1e-6);
+    }
+
+    /// By hand: the others take 20 ms, and of those e^-0.1 is left a second later. Then a newcomer answers within a
+    /// millisecond.
+    #[test]
+    fn a_newcomer_begins_with_the_median_latency() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        look(&totals, at(0), &RULES, &signals);
+        assert_eq!(signals[1].latency(at(0), RULES.latency_decay), None);
+        answer(&signals[0], at(0), 20);
+        look(&totals, at(0), &RULES, &signals);
+        assert_eq!(signals[1].latency(at(0), RULES.latency_decay), Some(20e6));
+        answer(&signals[1], at(1), 1);
+        let kept = (-0.1f64).exp();
+        let latency = signals[1].latency(at(1), RULES.latency_decay);
+        let expected = 20e6 * kept + 1e6 * (1.0 - kept);
+        assert!((latency.expect("it answered") - expected).abs() < 1.0);
     }
 
     #[test]

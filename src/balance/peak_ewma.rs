@@ -1,7 +1,7 @@
 //! The lowest `latency × burden` of a few candidates drawn by chance, as in Finagle and linkerd.
 //!
 //! The latency is a peak-EWMA ([`super::Signals::latency`]): it follows a slow answer at once and forgets it over the
-//! decay, also while nothing is sent there, so that a slow endpoint is tried again. An endpoint that never answered counts
+//! decay, also while nothing is sent there, so that a slow endpoint is tried again. A newcomer begins
 //! with the median of the others. Failures do not look fast: they add no latency, and weigh as [`super::appraisal`] says.
 
 use super::sampled::{self, Score};

@@ -156,9 +156,17 @@ impl Signals {
     }
 
     /// Peak-EWMA of the latency in nanoseconds: it follows a higher one at once and forgets it with time constant
-    /// `decay`, also while nothing comes (Finagle's `PeakEwma`). `None`: no answer came yet.
+    /// `decay`, also while nothing comes (Finagle's `PeakEwma`). `None`: no answer came yet, nor was one seeded.
     pub fn latency(&self, now: Instant, decay: Duration) -> Option<f64> {
         self.latency.read(now, decay)
+    }
+
+    /// A latency in nanoseconds to begin with; without effect where one is known. The first answers lead on from it: a quick one
+    /// alone would make a newcomer look better than all those whose peaks are known.
+    pub fn seed_latency(&self, now: Instant, nanos: f64) {
+        if self.latency.last().is_none() {
+            self.latency.set(now, nanos);
+        }
     }
 
     /// Attempts placed here in the last second.
@@ -254,8 +262,12 @@ impl Latency {
             }
             None => nanos,
         };
+        self.set(now, value);
+    }
+
+    fn set(&self, now: Instant, nanos: f64) {
         // An answer within the same nanosecond is still an answer.
-        self.value.store(value.max(1.0).to_bits(), Relaxed);
+        self.value.store(nanos.max(1.0).to_bits(), Relaxed);
         self.at.store(now.0, Relaxed);
     }
 
