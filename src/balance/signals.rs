@@ -161,6 +161,11 @@ impl Signals {
         self.latency.read(now, decay)
     }
 
+    /// The same as it was measured, without what it has decayed since: what those under way will take.
+    pub fn last_latency(&self) -> Option<f64> {
+        self.latency.last()
+    }
+
     /// A latency in nanoseconds to begin with; without effect where one is known. The first answers lead on from it: a quick one
     /// alone would make a newcomer look better than all those whose peaks are known.
     pub fn seed_latency(&self, now: Instant, nanos: f64) {
