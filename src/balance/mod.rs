@@ -20,15 +20,19 @@
 //! (a pick is advice, the caller's compare-and-swap decides), and trying again.
 
 mod decision;
+mod key;
 mod least_connections;
 mod members;
 mod p2c;
 mod random;
 mod round_robin;
+mod sticky;
 mod turns;
 
 pub use decision::{Considered, Decision, Excluded, Fallback};
+pub use key::{Asked, CreateCookie, HashKey, Key, Text};
 pub use members::{Exclusion, Member, Members};
+pub use sticky::{Bound, Refused, SameSite, Secrets, SessionCookie, Sticky};
 
 use crate::config;
 use crate::entropy::Random;
