@@ -20,6 +20,7 @@
 //! (a pick is advice, the caller's compare-and-swap decides), and trying again.
 
 mod decision;
+mod hot_keys;
 mod key;
 mod least_connections;
 mod members;
@@ -30,6 +31,7 @@ mod sticky;
 mod turns;
 
 pub use decision::{Considered, Decision, Excluded, Fallback};
+pub use hot_keys::{Hot, HotKeys};
 pub use key::{Asked, CreateCookie, HashKey, Key, Text};
 pub use members::{Exclusion, Member, Members};
 pub use sticky::{Bound, Refused, SameSite, Secrets, SessionCookie, Sticky};
