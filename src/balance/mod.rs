@@ -40,13 +40,20 @@ mod random;
 mod rendezvous;
 mod ring;
 mod round_robin;
+mod sampled;
+mod signals;
 mod sticky;
+pub mod table;
 mod turns;
 
-pub use decision::{Considered, Decision, Excluded, Fallback};
+pub use appraisal::Totals;
+pub use by_load::ByLoad;
+pub use consistent_hash::ConsistentHash;
+pub use decision::{Considered, Decision, Excluded, Note, Picked, Reason};
 pub use hot_keys::{Hot, HotKeys};
 pub use key::{Asked, CreateCookie, HashKey, Key, Text};
 pub use members::{Exclusion, Member, Members};
+pub use signals::{Charge, InFlight, Signals};
 pub use sticky::{Bound, Refused, SameSite, Secrets, SessionCookie, Sticky};
 
 use crate::clock::Instant;

@@ -173,6 +173,11 @@ fn apply(live: &Live, kept: &Kept, snapshot: Snapshot) -> Changes {
     let snapshot = Arc::new(snapshot);
     let now = live.clock.now();
     kept.endpoints.put_in_force(snapshot.endpoints(), Some(now));
+    // Whoever is new begins its slow start before it can be picked.
+    snapshot
+        .upstreams
+        .iter()
+        .for_each(|upstream| upstream.look(now));
     let changes = Changes::between(&live.snapshot.load(), &snapshot);
     live.snapshot.store(Arc::clone(&snapshot));
     for mailbox in live.mailboxes.iter() {

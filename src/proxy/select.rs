@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use crate::balance::key::{Asked, Key};
+use crate::balance::{Asked, Key};
 use crate::http::fields::Name;
 use crate::route;
 use crate::upstream::absence::Absence;

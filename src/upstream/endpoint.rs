@@ -1,5 +1,6 @@
 //! One address of an upstream and its live numbers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 use super::connect::Target;
@@ -15,7 +16,7 @@ pub struct Endpoint {
     pub authority: String,
     pub target: Target,
     /// What is known of how it fares.
-    pub signals: Signals,
+    pub signals: Arc<Signals>,
     /// Connections open to it, idle ones included.
     pub open: AtomicUsize,
     /// What is held against its health, a bit for each of [`AGAINST`].
@@ -37,9 +38,18 @@ impl Endpoint {
             id: id.to_owned(),
             authority: authority.to_owned(),
             target,
-            signals: Signals::default(),
+            signals: Arc::default(),
             open: AtomicUsize::new(0),
             against: AtomicU8::new(0),
+        }
+    }
+
+    /// The same endpoint at another address: what is known of it stays, its connections do not.
+    pub fn moved(&self, authority: &str, target: Target) -> Self {
+        Self {
+            signals: Arc::clone(&self.signals),
+            against: AtomicU8::new(self.against.load(Relaxed)),
+            ..Self::new(&self.upstream, &self.id, authority, target)
         }
     }
 

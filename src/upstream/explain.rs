@@ -2,7 +2,7 @@
 
 use super::Upstream;
 use super::groups::{Ask, Grounds};
-use crate::balance::key::Key;
+use crate::balance::Key;
 use crate::balance::narrow::Narrowed;
 use crate::balance::{Considered, Decision, Lack, Note, Picked};
 use crate::observe::decision::{

@@ -51,8 +51,8 @@ impl Default for Chance {
 }
 
 impl Registry {
-    /// The endpoint of this identity: the known one if it is still reached the same way, else a new one, which is not
-    /// known before it is put in force: a configuration that is refused in the end changes nothing.
+    /// The endpoint of this identity: the known one if it is still reached the same way, else one with its numbers, or a
+    /// new one, which is not known before it is put in force: a configuration that is refused in the end changes nothing.
     pub fn endpoint(
         &self,
         upstream: &str,
@@ -62,9 +62,11 @@ impl Registry {
     ) -> Arc<Endpoint> {
         let key = (upstream.to_owned(), id.to_owned());
         let known = self.known().get(&key).and_then(Weak::upgrade);
-        known
-            .filter(|endpoint| endpoint.target == target)
-            .unwrap_or_else(|| Arc::new(Endpoint::new(upstream, id, authority, target)))
+        match known {
+            Some(endpoint) if endpoint.target == target => endpoint,
+            Some(endpoint) => Arc::new(endpoint.moved(authority, target)),
+            None => Arc::new(Endpoint::new(upstream, id, authority, target)),
+        }
     }
 
     /// These are the endpoints in force from now on. `now` is given when others were before: whoever is new then begins

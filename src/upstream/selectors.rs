@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::registry::Registry;
-use crate::balance::key::{CreateCookie, HashKey};
-use crate::balance::sticky::{SameSite, Secrets, SessionCookie, Sticky};
+use crate::balance::{CreateCookie, HashKey};
+use crate::balance::{SameSite, Secrets, SessionCookie, Sticky};
 use crate::config;
 
 /// Present where an upstream asks for anything of a request.
