@@ -31,6 +31,16 @@ pub enum Exclusion {
     Full,
     /// This request has been there.
     Tried,
+    /// Its metadata has another value than the one asked for.
+    Subset,
+    /// It is outside the random subset that this proxy uses.
+    Unsampled,
+    /// Another priority serves, or it is a backup and this is not their turn, or the other way round.
+    Tier,
+    /// The group is of the other zone.
+    Zone,
+    /// Too few endpoints are eligible, and the upstream is to fail closed then.
+    Panic,
 }
 
 /// All endpoints of an upstream, in a fixed order that indices refer to; immutable.

@@ -22,6 +22,7 @@
 mod decision;
 mod least_connections;
 mod members;
+pub mod narrow;
 mod p2c;
 mod random;
 mod round_robin;
