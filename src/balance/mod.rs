@@ -21,14 +21,19 @@
 
 mod decision;
 mod least_connections;
+mod maglev;
 mod members;
 mod p2c;
 mod random;
+mod rendezvous;
+mod ring;
 mod round_robin;
+mod table;
 mod turns;
 
 pub use decision::{Considered, Decision, Excluded, Fallback};
 pub use members::{Exclusion, Member, Members};
+pub use table::{Algorithm, Place, Table};
 
 use crate::config;
 use crate::entropy::Random;
