@@ -1,6 +1,7 @@
 //! What all tables promise, and how they compare.
 
 mod laws;
+mod measured;
 
 use super::*;
 use crate::entropy::Random;
