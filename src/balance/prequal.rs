@@ -40,26 +40,47 @@ pub struct Rules {
     pub probes: usize,
 }
 
-/// What one worker has read.
-#[derive(Debug, Default)]
+/// What one worker has read: field by field, so that a pass over one field is a handful of instructions.
+#[derive(Debug)]
 pub(super) struct Pool {
     /// Of the membership whose indices the readings hold.
     fingerprint: u64,
-    /// In the order of their load.
-    readings: Vec<Reading>,
+    len: usize,
+    endpoints: [u32; MOST],
+    /// The burden when it was read, and our own attempts since.
+    burdens: [f32; MOST],
+    /// By how much one more attempt raises the burden.
+    steps: [f32; MOST],
+    /// Nanoseconds.
+    latencies: [f32; MOST],
+    uses: [u32; MOST],
+    /// Which reading it was, counted from the first; so the lowest is the oldest.
+    numbers: [u32; MOST],
+    at: [Instant; MOST],
+    next_number: u32,
+    /// No reading is older.
+    oldest: Instant,
     /// Whether the next to go is the oldest, else the worst.
     oldest_next: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    endpoint: usize,
-    burden: f64,
-    /// By how much one more attempt raises the burden.
-    step: f64,
-    latency: f64,
-    at: Instant,
-    uses: u32,
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            fingerprint: 0,
+            len: 0,
+            endpoints: [0; MOST],
+            burdens: [0.0; MOST],
+            steps: [0.0; MOST],
+            latencies: [0.0; MOST],
+            uses: [0; MOST],
+            numbers: [0; MOST],
+            at: [Instant::default(); MOST],
+            next_number: 0,
+            oldest: Instant::default(),
+            oldest_next: false,
+        }
+    }
 }
 
 pub(super) fn pick<L: Live>(
@@ -67,36 +88,37 @@ pub(super) fn pick<L: Live>(
     pool: &mut Pool,
     view: &View<'_, L>,
     random: &mut Random,
-    explain: Option<&mut Decision>,
+    mut explain: Option<&mut Decision>,
 ) -> Option<Picked> {
+    let by = Reason::Policy;
     let count = view.members.candidates().len();
-    if count <= rules.pool.min(MOST) {
+    if count <= rules.capacity() {
         pool.read_all(view);
-        let best = pool.best(rules, view, random, explain);
-        let by = Reason::Policy;
-        let endpoint = best.map(|place| pool.readings[place].endpoint)?;
+        let place = pool.best(rules, view, random, explain)?;
+        let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
-    let free = pool
-        .readings
-        .iter()
-        .filter(|reading| view.free(reading.endpoint));
-    if free.take(2).count() < 2 {
-        return by_chance::pick(view, random, explain).map(|picked| Picked {
-            by: Reason::ScanAfterMisses,
-            ..picked
-        });
+    while pool.len >= 2 {
+        let place = pool.best(rules, view, random, explain.as_deref_mut())?;
+        let endpoint = pool.endpoints[place] as usize;
+        // Asked of the winner alone: it means another look at live numbers.
+        if view.free(endpoint) {
+            pool.used(place, rules.reuse(count), random);
+            pool.remove_one(rules);
+            return Some(Picked { endpoint, by });
+        }
+        pool.remove(place);
     }
-    let place = pool.best(rules, view, random, explain)?;
-    let endpoint = pool.readings[place].endpoint;
-    pool.used(place, rules.reuse(count), random);
-    pool.remove_one(rules);
-    let by = Reason::Policy;
-    Some(Picked { endpoint, by })
+    let by = Reason::ScanAfterMisses;
+    by_chance::pick(view, random, explain).map(|picked| Picked { by, ..picked })
 }
 
 impl Rules {
+    fn capacity(&self) -> usize {
+        self.pool.min(MOST)
+    }
+
     /// How often a reading may be used with so many endpoints. Infinite where readings go faster than they come, which
     /// leaves age and removal.
     fn reuse(&self, endpoints: usize) -> f64 {
@@ -108,169 +130,239 @@ impl Rules {
         ((1.0 + DELTA) / surplus).max(1.0)
     }
 
-    /// How many of these readings, which stand in the order of their load, are not hot. The quantile is that of the
-    /// readings, so that of a few too the one with the most in flight can be hot.
-    fn cold(&self, readings: &[Reading]) -> usize {
-        let Some(last) = readings.len().checked_sub(1) else {
-            return 0;
-        };
-        let threshold = &readings[(self.q_rif * last as f64) as usize];
-        // Those with as much in flight as the threshold are not above it.
-        readings.partition_point(|reading| reading.burden <= threshold.burden)
+    /// The burden above which a reading is hot: the quantile of these readings, so that of a few too the one with the most
+    /// in flight can be hot. There must be one.
+    fn threshold(&self, burdens: &[f32]) -> f32 {
+        let last = burdens.len() - 1;
+        let wanted = last - (self.q_rif * last as f64) as usize + 1;
+        match wanted {
+            ..=4 => highest::<4>(burdens)[wanted - 1],
+            ..=8 => highest::<8>(burdens)[wanted - 1],
+            _ => {
+                let mut sorted = [0.0; MOST];
+                let sorted = &mut sorted[..burdens.len()];
+                sorted.copy_from_slice(burdens);
+                sorted.sort_unstable_by(f32::total_cmp);
+                sorted[burdens.len() - wanted]
+            }
+        }
     }
+}
+
+/// The `N` highest values, the highest first, without a branch that depends on them.
+fn highest<const N: usize>(values: &[f32]) -> [f32; N] {
+    let mut highest = [f32::NEG_INFINITY; N];
+    for &value in values {
+        let mut sinking = value;
+        for held in &mut highest {
+            let (above, below) = (held.max(sinking), held.min(sinking));
+            (*held, sinking) = (above, below);
+        }
+    }
+    highest
 }
 
 impl Pool {
     /// Every candidate, as it is now.
     fn read_all<L: Live>(&mut self, view: &View<'_, L>) {
         self.fingerprint = view.members.fingerprint();
-        self.readings.clear();
+        self.len = 0;
         for &i in view.members.candidates() {
             if view.free(i as usize) {
-                self.insert(Reading::of(i as usize, view));
+                self.read(i as usize, self.len, view);
             }
         }
     }
 
-    /// Drops what is old or no candidate any more, and reads a few endpoints anew.
+    /// Drops what is old or of another membership, and reads a few endpoints anew.
     fn prepare<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
         let now = view.live.now();
         if self.fingerprint != view.members.fingerprint() {
             self.fingerprint = view.members.fingerprint();
-            self.readings.clear();
+            self.len = 0;
         }
-        self.readings.retain(|reading| now.since(reading.at) <= AGE);
+        if now.since(self.oldest) > AGE {
+            self.expire(now);
+        }
         for _ in 0..rules.probes {
             let endpoint = view.members.sample(random);
-            let known = self
-                .readings
-                .iter()
-                .position(|reading| reading.endpoint == endpoint);
-            if let Some(place) = known {
-                self.readings.remove(place);
-            } else if self.readings.len() >= rules.pool.min(MOST) {
-                self.remove_oldest();
-            }
-            self.insert(Reading::of(endpoint, view));
+            let place = self.place_of(endpoint as u32).unwrap_or_else(|| {
+                if self.len < rules.capacity() {
+                    self.len
+                } else {
+                    lowest(&self.numbers[..self.len])
+                }
+            });
+            self.read(endpoint, place, view);
         }
     }
 
-    fn insert(&mut self, reading: Reading) {
-        let place = self
-            .readings
-            .partition_point(|other| other.burden <= reading.burden);
-        self.readings.insert(place, reading);
+    fn expire(&mut self, now: Instant) {
+        let mut place = 0;
+        self.oldest = now;
+        while place < self.len {
+            if now.since(self.at[place]) > AGE {
+                self.remove(place);
+            } else {
+                self.oldest = self.oldest.min(self.at[place]);
+                place += 1;
+            }
+        }
     }
 
-    /// The place of the reading to use. Of equals each has the same chance.
+    /// Where the reading of an endpoint stands.
+    fn place_of(&self, endpoint: u32) -> Option<usize> {
+        let mut found = self.len;
+        for (place, known) in self.endpoints[..self.len].iter().enumerate() {
+            found = if *known == endpoint { place } else { found };
+        }
+        (found < self.len).then_some(found)
+    }
+
+    /// Writes a new reading to a place, which may be the one behind the last.
+    fn read<L: Live>(&mut self, endpoint: usize, place: usize, view: &View<'_, L>) {
+        let signals = view.live.signals(endpoint);
+        let charge = signals.charge();
+        let load = signals.load(view.live.now());
+        let known = signals.by_load.at(load);
+        let latency = known.unwrap_or_else(|| view.live.totals().typical());
+        let step = (view.members.weight(endpoint) as f32 * charge.factor).recip();
+        self.len = self.len.max(place + 1);
+        self.endpoints[place] = endpoint as u32;
+        self.burdens[place] = (load as f32 + charge.ghosts + 1.0) * step;
+        self.steps[place] = step;
+        self.latencies[place] = latency as f32 / charge.factor;
+        self.uses[place] = 0;
+        self.numbers[place] = self.next_number;
+        self.at[place] = view.live.now();
+        self.next_number = self.next_number.wrapping_add(1);
+        if self.next_number == 0 {
+            // Once in four thousand million readings: the order of age is kept by starting over.
+            self.len = 0;
+        }
+    }
+
+    /// The place of the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight,
+    /// and of equals in that too each with the same chance. Some are always cold: what has the threshold itself is.
     fn best<L: Live>(
         &self,
         rules: &Rules,
         view: &View<'_, L>,
         random: &mut Random,
-        mut explain: Option<&mut Decision>,
+        explain: Option<&mut Decision>,
     ) -> Option<usize> {
-        let cold = rules.cold(&self.readings);
-        let (mut best, mut equals): (Option<usize>, usize) = (None, 0);
-        for (place, reading) in self.readings.iter().enumerate() {
-            if !view.free(reading.endpoint) {
+        if self.len == 0 {
+            return None;
+        }
+        let (burdens, latencies) = (&self.burdens[..self.len], &self.latencies[..self.len]);
+        let threshold = rules.threshold(burdens);
+        if let Some(decision) = explain {
+            self.explain(threshold, view, decision);
+        }
+        let mut fastest = f32::INFINITY;
+        for (burden, latency) in burdens.iter().zip(latencies) {
+            let latency = if *burden <= threshold {
+                *latency
+            } else {
+                f32::INFINITY
+            };
+            fastest = fastest.min(latency);
+        }
+        let (mut best, mut equals) = (None, 0);
+        let mut least = f32::INFINITY;
+        for (place, (burden, latency)) in burdens.iter().zip(latencies).enumerate() {
+            // Most are not: the branch is foreseen.
+            if *latency != fastest || *burden > threshold || *burden > least {
                 continue;
             }
-            let is_cold = place < cold;
-            if let Some(decision) = explain.as_deref_mut() {
-                decision.consider(reading.endpoint, view, |entry| {
-                    entry.latency = Some(reading.latency);
-                    entry.score = Some(if is_cold {
-                        reading.latency
-                    } else {
-                        reading.burden
-                    });
-                    entry.note = Some(if is_cold { Note::Cold } else { Note::Hot });
-                });
-            }
-            let Some(held) = best else {
-                (best, equals) = (Some(place), 1);
-                continue;
-            };
-            let other = &self.readings[held];
-            let order = match (is_cold, held < cold) {
-                (true, true) => {
-                    let burdens = reading.burden.total_cmp(&other.burden);
-                    reading.latency.total_cmp(&other.latency).then(burdens)
-                }
-                (true, false) => std::cmp::Ordering::Less,
-                (false, true) => std::cmp::Ordering::Greater,
-                (false, false) => reading.burden.total_cmp(&other.burden),
-            };
-            equals = match order {
-                std::cmp::Ordering::Less => 1,
-                std::cmp::Ordering::Equal => equals + 1,
-                std::cmp::Ordering::Greater => continue,
-            };
-            if random.below(equals) == 0 {
+            equals = if *burden < least { 1 } else { equals + 1 };
+            least = *burden;
+            if equals == 1 || random.below(equals) == 0 {
                 best = Some(place);
             }
         }
         best
     }
 
+    fn explain<L: Live>(&self, threshold: f32, view: &View<'_, L>, decision: &mut Decision) {
+        for place in 0..self.len {
+            let (burden, latency) = (self.burdens[place], self.latencies[place]);
+            let is_hot = burden > threshold;
+            decision.consider(self.endpoints[place] as usize, view, |entry| {
+                entry.latency = Some(f64::from(latency));
+                entry.score = Some(f64::from(if is_hot { burden } else { latency }));
+                entry.note = Some(if is_hot { Note::Hot } else { Note::Cold });
+            });
+        }
+    }
+
     /// Adds our own attempt to a reading, or drops it when it was used often enough.
     fn used(&mut self, place: usize, reuse: f64, random: &mut Random) {
-        let mut reading = self.readings.remove(place);
-        reading.uses += 1;
-        reading.burden += reading.step;
+        self.uses[place] += 1;
+        self.burdens[place] += self.steps[place];
+        let uses = f64::from(self.uses[place]);
         // Rounded by chance, so that the mean is kept.
-        let limit = if reuse.is_finite() {
-            (reuse + random.unit()).floor()
-        } else {
-            reuse
-        };
-        if f64::from(reading.uses) < limit {
-            self.insert(reading);
+        if uses >= reuse.floor() && uses >= (reuse + random.unit()).floor() {
+            self.remove(place);
         }
     }
 
     fn remove_one(&mut self, rules: &Rules) {
         self.oldest_next = !self.oldest_next;
-        if self.oldest_next {
-            self.remove_oldest();
-        } else {
-            self.remove_worst(rules);
-        }
-    }
-
-    fn remove_oldest(&mut self) {
-        let ages = self.readings.iter().enumerate();
-        if let Some((place, _)) = ages.min_by_key(|(_, reading)| reading.at) {
-            self.readings.remove(place);
-        }
-    }
-
-    fn remove_worst(&mut self, rules: &Rules) {
-        if rules.cold(&self.readings) < self.readings.len() {
-            self.readings.pop();
+        if self.len == 0 {
             return;
         }
-        let latencies = self.readings.iter().enumerate();
-        let slowest = latencies.max_by(|(_, a), (_, b)| a.latency.total_cmp(&b.latency));
-        if let Some((place, _)) = slowest {
-            self.readings.remove(place);
+        let place = if self.oldest_next {
+            lowest(&self.numbers[..self.len])
+        } else {
+            self.worst(rules)
+        };
+        self.remove(place);
+    }
+
+    /// Of the hot the one with the most in flight, else the slowest.
+    fn worst(&self, rules: &Rules) -> usize {
+        let burdens = &self.burdens[..self.len];
+        let threshold = rules.threshold(burdens);
+        let fullest = highest_place(burdens);
+        if burdens[fullest] > threshold {
+            fullest
+        } else {
+            highest_place(&self.latencies[..self.len])
         }
+    }
+
+    /// The last one takes its place.
+    fn remove(&mut self, place: usize) {
+        self.len -= 1;
+        let last = self.len;
+        self.endpoints[place] = self.endpoints[last];
+        self.burdens[place] = self.burdens[last];
+        self.steps[place] = self.steps[last];
+        self.latencies[place] = self.latencies[last];
+        self.uses[place] = self.uses[last];
+        self.numbers[place] = self.numbers[last];
+        self.at[place] = self.at[last];
     }
 }
 
-impl Reading {
-    fn of<L: Live>(endpoint: usize, view: &View<'_, L>) -> Self {
-        let signals = view.live.signals(endpoint);
-        let known = signals.by_load.at(view.load(endpoint));
-        let latency = known.unwrap_or_else(|| view.live.totals().typical());
-        Self {
-            endpoint,
-            burden: view.burden(endpoint),
-            step: view.weight_in_force(endpoint).recip(),
-            latency: latency / f64::from(view.charge(endpoint).factor),
-            at: view.live.now(),
-            uses: 0,
-        }
+/// Where the lowest value stands; 0 where there is none.
+fn lowest(values: &[u32]) -> usize {
+    let mut place = 0;
+    let mut held = u32::MAX;
+    for (i, &value) in values.iter().enumerate() {
+        place = if value < held { i } else { place };
+        held = held.min(value);
     }
+    place
+}
+
+fn highest_place(values: &[f32]) -> usize {
+    let mut place = 0;
+    let mut held = f32::NEG_INFINITY;
+    for (i, &value) in values.iter().enumerate() {
+        place = if value > held { i } else { place };
+        held = held.max(value);
+    }
+    place
 }
