@@ -13,7 +13,8 @@
 //! - Attempts placed from here are added to what was read.
 //! - With fewer than two readings the pick is by chance.
 //!
-//! **Hot** is what has more in flight than the `q_rif` quantile of the pool. If any is cold, the cold one with the lowest
+//! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
+//! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
 //! start and failures count as everywhere, and a latency is divided by the factor of those.
 
@@ -40,44 +41,56 @@ pub struct Rules {
     pub probes: usize,
 }
 
-/// What one worker has read: field by field, so that a pass over one field is a handful of instructions.
+/// What one worker has read: a ring of readings in the order in which they were taken, with gaps where one has gone. Kept
+/// field by field, so that a pass over one field is a handful of instructions.
 #[derive(Debug)]
 pub(super) struct Pool {
     /// Of the membership whose indices the readings hold.
     fingerprint: u64,
-    len: usize,
+    /// Places that are in use, gaps included.
+    size: usize,
+    /// How many of them are no gaps.
+    held: usize,
+    /// Where the next reading is written: the oldest stands here, if it is no gap.
+    next: usize,
+    /// [`NOBODY`] in a gap.
     endpoints: [u32; MOST],
-    /// The burden when it was read, and our own attempts since.
+    /// The burden when it was read, and our own attempts since; infinite in a gap.
     burdens: [f32; MOST],
     /// By how much one more attempt raises the burden.
     steps: [f32; MOST],
     /// Nanoseconds.
     latencies: [f32; MOST],
     uses: [u32; MOST],
-    /// Which reading it was, counted from the first; so the lowest is the oldest.
-    numbers: [u32; MOST],
     at: [Instant; MOST],
-    next_number: u32,
-    /// No reading is older.
-    oldest: Instant,
+    /// Above it a burden is hot.
+    threshold: f32,
+    /// Picks until it is computed anew.
+    until_threshold: u32,
     /// Whether the next to go is the oldest, else the worst.
     oldest_next: bool,
 }
+
+/// What stands in a gap.
+const NOBODY: u32 = u32::MAX;
+/// Picks for which a threshold holds.
+const THRESHOLD_HOLDS: u32 = 4;
 
 impl Default for Pool {
     fn default() -> Self {
         Self {
             fingerprint: 0,
-            len: 0,
-            endpoints: [0; MOST],
-            burdens: [0.0; MOST],
+            size: 0,
+            held: 0,
+            next: 0,
+            endpoints: [NOBODY; MOST],
+            burdens: [f32::INFINITY; MOST],
             steps: [0.0; MOST],
             latencies: [0.0; MOST],
             uses: [0; MOST],
-            numbers: [0; MOST],
             at: [Instant::default(); MOST],
-            next_number: 0,
-            oldest: Instant::default(),
+            threshold: 0.0,
+            until_threshold: 0,
             oldest_next: false,
         }
     }
@@ -93,19 +106,19 @@ pub(super) fn pick<L: Live>(
     let by = Reason::Policy;
     let count = view.members.candidates().len();
     if count <= rules.capacity() {
-        pool.read_all(view);
-        let place = pool.best(rules, view, random, explain)?;
+        pool.read_all(rules, view);
+        let place = pool.best(view, random, explain)?;
         let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
-    while pool.len >= 2 {
-        let place = pool.best(rules, view, random, explain.as_deref_mut())?;
+    while pool.held >= 2 {
+        let place = pool.best(view, random, explain.as_deref_mut())?;
         let endpoint = pool.endpoints[place] as usize;
         // Asked of the winner alone: it means another look at live numbers.
         if view.free(endpoint) {
             pool.used(place, rules.reuse(count), random);
-            pool.remove_one(rules);
+            pool.remove_one();
             return Some(Picked { endpoint, by });
         }
         pool.remove(place);
@@ -129,154 +142,151 @@ impl Rules {
         }
         ((1.0 + DELTA) / surplus).max(1.0)
     }
-
-    /// The burden above which a reading is hot: the quantile of these readings, so that of a few too the one with the most
-    /// in flight can be hot. There must be one.
-    fn threshold(&self, burdens: &[f32]) -> f32 {
-        let last = burdens.len() - 1;
-        let wanted = last - (self.q_rif * last as f64) as usize + 1;
-        match wanted {
-            ..=4 => highest::<4>(burdens)[wanted - 1],
-            ..=8 => highest::<8>(burdens)[wanted - 1],
-            _ => {
-                let mut sorted = [0.0; MOST];
-                let sorted = &mut sorted[..burdens.len()];
-                sorted.copy_from_slice(burdens);
-                sorted.sort_unstable_by(f32::total_cmp);
-                sorted[burdens.len() - wanted]
-            }
-        }
-    }
-}
-
-/// The `N` highest values, the highest first, without a branch that depends on them.
-fn highest<const N: usize>(values: &[f32]) -> [f32; N] {
-    let mut highest = [f32::NEG_INFINITY; N];
-    for &value in values {
-        let mut sinking = value;
-        for held in &mut highest {
-            let (above, below) = (held.max(sinking), held.min(sinking));
-            (*held, sinking) = (above, below);
-        }
-    }
-    highest
 }
 
 impl Pool {
     /// Every candidate, as it is now.
-    fn read_all<L: Live>(&mut self, view: &View<'_, L>) {
-        self.fingerprint = view.members.fingerprint();
-        self.len = 0;
+    fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>) {
+        self.clear(view.members.fingerprint());
         for &i in view.members.candidates() {
             if view.free(i as usize) {
-                self.read(i as usize, self.len, view);
+                self.read(i as usize, view);
+                self.next += 1;
             }
         }
+        self.threshold = self.quantile(rules.q_rif);
+    }
+
+    fn clear(&mut self, fingerprint: u64) {
+        self.endpoints[..self.size].fill(NOBODY);
+        self.burdens[..self.size].fill(f32::INFINITY);
+        self.fingerprint = fingerprint;
+        (self.size, self.held, self.next) = (0, 0, 0);
+        self.until_threshold = 0;
     }
 
     /// Drops what is old or of another membership, and reads a few endpoints anew.
     fn prepare<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
-        let now = view.live.now();
-        if self.fingerprint != view.members.fingerprint() {
-            self.fingerprint = view.members.fingerprint();
-            self.len = 0;
+        let capacity = rules.capacity();
+        if self.fingerprint != view.members.fingerprint() || self.size > capacity {
+            self.clear(view.members.fingerprint());
         }
-        if now.since(self.oldest) > AGE {
-            self.expire(now);
-        }
+        self.expire(view.live.now());
         for _ in 0..rules.probes {
             let endpoint = view.members.sample(random);
-            let place = self.place_of(endpoint as u32).unwrap_or_else(|| {
-                if self.len < rules.capacity() {
-                    self.len
-                } else {
-                    lowest(&self.numbers[..self.len])
-                }
-            });
-            self.read(endpoint, place, view);
+            if let Some(place) = self.place_of(endpoint as u32) {
+                self.remove(place);
+            }
+            if self.endpoints[self.next] != NOBODY {
+                self.remove(self.next);
+            }
+            self.read(endpoint, view);
+            self.next = if self.next + 1 < capacity {
+                self.next + 1
+            } else {
+                0
+            };
         }
+        if self.until_threshold == 0 {
+            self.threshold = self.quantile(rules.q_rif);
+            self.until_threshold = THRESHOLD_HOLDS;
+        }
+        self.until_threshold -= 1;
     }
 
+    /// Where steady picks replace all readings in no time, nothing is ever too old.
     fn expire(&mut self, now: Instant) {
-        let mut place = 0;
-        self.oldest = now;
-        while place < self.len {
-            if now.since(self.at[place]) > AGE {
-                self.remove(place);
-            } else {
-                self.oldest = self.oldest.min(self.at[place]);
-                place += 1;
+        for _ in 0..self.size {
+            let oldest = self.oldest();
+            let is_old = |place: &usize| now.since(self.at[*place]) > AGE;
+            match oldest.filter(is_old) {
+                Some(place) => self.remove(place),
+                None => break,
             }
         }
     }
 
-    /// Where the reading of an endpoint stands.
-    fn place_of(&self, endpoint: u32) -> Option<usize> {
-        let mut found = self.len;
-        for (place, known) in self.endpoints[..self.len].iter().enumerate() {
-            found = if *known == endpoint { place } else { found };
-        }
-        (found < self.len).then_some(found)
+    /// Where the oldest reading stands.
+    fn oldest(&self) -> Option<usize> {
+        let mut places = (self.next..self.size).chain(0..self.next);
+        places.find(|place| self.endpoints[*place] != NOBODY)
     }
 
-    /// Writes a new reading to a place, which may be the one behind the last.
-    fn read<L: Live>(&mut self, endpoint: usize, place: usize, view: &View<'_, L>) {
+    /// Where the reading of an endpoint stands.
+    fn place_of(&self, endpoint: u32) -> Option<usize> {
+        let mut found = self.size;
+        for (place, known) in self.endpoints[..self.size].iter().enumerate() {
+            found = if *known == endpoint { place } else { found };
+        }
+        (found < self.size).then_some(found)
+    }
+
+    /// Writes a new reading to the next place, which is a gap.
+    fn read<L: Live>(&mut self, endpoint: usize, view: &View<'_, L>) {
+        let place = self.next;
         let signals = view.live.signals(endpoint);
         let charge = signals.charge();
         let load = signals.load(view.live.now());
         let known = signals.by_load.at(load);
         let latency = known.unwrap_or_else(|| view.live.totals().typical());
         let step = (view.members.weight(endpoint) as f32 * charge.factor).recip();
-        self.len = self.len.max(place + 1);
         self.endpoints[place] = endpoint as u32;
         self.burdens[place] = (load as f32 + charge.ghosts + 1.0) * step;
         self.steps[place] = step;
         self.latencies[place] = latency as f32 / charge.factor;
         self.uses[place] = 0;
-        self.numbers[place] = self.next_number;
         self.at[place] = view.live.now();
-        self.next_number = self.next_number.wrapping_add(1);
-        if self.next_number == 0 {
-            // Once in four thousand million readings: the order of age is kept by starting over.
-            self.len = 0;
-        }
+        self.size = self.size.max(place + 1);
+        self.held += 1;
     }
 
-    /// The place of the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight,
-    /// and of equals in that too each with the same chance. Some are always cold: what has the threshold itself is.
+    /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
+    /// above it.
+    fn quantile(&self, part: f64) -> f32 {
+        let mut sorted = [f32::INFINITY; MOST];
+        let sorted = &mut sorted[..self.size];
+        sorted.copy_from_slice(&self.burdens[..self.size]);
+        // None is negative, so that their bits are ordered as they are.
+        sorted.sort_unstable_by_key(|burden| burden.to_bits());
+        let last = self.held.saturating_sub(1);
+        sorted
+            .get((part * last as f64) as usize)
+            .copied()
+            .unwrap_or(0.0)
+    }
+
+    /// The place of the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight;
+    /// if all are hot, the one with the least in flight. Of equals each has the same chance.
     fn best<L: Live>(
         &self,
-        rules: &Rules,
         view: &View<'_, L>,
         random: &mut Random,
         explain: Option<&mut Decision>,
     ) -> Option<usize> {
-        if self.len == 0 {
-            return None;
-        }
-        let (burdens, latencies) = (&self.burdens[..self.len], &self.latencies[..self.len]);
-        let threshold = rules.threshold(burdens);
         if let Some(decision) = explain {
-            self.explain(threshold, view, decision);
+            self.explain(view, decision);
         }
-        let mut fastest = f32::INFINITY;
+        let (burdens, latencies) = (&self.burdens[..self.size], &self.latencies[..self.size]);
+        // Compared as whole numbers: the bits of what is not negative are ordered as the numbers are, and no branch is needed.
+        let mut fastest = HOT;
+        let mut least = HOT;
         for (burden, latency) in burdens.iter().zip(latencies) {
-            let latency = if *burden <= threshold {
-                *latency
-            } else {
-                f32::INFINITY
-            };
-            fastest = fastest.min(latency);
+            let is_cold = *burden <= self.threshold;
+            fastest = fastest.min(if is_cold { bits(*latency) } else { HOT });
+            least = least.min(bits(*burden));
         }
+        let any_cold = fastest < HOT;
         let (mut best, mut equals) = (None, 0);
-        let mut least = f32::INFINITY;
+        let mut lowest = if any_cold { HOT } else { least };
         for (place, (burden, latency)) in burdens.iter().zip(latencies).enumerate() {
-            // Most are not: the branch is foreseen.
-            if *latency != fastest || *burden > threshold || *burden > least {
+            let burden_bits = bits(*burden);
+            let fits = !any_cold || (bits(*latency) == fastest && *burden <= self.threshold);
+            // Most do not: the branch is foreseen.
+            if !fits || burden_bits > lowest || burden_bits == HOT {
                 continue;
             }
-            equals = if *burden < least { 1 } else { equals + 1 };
-            least = *burden;
+            equals = if burden_bits < lowest { 1 } else { equals + 1 };
+            lowest = burden_bits;
             if equals == 1 || random.below(equals) == 0 {
                 best = Some(place);
             }
@@ -284,10 +294,10 @@ impl Pool {
         best
     }
 
-    fn explain<L: Live>(&self, threshold: f32, view: &View<'_, L>, decision: &mut Decision) {
-        for place in 0..self.len {
+    fn explain<L: Live>(&self, view: &View<'_, L>, decision: &mut Decision) {
+        for place in (0..self.size).filter(|place| self.endpoints[*place] != NOBODY) {
             let (burden, latency) = (self.burdens[place], self.latencies[place]);
-            let is_hot = burden > threshold;
+            let is_hot = burden > self.threshold;
             decision.consider(self.endpoints[place] as usize, view, |entry| {
                 entry.latency = Some(f64::from(latency));
                 entry.score = Some(f64::from(if is_hot { burden } else { latency }));
@@ -302,67 +312,53 @@ impl Pool {
         self.burdens[place] += self.steps[place];
         let uses = f64::from(self.uses[place]);
         // Rounded by chance, so that the mean is kept.
-        if uses >= reuse.floor() && uses >= (reuse + random.unit()).floor() {
+        if uses >= reuse || (uses + 1.0 > reuse && random.unit() >= reuse - uses) {
             self.remove(place);
         }
     }
 
-    fn remove_one(&mut self, rules: &Rules) {
+    fn remove_one(&mut self) {
         self.oldest_next = !self.oldest_next;
-        if self.len == 0 {
-            return;
-        }
         let place = if self.oldest_next {
-            lowest(&self.numbers[..self.len])
+            self.oldest()
         } else {
-            self.worst(rules)
+            self.worst()
         };
-        self.remove(place);
+        if let Some(place) = place {
+            self.remove(place);
+        }
     }
 
     /// Of the hot the one with the most in flight, else the slowest.
-    fn worst(&self, rules: &Rules) -> usize {
-        let burdens = &self.burdens[..self.len];
-        let threshold = rules.threshold(burdens);
-        let fullest = highest_place(burdens);
-        if burdens[fullest] > threshold {
-            fullest
-        } else {
-            highest_place(&self.latencies[..self.len])
+    fn worst(&self) -> Option<usize> {
+        let (mut worst, mut rank) = (None, (false, 0));
+        for place in 0..self.size {
+            let burden = self.burdens[place];
+            let is_hot = burden > self.threshold;
+            let value = bits(if is_hot {
+                burden
+            } else {
+                self.latencies[place]
+            });
+            if self.endpoints[place] != NOBODY && (is_hot, value) >= rank {
+                (worst, rank) = (Some(place), (is_hot, value));
+            }
         }
+        worst
     }
 
-    /// The last one takes its place.
+    /// Leaves a gap.
     fn remove(&mut self, place: usize) {
-        self.len -= 1;
-        let last = self.len;
-        self.endpoints[place] = self.endpoints[last];
-        self.burdens[place] = self.burdens[last];
-        self.steps[place] = self.steps[last];
-        self.latencies[place] = self.latencies[last];
-        self.uses[place] = self.uses[last];
-        self.numbers[place] = self.numbers[last];
-        self.at[place] = self.at[last];
+        self.endpoints[place] = NOBODY;
+        self.burdens[place] = f32::INFINITY;
+        self.held -= 1;
     }
 }
 
-/// Where the lowest value stands; 0 where there is none.
-fn lowest(values: &[u32]) -> usize {
-    let mut place = 0;
-    let mut held = u32::MAX;
-    for (i, &value) in values.iter().enumerate() {
-        place = if value < held { i } else { place };
-        held = held.min(value);
-    }
-    place
-}
+/// The bits of infinity: no number has more.
+const HOT: i32 = f32::INFINITY.to_bits() as i32;
 
-fn highest_place(values: &[f32]) -> usize {
-    let mut place = 0;
-    let mut held = f32::NEG_INFINITY;
-    for (i, &value) in values.iter().enumerate() {
-        place = if value > held { i } else { place };
-        held = held.max(value);
-    }
-    place
+/// Ordered as the number, which is not negative.
+fn bits(number: f32) -> i32 {
+    number.to_bits() as i32
 }
