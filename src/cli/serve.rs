@@ -76,7 +76,9 @@ fn exit_code(error: &StartError) -> u8 {
             | CompileError::Upstream(UpstreamError::Tls { source, .. }),
         )
         | StartError::Tls(source) => tls_code(source),
-        StartError::Compile(CompileError::Upstream(UpstreamError::Resolve { .. }))
+        StartError::Compile(CompileError::Upstream(
+            UpstreamError::Resolve { .. } | UpstreamError::Secret { .. },
+        ))
         | StartError::Bind(_)
         | StartError::Log { .. } => UNAVAILABLE,
         StartError::Worker(_) => 1,

@@ -115,9 +115,10 @@ fn route() -> impl Strategy<Value = Route> {
         of(host),
         edits(),
         edits(),
+        of(any_text().prop_filter("a value", |text| !text.is_empty())),
     )
         .prop_map(
-            |(matcher, action, rewrite, host, request_fields, response_fields)| {
+            |(matcher, action, rewrite, host, request_fields, response_fields, subset)| {
                 let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
                 // There is no prefix to replace in what an expression matched.
                 let rewrite = rewrite.filter(|to| !regex || !matches!(to, Rewrite::Prefix(_)));
@@ -125,6 +126,7 @@ fn route() -> impl Strategy<Value = Route> {
                     name: None,
                     matcher,
                     action,
+                    subset,
                     rewrite,
                     host,
                     request_fields,
@@ -203,6 +205,82 @@ fn balance() -> impl Strategy<Value = Balance> {
     ]
 }
 
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    (
+        0_u32..=1000,
+        of("[a-z]{1,5}"),
+        0_u8..=15,
+        any::<(bool, bool)>(),
+        of("[a-z]{1,5}"),
+        btree_map("[a-z]{1,5}", any_text(), 0..3),
+    )
+        .prop_map(
+            |(weight, id, priority, (backup, draining), zone, metadata)| Endpoint {
+                address: String::new(),
+                id,
+                weight,
+                priority,
+                backup,
+                zone,
+                draining,
+                metadata,
+            },
+        )
+}
+
+/// What weighs endpoints, then what narrows them.
+fn scaling() -> impl Strategy<Value = (Option<SlowStart>, Option<FailurePenalty>, Decisions)> {
+    let slow_start = (
+        millis(100, 86_400_000),
+        decimal(100..=10_000),
+        share(10_000),
+    )
+        .prop_map(|(window, aggression, min_weight)| SlowStart {
+            window,
+            aggression,
+            min_weight,
+        });
+    let penalty = millis(1000, 600_000).prop_map(|window| FailurePenalty { window });
+    let decisions =
+        (share(0), 1_usize..=4096).prop_map(|(sample, keep)| Decisions { sample, keep });
+    (of(slow_start), of(penalty), decisions)
+}
+
+fn narrowing()
+-> impl Strategy<Value = (Option<Sticky>, Option<Panic>, Option<Subset>, Option<usize>)> {
+    let same_site = prop_oneof![
+        Just(SameSite::Lax),
+        Just(SameSite::Strict),
+        Just(SameSite::None)
+    ];
+    // Longer than the names of cookies to hash by, which must be others.
+    let sticky = (
+        "[a-z]{7,9}",
+        millis(1000, 86_400_000),
+        of("[a-z .]{1,5}"),
+        "/[a-z]{0,4}",
+        same_site,
+    )
+        .prop_map(|(cookie, ttl, secret_file, path, same_site)| Sticky {
+            cookie,
+            ttl,
+            secret_file: secret_file.map(Into::into),
+            path,
+            same_site,
+        });
+    let rule = prop_oneof![Just(PanicRule::FailOpen), Just(PanicRule::FailClosed)];
+    let panic = (share(0), rule).prop_map(|(threshold, rule)| Panic { threshold, rule });
+    let otherwise = prop_oneof![Just(Otherwise::Any), Just(Otherwise::None)];
+    let subset = ("[a-z]{1,5}", of("[A-Za-z-]{1,6}"), otherwise).prop_map(
+        |(metadata, header, otherwise)| Subset {
+            metadata,
+            header,
+            otherwise,
+        },
+    );
+    (of(sticky), of(panic), of(subset), of(2_usize..=100_000))
+}
+
 fn upstream() -> impl Strategy<Value = Upstream> {
     let tls =
         (of(any::<bool>()), of("[a-z]{1,5}"), any::<bool>()).prop_map(|(ca, name, verify)| {
@@ -213,32 +291,39 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                 verify,
             }
         });
+    let times = (millis(1, 86_400_000), of(millis(1, 86_400_000)));
     (
         balance(),
+        scaling(),
+        narrowing(),
         of(tls),
-        millis(1, 86_400_000),
-        of(millis(1, 86_400_000)),
-        vec((0_u32..=1000, any::<bool>()), 1..4),
+        times,
+        vec(endpoint(), 1..4),
     )
-        .prop_map(|(balance, tls, total, max_duration, weights)| {
-            let endpoints = weights
-                .into_iter()
-                .enumerate()
-                .map(|(index, (weight, named))| Endpoint {
-                    address: format!("host-{index}:80"),
-                    id: named.then(|| format!("id{index}")),
-                    weight,
-                });
-            let timeouts = UpstreamTimeouts {
-                total,
-                max_duration,
-                ..UpstreamTimeouts::default()
-            };
+        .prop_map(|(balance, scaling, narrowing, tls, times, mut endpoints)| {
+            for (index, endpoint) in endpoints.iter_mut().enumerate() {
+                endpoint.address = format!("host-{index}:80");
+                endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
+            }
+            let (slow_start, failure_penalty, decisions) = scaling;
+            let (sticky, panic, subset, random_subset) = narrowing;
+            let (total, max_duration) = times;
             Upstream {
                 balance,
+                slow_start,
+                failure_penalty,
+                sticky,
+                panic,
+                subset,
+                random_subset,
+                decisions,
                 tls,
-                timeouts,
-                ..Upstream::new(endpoints.collect())
+                timeouts: UpstreamTimeouts {
+                    total,
+                    max_duration,
+                    ..UpstreamTimeouts::default()
+                },
+                ..Upstream::new(endpoints)
             }
         })
 }
@@ -249,20 +334,33 @@ fn config() -> impl Strategy<Value = Config> {
         upstream(),
         of("[a-z]{1,5}"),
         of(0_u64..1 << 40),
+        of("[a-z]{1,5}"),
+        vec(any::<[u8; 4]>(), 0..3),
     )
-        .prop_map(|(routes, upstream, via, body_bytes)| {
+        .prop_map(|(routes, upstream, via, body_bytes, zone, explain_to)| {
+            // Only an upstream with a subset can be asked for one.
+            let has_subset = upstream.subset.is_some();
             let named = |(index, route): (usize, Route)| Route {
                 name: Some(format!("route-{index}")),
+                subset: route.subset.filter(|_| has_subset),
                 ..route
             };
             let routes = routes.into_iter().enumerate().map(named).collect();
             let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
             web.forwarding.via = via;
             web.limits.body_bytes = body_bytes;
+            let network = |address: [u8; 4]| {
+                TrustedProxy::Network(Network {
+                    address: address.into(),
+                    prefix: 32,
+                })
+            };
+            web.explain_to = explain_to.into_iter().map(network).collect();
             Config {
                 listeners: [("web".to_owned(), web)].into(),
                 routes,
                 upstreams: [("api".to_owned(), upstream)].into(),
+                zone,
                 ..Config::default()
             }
         })

@@ -85,9 +85,9 @@ admin: { address: "127.0.0.1:9900" }
     assert_eq!(
         api.endpoints[1],
         Endpoint {
-            address: "127.0.0.1:9002".to_owned(),
             id: Some("b".to_owned()),
-            weight: 2
+            weight: 2,
+            ..Endpoint::new("127.0.0.1:9002")
         }
     );
     assert_eq!(api.balance, Balance::P2c { choices: 2 });
