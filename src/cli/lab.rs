@@ -33,8 +33,8 @@ enum Experiment {
 /// requests a second there are 2·r·10 ms / (n - 1 + 1/f) slots, so that all together can do twice the load, while the
 /// slow one's equal share is about f/2 times what it can do: its queue grows until clients give up.
 ///
-/// Every policy has its turn in each round of about two seconds, in alternating order, with everything started anew;
-/// the first quarter of a round is not counted. Hashing policies hash X-User, which has 1000 values by Zipf's law.
+/// Every policy has its turn in each round, in alternating order, with everything started anew; the first quarter of a
+/// round is not counted. Hashing policies hash X-User, which has 1000 values by Zipf's law.
 ///
 /// Exit code 1 when what must be seen was not.
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,9 @@ struct SlowEndpoint {
     /// Seconds of load for each policy, over all rounds.
     #[arg(long, default_value_t = 10.0, value_parser = |text: &str| within(text, 0.1..=3600.0))]
     seconds: f64,
+    /// Rounds that they are spread over; by default as many as make each about two seconds long.
+    #[arg(long, value_parser = |text: &str| within(text, 1..=1000_u32))]
+    rounds: Option<u32>,
     /// Requests per second.
     #[arg(long, default_value_t = 2000.0, value_parser = |text: &str| within(text, 1.0..=100_000.0))]
     rate: f64,
@@ -86,6 +89,7 @@ fn slow_endpoint(args: &SlowEndpoint) -> anyhow::Result<ExitCode> {
         endpoints: args.endpoints,
         slow_factor: args.slow_factor,
         length: Duration::from_secs_f64(args.seconds),
+        rounds: args.rounds,
         timeout: args.timeout,
         seed: args.seed,
     };

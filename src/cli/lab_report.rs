@@ -225,6 +225,7 @@ mod tests {
             endpoints: 5,
             slow_factor: 10.0,
             length: Duration::from_secs(10),
+            rounds: None,
             timeout: Duration::from_secs(1),
             seed: 1,
         };

@@ -17,9 +17,9 @@ const BOUND: Decimal = Decimal { thousandths: 1250 };
 pub enum Expected {
     /// The same as every other: the policy does not look at endpoints.
     Equal,
-    /// Less than the others: the policy looks at what each does.
+    /// Less than the others: the policy looks at what each has in flight.
     Less,
-    /// What its keys bring.
+    /// What its keys bring: the policy looks at nothing else.
     ByKey,
 }
 
@@ -66,7 +66,10 @@ impl Contender {
                 bounded_load,
                 ..ConsistentHash::default()
             }),
-            expected: Expected::ByKey,
+            expected: match bounded_load {
+                Some(_) => Expected::Less,
+                None => Expected::ByKey,
+            },
         }
     }
 

@@ -72,13 +72,18 @@ fn tails(
     }
     let (slow, fast) = (of_blind.percentile(0.99)?, of_seeing.percentile(0.99)?);
     let times = slow.at_least().as_secs_f64() / fast.at_least().as_secs_f64().max(1e-6);
+    let holds = times >= TIMES && matches!(fast, Percentile::Within(_));
+    let more = match (slow, fast) {
+        // Clients gave up too early to tell.
+        (Percentile::Beyond(_), Percentile::Within(_)) if !holds => return None,
+        (Percentile::Beyond(_), Percentile::Within(_)) => "more than ",
+        _ => "",
+    };
     let (blind, seeing) = (&blind.name, &seeing.name);
-    Some(Expectation {
-        text: format!(
-            "the p99 of {blind} is at least {TIMES} times that of {seeing}: {times:.1} times"
-        ),
-        holds: times >= TIMES && matches!(fast, Percentile::Within(_)),
-    })
+    let text = format!(
+        "the p99 of {blind} is at least {TIMES} times that of {seeing}: {more}{times:.1} times"
+    );
+    Some(Expectation { text, holds })
 }
 
 fn errors(contender: &Contender, outcome: &Outcome) -> Expectation {
@@ -107,6 +112,7 @@ mod tests {
             endpoints: 5,
             slow_factor: 10.0,
             length: Duration::from_secs(10),
+            rounds: None,
             timeout: Duration::from_secs(1),
             seed: 1,
         }
@@ -141,7 +147,7 @@ mod tests {
         let expected = [
             "round_robin sends the slow one 20.0 % ± 0.6 % of the requests: 20.0 %",
             "p2c sends the slow one less than 20.0 % of the requests: 2.4 %",
-            "the p99 of round_robin is at least 3 times that of p2c: 83.3 times",
+            "the p99 of round_robin is at least 3 times that of p2c: more than 83.3 times",
         ];
         let expected = expected.map(|text| (text.to_owned(), true));
         assert_eq!(judged(&plan(), &seen), expected);
@@ -159,6 +165,17 @@ mod tests {
         let judged = judged(&plan(), &seen);
         assert_eq!(judged.len(), 5);
         assert!(judged.iter().all(|(_, holds)| !holds), "{judged:?}");
+    }
+
+    #[test]
+    fn clients_that_give_up_early_cannot_tell_how_long_the_tail_is() {
+        let seen = |p2c: Outcome| {
+            let in_turn = outcome(&[10; 1500], 500, &[]);
+            judged(&plan(), &[("round_robin", in_turn), ("p2c", p2c)])
+        };
+        assert_eq!(seen(outcome(&[500; 2000], 0, &[])), []);
+        let worse = seen(outcome(&[500; 1500], 500, &[]));
+        assert_eq!((worse.len(), worse[0].1), (1, false));
     }
 
     #[test]

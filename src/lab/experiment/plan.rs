@@ -12,7 +12,7 @@ const MEAN: Duration = Duration::from_millis(10);
 pub const SIGMA: f64 = 0.5;
 /// What all endpoints together can do, as a multiple of the load. Twice: nobody would call it too small.
 const HEADROOM: f64 = 2.0;
-/// About how long a round is, the warm-up included.
+/// About how long a round is when nobody says how many there are, the warm-up included.
 const ROUND: Duration = Duration::from_secs(2);
 /// Workers of the proxy: a number of its own on every machine, so that results compare; two, so that what workers do
 /// not share shows.
@@ -29,6 +29,8 @@ pub struct Plan {
     pub slow_factor: f64,
     /// Of the load for each policy, over all rounds.
     pub length: Duration,
+    /// `None`: as many as make each about two seconds long.
+    pub rounds: Option<u32>,
     /// How long a client waits for an answer.
     pub timeout: Duration,
     /// Of arrivals, users and service times.
@@ -36,10 +38,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Rounds of about two seconds.
+    /// How many rounds the load of each policy is spread over.
     pub fn rounds(&self) -> u32 {
-        let rounds = self.length.as_secs_f64() / ROUND.as_secs_f64();
-        (rounds.round() as u32).max(1)
+        let usual = self.length.as_secs_f64() / ROUND.as_secs_f64();
+        self.rounds.unwrap_or(usual.round() as u32).max(1)
     }
 
     /// The load of one round.
@@ -123,6 +125,7 @@ mod tests {
             endpoints: 5,
             slow_factor: 10.0,
             length: Duration::from_secs(10),
+            rounds: None,
             timeout: Duration::from_secs(1),
             seed: 1,
         }
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_of_about_two_seconds_and_at_least_one() {
+    fn rounds_are_of_about_two_seconds_unless_their_number_is_given() {
         let length = |seconds| Plan {
             length: Duration::from_secs_f64(seconds),
             ..plan()
@@ -150,5 +153,10 @@ mod tests {
         assert_eq!(rounds, [1, 1, 5]);
         assert_eq!(length(10.0).round(), Duration::from_secs(2));
         assert_eq!(length(10.0).warm_up(), Duration::from_millis(500));
+        let one = Plan {
+            rounds: Some(1),
+            ..plan()
+        };
+        assert_eq!(one.round(), Duration::from_secs(10));
     }
 }
