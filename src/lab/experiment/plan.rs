@@ -41,7 +41,7 @@ impl Plan {
     /// How many rounds the load of each policy is spread over.
     pub fn rounds(&self) -> u32 {
         let usual = self.length.as_secs_f64() / ROUND.as_secs_f64();
-        self.rounds.unwrap_or(usual.round() as u32).max(1)
+        self.rounds.unwrap_or_else(|| usual.round() as u32).max(1)
     }
 
     /// The load of one round.
