@@ -45,6 +45,21 @@ pub fn system_seed() -> u64 {
     }
 }
 
+/// 32 bytes that nobody can guess, from the operating system.
+///
+/// # Panics
+/// When the system has no randomness to give, where nothing that must stay secret could be kept.
+pub fn system_secret() -> [u8; 32] {
+    let mut secret = [0; 32];
+    let filled = rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty());
+    assert_eq!(
+        filled,
+        Ok(secret.len()),
+        "getrandom(2) gives up to 256 bytes whole"
+    );
+    secret
+}
+
 #[cfg(test)]
 mod tests {
     use super::Random;

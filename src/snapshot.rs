@@ -23,6 +23,8 @@ pub struct Listener {
     pub trusted_proxies: Vec<TrustedProxy>,
     pub underscores: Underscores,
     pub forwarding: Forwarding,
+    /// Who may ask why an endpoint was picked.
+    pub explain_to: Vec<TrustedProxy>,
 }
 
 /// The configuration as the workers use it.
@@ -70,6 +72,7 @@ impl Listener {
             trusted_proxies: written.trusted_proxies.clone(),
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
+            explain_to: written.explain_to.clone(),
         })
     }
 }
@@ -94,7 +97,10 @@ impl Snapshot {
         let upstreams = config
             .upstreams
             .iter()
-            .map(|(name, written)| Upstream::compile(name, written, registry, shared).map(Arc::new))
+            .map(|(name, written)| {
+                let zone = config.zone.as_deref();
+                Upstream::compile(name, written, zone, registry, shared).map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             generation,

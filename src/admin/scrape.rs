@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::live::Live;
-use crate::balance::Exclusion;
 use crate::config::Protocol;
 use crate::observe::Metric;
 use crate::observe::prometheus::{self, Exposition};
@@ -54,13 +53,10 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
         let here = u64::from(endpoint.signals.in_flight.load());
         in_flight += here;
         out.sample(Metric::EndpointInFlight, &labels, here);
-        let may_be_picked = upstream.members.is_candidate(place);
+        let may_be_picked = upstream.groups.standing(endpoint, place).is_none();
         out.sample(Metric::EndpointHealthy, &labels, u64::from(may_be_picked));
-        let weight = match upstream.members.excluded(place) {
-            Some(Exclusion::WeightZero) => 0,
-            _ => upstream.members.weight(place),
-        };
-        out.sample(Metric::EndpointWeight, &labels, u64::from(weight));
+        let weight = upstream.groups.weight(endpoint, place);
+        out.fraction(Metric::EndpointWeight, &labels, weight);
         if upstream.protocol == Protocol::H1 {
             // Over HTTP/1 a connection without an attempt is idle. The two numbers are not read at one moment.
             let open = pool::open(endpoint) as u64;

@@ -241,7 +241,7 @@ fn upstream_status(upstream: &Upstream, snapshot: &Snapshot, reports: &Reports) 
         .map(|(place, endpoint)| EndpointStatus {
             id: endpoint.id.clone(),
             address: address(&endpoint.target.address),
-            eligible: upstream.members.is_candidate(place),
+            eligible: upstream.groups.standing(endpoint, place).is_none(),
             in_flight: u64::from(endpoint.signals.in_flight.load()),
             connections_open: pool::open(endpoint),
             attempts: reports.windows(

@@ -49,6 +49,17 @@ impl Reason {
         Self::Policy,
     ];
 
+    /// The word of each, in the order of [`Reason::ALL`].
+    pub const LABELS: [&'static str; Self::ALL.len()] = {
+        let mut labels = [""; Self::ALL.len()];
+        let mut i = 0;
+        while i < labels.len() {
+            labels[i] = Self::ALL[i].label();
+            i += 1;
+        }
+        labels
+    };
+
     /// The word in metrics and records.
     pub const fn label(self) -> &'static str {
         match self {
@@ -154,6 +165,19 @@ impl Decision {
                 );
             }
         }
+    }
+
+    /// That a session was bound to the endpoint picked.
+    pub fn of_bound<L: Live>(view: &View<'_, L>, picked: Picked) -> Self {
+        let mut decision = Self::default();
+        decision.begin(view);
+        // What keeps others away does not keep it.
+        decision
+            .excluded
+            .retain(|excluded| excluded.endpoint != picked.endpoint);
+        decision.drawn(picked.endpoint, view);
+        decision.picked = Some(picked);
+        decision
     }
 
     /// A candidate as it stands. What the policy made of it is for the policy to fill in.

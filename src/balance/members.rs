@@ -31,6 +31,36 @@ pub enum Exclusion {
     Full,
     /// This request has been there.
     Tried,
+    /// Its metadata has another value than the one asked for.
+    Subset,
+    /// It is outside the random subset that this proxy uses.
+    Unsampled,
+    /// Another priority serves, or it is a backup and this is not their turn, or the other way round.
+    Tier,
+    /// The group is of the other zone.
+    Zone,
+    /// Too few endpoints are eligible, and the upstream is to fail closed then.
+    Panic,
+}
+
+impl Exclusion {
+    /// The word in records, and in what a client is told.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::BreakerOpen => "breaker_open",
+            Self::Draining => "draining",
+            Self::WeightZero => "weight_zero",
+            Self::Full => "full",
+            Self::Tried => "tried",
+            Self::Subset => "other_subset",
+            Self::Unsampled => "unsampled",
+            Self::Tier => "other_tier",
+            Self::Zone => "other_zone",
+            Self::Panic => "panic",
+        }
+    }
 }
 
 /// All endpoints of an upstream, in a fixed order that indices refer to; immutable.
@@ -131,6 +161,11 @@ impl Members {
         self.weights[i]
     }
 
+    /// The weights of all candidates together.
+    pub fn total_weight(&self) -> u64 {
+        self.classes.last().map_or(0, |class| class.through)
+    }
+
     pub(super) fn identities(&self) -> &[u64] {
         &self.identities
     }
@@ -150,8 +185,7 @@ impl Members {
         if let [_] = *self.classes {
             return self.candidates[random.below(self.candidates.len())] as usize;
         }
-        let total = self.classes.last().map_or(0, |class| class.through);
-        let ticket = random.below(total as usize) as u64;
+        let ticket = random.below(self.total_weight() as usize) as u64;
         let class = &self.classes[self
             .classes
             .partition_point(|class| class.through <= ticket)];

@@ -25,23 +25,36 @@
 
 pub mod appraisal;
 mod by_load;
+mod consistent_hash;
 mod decision;
+mod hot_keys;
+mod key;
 mod least_connections;
+mod maglev;
 mod members;
+pub mod narrow;
 mod p2c;
 mod peak_ewma;
 pub mod prequal;
 mod random;
+mod rendezvous;
+mod ring;
 mod round_robin;
 mod sampled;
 mod signals;
+mod sticky;
+pub mod table;
 mod turns;
 
 pub use appraisal::Totals;
 pub use by_load::ByLoad;
+pub use consistent_hash::ConsistentHash;
 pub use decision::{Considered, Decision, Excluded, Note, Picked, Reason};
+pub use hot_keys::{Hot, HotKeys};
+pub use key::{Asked, CreateCookie, HashKey, Key, Text};
 pub use members::{Exclusion, Member, Members};
 pub use signals::{Charge, InFlight, Signals};
+pub use sticky::{Bound, Refused, SameSite, Secrets, SessionCookie, Sticky};
 
 use crate::clock::Instant;
 use crate::config;
@@ -88,6 +101,23 @@ pub enum Lack {
     Capacity,
     /// Every eligible endpoint has been tried.
     Untried,
+    /// Too few endpoints are healthy, and the upstream is to refuse all then.
+    Panic,
+    /// No endpoint has the metadata asked for.
+    Subset,
+}
+
+impl Lack {
+    /// The word in records.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Endpoint => "no_endpoint",
+            Self::Capacity => "full",
+            Self::Untried => "all_tried",
+            Self::Panic => "panic",
+            Self::Subset => "no_subset",
+        }
+    }
 }
 
 impl<'a, L: Live> View<'a, L> {
@@ -165,6 +195,9 @@ pub struct Memory {
     probed: prequal::Pool,
 }
 
+/// Candidates compared for a request that lacks the key which it should be hashed by.
+const KEYLESS_CHOICES: usize = 2;
+
 /// The algorithm of one upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Policy {
@@ -187,27 +220,44 @@ pub enum Policy {
     },
     /// Of those with little in flight the fastest, among a pool of probed ones.
     Prequal(prequal::Rules),
+    /// The same one for the same key.
+    ConsistentHash(ConsistentHash),
 }
 
 impl Policy {
-    /// The policy that the configuration asks for.
-    pub fn compile(balance: &config::Balance) -> Self {
-        match *balance {
+    /// The policy that the configuration asks for, of those `endpoints` of an upstream that form a group. Takes long for a
+    /// large hash table.
+    pub fn compile(balance: &config::Balance, places: &[narrow::Place], endpoints: &[u32]) -> Self {
+        match balance {
             config::Balance::RoundRobin => Self::RoundRobin,
             config::Balance::Random => Self::Random,
             config::Balance::LeastConnections => Self::LeastConnections,
             config::Balance::P2c { choices: 0 | 1 } => Self::Random,
-            config::Balance::P2c { choices } => Self::P2c { choices },
-            // Read and checked already; the commit that brings these policies replaces this line.
-            config::Balance::PeakEwma(_)
-            | config::Balance::Prequal(_)
-            | config::Balance::ConsistentHash(_) => Self::P2c { choices: 2 },
+            config::Balance::P2c { choices } => Self::P2c { choices: *choices },
+            config::Balance::PeakEwma(options) => Self::PeakEwma {
+                choices: options.choices,
+                decay: options.decay,
+            },
+            config::Balance::Prequal(options) => Self::Prequal(prequal::Rules {
+                q_rif: options.q_rif.fraction(),
+                pool: options.pool,
+                probes: options.probes,
+            }),
+            config::Balance::ConsistentHash(options) => {
+                let place = |&endpoint: &u32| table::Place {
+                    endpoint,
+                    identity: places[endpoint as usize].identity,
+                    weight: places[endpoint as usize].weight,
+                };
+                let places: Vec<table::Place> = endpoints.iter().map(place).collect();
+                Self::ConsistentHash(ConsistentHash::compile(options, &places))
+            }
         }
     }
 
     /// Whether it needs to know how much is in flight at all endpoints together ([`Totals::in_flight`]).
     pub fn counts_all(&self) -> bool {
-        false
+        matches!(self, Self::ConsistentHash(hash) if hash.is_bounded())
     }
 
     /// Chooses an eligible endpoint of `view` that is neither full nor tried, by index; `None` only
@@ -237,7 +287,7 @@ impl Policy {
         &self,
         memory: &mut Memory,
         view: &View<'_, L>,
-        _key: Option<u64>,
+        key: Option<u64>,
         random: &mut Random,
         explain: Option<&mut Decision>,
     ) -> Option<Picked> {
@@ -257,6 +307,13 @@ impl Policy {
             Self::Prequal(ref rules) => {
                 prequal::pick(rules, &mut memory.probed, view, random, explain)
             }
+            Self::ConsistentHash(ref hash) => match key {
+                Some(key) => hash.pick(view, key, explain),
+                None => p2c::pick(KEYLESS_CHOICES, view, random, explain).map(|picked| Picked {
+                    by: Reason::NoKey,
+                    ..picked
+                }),
+            },
         };
         if let Some(picked) = &mut picked
             && view.members.is_last_resort()

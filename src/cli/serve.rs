@@ -76,7 +76,9 @@ fn exit_code(error: &StartError) -> u8 {
             | CompileError::Upstream(UpstreamError::Tls { source, .. }),
         )
         | StartError::Tls(source) => tls_code(source),
-        StartError::Compile(CompileError::Upstream(UpstreamError::Resolve { .. }))
+        StartError::Compile(CompileError::Upstream(
+            UpstreamError::Resolve { .. } | UpstreamError::Secret { .. },
+        ))
         | StartError::Bind(_)
         | StartError::Log { .. } => UNAVAILABLE,
         StartError::Worker(_) => 1,
@@ -104,7 +106,7 @@ fn tls_code(error: &TlsError) -> u8 {
 }
 
 /// Every connection needs a descriptor; the soft limit is often far below what the system would give.
-fn raise_descriptors() {
+pub(super) fn raise_descriptors() {
     let limits = getrlimit(Resource::Nofile);
     // Where it cannot be raised, the listeners pause when descriptors run out.
     let _ = setrlimit(

@@ -47,6 +47,7 @@ fn specimen() -> Config {
         listeners: [("web".to_owned(), listener())].into(),
         routes: routes(),
         upstreams: upstreams(),
+        zone: Some(text("eu-1")),
         admin: Some(Admin {
             address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
         }),
@@ -97,7 +98,8 @@ fn routes() -> Vec<Route> {
         Route {
             name: Some(text("beta")),
             matcher: all,
-            action: Action::Upstream(text("canary")),
+            action: Action::Upstream(text("app")),
+            subset: Some(text("v2")),
             rewrite: Some(Rewrite::Prefix(text("/"))),
             host: Some(HostRewrite::Endpoint),
             request_fields: FieldEdits {
@@ -160,9 +162,25 @@ fn upstream() -> Upstream {
     };
     let first = Endpoint {
         id: Some(text("a")),
+        zone: Some(text("eu-1")),
+        metadata: [(text("version"), text("v2"))].into(),
         ..Endpoint::new("127.0.0.1:9001")
     };
+    let sticky = Sticky {
+        secret_file: Some(PathBuf::from("sticky.secrets")),
+        ..Sticky::default()
+    };
+    let subset = Subset {
+        metadata: text("version"),
+        header: Some(text("X-Version")),
+        otherwise: Otherwise::Any,
+    };
     Upstream {
+        slow_start: Some(SlowStart::default()),
+        sticky: Some(sticky),
+        panic: Some(Panic::default()),
+        subset: Some(subset),
+        random_subset: Some(50),
         tls: Some(tls),
         ..Upstream::new(vec![first, Endpoint::new("app.internal:9001")])
     }

@@ -158,7 +158,11 @@ impl Running {
         loop {
             let command = tokio::select! {
                 _ = tick.tick() => {
-                    self.live.metrics.fold(self.live.clock.now());
+                    let now = self.live.clock.now();
+                    self.live.metrics.fold(now);
+                    for upstream in &self.live.snapshot.load().upstreams {
+                        upstream.look(now);
+                    }
                     watch.look(&self.live, &options.say);
                     continue;
                 }

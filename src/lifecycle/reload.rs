@@ -171,7 +171,13 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
 /// Puts a snapshot in force for all workers, and forgets the numbers of what is gone.
 fn apply(live: &Live, kept: &Kept, snapshot: Snapshot) -> Changes {
     let snapshot = Arc::new(snapshot);
-    kept.endpoints.put_in_force(snapshot.endpoints());
+    let now = live.clock.now();
+    kept.endpoints.put_in_force(snapshot.endpoints(), Some(now));
+    // Whoever is new begins its slow start before it can be picked.
+    snapshot
+        .upstreams
+        .iter()
+        .for_each(|upstream| upstream.look(now));
     let changes = Changes::between(&live.snapshot.load(), &snapshot);
     live.snapshot.store(Arc::clone(&snapshot));
     for mailbox in live.mailboxes.iter() {
@@ -185,6 +191,9 @@ fn apply(live: &Live, kept: &Kept, snapshot: Snapshot) -> Changes {
         .map(|route| &*route.name)
         .collect();
     live.metrics.retain_routes(|name| routes.contains(name));
+    let upstreams = &snapshot.config.upstreams;
+    live.metrics
+        .retain_upstreams(|name| upstreams.contains_key(name));
     let endpoints: std::collections::HashSet<(&str, &str)> = snapshot
         .endpoints()
         .map(|endpoint| (endpoint.upstream.as_str(), endpoint.id.as_str()))

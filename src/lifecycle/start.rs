@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
+use crate::balance::Reason;
 use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
 use crate::entropy;
@@ -70,7 +71,7 @@ pub fn start_with<H: Handler>(
         tls: Shared::new()?,
     });
     let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
-    kept.endpoints.put_in_force(snapshot.endpoints());
+    kept.endpoints.put_in_force(snapshot.endpoints(), None);
     let log = open_log(&config)?;
     let listening = bind(&config, count)?;
     let admin = match &config.admin {
@@ -104,6 +105,7 @@ pub fn start_with<H: Handler>(
 const LABELS: Labels = Labels {
     errors: ProxyError::LABELS,
     refusals: &REFUSALS,
+    reasons: &Reason::LABELS,
 };
 
 /// Why a connection or a request is refused before routing.

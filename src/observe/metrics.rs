@@ -15,6 +15,8 @@ pub struct Labels {
     pub errors: &'static [&'static str],
     /// Why a connection or a request was refused before routing.
     pub refusals: &'static [&'static str],
+    /// How a pick can come about.
+    pub reasons: &'static [&'static str],
 }
 
 /// What a reader does with one counter: its metric, the value of its last label if it has one of its own, its count.
@@ -148,6 +150,37 @@ impl Cells for RouteCells {
         }
         self.phases.list(Metric::RequestPhase, each);
     }
+}
+
+/// What one worker counts for one upstream as a whole.
+#[derive(Debug)]
+pub struct UpstreamCells {
+    reasons: &'static [&'static str],
+    picks: Box<[Counter]>,
+}
+
+impl UpstreamCells {
+    /// Counts a pick that came about by the reason of this place in [`Labels::reasons`].
+    #[inline]
+    pub fn picked(&self, reason: usize) {
+        self.picks[reason].add(1);
+    }
+}
+
+impl Cells for UpstreamCells {
+    fn new(labels: &Labels) -> Self {
+        Self {
+            reasons: labels.reasons,
+            picks: labels.reasons.iter().map(|_| Counter::default()).collect(),
+        }
+    }
+
+    fn counters(&self, each: EachCounter<'_>) {
+        let reasons = self.reasons.iter().copied();
+        list_counters(Metric::UpstreamPicks, reasons, &self.picks, each);
+    }
+
+    fn histograms(&self, _: EachHistogram<'_>) {}
 }
 
 /// What one worker counts for one endpoint.

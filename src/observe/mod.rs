@@ -11,6 +11,7 @@
 
 pub mod access_log;
 pub mod counter;
+pub mod decision;
 pub mod distribution;
 pub mod histogram;
 pub mod metrics;
@@ -22,7 +23,7 @@ pub mod registry;
 pub mod window;
 
 pub use distribution::{Distribution, Summary};
-pub use metrics::{EndpointCells, Labels, ListenerCells, RouteCells, WorkerCells};
+pub use metrics::{EndpointCells, Labels, ListenerCells, RouteCells, UpstreamCells, WorkerCells};
 pub use names::Metric;
 pub use reading::{Reading, Report};
 pub use record::{Attempt, AttemptKind, AttemptOutcome, Outcome, Phase, Protocol, Record, Times};

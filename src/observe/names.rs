@@ -118,6 +118,7 @@ metrics! {
     EndpointHealthy: Gauge "endpoint_healthy" ["upstream", "endpoint"] "1 when the endpoint may be picked, 0 when it may not.";
     EndpointWeight: Gauge "endpoint_weight" ["upstream", "endpoint"] "Weight in force.";
     EndpointIdle: Gauge "endpoint_connections_idle" ["upstream", "endpoint"] "Idle connections kept to the endpoint.";
+    UpstreamPicks: Counter "upstream_picks_total" ["upstream", "reason"] "Picks of an endpoint, by how they came about.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }

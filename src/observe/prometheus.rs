@@ -51,6 +51,11 @@ impl Exposition {
         self.line(metric, "", labels, None, &value.as_secs_f64());
     }
 
+    /// A gauge that is no whole number.
+    pub fn fraction(&mut self, metric: Metric, labels: &[&str], value: f64) {
+        self.line(metric, "", labels, None, &value);
+    }
+
     /// A classic histogram, in seconds.
     pub fn histogram(&mut self, metric: Metric, labels: &[&str], distribution: &Distribution) {
         for (bound, count) in BOUNDS_MICROS
@@ -171,6 +176,7 @@ pub fn expose(registry: &Registry, now: Instant, out: &mut Exposition) {
     expose_table(&registry.threads, None, now, out);
     expose_table(&registry.listeners, None, now, out);
     expose_table(&registry.routes, Some(Metric::RequestQuantiles), now, out);
+    expose_table(&registry.upstreams, None, now, out);
     expose_table(
         &registry.endpoints,
         Some(Metric::AttemptQuantiles),
@@ -413,6 +419,7 @@ mod tests {
             Labels {
                 errors: &["x"],
                 refusals: &["bad_head"],
+                reasons: &["policy"],
             },
             Instant(0),
         );

@@ -94,6 +94,8 @@ pub struct Report {
     pub routes: Vec<Reading>,
     /// Their endpoints together.
     pub upstreams: Vec<Reading>,
+    /// How the picks of each upstream came about.
+    pub picks: Vec<Reading>,
     pub endpoints: Vec<Reading>,
     /// One per worker, and the control thread.
     pub threads: Vec<Reading>,
@@ -113,6 +115,7 @@ impl Registry {
             listeners,
             routes: read_all(&self.routes, window, now),
             upstreams,
+            picks: read_all(&self.upstreams, window, now),
             endpoints,
             threads: read_all(&self.threads, window, now),
         }
@@ -173,6 +176,7 @@ mod tests {
     const LABELS: Labels = Labels {
         errors: &["connection_timeout"],
         refusals: &["head_too_large"],
+        reasons: &["policy"],
     };
 
     fn at(seconds: u64) -> Instant {

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::metrics::{Cells, EndpointCells, Labels, ListenerCells, RouteCells, WorkerCells};
+use super::metrics::{
+    Cells, EndpointCells, Labels, ListenerCells, RouteCells, UpstreamCells, WorkerCells,
+};
 use super::window::{Fold, Merged, SLOT, Window};
 use crate::clock::Instant;
 
@@ -92,6 +94,7 @@ pub struct Registry {
     labels: Labels,
     started: Instant,
     pub(super) routes: Table<RouteCells>,
+    pub(super) upstreams: Table<UpstreamCells>,
     pub(super) endpoints: Table<EndpointCells>,
     pub(super) listeners: Table<ListenerCells>,
     pub(super) threads: Table<WorkerCells>,
@@ -107,6 +110,7 @@ impl Registry {
             labels,
             started: now,
             routes: Table::new(),
+            upstreams: Table::new(),
             endpoints: Table::new(),
             listeners: Table::new(),
             threads: Table::new(),
@@ -152,6 +156,7 @@ impl Registry {
             closed.push_back(now);
         }
         self.routes.close(now);
+        self.upstreams.close(now);
         self.endpoints.close(now);
         self.listeners.close(now);
         self.threads.close(now);
@@ -175,6 +180,11 @@ impl Registry {
     /// Drops the numbers of routes that are gone.
     pub fn retain_routes(&self, keep: impl Fn(&str) -> bool) {
         self.routes.retain(|identity| keep(&identity[0]));
+    }
+
+    /// Drops the numbers of upstreams that are gone.
+    pub fn retain_upstreams(&self, keep: impl Fn(&str) -> bool) {
+        self.upstreams.retain(|identity| keep(&identity[0]));
     }
 
     /// Drops the numbers of endpoints, by upstream and id, that are gone.
@@ -201,6 +211,13 @@ impl Door {
     pub fn route(&self, name: &str) -> Arc<RouteCells> {
         self.registry
             .routes
+            .cells(&[name], self.index, &self.registry)
+    }
+
+    /// What this thread counts for an upstream as a whole.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamCells> {
+        self.registry
+            .upstreams
             .cells(&[name], self.index, &self.registry)
     }
 

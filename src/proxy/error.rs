@@ -4,6 +4,7 @@ use crate::http::h1::body::DecodeError;
 use crate::http::h1::parse::ParseError;
 use crate::http::h2::Flood;
 use crate::observe::counter::{joined, total};
+use crate::upstream::absence::Absence;
 use crate::upstream::client_tls::TlsFailure;
 
 /// Whose side an error came from.
@@ -47,9 +48,9 @@ pub enum ProxyError {
     /// No route matches.
     #[error("no route matches")]
     NoRoute,
-    /// The upstream has no eligible endpoint.
-    #[error("no endpoint is eligible")]
-    NoEndpoint,
+    /// The upstream has no endpoint that may be picked.
+    #[error("{0}")]
+    NoEndpoint(Absence),
     /// Every endpoint is at its cap of connections.
     #[error("all endpoints are at their cap")]
     Full,
@@ -125,7 +126,7 @@ impl ProxyError {
             | Self::ClientGone
             | Self::Method => Side::Downstream,
             Self::NoRoute
-            | Self::NoEndpoint
+            | Self::NoEndpoint(_)
             | Self::Full
             | Self::TotalTimeout
             | Self::IdleTimeout
@@ -162,7 +163,7 @@ impl ProxyError {
             Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
-            Self::NoEndpoint | Self::Full => 503,
+            Self::NoEndpoint(_) | Self::Full => 503,
             Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::TotalTimeout
@@ -197,7 +198,7 @@ impl ProxyError {
             Self::ClientGone => "client_gone",
             Self::Method => "method_not_supported",
             Self::NoRoute => "no_route",
-            Self::NoEndpoint => "no_endpoint",
+            Self::NoEndpoint(absence) => absence.label(),
             Self::Full => "endpoints_full",
             Self::Refused => "connection_refused",
             Self::Unreachable => "unreachable",
@@ -233,7 +234,7 @@ impl ProxyError {
             | Self::Method => "http_request_error",
             Self::TooLarge => "http_request_denied",
             Self::NoRoute => "destination_not_found",
-            Self::NoEndpoint => "destination_unavailable",
+            Self::NoEndpoint(_) => "destination_unavailable",
             Self::Full => "connection_limit_reached",
             Self::Refused => "connection_refused",
             Self::Unreachable => "destination_ip_unroutable",
@@ -280,7 +281,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 23] = [
+const ROUTED: [&str; 25] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -288,6 +289,8 @@ const ROUTED: [&str; 23] = [
     "body_too_large",
     "client_gone",
     "no_endpoint",
+    "panic",
+    "no_subset",
     "endpoints_full",
     "connection_refused",
     "unreachable",
@@ -332,10 +335,15 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::balance::Lack;
 
     #[test]
     fn every_error_is_counted_under_a_word_of_its_own() {
         let (parse, decode) = (ParseError::Nul, DecodeError::BadChunkSize);
+        let absence = |lack| Absence {
+            lack,
+            out: Vec::new(),
+        };
         let routed = [
             ProxyError::Target,
             ProxyError::SlowBody,
@@ -343,7 +351,9 @@ mod tests {
             ProxyError::RequestBody(decode),
             ProxyError::TooLarge,
             ProxyError::ClientGone,
-            ProxyError::NoEndpoint,
+            ProxyError::NoEndpoint(absence(Lack::Endpoint)),
+            ProxyError::NoEndpoint(absence(Lack::Panic)),
+            ProxyError::NoEndpoint(Absence::NO_SUBSET),
             ProxyError::Full,
             ProxyError::Refused,
             ProxyError::Unreachable,

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::{ProxyError, Side};
+use super::select::Selection;
 use crate::clock::Instant;
 use crate::http::Peer;
 use crate::http::buffers::Lent;
@@ -20,8 +21,14 @@ pub struct Exchange {
     pub listener: Rc<ListenerView>,
     pub route: Option<Rc<RouteView>>,
     pub upstream: Option<Rc<UpstreamView>>,
+    /// What of it decides among the endpoints of the upstream.
+    pub selection: Selection,
     /// Its place in the upstream.
     pub endpoint: Option<usize>,
+    /// The endpoint that its session is bound to was full, so that another served.
+    pub is_bound_full: bool,
+    /// Why its endpoints were picked, as it is told to a client that asked.
+    pub told: Vec<String>,
     pub head: Lent<RequestHead>,
     pub peer: Rc<Peer>,
     /// When the first bytes of the head were read.
@@ -74,7 +81,10 @@ impl Exchange {
             worker: Rc::clone(worker),
             route: None,
             upstream: None,
+            selection: Selection::default(),
             endpoint: None,
+            is_bound_full: false,
+            told: Vec::new(),
             attempts: 0,
             replays: 0,
             reused: false,

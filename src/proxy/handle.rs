@@ -16,6 +16,7 @@ use super::heads;
 use super::link::{self, Link};
 use super::pick::{self, Slot};
 use super::respond::{self, Local};
+use super::select::Selection;
 use super::stream::{self, Flow};
 use super::switch::{self, Switch};
 use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal as PickRefusal};
@@ -95,7 +96,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             local,
             head_only,
             patience(exchange),
-            |_| {},
+            |extra| heads::tell(exchange, extra),
         )
         .await;
         exchange.bytes_out = sent.bytes;
@@ -183,6 +184,7 @@ async fn forward_to(
     let worker = Rc::clone(&exchange.worker);
     let shared = &upstream.shared;
     let idempotent = attempt::retry::idempotent(&exchange.head.method);
+    exchange.selection = Selection::of(exchange, upstream, route)?;
     let mut plan = Plan::new(
         idempotent,
         shared.endpoints.len(),
@@ -193,7 +195,7 @@ async fn forward_to(
     let mut slot: Option<Slot> = None;
     let mut died: Option<Rc<Reach>> = None;
     let mut linked: Option<(Link, Slot)> = None;
-    let mut last = ProxyError::NoEndpoint;
+    let mut last = ProxyError::Unreachable;
     let mut answered: Option<(Attempt, Lent<ResponseHead>, bool)> = None;
     loop {
         let event = match action {
@@ -213,7 +215,12 @@ async fn forward_to(
                         exchange.endpoint = Some(index);
                         Event::Picked(index)
                     }
-                    Err(lack) => Event::Refused(refusal(lack)),
+                    Err(lack) => {
+                        if let Some(error) = pick::absent(exchange, upstream, lack) {
+                            last = error;
+                        }
+                        Event::Refused(refusal(lack))
+                    }
                 }
             }
             Action::Connect { fresh, .. } => {
@@ -268,7 +275,7 @@ async fn forward_to(
                 };
                 match outcome {
                     Ok((mut attempt, response)) => {
-                        attempt.slot.head_came(exchange.answered, response.status);
+                        attempt.slot.head_came(exchange.answered, &response);
                         let agrees = attempt.switch.agrees(&exchange.head, &response);
                         let tunnel = agrees.inspect_err(|error| {
                             attempt.slot.record.outcome = AttemptOutcome::Failed;
@@ -317,7 +324,7 @@ async fn forward_to(
 
 fn refusal(lack: Lack) -> PickRefusal {
     match lack {
-        Lack::Endpoint => PickRefusal::NoEndpoint,
+        Lack::Endpoint | Lack::Panic | Lack::Subset => PickRefusal::NoEndpoint,
         Lack::Capacity => PickRefusal::Full,
         Lack::Untried => PickRefusal::AllTried,
     }

@@ -233,9 +233,25 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
     if let Some(via) = &exchange.listener.shared.forwarding.via {
         headers::via(response.version, via, &mut extra);
     }
+    if let Some(upstream) = &exchange.upstream {
+        for cookie in exchange.selection.cookies(exchange, upstream) {
+            extra.push(b"set-cookie", &cookie);
+        }
+    }
     edit(&route.response_edits, &mut omit, &mut extra);
+    tell(exchange, &mut extra);
     Answer { omit, extra }
 }
+
+/// Adds why the endpoints were picked, for a client that asked and may know.
+pub fn tell(exchange: &Exchange, extra: &mut Fields) {
+    for told in &exchange.told {
+        extra.push(DECISION, told.as_bytes());
+    }
+}
+
+/// The field that tells a client of a decision: JSON in one line.
+const DECISION: &[u8] = b"plimsoll-decision";
 
 /// Adds to an answer of the proxy's own what its route asks for. Nobody has sent it: `Via` tells of our own version.
 pub fn edit_local(exchange: &Exchange, route: &route::Route, extra: &mut Fields) {
@@ -264,7 +280,8 @@ pub fn pass_interim(worker: &Worker, responder: &mut Responder, response: &Respo
 /// What the client is told when a plan gives up. `last` is the error of the last attempt.
 pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
     match failure {
-        Failure::NoEndpoint => ProxyError::NoEndpoint,
+        // It tells who is out, and why.
+        Failure::NoEndpoint => last,
         Failure::NoCapacity => ProxyError::Full,
         Failure::Connect(ConnectFailure::Refused) => ProxyError::Refused,
         Failure::Connect(ConnectFailure::TimedOut) => ProxyError::ConnectTimeout,

@@ -3,6 +3,8 @@
 //! Not here: what to try next ([`crate::attempt`]), which endpoint ([`crate::balance`]), the rules of HTTP
 //! ([`crate::http`]).
 
+pub mod audience;
+pub mod client;
 pub mod error;
 pub mod exchange;
 pub mod forward;
@@ -11,6 +13,7 @@ pub mod heads;
 pub mod link;
 pub mod pick;
 pub mod respond;
+pub mod select;
 pub mod stream;
 pub mod switch;
 

@@ -1,14 +1,17 @@
 //! Which endpoint gets this attempt: asks the policy, takes a slot of its pick, and tells the balancer how it went.
 
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
+use super::audience::Audience;
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::attempt::Tried;
-use crate::balance::{self, Lack, Signals, Totals};
+use crate::balance::{self, Lack, Picked, Signals, Totals};
 use crate::clock::Instant;
+use crate::http::head::ResponseHead;
 use crate::observe::{self, AttemptKind, AttemptOutcome};
+use crate::upstream::absence::Absence;
+use crate::upstream::groups::Grounds;
 use crate::worker::{Reach, UpstreamView, Worker};
 
 /// Whether an answer says that the endpoint cannot serve: what it refuses for now counts as well, since it would be fast at
@@ -26,9 +29,7 @@ pub struct Slot {
     load: u32,
     /// The endpoint was told apart from others by how this attempt fared; or it is not to be.
     is_judged: bool,
-    /// Counted among those of the whole upstream.
-    totals: Option<Arc<Totals>>,
-    decay: Duration,
+    upstream: Rc<UpstreamView>,
     /// [`Instant::FAR`] until somebody knows.
     ended: Instant,
     worker: Rc<Worker>,
@@ -37,7 +38,7 @@ pub struct Slot {
 impl Slot {
     fn new(
         exchange: &Exchange,
-        upstream: &UpstreamView,
+        upstream: &Rc<UpstreamView>,
         reach: Rc<Reach>,
         kind: AttemptKind,
     ) -> Self {
@@ -46,13 +47,9 @@ impl Slot {
         signals.in_flight.reserve(u32::MAX);
         signals.picked(exchange.now);
         reach.cells.picks.add(1);
-        let shared = &upstream.shared;
-        let totals = shared
-            .policy
-            .counts_all()
-            .then(|| Arc::clone(&shared.totals));
-        if let Some(totals) = &totals {
-            totals.in_flight.reserve(u32::MAX);
+        let groups = &upstream.shared.groups;
+        if groups.counts_all() {
+            groups.totals.in_flight.reserve(u32::MAX);
         }
         let record = observe::Attempt {
             kind,
@@ -71,27 +68,32 @@ impl Slot {
             taken: exchange.now,
             load,
             is_judged: false,
-            totals,
-            decay: shared.rules.latency_decay,
+            upstream: Rc::clone(upstream),
             ended: Instant::FAR,
             worker: Rc::clone(&exchange.worker),
         }
     }
 
     /// For a replay at the same endpoint.
-    pub fn again(exchange: &Exchange, upstream: &UpstreamView, reach: Rc<Reach>) -> Self {
+    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, reach: Rc<Reach>) -> Self {
         Self::new(exchange, upstream, reach, AttemptKind::Replay)
     }
 
     /// A response head came, at `now`. Tells the balancer how the endpoint fares.
-    pub fn head_came(&mut self, now: Instant, status: u16) {
+    pub fn head_came(&mut self, now: Instant, response: &ResponseHead) {
         self.is_judged = true;
         let signals = &self.reach.endpoint.signals;
+        let shared = &self.upstream.shared;
+        let report = shared.report.as_ref();
+        if let Some(load) = report.and_then(|name| reported(name, response)) {
+            signals.reported(now, load);
+        }
         let spent = now.since(self.taken);
-        if is_failure(status) {
-            signals.failed(now, spent, self.decay);
+        let decay = shared.groups.rules.latency_decay;
+        if is_failure(response.status) {
+            signals.failed(now, spent, decay);
         } else {
-            signals.answered(now, spent, self.load, self.decay);
+            signals.answered(now, spent, self.load, decay);
         }
     }
 
@@ -110,15 +112,17 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let signals = &self.reach.endpoint.signals;
         signals.in_flight.release();
-        if let Some(totals) = &self.totals {
-            totals.in_flight.release();
+        let groups = &self.upstream.shared.groups;
+        if groups.counts_all() {
+            groups.totals.in_flight.release();
         }
+        let decay = groups.rules.latency_decay;
         let ended = self.worker.wheel.or_now(self.ended);
         let spent = ended.since(self.taken);
         match self.record.outcome {
             _ if self.is_judged => {}
-            AttemptOutcome::Failed => signals.failed(ended, spent, self.decay),
-            _ => signals.cancelled(ended, spent, self.decay),
+            AttemptOutcome::Failed => signals.failed(ended, spent, decay),
+            _ => signals.cancelled(ended, spent, decay),
         }
         self.record.times.total = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         self.reach.cells.record(&self.record);
@@ -142,13 +146,18 @@ impl balance::Live for Live<'_> {
     }
 
     fn totals(&self) -> &Totals {
-        &self.upstream.shared.totals
+        &self.upstream.shared.groups.totals
     }
 
     fn full(&self, i: usize) -> bool {
         let reach = &self.upstream.reaches[i];
-        crate::upstream::pool::open(&reach.endpoint) >= self.upstream.shared.connections.max
-            && reach.pool.is_empty()
+        let shared = &self.upstream.shared;
+        let mut cap = shared.connections.max;
+        if reach.endpoint.signals.ramping_since().is_some() {
+            let in_force = shared.groups.in_force(&reach.endpoint, self.now);
+            cap = ((cap as f64 * in_force) as usize).max(1);
+        }
+        crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
     }
 
     fn tried(&self, i: usize) -> bool {
@@ -156,48 +165,84 @@ impl balance::Live for Live<'_> {
     }
 }
 
+/// What an endpoint says that it has in flight, the request that it answers left out.
+fn reported(name: &str, response: &ResponseHead) -> Option<u32> {
+    let mut fields = response.fields.iter();
+    let (_, _, value) = fields.find(|(_, spelt, _)| spelt.eq_ignore_ascii_case(name.as_bytes()))?;
+    std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
+}
+
 /// Picks an endpoint and takes a slot of it.
 pub fn pick(
-    exchange: &Exchange,
-    upstream: &UpstreamView,
+    exchange: &mut Exchange,
+    upstream: &Rc<UpstreamView>,
     tried: &Tried,
 ) -> Result<(usize, Slot), Lack> {
-    let worker = &exchange.worker;
-    let live = Live {
-        upstream,
-        tried,
-        now: exchange.now,
-    };
-    let view = balance::View::new(&upstream.shared.members, &live);
-    let picked = {
-        let mut memory = upstream.memory.borrow_mut();
-        let mut random = worker.random.borrow_mut();
-        upstream
-            .shared
-            .policy
-            .pick(&mut memory, &view, None, &mut random, None)
-    };
-    let index = picked.ok_or_else(|| view.lack())?.endpoint;
-    let reach = Rc::clone(&upstream.reaches[index]);
+    let picked = choose(exchange, upstream, tried)?;
+    upstream.cells.picked(picked.by as usize);
+    let reach = Rc::clone(&upstream.reaches[picked.endpoint]);
     let kind = if exchange.attempts == 0 {
         AttemptKind::First
     } else {
         AttemptKind::Retry
     };
-    Ok((index, Slot::new(exchange, upstream, reach, kind)))
+    let slot = Slot::new(exchange, upstream, reach, kind);
+    Ok((picked.endpoint, slot))
+}
+
+/// Asks the upstream's policies, and writes their grounds down where somebody wants to know.
+fn choose(exchange: &mut Exchange, upstream: &UpstreamView, tried: &Tried) -> Result<Picked, Lack> {
+    let live = Live {
+        upstream,
+        tried,
+        now: exchange.now,
+    };
+    let ask = exchange.selection.ask;
+    exchange.is_bound_full = ask.bound.is_some_and(|i| balance::Live::full(&live, i));
+    let audience = Audience::of(exchange, upstream);
+    let mut grounds = audience.is_any().then(Grounds::default);
+    let picked = {
+        let mut seen = upstream.seen.borrow_mut();
+        let mut memories = upstream.memories.borrow_mut();
+        let mut random = exchange.worker.random.borrow_mut();
+        let groups = &upstream.shared.groups;
+        let narrowed = seen.load();
+        groups.pick(
+            narrowed,
+            &ask,
+            &live,
+            &mut memories,
+            &mut random,
+            grounds.as_mut(),
+        )
+    };
+    if let Some(grounds) = grounds {
+        audience.tell(exchange, upstream, picked, &grounds);
+    }
+    picked
+}
+
+/// What the client is told where nobody may be picked, whom the request has tried already aside.
+pub fn absent(exchange: &Exchange, upstream: &UpstreamView, lack: Lack) -> Option<ProxyError> {
+    if exchange.attempts > 0 || matches!(lack, Lack::Capacity | Lack::Untried) {
+        return None;
+    }
+    let mut seen = upstream.seen.borrow_mut();
+    let spread = seen.load().section(exchange.selection.ask.section);
+    Some(ProxyError::NoEndpoint(Absence::of(lack, spread)))
 }
 
 /// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
 /// is asked for until there is room or nobody has any, for no longer than a connection may take.
 pub async fn pick_with_room(
-    exchange: &Exchange,
-    upstream: &UpstreamView,
+    exchange: &mut Exchange,
+    upstream: &Rc<UpstreamView>,
     tried: &Tried,
 ) -> Result<(usize, Slot), Lack> {
-    let worker = &exchange.worker;
+    let worker = Rc::clone(&exchange.worker);
     let picking = async {
         loop {
-            if !make_room(worker, upstream, tried).await {
+            if !make_room(&worker, upstream, tried).await {
                 return Err(Lack::Capacity);
             }
             match pick(exchange, upstream, tried) {
@@ -213,7 +258,9 @@ pub async fn pick_with_room(
 
 async fn make_room(worker: &Worker, upstream: &UpstreamView, tried: &Tried) -> bool {
     for (i, reach) in upstream.reaches.iter().enumerate() {
-        let is_wanted = upstream.shared.members.is_candidate(i) && !tried.contains(i);
+        let endpoint = &upstream.shared.endpoints[i];
+        let is_out = upstream.shared.groups.standing(endpoint, i).is_some();
+        let is_wanted = !is_out && !tried.contains(i);
         if is_wanted && worker.make_room(&reach.endpoint).await {
             return true;
         }

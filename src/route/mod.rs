@@ -70,6 +70,8 @@ pub struct Route {
     pub rewrite: Option<Rewrite>,
     /// `Host` towards the endpoint; `None` keeps the client's.
     pub host: Option<HostRewrite>,
+    /// The value that the subset of the upstream asks for, before what the request says.
+    pub subset: Option<Box<str>>,
     pub request_edits: FieldEdits,
     pub response_edits: FieldEdits,
 }

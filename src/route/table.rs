@@ -141,6 +141,7 @@ fn compile_route(
         action: action?,
         rewrite: given(rewrite)?,
         host: given(host)?,
+        subset: written.subset.as_deref().map(Into::into),
         request_edits: request_edits?,
         response_edits: response_edits?,
     })

@@ -3,34 +3,48 @@
 //! An [`Upstream`] is compiled from the configuration; its [`endpoint::Endpoint`]s are State: they are taken from the
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
+pub mod absence;
 pub mod client_tls;
 pub mod connect;
 pub mod endpoint;
+pub mod explain;
+pub mod groups;
 pub mod pool;
 pub mod registry;
+pub mod selectors;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::balance::appraisal::Rules;
-use crate::balance::{Member, Members, Policy, Totals};
+use crate::balance::{appraisal, narrow};
+use crate::clock::Instant;
 use crate::config;
+use crate::observe::decision::Decisions;
 use crate::tls::{Shared, TlsError};
 use client_tls::ClientTls;
 use connect::ResolveError;
 use endpoint::Endpoint;
+use groups::Groups;
 use registry::Registry;
+use selectors::{SecretError, Selectors};
 
 /// A named group of interchangeable endpoints under one policy.
 pub struct Upstream {
     pub name: String,
     pub endpoints: Vec<Arc<Endpoint>>,
-    /// The endpoints as a policy sees them, in the same order.
-    pub members: Members,
-    pub policy: Policy,
-    /// How much of its weight an endpoint gets.
-    pub rules: Rules,
-    /// The numbers of all endpoints together.
-    pub totals: Arc<Totals>,
+    /// Who of them can be picked, and how.
+    pub groups: Groups,
+    /// The name of the policy.
+    pub balance: &'static str,
+    /// By what of a request they are chosen; `None`: by nothing of it.
+    pub selectors: Option<Selectors>,
+    /// Values of the subset's metadata by their number.
+    pub subsets: HashMap<u32, String>,
+    /// The response header in which an endpoint says what it has in flight.
+    pub report: Option<Box<str>>,
+    /// Decisions that were written down, and which are to be.
+    pub decisions: Arc<Decisions>,
+    pub recording: config::Decisions,
     pub protocol: config::Protocol,
     /// How endpoints are spoken to over TLS; off: clear text.
     pub tls: Option<ClientTls>,
@@ -53,14 +67,20 @@ pub enum CompileError {
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
+    #[error("upstreams.{upstream}.sticky: {source}")]
+    Secret {
+        upstream: String,
+        source: SecretError,
+    },
 }
 
 impl Upstream {
-    /// Resolves the endpoints of one upstream and finds what is known of them. Blocks on the system's resolver and on
+    /// Resolves the endpoints of one upstream and finds what is known of them. `zone` is that of this proxy. Blocks on the system's resolver and on
     /// files.
     pub fn compile(
         name: &str,
         written: &config::Upstream,
+        zone: Option<&str>,
         registry: &Registry,
         shared: &Shared,
     ) -> Result<Self, CompileError> {
@@ -74,7 +94,7 @@ impl Upstream {
             .map(|tls| ClientTls::compile(tls, written.protocol, shared));
         let tls = tls.transpose().map_err(failed)?;
         let mut endpoints = Vec::new();
-        let mut members = Vec::new();
+        let mut places = Vec::new();
         for endpoint in &written.endpoints {
             let id = endpoint.id.as_deref().unwrap_or(&endpoint.address);
             let resolved =
@@ -89,30 +109,119 @@ impl Upstream {
                 }
                 // A host name expands to one endpoint per address, each with its own identity and the whole weight.
                 let id = child.map_or_else(|| id.to_owned(), |ip| format!("{id}/{ip}"));
-                members.push(Member {
-                    identity: xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
-                    weight: endpoint.weight,
-                    excluded: None,
-                });
+                places.push(place(endpoint, &id, written, zone));
                 endpoints.push(registry.endpoint(name, &id, &endpoint.address, target));
             }
         }
+        let rules = (
+            narrow_rules(written, zone, registry),
+            appraisal_rules(written),
+        );
+        let totals = registry.totals(name);
+        let groups = Groups::compile(&places, &endpoints, &written.balance, rules, totals);
+        let selectors = Selectors::compile(name, written, registry);
+        let selectors = selectors.map_err(|source| CompileError::Secret {
+            upstream: name.to_owned(),
+            source,
+        })?;
         Ok(Self {
             name: name.to_owned(),
             endpoints,
-            members: Members::new(&members),
-            policy: Policy::compile(&written.balance),
-            rules: Rules {
-                slow_start: None,
-                failure_window: Some(std::time::Duration::from_secs(10)),
-                latency_decay: std::time::Duration::from_secs(10),
+            groups,
+            balance: written.balance.name(),
+            selectors,
+            subsets: subsets(written),
+            report: match &written.balance {
+                config::Balance::Prequal(options) => options.report.as_deref().map(Into::into),
+                _ => None,
             },
-            totals: registry.totals(name),
+            decisions: registry.decisions(name),
+            recording: written.decisions.clone(),
             protocol: written.protocol,
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
             replay_buffer: written.retry.buffer.unwrap_or(0),
         })
+    }
+
+    /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
+    pub fn look(&self, now: Instant) {
+        self.groups.look(&self.endpoints, now);
+    }
+}
+
+/// An endpoint, known by its id, as it is narrowed.
+fn place(
+    written: &config::Endpoint,
+    id: &str,
+    upstream: &config::Upstream,
+    zone: Option<&str>,
+) -> narrow::Place {
+    let subset = upstream.subset.as_ref();
+    let value = subset.and_then(|subset| written.metadata.get(&subset.metadata));
+    narrow::Place {
+        identity: xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
+        weight: written.weight,
+        priority: written.priority,
+        backup: written.backup,
+        draining: written.draining,
+        is_local: zone.is_some() && written.zone.as_deref() == zone,
+        subset: value.map(|value| groups::subset(value.as_bytes())),
+    }
+}
+
+/// The values of the subset's metadata that endpoints have, by the numbers that stand for them.
+fn subsets(written: &config::Upstream) -> HashMap<u32, String> {
+    let Some(subset) = &written.subset else {
+        return HashMap::new();
+    };
+    let endpoints = written.endpoints.iter();
+    let values = endpoints.filter_map(|endpoint| endpoint.metadata.get(&subset.metadata));
+    values
+        .map(|value| (groups::subset(value.as_bytes()), value.clone()))
+        .collect()
+}
+
+fn narrow_rules(
+    written: &config::Upstream,
+    zone: Option<&str>,
+    registry: &Registry,
+) -> narrow::Rules {
+    narrow::Rules {
+        prefer_local: zone.is_some(),
+        random_subset: written.random_subset.map(|size| narrow::RandomSubset {
+            size,
+            seed: registry.seed(),
+        }),
+        panic: written.panic.as_ref().map(|panic| narrow::Panic {
+            threshold: panic.threshold.fraction(),
+            rule: match panic.rule {
+                config::PanicRule::FailOpen => narrow::PanicRule::FailOpen,
+                config::PanicRule::FailClosed => narrow::PanicRule::FailClosed,
+            },
+        }),
+    }
+}
+
+fn appraisal_rules(written: &config::Upstream) -> appraisal::Rules {
+    let latency_decay = match &written.balance {
+        config::Balance::PeakEwma(options) => options.decay,
+        _ => config::PeakEwma::default().decay,
+    };
+    appraisal::Rules {
+        slow_start: written
+            .slow_start
+            .as_ref()
+            .map(|slow_start| appraisal::SlowStart {
+                window: slow_start.window,
+                aggression: slow_start.aggression.value(),
+                min_weight: slow_start.min_weight.fraction(),
+            }),
+        failure_window: written
+            .failure_penalty
+            .as_ref()
+            .map(|penalty| penalty.window),
+        latency_decay,
     }
 }

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::connect::Target;
 use super::endpoint::Endpoint;
 use crate::balance::Totals;
+use crate::clock::Instant;
+use crate::entropy;
+use crate::observe::decision::Decisions;
 
 /// Endpoints by (upstream, id).
 type Known = HashMap<(String, String), Weak<Endpoint>>;
@@ -16,12 +19,40 @@ pub struct Registry {
     /// Guards the map only; never taken while a request runs.
     known: Mutex<Known>,
     /// The numbers of whole upstreams by name.
-    totals: Mutex<HashMap<String, Weak<Totals>>>,
+    totals: Shared<Totals>,
+    /// What was decided in whole upstreams by name.
+    decisions: Shared<Decisions>,
+    chance: Chance,
+}
+
+/// What the upstreams that are in use share with their successors of the same name.
+type Shared<T> = Mutex<HashMap<String, Weak<T>>>;
+
+/// Drawn once for the life of the process.
+struct Chance {
+    seed: u64,
+    secret: [u8; 32],
+}
+
+/// A secret is not for logs.
+impl std::fmt::Debug for Chance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chance")
+    }
+}
+
+impl Default for Chance {
+    fn default() -> Self {
+        Self {
+            seed: entropy::system_seed(),
+            secret: entropy::system_secret(),
+        }
+    }
 }
 
 impl Registry {
-    /// The endpoint of this identity: the known one if it is still reached the same way, else a new one, which is not
-    /// known before it is put in force: a configuration that is refused in the end changes nothing.
+    /// The endpoint of this identity: the known one if it is still reached the same way, else one with its numbers, or a
+    /// new one, which is not known before it is put in force: a configuration that is refused in the end changes nothing.
     pub fn endpoint(
         &self,
         upstream: &str,
@@ -31,34 +62,65 @@ impl Registry {
     ) -> Arc<Endpoint> {
         let key = (upstream.to_owned(), id.to_owned());
         let known = self.known().get(&key).and_then(Weak::upgrade);
-        known
-            .filter(|endpoint| endpoint.target == target)
-            .unwrap_or_else(|| Arc::new(Endpoint::new(upstream, id, authority, target)))
+        match known {
+            Some(endpoint) if endpoint.target == target => endpoint,
+            Some(endpoint) => Arc::new(endpoint.moved(authority, target)),
+            None => Arc::new(Endpoint::new(upstream, id, authority, target)),
+        }
     }
 
-    /// These are the endpoints in force from now on.
-    pub fn put_in_force<'a>(&self, endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) {
+    /// These are the endpoints in force from now on. `now` is given when others were before: whoever is new then begins
+    /// its slow start.
+    pub fn put_in_force<'a>(
+        &self,
+        endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
+        now: Option<Instant>,
+    ) {
         let mut known = self.known();
         known.retain(|_, endpoint| endpoint.strong_count() > 0);
         for endpoint in endpoints {
             let key = (endpoint.upstream.clone(), endpoint.id.clone());
-            known.insert(key, Arc::downgrade(endpoint));
+            let before = known.insert(key, Arc::downgrade(endpoint));
+            let is_new =
+                before.is_none_or(|before| !Weak::ptr_eq(&before, &Arc::downgrade(endpoint)));
+            if let (true, Some(now)) = (is_new, now) {
+                endpoint.signals.ramp(now);
+            }
         }
     }
 
     /// What is known of all endpoints of an upstream together.
     pub fn totals(&self, upstream: &str) -> Arc<Totals> {
-        let mut known = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, totals| totals.strong_count() > 0);
-        if let Some(totals) = known.get(upstream).and_then(Weak::upgrade) {
-            return totals;
-        }
-        let totals = Arc::<Totals>::default();
-        known.insert(upstream.to_owned(), Arc::downgrade(&totals));
-        totals
+        of(&self.totals, upstream)
+    }
+
+    /// What was decided in an upstream.
+    pub fn decisions(&self, upstream: &str) -> Arc<Decisions> {
+        of(&self.decisions, upstream)
+    }
+
+    /// By which this process draws the endpoints that it uses of many.
+    pub fn seed(&self) -> u64 {
+        self.chance.seed
+    }
+
+    /// With which this process signs where it was given no secret.
+    pub fn secret(&self) -> &[u8] {
+        &self.chance.secret
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn of<T: Default>(shared: &Shared<T>, upstream: &str) -> Arc<T> {
+    let mut known = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|_, weak| weak.strong_count() > 0);
+    if let Some(found) = known.get(upstream).and_then(Weak::upgrade) {
+        return found;
+    }
+    let new = Arc::<T>::default();
+    known.insert(upstream.to_owned(), Arc::downgrade(&new));
+    new
 }

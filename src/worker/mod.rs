@@ -120,6 +120,11 @@ impl Worker {
         std::cell::Ref::map(self.date.borrow(), |date| date.1.as_str())
     }
 
+    /// Seconds since 1970 at `now`.
+    pub fn unix_seconds(&self, now: Instant) -> u64 {
+        self.calendar.since_1970(now).as_secs()
+    }
+
     /// Milliseconds since 1970 at `now`.
     pub fn unix_millis(&self, now: Instant) -> u64 {
         u64::try_from(self.calendar.since_1970(now).as_millis()).unwrap_or(u64::MAX)

@@ -2,16 +2,18 @@
 //! it, and taken over from one snapshot to the next.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::balance::Memory;
+use crate::balance::narrow::GroupLabel;
 use crate::http::{h1, h2};
-use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells};
+use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::groups::{Groups, Seen};
 use crate::upstream::pool::{Limits, Pool};
 
 /// An endpoint with what this worker keeps for it.
@@ -29,7 +31,11 @@ pub struct Reach {
 pub struct UpstreamView {
     pub shared: Arc<Upstream>,
     pub reaches: Vec<Rc<Reach>>,
-    pub memory: RefCell<Memory>,
+    /// Who can be picked now.
+    pub seen: RefCell<Seen>,
+    /// What the policy of each group remembers, in the order of the groups.
+    pub memories: RefCell<Vec<Memory>>,
+    pub cells: Arc<UpstreamCells>,
     pub limits: Limits,
 }
 
@@ -100,7 +106,9 @@ impl View {
             let connections = &shared.connections;
             Rc::new(UpstreamView {
                 reaches: reaches.collect(),
-                memory: RefCell::new(old.map(|old| old.memory.take()).unwrap_or_default()),
+                seen: RefCell::new(shared.groups.seen()),
+                memories: RefCell::new(memories(&shared.groups, old)),
+                cells: door.upstream(&shared.name),
                 limits: Limits {
                     idle: share(connections.idle, place.0, place.1),
                     idle_timeout: connections.idle_timeout,
@@ -161,6 +169,24 @@ impl View {
             }
         }
     }
+}
+
+/// What the policies of these groups remember: what they did before, where they have the same label.
+fn memories(groups: &Groups, before: Option<&Rc<UpstreamView>>) -> Vec<Memory> {
+    let mut kept: HashMap<GroupLabel, Memory> = HashMap::new();
+    if let Some(before) = before {
+        let labels = before
+            .shared
+            .groups
+            .groups()
+            .iter()
+            .map(|group| group.label);
+        kept.extend(labels.zip(before.memories.take()));
+    }
+    let groups = groups.groups().iter();
+    groups
+        .map(|group| kept.remove(&group.label).unwrap_or_default())
+        .collect()
 }
 
 /// The share of worker `index` of what the process may keep. All shares together are the whole: what cannot be divided

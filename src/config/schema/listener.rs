@@ -24,7 +24,7 @@ pub struct Network {
     pub prefix: u8,
 }
 
-/// A peer that is a proxy of the operator's own.
+/// A peer that is believed: a proxy of the operator's own, or a client that may ask more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TrustedProxy {
     Network(Network),
@@ -75,6 +75,11 @@ block! {
         /// `refuse`. Dropped, as nginx does: many applications cannot tell `X_User` from `X-User`,
         /// which a proxy may have checked. gRPC metadata with `_` in its names needs `pass`.
         pub underscores: Underscores = Underscores::Drop;
+        /// Clients, by the address that they connect from, that may send `Plimsoll-Explain: 1` and are
+        /// then told in a header of the answer why its endpoint was picked; from all others the
+        /// field counts for nothing. Networks, or `unix` for those on a Unix socket. Empty: nobody,
+        /// because the answer names endpoints.
+        pub explain_to: Vec<TrustedProxy> = Vec::new();
         /// Which forwarding fields endpoints get.
         pub forwarding: Forwarding = Forwarding::default();
     }
@@ -90,6 +95,7 @@ impl Listener {
             limits: ListenerLimits::default(),
             trusted_proxies: Vec::new(),
             underscores: Underscores::Drop,
+            explain_to: Vec::new(),
             forwarding: Forwarding::default(),
         }
     }

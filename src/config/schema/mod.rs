@@ -21,6 +21,7 @@ pub use upstream::*;
 
 use super::cursor::Reader;
 use super::emit::Yaml;
+use super::kinds::Name;
 use super::setting::{Book, Setting, block, choice, with_default, written_as_map};
 use super::tree::Node;
 
@@ -47,6 +48,10 @@ block! {
         pub routes: Vec<Route> = Vec::new();
         /// Groups of interchangeable endpoints, by name.
         pub upstreams: BTreeMap<String, Upstream> = BTreeMap::new();
+        /// Where this proxy stands. Of endpoints with the same `zone` those serve first, and others
+        /// take what they cannot. One file for many proxies takes it from the environment:
+        /// `${ZONE}`. Off: all endpoints are as near.
+        pub zone: Option<String> as Option<Name> = None;
         /// The listener for operators: `/live`, `/ready`, `/metrics` and the API. Off, so that
         /// nothing is opened that was not asked for.
         pub admin: Option<Admin> = None;

@@ -6,8 +6,8 @@ use super::super::cursor::Reader;
 use super::super::emit::Yaml;
 use super::super::json_schema::or_variable;
 use super::super::kinds::{
-    FieldName, FieldValue, Fields, HostAndPort, Name, PathAndQuery, PathText, Pattern, Scheme,
-    UpstreamName,
+    FieldName, FieldValue, Fields, Filled, HostAndPort, Name, PathAndQuery, PathText, Pattern,
+    Scheme, UpstreamName,
 };
 use super::super::setting::{Block, Book, Setting, block, with_default, written_as_map};
 use super::super::tree::{Node, Value};
@@ -20,6 +20,8 @@ pub struct Route {
     pub name: Option<String>,
     pub matcher: Match,
     pub action: Action,
+    /// The value for the `subset` of its upstreams.
+    pub subset: Option<String>,
     /// New path towards the endpoint.
     pub rewrite: Option<Rewrite>,
     /// `Host` towards the endpoint; `None` keeps the client's.
@@ -48,6 +50,19 @@ pub enum Action {
     Respond(Respond),
 }
 
+impl Action {
+    /// The upstreams that requests may go to.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        let (one, parts): (_, &[(String, u32)]) = match self {
+            Self::Upstream(name) => (Some(name.as_str()), &[]),
+            Self::Split(parts) => (None, parts),
+            Self::Redirect(_) | Self::Respond(_) => (None, &[]),
+        };
+        one.into_iter()
+            .chain(parts.iter().map(|(name, _)| name.as_str()))
+    }
+}
+
 impl Default for Action {
     fn default() -> Self {
         Self::Respond(Respond {
@@ -70,6 +85,9 @@ block! {
         pub upstream: Option<String> as Option<UpstreamName> = None;
         /// Forwards to one of several upstreams, each as often as its weight says.
         pub split: Option<Vec<(String, u32)>> as Option<Split> = None;
+        /// The value that the `subset` of the upstream asks for, before what the request's header
+        /// says. Every upstream of the route has a `subset`. Off: the request decides.
+        pub subset: Option<String> as Option<Filled> = None;
         /// Answers with another address.
         pub redirect: Option<Redirect> = None;
         /// Answers directly.
@@ -128,6 +146,7 @@ impl RouteKeys {
             name: self.name,
             matcher: self.matcher,
             action,
+            subset: self.subset,
             rewrite: self.rewrite,
             host: self.host,
             request_fields: self.request_headers,
@@ -148,6 +167,7 @@ impl RouteKeys {
             matcher: route.matcher.clone(),
             upstream,
             split,
+            subset: route.subset.clone(),
             redirect,
             respond,
             rewrite: route.rewrite.clone(),

@@ -3,13 +3,16 @@
 //! Types, ranges, patterns and references are checked where each value is read (`kinds.rs`).
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
+mod balance;
+mod sessions;
+mod subsets;
 mod upstream;
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
-use super::schema::{Action, Address, Config, PathMatch, Rewrite};
+use super::schema::{Action, Address, Config, PathMatch, Rewrite, TrustedProxy};
 use super::tree::{Entry, Node, Value};
 
 /// Refuses a file with nothing in it.
@@ -29,8 +32,15 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
+            balance::options(&entry.key, entry, upstream, reader);
+            balance::endpoints(&entry.key, entry, upstream, reader);
+            sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }
+    sessions::all(root, config, reader);
+    subsets::check(root, config, reader);
+    zones(root, config, reader);
+    explained_to_all(root, config, reader);
     unused(root, config, reader);
     open_admin(root, config, reader);
 }
@@ -47,6 +57,11 @@ fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {
 
 fn entries<'n>(root: &'n Node, key: &str) -> &'n [Entry] {
     root.child(key).map_or(&[], |entry| entry.node.entries())
+}
+
+/// Whether `off` was written.
+fn is_off(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar { text, plain: true } if text == "off")
 }
 
 fn warn(reader: &mut Reader<'_>, mark: Mark, path: String, message: impl Into<String>, help: &str) {
@@ -154,7 +169,7 @@ fn idle_edits(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     }
     for (index, (route, item)) in config.routes.iter().zip(items).enumerate() {
         let direct = matches!(route.action, Action::Redirect(_) | Action::Respond(_));
-        for key in ["rewrite", "host", "request_headers"] {
+        for key in ["subset", "rewrite", "host", "request_headers"] {
             if let Some(entry) = item.child(key).filter(|_| direct) {
                 let message = "without effect: the route answers itself and forwards nothing";
                 warn(
@@ -202,6 +217,62 @@ fn open_admin(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
+/// Zones that are compared with nothing.
+fn zones(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    let of_endpoint = entries(root, "upstreams").iter().find_map(zone_of_endpoint);
+    match (root.child("zone"), of_endpoint) {
+        (Some(own), None) if config.zone.is_some() => {
+            let message = "without effect: no endpoint is in a zone";
+            let help = "give endpoints their `zone`, or remove it";
+            warn(reader, own.mark, "zone".to_owned(), message, help);
+        }
+        (None, Some((path, zone))) => {
+            let message = "without effect: where this proxy stands is not known";
+            warn(
+                reader,
+                zone.mark,
+                path,
+                message,
+                "add `zone: …` at the top of the file",
+            );
+        }
+        _ => {}
+    }
+}
+
+/// The first zone that an endpoint of `upstream` is in, with its path.
+fn zone_of_endpoint(upstream: &Entry) -> Option<(String, &Entry)> {
+    let Value::List(items) = &upstream.node.child("endpoints")?.node.value else {
+        return None;
+    };
+    items.iter().enumerate().find_map(|(index, item)| {
+        let zone = item.child("zone").filter(|zone| !is_off(&zone.node))?;
+        let path = format!("upstreams.{}.endpoints[{index}].zone", upstream.key);
+        Some((path, zone))
+    })
+}
+
+/// Listeners that tell everybody which endpoints there are.
+fn explained_to_all(root: &Node, config: &Config, reader: &mut Reader<'_>) {
+    for (name, listener) in &config.listeners {
+        let all = listener
+            .explain_to
+            .iter()
+            .any(|peer| matches!(peer, TrustedProxy::Network(network) if network.prefix == 0));
+        if let (true, Some(entry)) = (all, child(root, &["listeners", name, "explain_to"])) {
+            let message = "holds every address: whoever asks is told the endpoints and their load";
+            let help = "name the networks of those who look into it";
+            warn(
+                reader,
+                entry.node.mark,
+                format!("listeners.{name}.explain_to"),
+                message,
+                help,
+            );
+        }
+    }
+}
+
 /// Listeners that no route serves and upstreams that no route names.
 fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     // A route with an error in it may be the one that is missed.
@@ -212,11 +283,7 @@ fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     let mut named: BTreeSet<&str> = BTreeSet::new();
     let mut served: BTreeSet<&str> = BTreeSet::new();
     for route in &config.routes {
-        match &route.action {
-            Action::Upstream(name) => drop(named.insert(name)),
-            Action::Split(parts) => named.extend(parts.iter().map(|(name, _)| name.as_str())),
-            Action::Redirect(_) | Action::Respond(_) => {}
-        }
+        named.extend(route.action.upstreams());
         served.extend(route.matcher.listener.iter().map(String::as_str));
     }
     let any = config

@@ -1,5 +1,7 @@
 //! Keys of an endpoint.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 
 use crate::config::cursor::Reader;
@@ -18,19 +20,40 @@ block! {
         /// What its numbers are kept under across reloads. Off: the address as written. With an id
         /// of its own an endpoint may change its address and keep its history.
         pub id: Option<String> as Option<Name> = None;
-        /// Its share of the traffic relative to the others; 0 gets none. Each address of a host name
-        /// has it, so that a name with three addresses gets three times as much as one address.
+        /// Its share of the traffic relative to the others; 0 gets none while one of them has a weight.
+        /// Each address of a host name has it, so that a name with three addresses gets three
+        /// times as much as one address.
         pub weight: u32 = 1, in 0..=1000;
+        /// Lower numbers serve first. The next one takes what the first cannot: each takes 1.4 times
+        /// its share of healthy weight, so that up to two sevenths of it may be lost before any
+        /// traffic goes on, as in Envoy.
+        pub priority: u8 = 0, in 0..=15;
+        /// Whether it serves only when no other endpoint can.
+        pub backup: bool = false;
+        /// Where it stands: the name of a zone, a data centre, a rack. Endpoints in the proxy's own
+        /// zone (`zone` at the top) come first within their priority. Off: in no zone, as far away
+        /// as any other.
+        pub zone: Option<String> as Option<Name> = None;
+        /// Whether it is being emptied: it takes no new session and keeps those that `sticky` has
+        /// bound to it.
+        pub draining: bool = false;
+        /// What else is known of it, names and values, for `subset`.
+        pub metadata: BTreeMap<String, String> = BTreeMap::new();
     }
 }
 
 impl Endpoint {
-    /// An endpoint with weight 1, known by its address.
+    /// An endpoint with every default: of weight 1, known by its address.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
             address: address.into(),
             id: None,
             weight: 1,
+            priority: 0,
+            backup: false,
+            zone: None,
+            draining: false,
+            metadata: BTreeMap::new(),
         }
     }
 
@@ -63,7 +86,7 @@ impl Setting for Endpoint {
         }
     }
     fn write(value: &Self) -> Yaml {
-        if value.id.is_none() && value.weight == 1 {
+        if *value == Self::new(&*value.address) {
             return Yaml::Text(value.address.clone());
         }
         value.write_block()

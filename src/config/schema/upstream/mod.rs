@@ -3,6 +3,8 @@
 mod balance;
 mod endpoint;
 mod hash;
+mod narrowing;
+mod weighing;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +12,14 @@ use std::time::Duration;
 pub use balance::*;
 pub use endpoint::*;
 pub use hash::*;
+pub use narrowing::*;
+pub use weighing::*;
 
 use super::{Certificate, DAY, HOUR, millis, seconds};
 use crate::config::kinds::ServerName;
 use crate::config::quantities::Size;
 use crate::config::setting::{block, choice, with_default, written_as_map};
+use crate::config::units::Share;
 
 block! {
     /// A group of interchangeable endpoints under one policy.
@@ -24,8 +29,9 @@ block! {
         /// `h1`, `h2` or `auto`. HTTP/1.1 by default, which every server speaks.
         pub protocol: Protocol = Protocol::H1;
         /// The policy that picks an endpoint: a name, or one name with its options,
-        /// `{ p2c: { choices: 3 } }`. Weights count in all of them. `p2c` by default: nearly as
-        /// even as comparing all, and without the herd that runs to the least loaded one.
+        /// `{ p2c: { choices: 3 } }`. Weights, `slow_start` and `failure_penalty` count in all of
+        /// them. `p2c` by default: nearly as even as comparing all, and without the herd that runs
+        /// to the least loaded one.
         ///
         /// - `p2c`: the less loaded of two drawn by chance. For nearly everything. Not where a
         ///   client must come back to its endpoint.
@@ -46,6 +52,35 @@ block! {
         ///   be built anew. Not for even load, and not for sessions that must not move: `sticky`
         ///   holds those also when endpoints are added.
         pub balance: Balance = Balance::default();
+        /// How an endpoint begins that becomes healthy, because it was added to a running process or
+        /// has recovered: its weight and its caps are multiplied by max(`min_weight`,
+        /// (t / `window`)^(1 / `aggression`)), where t is the time since then. Not at the start of the
+        /// process, when all are new. Off, because most servers need no warming; for caches and
+        /// just-in-time compilers, and wherever a new endpoint, being the least loaded, is overrun.
+        pub slow_start: Option<SlowStart> = None;
+        /// Lets an endpoint that fails count less: by its share of successes relative to that of the
+        /// best endpoint, though not below a tenth; and each failure is held as load for as long as
+        /// an answer of the upstream takes. On, because an endpoint that fails fast looks idle, and
+        /// without this the policies that look at load or latency send it the more. Off where
+        /// failures are meant, such as a 503 that every endpoint gives as often.
+        pub failure_penalty: Option<FailurePenalty> = Some(FailurePenalty::default());
+        /// Keeps a client at its endpoint by a signed cookie, which does not show the address. When the
+        /// endpoint is lost, only its sessions move; when it is `draining`, it keeps them. Off,
+        /// because HTTP needs no sessions; for applications that keep what a client did in memory.
+        pub sticky: Option<Sticky> = None;
+        /// What happens when too few endpoints are healthy. Off: what is unhealthy gets nothing, and
+        /// when no endpoint is left the answer is 503.
+        pub panic: Option<Panic> = None;
+        /// Sends a request only to endpoints whose metadata fit it: versions, tenants, hardware. Off:
+        /// to any.
+        pub subset: Option<Subset> = None;
+        /// How many of the endpoints this proxy uses, drawn by chance once for each process. For
+        /// hundreds of endpoints and many proxies, so that not every endpoint holds connections from
+        /// every proxy; 20 to 100 is usual (Site Reliability Engineering, ch. 20). Not with
+        /// `consistent_hash`, whose proxies would then disagree. Off: all.
+        pub random_subset: Option<usize> = None, in Some(2)..=Some(100_000);
+        /// Which picks are written down with their grounds.
+        pub decisions: Decisions = Decisions::default();
         /// TLS towards the endpoints. Off: clear text.
         pub tls: Option<ClientTls> = None;
         /// How long endpoints may take.
@@ -64,6 +99,13 @@ impl Upstream {
             endpoints,
             protocol: Protocol::H1,
             balance: Balance::default(),
+            slow_start: None,
+            failure_penalty: Some(FailurePenalty::default()),
+            sticky: None,
+            panic: None,
+            subset: None,
+            random_subset: None,
+            decisions: Decisions::default(),
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
@@ -155,5 +197,24 @@ block! {
     }
 }
 
-written_as_map!(Upstream, ClientTls, UpstreamTimeouts, Connections, Retry);
-with_default!(ClientTls, UpstreamTimeouts, Connections, Retry);
+block! {
+    /// Which picks are written down, with all candidates, their scores and who was left out, for the
+    /// admin API to show.
+    pub struct Decisions {
+        /// The share of picks, besides those that a request asks for (`explain_to` of the listener).
+        /// None, because each costs a look at every endpoint.
+        pub sample: Share = Share::percent(0), in Share::percent(0)..=Share::percent(100);
+        /// How many of the latest are kept; the older ones are lost.
+        pub keep: usize = 64, in 1..=4096;
+    }
+}
+
+written_as_map!(
+    Upstream,
+    Decisions,
+    ClientTls,
+    UpstreamTimeouts,
+    Connections,
+    Retry
+);
+with_default!(Decisions, ClientTls, UpstreamTimeouts, Connections, Retry);

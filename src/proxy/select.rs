@@ -1,0 +1,173 @@
+//! What of a request decides among the endpoints of its upstream: its subset, its key, its session. Found out once, before
+//! the first pick; an upstream that asks for nothing of it costs nothing.
+
+use std::net::IpAddr;
+
+use super::client;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use crate::balance::{Asked, Key};
+use crate::http::fields::Name;
+use crate::route;
+use crate::upstream::absence::Absence;
+use crate::upstream::groups::Ask;
+use crate::upstream::selectors::{Otherwise, Selectors};
+use crate::worker::UpstreamView;
+
+/// What was found out.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// For the pick.
+    pub ask: Ask,
+    pub key: Option<Key>,
+    /// `Set-Cookie` of a key that was made for the client.
+    created: Option<Vec<u8>>,
+    session: Session,
+}
+
+/// How the session of a request stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Session {
+    /// The upstream binds none, or the client has none that counts.
+    #[default]
+    New,
+    /// It is bound to the endpoint of this identity.
+    Bound { identity: u64, is_due: bool },
+}
+
+impl Selection {
+    /// Reads what the upstream asks for.
+    pub fn of(
+        exchange: &Exchange,
+        upstream: &UpstreamView,
+        route: &route::Route,
+    ) -> Result<Self, ProxyError> {
+        let Some(selectors) = &upstream.shared.selectors else {
+            return Ok(Self::default());
+        };
+        let request = Request(exchange);
+        let mut selection = Self {
+            ask: Ask {
+                section: section(&request, upstream, selectors, route)?,
+                ..Ask::default()
+            },
+            ..Self::default()
+        };
+        if let Some(hash_key) = &selectors.key {
+            selection.key = hash_key.of(&request);
+            if selection.key.is_none() {
+                let random = exchange.worker.random.borrow_mut().next_u64();
+                if let Some((key, cookie)) = hash_key.create(random, exchange.peer.tls) {
+                    (selection.key, selection.created) = (Some(key), Some(cookie));
+                }
+            }
+            selection.ask.key = selection.key.map(|key| key.hash);
+        }
+        if let Some(sticky) = &selectors.sticky {
+            // What is forged, foreign or over is as good as nothing: the answer replaces it.
+            let found = sticky.find(&request, exchange.worker.unix_seconds(exchange.started));
+            if let Some(Ok(bound)) = found {
+                selection.ask.bound = upstream.shared.groups.index_of(bound.identity);
+                selection.session = Session::Bound {
+                    identity: bound.identity,
+                    is_due: bound.is_due,
+                };
+            }
+        }
+        Ok(selection)
+    }
+
+    /// Values of `Set-Cookie` for an answer of this endpoint.
+    pub fn cookies(&self, exchange: &Exchange, upstream: &UpstreamView) -> Vec<Vec<u8>> {
+        let mut cookies: Vec<Vec<u8>> = self.created.iter().cloned().collect();
+        let sticky = upstream
+            .shared
+            .selectors
+            .as_ref()
+            .and_then(|all| all.sticky.as_ref());
+        if let (Some(sticky), Some(endpoint)) = (sticky, exchange.endpoint) {
+            let identity = upstream.shared.groups.identity(endpoint);
+            let is_needed = match self.session {
+                Session::New => true,
+                Session::Bound {
+                    identity: bound,
+                    is_due,
+                } if bound == identity => is_due,
+                // Another served for once, since it was full; the session stays where it is.
+                Session::Bound { .. } => !exchange.is_bound_full,
+            };
+            if is_needed {
+                let now = exchange.worker.unix_seconds(exchange.now);
+                cookies.push(sticky.set_cookie(identity, now, exchange.peer.tls));
+            }
+        }
+        cookies
+    }
+}
+
+/// The section of the subset that the route or else the request asks for.
+fn section(
+    request: &Request<'_>,
+    upstream: &UpstreamView,
+    selectors: &Selectors,
+    route: &route::Route,
+) -> Result<usize, ProxyError> {
+    const ALL: usize = 0;
+    let Some(subset) = &selectors.subset else {
+        return Ok(ALL);
+    };
+    let mut section = None;
+    let groups = &upstream.shared.groups;
+    if let Some(value) = &route.subset {
+        section = Some(groups.section_of(value.as_bytes()));
+    } else if let Some(header) = &subset.header {
+        request.each_header(header, &mut |value| {
+            section.get_or_insert_with(|| groups.section_of(value));
+        });
+    }
+    match (section, subset.otherwise) {
+        (Some(Some(section)), _) => Ok(section),
+        (None, _) | (Some(None), Otherwise::Any) => Ok(ALL),
+        (Some(None), Otherwise::None) => Err(ProxyError::NoEndpoint(Absence::NO_SUBSET)),
+    }
+}
+
+/// A request as keys, sessions and subsets read it.
+struct Request<'a>(&'a Exchange);
+
+impl Request<'_> {
+    fn split(&self) -> (&[u8], Option<&[u8]>) {
+        let target = &self.0.head.target;
+        match memchr::memchr(b'?', target) {
+            Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
+            None => (target, None),
+        }
+    }
+}
+
+impl Asked for Request<'_> {
+    fn client_ip(&self) -> Option<IpAddr> {
+        client::address(self.0)
+    }
+
+    fn host(&self) -> Option<&[u8]> {
+        self.0.head.fields.get(Name::Host)
+    }
+
+    fn path(&self) -> &[u8] {
+        self.split().0
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.split().1
+    }
+
+    fn each_header(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
+        let skip = super::heads::distrusted(self.0);
+        for (known, spelt, value) in self.0.head.fields.iter() {
+            if spelt.eq_ignore_ascii_case(name.as_bytes()) && !skip.contains(known) {
+                each(value);
+            }
+        }
+    }
+}
