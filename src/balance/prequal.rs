@@ -16,7 +16,10 @@
 //! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
 //! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
-//! start and failures count as everywhere, and a latency is divided by the factor of those.
+//! start and failures count as everywhere.
+//!
+//! Whoever is not sent anything is not heard of, and latencies grow old. So **an endpoint of which none is known is tried,
+//! with one attempt at a time**: it counts as the fastest of the pool as long as it is idle, and as the slowest while it owes an answer.
 
 use super::{Decision, Live, Note, Picked, Reason, View, random as by_chance};
 use crate::clock::Instant;
@@ -59,8 +62,10 @@ pub(super) struct Pool {
     burdens: [f32; MOST],
     /// By how much one more attempt raises the burden.
     steps: [f32; MOST],
-    /// Nanoseconds.
+    /// Nanoseconds; guessed where none is known.
     latencies: [f32; MOST],
+    /// A reading of this pick has no latency yet.
+    is_to_guess: bool,
     uses: [u32; MOST],
     at: [Instant; MOST],
     /// Above it a burden is hot.
@@ -71,6 +76,9 @@ pub(super) struct Pool {
     oldest_next: bool,
 }
 
+/// Stand for the latency of a reading that has none, idle or not, until it is guessed.
+const UNTRIED: f32 = -1.0;
+const OWES_ANSWER: f32 = -2.0;
 /// What stands in a gap.
 const NOBODY: u32 = u32::MAX;
 /// Picks for which a threshold holds.
@@ -87,6 +95,7 @@ impl Default for Pool {
             burdens: [f32::INFINITY; MOST],
             steps: [0.0; MOST],
             latencies: [0.0; MOST],
+            is_to_guess: false,
             uses: [0; MOST],
             at: [Instant::default(); MOST],
             threshold: 0.0,
@@ -134,7 +143,7 @@ impl Rules {
 
     /// How often a reading may be used with so many endpoints. Infinite where readings go faster than they come, which
     /// leaves age and removal.
-    fn reuse(&self, endpoints: usize) -> f64 {
+    pub(super) fn reuse(&self, endpoints: usize) -> f64 {
         let share = self.pool as f64 / endpoints as f64;
         let surplus = (1.0 - share) * self.probes as f64 - 1.0;
         if surplus <= 0.0 {
@@ -154,6 +163,7 @@ impl Pool {
                 self.next += 1;
             }
         }
+        self.guess();
         self.threshold = self.quantile(rules.q_rif);
     }
 
@@ -187,6 +197,7 @@ impl Pool {
                 0
             };
         }
+        self.guess();
         if self.until_threshold == 0 {
             self.threshold = self.quantile(rules.q_rif);
             self.until_threshold = THRESHOLD_HOLDS;
@@ -227,17 +238,45 @@ impl Pool {
         let signals = view.live.signals(endpoint);
         let charge = signals.charge();
         let load = signals.load(view.live.now());
-        let known = signals.by_load.at(load);
-        let latency = known.unwrap_or_else(|| view.live.totals().typical());
-        let step = (view.members.weight(endpoint) as f32 * charge.factor).recip();
+        let unknown = if load == 0 { UNTRIED } else { OWES_ANSWER };
+        let latency = signals
+            .by_load
+            .at(load)
+            .map_or(unknown, |nanos| nanos as f32);
+        let weight = view.members.weight(endpoint) as f32 * charge.factor;
         self.endpoints[place] = endpoint as u32;
-        self.burdens[place] = (load as f32 + charge.ghosts + 1.0) * step;
-        self.steps[place] = step;
-        self.latencies[place] = latency as f32 / charge.factor;
+        // Divided, not multiplied by the step: so equal fractions are equal here too.
+        self.burdens[place] = (load as f32 + charge.ghosts + 1.0) / weight;
+        self.steps[place] = weight.recip();
+        self.latencies[place] = latency;
+        self.is_to_guess |= latency < 0.0;
         self.uses[place] = 0;
         self.at[place] = view.live.now();
         self.size = self.size.max(place + 1);
         self.held += 1;
+    }
+
+    /// Gives a latency to the readings of this pick that have none.
+    fn guess(&mut self) {
+        if !std::mem::take(&mut self.is_to_guess) {
+            return;
+        }
+        let (mut fastest, mut slowest) = (f32::INFINITY, 0f32);
+        let latencies = &mut self.latencies[..self.size];
+        for (endpoint, latency) in self.endpoints.iter().zip(&*latencies) {
+            if *endpoint != NOBODY && *latency >= 0.0 {
+                (fastest, slowest) = (fastest.min(*latency), slowest.max(*latency));
+            }
+        }
+        // Where none is known all are equal, and the load decides.
+        fastest = fastest.min(slowest);
+        for latency in latencies {
+            if *latency == UNTRIED {
+                *latency = fastest;
+            } else if *latency == OWES_ANSWER {
+                *latency = slowest;
+            }
+        }
     }
 
     /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
