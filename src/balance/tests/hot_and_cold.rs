@@ -121,19 +121,13 @@ fn an_endpoint_of_unknown_latency_is_tried_with_one_attempt_at_a_time() {
 /// takes: nobody asked it ever again.
 #[test]
 fn an_endpoint_that_was_slow_is_tried_again_when_that_is_old() {
-    let live = numbers(&[1, 1, 0], &[10, 20, 90].map(Some));
+    let mut live = numbers(&[1, 1, 0], &[10, 20, 90].map(Some));
     let rules = rules(1.0, 16, 3);
-    let look = |seconds: u64| {
-        let now = Instant(seconds * SECOND);
-        let subject = |(identity, signals)| appraisal::Subject {
-            identity,
-            signals,
-            is_eligible: true,
-        };
-        let subjects: Vec<_> = (0u64..).zip(&live.signals).map(subject).collect();
-        live.totals.appraise(now, &RULES, &subjects);
+    let look = |live: &mut Numbers, seconds| {
+        live.now = Instant(seconds * SECOND);
+        live.appraise(&weighing(&[1; 3]), &RULES);
     };
-    look(10);
+    look(&mut live, 10);
     assert_eq!(picked(rules, &[1; 3], &live), [300, 0, 0]);
     live.signals[0].answered(
         Instant(10 * SECOND),
@@ -141,7 +135,7 @@ fn an_endpoint_that_was_slow_is_tried_again_when_that_is_old() {
         0,
         RULES.latency_decay,
     );
-    look(11);
+    look(&mut live, 11);
     assert_eq!(picked(rules, &[1; 3], &live)[2], 300);
 }
 
