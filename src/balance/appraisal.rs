@@ -114,6 +114,17 @@ impl Totals {
         f64::from_bits(self.typical.load(Relaxed))
     }
 
+    /// Of whom there is a tally.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> Vec<u64> {
+        let appraiser = self.appraiser.lock().unwrap();
+        appraiser
+            .tallies
+            .iter()
+            .map(|(identity, _)| *identity)
+            .collect()
+    }
+
     /// Looks at all endpoints of the upstream and says how much each counts from now on. Whether one is still in its
     /// slow start, so that another look is due though nothing happens.
     pub fn appraise(&self, now: Instant, rules: &Rules, subjects: &[Subject<'_>]) -> bool {
@@ -351,6 +362,9 @@ mod tests {
         look(&totals, Instant(at(1).0 + 20_000_000), &RULES, &signals);
         let held = 99.0 * (-1f32).exp();
         assert!((signals[1].charge().ghosts - held).abs() < 0.1);
+        // And less than an eighth of one after 20 ms · ln (99 · 8) = 133 ms.
+        look(&totals, Instant(at(1).0 + 140_000_000), &RULES, &signals);
+        assert_eq!(signals[1].charge().ghosts, 0.0);
     }
 
     /// By hand: of one attempt that failed, e^(-t / 10 s) is left, so that the factor is 1 / (1 + e^(-t / 10 s)): 31 / 32 of the
@@ -440,6 +454,6 @@ mod tests {
         for identity in 8..2000 {
             totals.appraise(at(0), &RULES, &subjects([identity, identity + 1]));
         }
-        assert_eq!(totals.appraiser.lock().unwrap().tallies.len(), 2);
+        assert_eq!(totals.remembered(), [1999, 2000]);
     }
 }

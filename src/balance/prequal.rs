@@ -175,6 +175,13 @@ impl Pool {
         self.until_threshold = 0;
     }
 
+    /// Of whom readings are kept.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> impl Iterator<Item = usize> {
+        let known = self.endpoints.iter().filter(|known| **known != NOBODY);
+        known.map(|endpoint| *endpoint as usize)
+    }
+
     /// Drops what is old or of another membership, and reads a few endpoints anew.
     fn prepare<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
         let capacity = rules.capacity();

@@ -76,6 +76,12 @@ impl Rotation {
         }
     }
 
+    /// Whom it holds something about.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> (&[u64], &[u32]) {
+        (&self.identities, &self.order)
+    }
+
     /// The candidate whose turn it is.
     fn turn(&mut self) -> Option<usize> {
         let ring = self.turns.as_mut().map_or(0, Turns::next);

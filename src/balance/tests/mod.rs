@@ -2,6 +2,8 @@
 
 mod failing;
 mod hot_and_cold;
+mod membership;
+mod peaks;
 mod queue;
 mod round_robin;
 mod slow_start;
