@@ -57,6 +57,9 @@ impl Changes {
         if before.idle_connections != now.idle_connections {
             settings.push("idle_connections");
         }
+        if before.zone != now.zone {
+            settings.push("zone");
+        }
         Self {
             generation: new.generation,
             listeners: Parts::between(named(&before.listeners), named(&now.listeners)),

@@ -288,3 +288,63 @@ fn options_of_consistent_hashing_are_checked() {
         "remove the quotes",
     );
 }
+
+#[test]
+fn options_without_effect_are_told() {
+    let in_hash = |options: &str, column, key: &str, message: &str, help: &str| {
+        warned(
+            &format!("{GROUND}    balance: {{ consistent_hash: {{ {options} }} }}\n"),
+            (8, column),
+            &format!("upstreams.api.balance.consistent_hash.{key}"),
+            message,
+            help,
+        );
+    };
+    in_hash(
+        "table_size: 655373",
+        35,
+        "table_size",
+        "without effect: `ring` has none",
+        "write `algorithm: maglev`",
+    );
+    in_hash(
+        "algorithm: rendezvous, virtual_nodes: 100",
+        58,
+        "virtual_nodes",
+        "without effect: `rendezvous` has none",
+        "write `algorithm: ring`",
+    );
+    in_hash(
+        "algorithm: maglev, table_size: 97",
+        66,
+        "table_size",
+        "fewer than 100 entries for each of 1 endpoints",
+        "655373",
+    );
+    warned(
+        &format!("{GROUND}    balance: {{ prequal: {{ pool: 2 }} }}\n"),
+        (8, 33),
+        "upstreams.api.balance.prequal.pool",
+        "more probes than `pool` holds",
+        "raise `pool`",
+    );
+}
+
+#[test]
+fn what_repeats_a_default_is_no_mistake() {
+    let options = "algorithm: maglev, virtual_nodes: 160, table_size: 65537";
+    let text = format!("{GROUND}    balance: {{ consistent_hash: {{ {options} }} }}\n");
+    assert_eq!(from_text("p.yaml", &text, &|_| None).unwrap().warnings, []);
+}
+
+#[test]
+fn proxies_that_draw_their_own_endpoints_do_not_agree_on_keys() {
+    let text = GROUND.replace("127.0.0.1:9001", "many.internal:1");
+    warned(
+        &format!("{text}    balance: consistent_hash\n    random_subset: 20\n"),
+        (9, 5),
+        "upstreams.api.random_subset",
+        "each process draws its own endpoints",
+        "use another policy",
+    );
+}

@@ -5,6 +5,7 @@ use super::{Level, Refusal};
 
 mod balance;
 mod files;
+mod narrowing;
 mod routes;
 mod values;
 
@@ -46,6 +47,22 @@ fn one(text: &str, place: (u32, u32), path: &str, message: &str, help: &str) {
     assert!(
         error.help.as_deref().unwrap_or_default().contains(help),
         "{refusal}"
+    );
+}
+
+/// Asserts the one warning that `text` has, which must not be refused.
+#[track_caller]
+fn warned(text: &str, place: (u32, u32), path: &str, message: &str, help: &str) {
+    let loaded = from_text("p.yaml", text, &|_| None).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let [warning] = loaded.warnings.as_slice() else {
+        panic!("expected one warning: {:#?}", loaded.warnings)
+    };
+    assert_eq!((warning.line, warning.column), place, "{warning}");
+    assert_eq!(warning.path, path, "{warning}");
+    assert!(warning.message.contains(message), "{warning}");
+    assert!(
+        warning.help.as_deref().unwrap_or_default().contains(help),
+        "{warning}"
     );
 }
 

@@ -75,9 +75,10 @@ block! {
         /// `refuse`. Dropped, as nginx does: many applications cannot tell `X_User` from `X-User`,
         /// which a proxy may have checked. gRPC metadata with `_` in its names needs `pass`.
         pub underscores: Underscores = Underscores::Drop;
-        /// Clients that may send `Plimsoll-Explain: 1` and are then told in a header of the answer why
-        /// its endpoint was picked; from all others the field counts for nothing. Networks, or `unix`
-        /// for those on a Unix socket. Empty: nobody, because the answer names endpoints.
+        /// Clients, by the address that they connect from, that may send `Plimsoll-Explain: 1` and are
+        /// then told in a header of the answer why its endpoint was picked; from all others the
+        /// field counts for nothing. Networks, or `unix` for those on a Unix socket. Empty: nobody,
+        /// because the answer names endpoints.
         pub explain_to: Vec<TrustedProxy> = Vec::new();
         /// Which forwarding fields endpoints get.
         pub forwarding: Forwarding = Forwarding::default();

@@ -63,12 +63,16 @@ fn hash(
 ) {
     let path = format!("{path}.balance.consistent_hash");
     let written = |key| child(&entry.node, &["balance", "consistent_hash", key]);
+    let default = ConsistentHash::default();
+    let nodes = options.virtual_nodes != default.virtual_nodes;
+    let size = options.table_size != default.table_size;
     let only = [
-        ("virtual_nodes", HashAlgorithm::Ring),
-        ("table_size", HashAlgorithm::Maglev),
+        ("virtual_nodes", HashAlgorithm::Ring, nodes),
+        ("table_size", HashAlgorithm::Maglev, size),
     ];
-    for (key, algorithm) in only {
-        if let (true, Some(written)) = (algorithm != options.algorithm, written(key)) {
+    // What only repeats a default hurts nobody.
+    for (key, algorithm, changed) in only {
+        if let (true, Some(written)) = (changed && algorithm != options.algorithm, written(key)) {
             let message = format!("without effect: `{}` has none", options.algorithm.name());
             let help = format!("remove it, or write `algorithm: {}`", algorithm.name());
             warn(

@@ -65,8 +65,8 @@ block! {
         /// else each replaces the cookies of the other.
         pub cookie: String as CookieName = "plimsoll".to_owned();
         /// How long a session stays bound after its cookie was set; with more than half of it over,
-        /// the next answer sets it anew. An hour outlasts a pause of a visitor; an
-        /// endpoint that is draining is empty an hour after the last one.
+        /// the next answer sets it anew. An hour outlasts a pause of a visitor, and an endpoint that
+        /// is draining is empty an hour after its last one.
         pub ttl: Duration = HOUR, in seconds(1)..=YEAR;
         /// A file of secrets to sign with, one on each line, of at least 32 bytes (RFC 2104, 3: as long
         /// as what the hash gives). The first signs, all are accepted, so that secrets can be
@@ -77,8 +77,8 @@ block! {
         /// Below which path clients send the cookie.
         pub path: String as CookiePath = "/".to_owned();
         /// Whether other sites may cause requests that carry the cookie: `lax` (by following a link),
-        /// `strict` (never) or `none` (always; browsers want TLS for it). Lax, as browsers
-        /// take a cookie that says nothing.
+        /// `strict` (never) or `none` (always; browsers want TLS for it). Lax, as browsers take a
+        /// cookie that says nothing.
         pub same_site: SameSite = SameSite::Lax;
     }
 }

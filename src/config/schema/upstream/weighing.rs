@@ -9,8 +9,8 @@ use crate::config::units::{Decimal, Share};
 block! {
     /// How an endpoint begins that has become healthy.
     pub struct SlowStart {
-        /// How long it takes until the endpoint counts in full. Half a minute is what most caches and
-        /// just-in-time compilers take under traffic; its latency shows whether it is enough.
+        /// How long it takes until the endpoint counts in full. Half a minute to begin with; whether it
+        /// is enough is seen in the latency of an endpoint that has just come.
         pub window: Duration = seconds(30), in millis(100)..=DAY;
         /// The shape of the way there. 1: in proportion to the time, as Envoy's. Above it begins
         /// fast (2: half of its weight after a quarter of the window), below it begins slowly
