@@ -264,7 +264,7 @@ fn upstream_status(upstream: &Upstream, snapshot: &Snapshot, reports: &Reports) 
 }
 
 /// An address as it is written.
-pub(super) fn address(address: &connect::Address) -> String {
+pub fn address(address: &connect::Address) -> String {
     match address {
         connect::Address::Tcp(address) => address.to_string(),
         connect::Address::Unix(path) => format!("unix:{}", path.display()),

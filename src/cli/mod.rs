@@ -12,6 +12,7 @@ mod demo_report;
 pub mod health;
 mod panic;
 pub mod proxy;
+pub mod route;
 pub mod run;
 pub mod schema;
 mod serve;
@@ -39,6 +40,7 @@ enum Command {
     Demo(demo::Args),
     Backend(backend::Args),
     Check(check::Args),
+    Route(route::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Backend(args) => backend::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Route(args) => route::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
