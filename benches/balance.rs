@@ -1,10 +1,12 @@
 //! What one pick costs, for each policy at 3, 100, 1 000 and 10 000 endpoints with one in ten ineligible.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use plimsoll::balance::narrow::Place;
 use plimsoll::balance::{
     Exclusion, Live, Member, Members, Memory, Policy, Signals, Totals, View, prequal,
 };
 use plimsoll::clock::Instant;
+use plimsoll::config::{self, HashAlgorithm};
 use plimsoll::entropy::Random;
 use std::hint::black_box;
 use std::time::Duration;
@@ -29,10 +31,16 @@ impl Endpoints {
             }
             signals
         };
-        Self {
+        let endpoints = Self {
             signals: (0..count).map(signals).collect(),
             totals: Totals::default(),
+        };
+        for signals in &endpoints.signals {
+            for _ in 0..signals.in_flight.load() {
+                endpoints.totals.in_flight.reserve(u32::MAX);
+            }
         }
+        endpoints
     }
 }
 
@@ -56,13 +64,29 @@ impl Live for Endpoints {
 
 const COUNTS: [u64; 4] = [3, 100, 1_000, 10_000];
 
-fn policies() -> [(&'static str, Policy); 7] {
+/// Of `count` endpoints; those that hash are asked for another key each time.
+fn policies(count: u64, weights: u64) -> Vec<(&'static str, Policy)> {
     let prequal = prequal::Rules {
         q_rif: 0.84,
         pool: 16,
         probes: 3,
     };
-    [
+    let places: Vec<Place> = (0..count).map(|i| place(i, weights)).collect();
+    let group: Vec<u32> = (0..count as u32).collect();
+    let hash = |algorithm, bounded_load| {
+        let options = config::ConsistentHash {
+            algorithm,
+            bounded_load,
+            ..Default::default()
+        };
+        Policy::compile(&config::Balance::ConsistentHash(options), &places, &group)
+    };
+    let bound = "1.25".parse().ok();
+    vec![
+        ("ring", hash(HashAlgorithm::Ring, None)),
+        ("maglev", hash(HashAlgorithm::Maglev, None)),
+        ("maglev_bounded", hash(HashAlgorithm::Maglev, bound)),
+        ("rendezvous", hash(HashAlgorithm::Rendezvous, None)),
         ("round_robin", Policy::RoundRobin),
         ("random", Policy::Random),
         ("least_connections", Policy::LeastConnections),
@@ -79,11 +103,23 @@ fn policies() -> [(&'static str, Policy); 7] {
     ]
 }
 
+fn place(i: u64, weights: u64) -> Place {
+    Place {
+        identity: i,
+        weight: 1 + (i % weights) as u32,
+        priority: 0,
+        backup: false,
+        draining: false,
+        is_local: true,
+        subset: None,
+    }
+}
+
 /// Every tenth is out; with `weights` above 1 the others weigh 1 to that in turn.
 fn members(count: u64, weights: u64) -> Members {
     let member = |i| Member {
         identity: i,
-        weight: 1 + (i % weights) as u32,
+        weight: place(i, weights).weight,
         excluded: (i % 10 == 1).then_some(Exclusion::Unhealthy),
     };
     Members::new(&(0..count).map(member).collect::<Vec<_>>())
@@ -99,16 +135,18 @@ fn pick(criterion: &mut Criterion) {
         group
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
-        for (name, policy) in policies() {
-            for count in COUNTS {
+        for count in COUNTS {
+            for (name, policy) in policies(count, weights) {
                 let members = members(count, weights);
                 let mut random = Random::seeded(1);
                 let loads = Endpoints::new(count);
                 let mut memory = Memory::default();
+                let mut key = 0u64;
                 group.bench_function(BenchmarkId::new(name, count), |bencher| {
                     bencher.iter(|| {
                         let view = View::new(black_box(&members), &loads);
-                        policy.pick(&mut memory, &view, None, &mut random, None)
+                        key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                        policy.pick(&mut memory, &view, Some(key), &mut random, None)
                     });
                 });
             }

@@ -90,9 +90,7 @@ impl Maglev {
                 return Some(slot);
             }
         }
-        rendezvous::find(places, places.classes(), key, |slot| {
-            !offered.contains(slot) && accept(slot)
-        })
+        rendezvous::find_rest(places, key, &offered, accept)
     }
 
     /// The slot of the entry that this hash points at.
@@ -182,14 +180,18 @@ impl Permutation {
 
 /// The least prime that is no less than `number`.
 fn prime_from(number: usize) -> usize {
-    let is_prime = |n: &usize| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &usize| {
+        (2..)
+            .take_while(|d| d * d <= *n)
+            .all(|d| !n.is_multiple_of(d))
+    };
     (number.max(2)..).find(is_prime).unwrap_or(number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::{Algorithm, Place, Table};
+    use crate::balance::table::{Algorithm, Place, Table};
 
     fn weighing(weights: &[u32]) -> Vec<Place> {
         let place = |(endpoint, &weight): (u32, &u32)| Place {

@@ -10,7 +10,7 @@
 //! change moves no key between two that stay. The logarithm may differ in its last bit from platform
 //! to platform; it matters for one key in about 2^45, and not at all where weights are equal.
 
-use super::table::{Class, Places, mix};
+use super::table::{Class, Offered, Places, mix};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -77,6 +77,24 @@ pub(super) fn find(
         }
     }
     None
+}
+
+/// The end of a search by another scheme: the same for the slots that it has not offered.
+pub(super) fn find_rest(
+    places: &Places,
+    key: u64,
+    offered: &Offered,
+    mut accept: impl FnMut(usize) -> bool,
+) -> Option<usize> {
+    let classes = if offered.count() == places.weighted() {
+        // Schemes offer only what has a weight.
+        places.classes_by_right().1
+    } else {
+        places.classes()
+    };
+    find(places, classes, key, |slot| {
+        !offered.contains(slot) && accept(slot)
+    })
 }
 
 /// The part of all keys that each slot may expect.

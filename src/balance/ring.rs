@@ -23,6 +23,13 @@ use xxhash_rust::xxh3::xxh3_64;
 /// endpoint gets fewer in proportion, and at least one.
 const MAX_POINTS: u64 = 1 << 22;
 
+/// Points that a search passes for each endpoint, or for each of [`FEW`], before those that it has not
+/// met are offered in the order of rendezvous: else endpoints of little weight would be looked for
+/// among millions of points of those that were refused. Of equal weights, one in ten million is not
+/// met by then.
+const PATIENCE: usize = 16;
+const FEW: usize = 64;
+
 /// The bits of a point that hold its slot.
 const SLOT: u64 = MAX_PLACES as u64 - 1;
 
@@ -80,8 +87,7 @@ impl Ring {
         self.points.len()
     }
 
-    /// The first slot clockwise of `key` that `accept` takes; those without weight are offered at the
-    /// end, each once.
+    /// The first slot clockwise of `key` that `accept` takes; each is offered once.
     pub(super) fn find(
         &self,
         places: &Places,
@@ -93,22 +99,21 @@ impl Ring {
         if accept(slot) {
             return Some(slot);
         }
-        self.walk(places, first, &mut accept).or_else(|| {
-            let (_, weightless) = places.classes_by_right();
-            rendezvous::find(places, weightless, key, accept)
-        })
+        self.walk(places, key, first, accept)
     }
 
-    /// Once around from behind the point `first`, whose slot was refused.
+    /// Where a key goes whose first point has a slot that was refused.
     fn walk(
         &self,
         places: &Places,
+        key: u64,
         first: usize,
-        accept: &mut impl FnMut(usize) -> bool,
+        mut accept: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
         let mut offered = Offered::none_of(places.len());
         let (before, from) = self.points.split_at(first);
-        for (passed, &point) in from.iter().chain(before).enumerate() {
+        let around = from.iter().chain(before).enumerate();
+        for (passed, &point) in around.take(PATIENCE * places.weighted().max(FEW)) {
             let slot = slot(point);
             if offered.insert(slot) && passed > 0 && accept(slot) {
                 return Some(slot);
@@ -117,7 +122,7 @@ impl Ring {
                 break;
             }
         }
-        None
+        rendezvous::find_rest(places, key, &offered, accept)
     }
 
     /// The point that `key` belongs to, by its index.

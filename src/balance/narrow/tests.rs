@@ -1,7 +1,8 @@
 //! The rules of narrowing against tables worked out by hand, and the laws that hold in every state.
 
 use super::*;
-use crate::balance::{Exclusion, Load, Member, Members, Memory, Policy, View};
+use crate::balance::{Exclusion, Live, Member, Members, Memory, Policy, Signals, Totals, View};
+use crate::clock::Instant;
 use crate::entropy::Random;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -107,15 +108,28 @@ fn places(cases: &[Case]) -> Vec<Place> {
 fn members(cases: &[Case]) -> Vec<Member> {
     let member = |(identity, case): (u64, &Case)| Member {
         identity,
-        weight: case.weight,
+        weight: if case.weight == 0 {
+            0
+        } else {
+            case.place.weight.max(1)
+        },
         excluded: case.out,
     };
     (0..).zip(cases).map(member).collect()
 }
 
+/// The part of each weight that is in force.
+fn in_force(cases: &[Case]) -> Vec<f64> {
+    let part = |case: &Case| match (case.weight, case.place.weight) {
+        (0, _) | (_, 0) => 1.0,
+        (now, full) => (f64::from(now) / f64::from(full)).min(1.0),
+    };
+    cases.iter().map(part).collect()
+}
+
 fn narrow(cases: &[Case], rules: Rules) -> (Layout, Narrowed) {
     let layout = Layout::compile(&places(cases), rules);
-    let narrowed = Narrowed::new(&layout, &members(cases));
+    let narrowed = Narrowed::new(&layout, &members(cases), &in_force(cases));
     (layout, narrowed)
 }
 
@@ -206,6 +220,15 @@ fn tiers_share_as_in_the_tables_of_envoy() {
         let near = |(ours, theirs): (&u32, &u32)| ours.abs_diff(*theirs) <= 1;
         assert!(ours.iter().zip(traffic).all(near), "{healthy:?}: {ours:?}");
     }
+}
+
+#[test]
+fn what_rounding_leaves_is_no_share() {
+    // Healths of 7/10, 3/10 and 1, of which the first two sum to 1 but for 1e-16.
+    let tier = |priority, eligible| endpoint().priority(priority).times(14, eligible);
+    let cases = [tier(0, 7), tier(1, 3), tier(2, 14)].concat();
+    let (_, narrowed) = narrow(&cases, plain());
+    assert_eq!(shares(narrowed.section(0))[2], 0.0);
 }
 
 #[test]
@@ -764,11 +787,18 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 /// Nothing is loaded, full or tried.
-struct Idle;
+#[derive(Default)]
+struct Idle(Signals, Totals);
 
-impl Load for Idle {
-    fn load(&self, _: usize) -> u32 {
-        0
+impl Live for Idle {
+    fn now(&self) -> Instant {
+        Instant::default()
+    }
+    fn signals(&self, _: usize) -> &Signals {
+        &self.0
+    }
+    fn totals(&self) -> &Totals {
+        &self.1
     }
     fn full(&self, _: usize) -> bool {
         false
@@ -808,7 +838,8 @@ fn assert_laws(section: &Section, spread: &Spread, cases: &[Case], random: &mut 
         others.len() + usize::from(serves(&groups[chosen])),
         expected
     );
-    let view = View::new(&groups[chosen].members, &Idle);
+    let idle = Idle::default();
+    let view = View::new(&groups[chosen].members, &idle);
     let picked = Policy::P2c { choices: 2 }.pick(&mut Memory::default(), &view, None, random, None);
     assert_eq!(picked.is_some(), whole == 1.0);
     // No weight 0 beside a weight, in whatever group.
@@ -861,13 +892,13 @@ fn many_changes_of_standing_leave_nothing_behind() {
     ]
     .concat();
     let layout = Layout::compile(&places(&cases), rules);
-    let before = Narrowed::new(&layout, &members(&cases));
+    let before = Narrowed::new(&layout, &members(&cases), &in_force(&cases));
     let mut random = Random::seeded(9);
     let states = [None, SICK, LEAVING, Some(Exclusion::BreakerOpen)];
     for _ in 0..20_000 {
         let at = random.below(cases.len());
         cases[at].out = states[random.below(states.len())];
-        let narrowed = Narrowed::new(&layout, &members(&cases));
+        let narrowed = Narrowed::new(&layout, &members(&cases), &in_force(&cases));
         assert_laws(
             &layout.sections()[0],
             narrowed.section(0),
@@ -878,6 +909,6 @@ fn many_changes_of_standing_leave_nothing_behind() {
     for case in &mut cases {
         case.out = None;
     }
-    let after = Narrowed::new(&layout, &members(&cases));
+    let after = Narrowed::new(&layout, &members(&cases), &in_force(&cases));
     assert_eq!(format!("{before:?}"), format!("{after:?}"));
 }

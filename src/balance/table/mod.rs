@@ -77,7 +77,7 @@ impl Table {
     /// order of preference that `accept` takes.
     ///
     /// `accept` is asked lazily, once per endpoint, and about every endpoint before the answer is
-    /// `None`. Nothing is allocated unless many are refused.
+    /// `None`. Nothing is allocated before the eighth refusal.
     pub fn find(&self, key: u64, mut accept: impl FnMut(usize) -> bool) -> Option<usize> {
         let endpoint = |slot| self.places.endpoint(slot) as usize;
         let accept = |slot| accept(endpoint(slot));

@@ -9,6 +9,9 @@ use std::ops::Range;
 /// More than any configuration holds: a slot fits the bits that a point of the ring has for it.
 pub(in crate::balance) const MAX_PLACES: usize = 1 << 24;
 
+/// Keeps the arithmetic of points within 64 bits.
+const MAX_WEIGHT: u32 = 1000;
+
 /// One endpoint as a table sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -17,8 +20,8 @@ pub struct Place {
     /// The same on every proxy and across reloads, and unlike that of any other: of two alike and of
     /// one weight, the first has the keys of both.
     pub identity: u64,
-    /// Its part of the keys relative to the others, 0 to 1000. With 0 it owns none and is offered
-    /// last; when all are 0, all count as 1.
+    /// Its part of the keys relative to the others, 0 to 1000; more counts as 1000. With 0 it owns none
+    /// and is offered last; when all are 0, all count as 1.
     pub weight: u32,
 }
 
@@ -42,12 +45,12 @@ pub(in crate::balance) struct Class {
 
 impl Places {
     pub(super) fn compile(places: &[Place]) -> Self {
-        let mut sorted = places.to_vec();
-        if sorted.iter().all(|place| place.weight == 0) {
-            for place in &mut sorted {
-                place.weight = 1;
-            }
-        }
+        let least = u32::from(places.iter().all(|place| place.weight == 0));
+        let bounded = |place: &Place| Place {
+            weight: place.weight.clamp(least, MAX_WEIGHT),
+            ..*place
+        };
+        let mut sorted: Vec<Place> = places.iter().map(bounded).collect();
         sorted.sort_unstable_by_key(|place| {
             let heaviest_first = std::cmp::Reverse(place.weight);
             (heaviest_first, place.identity, place.endpoint)

@@ -40,13 +40,6 @@ fn owners(table: &Table, keys: impl Iterator<Item = u64>) -> Vec<usize> {
     keys.map(|key| table.owner(key).unwrap()).collect()
 }
 
-/// The part of places at which two lists differ.
-fn moved(before: &[usize], after: &[usize]) -> f64 {
-    assert_eq!(before.len(), after.len());
-    let differ = before.iter().zip(after).filter(|(a, b)| a != b);
-    differ.count() as f64 / before.len() as f64
-}
-
 /// `count` different endpoints of `0..of`.
 fn draw(count: usize, of: usize, random: &mut Random) -> Vec<u32> {
     let mut all: Vec<u32> = (0..of as u32).collect();
