@@ -210,6 +210,30 @@ impl Answer {
             line: line(route.index),
         });
         self.action = Some(outcome(route, request, present));
+        self.warn(present);
+    }
+
+    /// Says what a running process knows and this one cannot.
+    fn warn(&mut self, present: &Present) {
+        let Some(Outcome::Forward { arms, .. }) = &self.action else {
+            return;
+        };
+        for arm in arms {
+            let name = &arm.upstream;
+            let Some(written) = present.snapshot.config.upstreams.get(name) else {
+                continue;
+            };
+            if written.random_subset.is_some() {
+                let note = format!("every process draws a random subset of `{name}` of its own");
+                self.notes.push(note);
+            }
+            let sticky = written.sticky.as_ref();
+            if arm.session.is_some() && sticky.is_some_and(|sticky| sticky.secret_file.is_none()) {
+                self.notes.push(format!(
+                    "without a `secret_file` only the process that bound a session of `{name}` can read it"
+                ));
+            }
+        }
     }
 
     /// Whether the request gets anywhere, for certain.

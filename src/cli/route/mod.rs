@@ -1,9 +1,12 @@
 //! `plimsoll route`: where a request would go and why, which keys would move, and what the running process decides.
 
 mod answer;
+mod keys;
+mod moves;
 mod present;
 mod question;
 mod text;
+mod watch;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -11,6 +14,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
+use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::{USAGE, ask, print, say};
@@ -60,11 +65,22 @@ pub struct Args {
     #[arg(long, value_name = "ENDPOINT", requires = "keys")]
     pub without: Option<String>,
     /// The upstream of the keys, or of the decisions.
-    #[arg(long, value_name = "NAME", conflicts_with = "request")]
+    #[arg(long, value_name = "NAME")]
     pub upstream: Option<String>,
     /// For programs: JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Args {
+    fn words(&self) -> question::Words<'_> {
+        question::Words {
+            request: &self.request,
+            headers: &self.headers,
+            listener: self.listener.as_deref(),
+            client: self.client,
+        }
+    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -106,14 +122,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn answer(args: &Args) -> Result<ExitCode, Stop> {
+    if let Some(file) = &args.keys {
+        return keys::run(args, file);
+    }
+    if args.watch {
+        return watch::run(args);
+    }
+    if args.upstream.is_some() {
+        return Err(Stop::usage(
+            "--upstream goes with --keys or --watch; a request finds its own",
+        ));
+    }
     let (config, places) = present::load(args.config.as_deref())?;
-    let words = question::Words {
-        request: &args.request,
-        headers: &args.headers,
-        listener: args.listener.as_deref(),
-        client: args.client,
-    };
-    let question = question::Question::of(&words, &config.listeners).map_err(Stop::usage)?;
+    let question = question::Question::of(&args.words(), &config.listeners).map_err(Stop::usage)?;
     let mut present = present::Present::compile(config, places)?;
     if let Some(admin) = &args.against {
         present.lay(admin)?;
@@ -139,10 +160,20 @@ fn json(result: &impl serde::Serialize) -> anyhow::Result<String> {
 
 /// Asks the admin API of a running process, which must be of a version that has this path.
 fn ask_api<T: DeserializeOwned>(admin: &Address, path: &str) -> anyhow::Result<T> {
-    let (status, body) = ask::ask(admin, path, Duration::from_secs(10))?;
+    read_answer(
+        admin,
+        path,
+        &ask::ask(admin, path, Duration::from_secs(10))?,
+    )
+}
+
+fn read_answer<T: DeserializeOwned>(
+    admin: &Address,
+    path: &str,
+    (status, body): &(StatusCode, Bytes),
+) -> anyhow::Result<T> {
     if !status.is_success() {
         bail!("the admin API at {admin} answers {status} to {path}");
     }
-    serde_json::from_slice(&body)
-        .with_context(|| format!("{admin} is no admin API of this version"))
+    serde_json::from_slice(body).with_context(|| format!("{admin} is no admin API of this version"))
 }

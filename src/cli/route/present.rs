@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::{Stop, ask_api};
 use crate::admin::signals::{EndpointReading, Readings};
 use crate::admin::status::address;
@@ -85,6 +87,15 @@ impl Present {
             places,
             against: None,
         })
+    }
+
+    /// The upstream of this name, which the file has.
+    pub(super) fn upstream(&self, name: &str) -> anyhow::Result<&Upstream> {
+        let mut all = self.snapshot.upstreams.iter();
+        let found = all.find(|upstream| upstream.name == name);
+        found
+            .map(|upstream| &**upstream)
+            .with_context(|| format!("there is no upstream `{name}`"))
     }
 
     /// Asks a running process for its load and lays it onto the endpoints.

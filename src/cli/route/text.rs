@@ -1,7 +1,7 @@
 //! The answer for people (pure).
 
-use super::answer::{Answer, Arm, EndpointShare, FailedTest, Outcome, PassedRoute};
-use crate::balance::{Lack, Reason};
+use super::answer::{Answer, Arm, Asked, EndpointShare, FailedTest, Outcome, PassedRoute};
+use crate::balance::Reason;
 use crate::cli::status::latency;
 use crate::cli::table::Table;
 use crate::observe::decision::{CandidateRecord, PickRecord};
@@ -13,19 +13,7 @@ const SHARES: usize = 8;
 
 /// All of it.
 pub(super) fn render(answer: &Answer) -> String {
-    let request = &answer.request;
-    let host = request.host.as_deref().unwrap_or("(no host)");
-    let mut text = format!(
-        "{} {}{}{} on listener `{}`{}\n",
-        request.method,
-        if request.tls { "https://" } else { "http://" },
-        host,
-        request.target,
-        request.listener,
-        request
-            .client
-            .map_or_else(String::new, |client| format!(" from {client}")),
-    );
+    let mut text = asked(&answer.request);
     for note in &answer.notes {
         text.push_str(&format!("  ({note})\n"));
     }
@@ -49,7 +37,7 @@ pub(super) fn render(answer: &Answer) -> String {
         )),
         Some(Outcome::Forward { rewritten, arms }) => {
             if let Some(target) = rewritten {
-                text.push_str(&format!("sent on as {} {target}\n", request.method));
+                text.push_str(&format!("sent on as {} {target}\n", answer.request.method));
             }
             text.push_str(&load(answer));
             let is_split = arms.len() > 1;
@@ -58,6 +46,20 @@ pub(super) fn render(answer: &Answer) -> String {
         }
     }
     text
+}
+
+fn asked(request: &Asked) -> String {
+    let scheme = if request.tls { "https" } else { "http" };
+    let url = match &request.host {
+        Some(host) => format!("{scheme}://{host}{}", request.target),
+        None => format!("{} without a host", request.target),
+    };
+    let client = request.client;
+    let client = client.map_or_else(String::new, |client| format!(", from {client}"));
+    format!(
+        "{} {url}, on listener `{}`{client}\n",
+        request.method, request.listener
+    )
 }
 
 fn load(answer: &Answer) -> String {
@@ -288,8 +290,32 @@ fn meaning(reason: &str) -> &'static str {
         Reason::Spilled => "whom the key belongs to is out, full or above its bound",
         Reason::ScanAfterMisses => "the first ones met were full or above their bound",
         Reason::FewCandidates => "so few that all are compared, equals by chance",
-        Reason::Policy => "the policy in its usual way",
+        Reason::Policy => "as the policy goes",
     };
     let known = Reason::ALL.iter().find(|known| known.label() == reason);
     known.map_or("unknown to this version", of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_meaning() {
+        for label in Reason::LABELS {
+            assert_ne!(meaning(label), meaning("unknown"), "{label}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_short_and_told_apart() {
+        assert_eq!(
+            [0.0, 0.125, 1.0 / 6.0, 1.0].map(percent),
+            ["0 %", "12.5 %", "16.7 %", "100 %"]
+        );
+        assert_eq!(
+            [0.0, 0.5, 12.0, 2.5e7, 4e-7].map(score),
+            ["0.000", "0.500", "12.000", "2.500e7", "4.000e-7"]
+        );
+    }
 }
