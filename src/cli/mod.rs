@@ -10,6 +10,8 @@ pub mod completions;
 pub mod demo;
 mod demo_report;
 pub mod health;
+pub mod lab;
+mod lab_report;
 mod panic;
 pub mod proxy;
 pub mod route;
@@ -39,6 +41,7 @@ enum Command {
     Proxy(proxy::Args),
     Demo(demo::Args),
     Backend(backend::Args),
+    Lab(lab::Args),
     Check(check::Args),
     Route(route::Args),
     Status(status::Args),
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Backend(args) => backend::run(&args),
+        Command::Lab(args) => lab::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Status(args) => status::run(&args),

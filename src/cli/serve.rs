@@ -110,7 +110,7 @@ pub(super) fn tls_code(error: &TlsError) -> u8 {
 }
 
 /// Every connection needs a descriptor; the soft limit is often far below what the system would give.
-fn raise_descriptors() {
+pub(super) fn raise_descriptors() {
     let limits = getrlimit(Resource::Nofile);
     // Where it cannot be raised, the listeners pause when descriptors run out.
     let _ = setrlimit(

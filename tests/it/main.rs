@@ -17,6 +17,7 @@ mod h2_conformance;
 mod harness;
 mod hostile_requests;
 mod hostile_responses;
+mod lab;
 mod large_bodies;
 mod lifecycle;
 mod limits;
