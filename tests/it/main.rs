@@ -26,6 +26,7 @@ mod pooling;
 mod real_programs;
 mod reload;
 mod replay;
+mod route_command;
 mod routing;
 mod spread;
 mod timeouts;
