@@ -38,7 +38,7 @@ struct Latest {
 const UNIT: f64 = 62.5;
 
 impl ByLoad {
-    /// Has [`ByLoad::record`] keep what it is told.
+    /// Begins to keep latencies: until then none is, since most policies never ask.
     pub fn enable(&self) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.get_or_insert_default();

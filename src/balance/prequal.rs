@@ -13,6 +13,11 @@
 //! - Attempts placed from here are added to what was read.
 //! - With fewer than two readings the pick is by chance.
 //!
+//! The paper's servers answer probes while they serve others; here an endpoint that nobody asks stays unknown. So one whose
+//! latency is not known, since it is new or has not been asked for ten seconds, counts as the fastest **while it is idle**: one
+//! request at a time is its probe. Without that, a newcomer and an endpoint that was slow once would never be asked again as
+//! long as some other one is not hot. One that fails is hot by the rule of [`super::appraisal`], and draws nothing by it.
+//!
 //! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
 //! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
@@ -24,7 +29,7 @@ use crate::entropy::Random;
 use std::time::Duration;
 
 /// The most that a pool can hold.
-const MOST: usize = 64;
+pub const MOST: usize = 64;
 /// How long a reading counts.
 const AGE: Duration = Duration::from_secs(1);
 /// The paper's δ: by how much readings come in faster than they go.
@@ -71,6 +76,8 @@ pub(super) struct Pool {
     oldest_next: bool,
 }
 
+/// The latency of an idle endpoint that none is known of.
+const UNKNOWN: f64 = 0.0;
 /// What stands in a gap.
 const NOBODY: u32 = u32::MAX;
 /// Picks for which a threshold holds.
@@ -235,7 +242,10 @@ impl Pool {
         let charge = signals.charge();
         let load = signals.load(view.live.now());
         let known = signals.by_load.at(load);
-        let latency = known.unwrap_or_else(|| view.live.totals().typical());
+        let latency = known.unwrap_or_else(|| match load {
+            0 => UNKNOWN,
+            _ => view.live.totals().typical(),
+        });
         let step = (view.members.weight(endpoint) as f32 * charge.factor).recip();
         self.endpoints[place] = endpoint as u32;
         self.burdens[place] = (load as f32 + charge.ghosts + 1.0) * step;
