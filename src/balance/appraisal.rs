@@ -21,6 +21,7 @@
 
 use super::signals::{Charge, Signals};
 use crate::clock::Instant;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -32,6 +33,9 @@ use super::InFlight;
 const LEAST_SUCCESS: f64 = 0.1;
 /// A latency by load that nothing was added to for so long is forgotten.
 const STALE: Duration = Duration::from_secs(10);
+/// Time constant of the mean in flight: long enough to even out that a tick sees single moments, a hundred of them, and
+/// short enough to tell of now.
+const MEAN: Duration = Duration::from_secs(10);
 
 /// How an endpoint that became healthy comes up.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,6 +93,8 @@ struct Tally {
     seen: (u32, u32),
     attempts: f64,
     failures: f64,
+    /// Mean of what was in flight at the ticks, decaying with [`MEAN`]; `None` before the first.
+    in_flight: Option<f64>,
 }
 
 /// An endpoint as it is appraised.
@@ -145,6 +151,19 @@ impl Totals {
         ramping
     }
 
+    /// By identity what each endpoint had in flight of late, as a mean over about ten seconds: L of Little's law, for
+    /// people. Of those that were looked at last.
+    pub fn mean_in_flight(&self) -> HashMap<u64, f64> {
+        let appraiser = self
+            .appraiser
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let tallies = appraiser.tallies.iter();
+        tallies
+            .filter_map(|(identity, tally)| Some((*identity, tally.in_flight?)))
+            .collect()
+    }
+
     fn measure(&self, now: Instant, rules: &Rules, subjects: &[Subject<'_>]) {
         let eligible = subjects.iter().filter(|subject| subject.is_eligible);
         let mut known: Vec<f64> = eligible
@@ -184,7 +203,7 @@ impl Appraiser {
                 .zip(subjects)
                 .all(|((known, _), s)| *known == s.identity);
         if !same {
-            let before: std::collections::HashMap<u64, Tally> = self.tallies.drain(..).collect();
+            let before: HashMap<u64, Tally> = self.tallies.drain(..).collect();
             let tally = |subject: &Subject<'_>| {
                 let new = || Tally {
                     seen: subject.signals.ends(),
@@ -199,11 +218,12 @@ impl Appraiser {
         }
         let passed = now.since(self.last).as_secs_f64();
         self.last = now;
-        let kept = rules
-            .failure_window
-            .map_or(0.0, |window| (-passed / window.as_secs_f64()).exp());
+        let kept = |over: Duration| (-passed / over.as_secs_f64()).exp();
+        let of_failures = rules.failure_window.map_or(0.0, kept);
+        let of_mean = kept(MEAN);
         for ((_, tally), subject) in self.tallies.iter_mut().zip(subjects) {
-            tally.add(subject.signals.ends(), kept);
+            tally.add(subject.signals.ends(), of_failures);
+            tally.sample(f64::from(subject.signals.in_flight.load()), of_mean);
         }
     }
 }
@@ -216,6 +236,12 @@ impl Tally {
         // The two counts are not read at one moment.
         self.failures = (self.failures * kept + f64::from(failures)).min(self.attempts);
         self.seen = ends;
+    }
+
+    /// So much is in flight now, and this part of the mean so far still counts.
+    fn sample(&mut self, in_flight: f64, kept: f64) {
+        let mean = self.in_flight.unwrap_or(in_flight);
+        self.in_flight = Some(mean * kept + in_flight * (1.0 - kept));
     }
 
     fn success(&self) -> f64 {
@@ -338,6 +364,23 @@ mod tests {
         look(&totals, at(0), &rules, &signals);
         look(&totals, at(1), &rules, &signals);
         assert_eq!(signals[1].charge(), Charge::NONE);
+    }
+
+    /// By hand: 4 in flight for ten seconds after none leave `4 (1 - 1/e)`.
+    #[test]
+    fn the_mean_in_flight_forgets_over_ten_seconds() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        assert!(totals.mean_in_flight().is_empty());
+        look(&totals, at(100), &RULES, &signals);
+        (0..4).for_each(|_| assert!(signals[1].in_flight.reserve(u32::MAX)));
+        // However often it is looked at.
+        for second in [101, 101, 104, 110] {
+            look(&totals, at(second), &RULES, &signals);
+        }
+        let mean = totals.mean_in_flight();
+        assert_eq!((mean.len(), mean[&0]), (2, 0.0));
+        let expected = 4.0 * (1.0 - (-1f64).exp());
+        assert!((mean[&1] - expected).abs() < 1e-9, "{mean:?}");
     }
 
     #[test]
