@@ -93,8 +93,28 @@ struct Tally {
     seen: (u32, u32),
     attempts: f64,
     failures: f64,
-    /// Mean of what was in flight at the ticks, decaying with [`MEAN`]; `None` before the first.
-    in_flight: Option<f64>,
+    /// What was in flight at the ticks; `None` before the first, from which on it is looked at.
+    in_flight: Option<Mean>,
+}
+
+/// A mean over the last [`MEAN`] or so, and over less where it began later: what it has not seen does not count as none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    sum: f64,
+    /// 0 at the beginning, and in the end 1.
+    weight: f64,
+}
+
+impl Mean {
+    /// So much since the last call, what was before of which this part still counts.
+    fn add(&mut self, value: f64, kept: f64) {
+        self.sum = self.sum * kept + value * (1.0 - kept);
+        self.weight = self.weight * kept + (1.0 - kept);
+    }
+
+    fn value(self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
 }
 
 /// An endpoint as it is appraised.
@@ -160,7 +180,7 @@ impl Totals {
             .unwrap_or_else(PoisonError::into_inner);
         let tallies = appraiser.tallies.iter();
         tallies
-            .filter_map(|(identity, tally)| Some((*identity, tally.in_flight?)))
+            .filter_map(|(identity, tally)| Some((*identity, tally.in_flight?.value()?)))
             .collect()
     }
 
@@ -240,8 +260,10 @@ impl Tally {
 
     /// So much is in flight now, and this part of the mean so far still counts.
     fn sample(&mut self, in_flight: f64, kept: f64) {
-        let mean = self.in_flight.unwrap_or(in_flight);
-        self.in_flight = Some(mean * kept + in_flight * (1.0 - kept));
+        match &mut self.in_flight {
+            Some(mean) => mean.add(in_flight, kept),
+            None => self.in_flight = Some(Mean::default()),
+        }
     }
 
     fn success(&self) -> f64 {
@@ -366,21 +388,23 @@ mod tests {
         assert_eq!(signals[1].charge(), Charge::NONE);
     }
 
-    /// By hand: 4 in flight for ten seconds after none leave `4 (1 - 1/e)`.
+    /// By hand: none for ten seconds, then 4 for ten, of which the past counts 1/e: `4 / (1 + 1/e)`.
     #[test]
     fn the_mean_in_flight_forgets_over_ten_seconds() {
         let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
-        assert!(totals.mean_in_flight().is_empty());
+        let mean = || totals.mean_in_flight();
         look(&totals, at(100), &RULES, &signals);
+        assert!(mean().is_empty(), "no time has passed yet");
+        look(&totals, at(110), &RULES, &signals);
+        assert_eq!((mean()[&0], mean()[&1]), (0.0, 0.0));
         (0..4).for_each(|_| assert!(signals[1].in_flight.reserve(u32::MAX)));
         // However often it is looked at.
-        for second in [101, 101, 104, 110] {
+        for second in [111, 111, 114, 120] {
             look(&totals, at(second), &RULES, &signals);
         }
-        let mean = totals.mean_in_flight();
-        assert_eq!((mean.len(), mean[&0]), (2, 0.0));
-        let expected = 4.0 * (1.0 - (-1f64).exp());
-        assert!((mean[&1] - expected).abs() < 1e-9, "{mean:?}");
+        let expected = 4.0 / (1.0 + (-1f64).exp());
+        assert!((mean()[&1] - expected).abs() < 1e-9, "{:?}", mean());
+        assert_eq!(mean()[&0], 0.0);
     }
 
     #[test]

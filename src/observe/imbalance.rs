@@ -18,6 +18,8 @@
 //! of about `sqrt((n - 1) / N)`: 0.2 for 100 picks over 5 endpoints. Read the indices of little traffic
 //! with that in mind; of none there are no indices.
 
+use serde::{Deserialize, Serialize};
+
 /// What one endpoint has.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Part {
@@ -28,11 +30,12 @@ pub struct Part {
 }
 
 /// How unevenly the parts are distributed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Imbalance {
     /// How many times the mean the one has that has most.
     pub max_over_mean: f64,
     /// Standard deviation over mean.
+    #[serde(rename = "cv")]
     pub coefficient_of_variation: f64,
     /// 1: all have what they should.
     pub jain: f64,

@@ -132,3 +132,83 @@ impl<'a> Outlook<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::Charge;
+    use crate::clock::Instant;
+    use crate::config::read;
+    use crate::tls::Shared;
+    use crate::upstream::registry::Registry;
+
+    fn upstream(keys: &str) -> Upstream {
+        let yaml = format!(
+            "listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
+             upstreams: {{ pool: {{ {keys} }} }}\n"
+        );
+        let config = read::from_text("test.yaml", &yaml, &|_| None)
+            .unwrap()
+            .config;
+        let (registry, shared) = (Registry::default(), Shared::new().unwrap());
+        Upstream::compile("pool", &config.upstreams["pool"], None, &registry, &shared).unwrap()
+    }
+
+    fn shares(upstream: &Upstream) -> Vec<f64> {
+        Outlook::of(upstream).expected_shares()
+    }
+
+    fn near(shares: &[f64], expected: &[f64]) -> bool {
+        let pairs = shares.iter().zip(expected);
+        shares.len() == expected.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6)
+    }
+
+    #[test]
+    fn shares_follow_the_weight_in_force_and_the_health_of_tiers() {
+        let upstream = upstream(
+            "endpoints: [{ address: \"127.0.0.1:1\", weight: 3 }, \"127.0.0.1:2\", \
+             { address: \"127.0.0.1:3\", priority: 1 }]",
+        );
+        let first = &upstream.endpoints[0];
+        assert!(near(&shares(&upstream), &[0.75, 0.25, 0.0]));
+        let half = Charge {
+            factor: 0.5,
+            ..Charge::NONE
+        };
+        first.signals.charge_with(half);
+        assert!(near(&shares(&upstream), &[0.6, 0.4, 0.0]));
+        // A quarter of the weight of the first tier is left: 1.4 / 4 of the traffic.
+        first.hold(Exclusion::Unhealthy, true, Instant(1));
+        upstream.look(Instant(1));
+        assert!(near(&shares(&upstream), &[0.0, 0.35, 0.65]));
+        let outlook = Outlook::of(&upstream);
+        let out = [0, 1, 2].map(|i| (outlook.out(i), outlook.is_candidate(i)));
+        let well = (None, true);
+        assert_eq!(out, [(Some(Exclusion::Unhealthy), false), well, well]);
+        assert_eq!(outlook.owner(1), None, "nothing is hashed");
+    }
+
+    #[test]
+    fn a_key_whose_owner_is_out_has_a_stand_in_and_no_other_key_has() {
+        let upstream = upstream(
+            "endpoints: [\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:3\"], \
+             balance: { consistent_hash: { key: path } }",
+        );
+        let owners = |upstream: &Upstream| -> Vec<Owner> {
+            let keys = 0..100u64;
+            let outlook = Outlook::of(upstream);
+            keys.filter_map(|key| outlook.owner(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+                .collect()
+        };
+        let before = owners(&upstream);
+        assert!(before.len() == 100 && before.iter().all(|owner| owner.stand_in.is_none()));
+        upstream.endpoints[1].hold(Exclusion::BreakerOpen, true, Instant(1));
+        upstream.look(Instant(1));
+        for (before, now) in before.into_iter().zip(owners(&upstream)) {
+            assert_eq!(before.endpoint, now.endpoint);
+            assert_eq!(now.stand_in.is_some(), now.endpoint == 1);
+            assert_ne!(now.stand_in, Some(1));
+        }
+    }
+}
