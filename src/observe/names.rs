@@ -121,7 +121,7 @@ metrics! {
     EndpointShare: Gauge "endpoint_share" ["upstream", "endpoint"] "Part of the upstream's picks of the last minute that the endpoint got; absent while there are none.";
     EndpointShareExpected: Gauge "endpoint_share_expected" ["upstream", "endpoint"] "Part of the upstream's picks that the endpoint should get as things stand, by its group's share and its weight in force.";
     EndpointInFlightMean: Gauge "endpoint_in_flight_mean" ["upstream", "endpoint"] "Attempts under way at the endpoint, in the mean of about the last ten seconds.";
-    EndpointLatency: Gauge "endpoint_latency_seconds" ["upstream", "endpoint"] "Latency that the balancer goes by: a slower answer counts at once, and is forgotten over the decay; absent before the first.";
+    EndpointLatency: Gauge "endpoint_latency_seconds" ["upstream", "endpoint"] "Latency that the balancer goes by: a slower answer counts at once, and is forgotten over the decay; absent where none is known.";
     EndpointWeightFactor: Gauge "endpoint_weight_factor" ["upstream", "endpoint"] "Part of the endpoint's weight that slow start and failures leave in force.";
     EndpointFailuresAsLoad: Gauge "endpoint_failures_as_load" ["upstream", "endpoint"] "Failures of late, as the attempts under way that the balancer counts them for.";
     UpstreamPicks: Counter "upstream_picks_total" ["upstream", "reason"] "Picks of an endpoint, by how they came about.";

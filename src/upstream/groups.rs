@@ -166,7 +166,9 @@ impl Groups {
     /// Why an endpoint is out, whatever the group; `None`: it is not.
     pub fn standing(&self, endpoint: &Endpoint, i: usize) -> Option<Exclusion> {
         let draining = self.layout.places()[i].draining;
-        draining.then_some(Exclusion::Draining).or(endpoint.out())
+        draining
+            .then_some(Exclusion::Draining)
+            .or_else(|| endpoint.out())
     }
 
     /// Picks among who can be picked now (`narrowed`): the endpoint that the session is bound to, else by the policy of the
@@ -212,17 +214,19 @@ impl Groups {
             picked.ok_or_else(|| view.lack())
         };
         let mut picked = one(first);
-        if let Err(lack) = picked {
-            picked = spread
-                .others(first)
-                .fold(Err(lack), |found, group| match found {
-                    Ok(found) => Ok(found),
-                    Err(lack) => match one(group) {
-                        Ok(picked) => Ok(by(picked, Reason::OtherGroup)),
-                        // Some had been eligible: that says more than that none was.
-                        Err(other) => Err(if lack == Lack::Endpoint { other } else { lack }),
-                    },
-                });
+        if let Err(mut lack) = picked {
+            for group in spread.others(first) {
+                match one(group) {
+                    Ok(other) => {
+                        picked = Ok(by(other, Reason::OtherGroup));
+                        break;
+                    }
+                    // Some had been eligible: that says more than that none was.
+                    Err(other) if lack == Lack::Endpoint => lack = other,
+                    Err(_) => {}
+                }
+                picked = Err(lack);
+            }
         }
         if spread.is_panicking() {
             picked = picked

@@ -57,7 +57,8 @@ pub struct EndpointBalancing {
     pub failures_as_load: f32,
     /// Attempts under way, or requests where the endpoint itself has just said so.
     pub load: u32,
-    /// A slower answer counts at once and is forgotten over the decay; `null` before the first answer.
+    /// A slower answer counts at once and is forgotten over the decay; `null` where none is
+    /// known.
     pub latency_seconds: Option<f64>,
     /// Its part of the picks of the last minute; `null` where the upstream had none.
     pub share: Option<f64>,

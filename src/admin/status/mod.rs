@@ -19,7 +19,7 @@ use figures::{LISTENER, ROUTE, Reports};
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
-pub use upstream::{EndpointStatus, UpstreamStatus};
+pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;
 pub(super) use hot_keys::hottest_share;

@@ -79,7 +79,8 @@ pub(super) fn read(
     }
 }
 
-fn address(address: &connect::Address) -> String {
+/// An address as it is written.
+pub fn address(address: &connect::Address) -> String {
     match address {
         connect::Address::Tcp(address) => address.to_string(),
         connect::Address::Unix(path) => format!("unix:{}", path.display()),
