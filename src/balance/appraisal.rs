@@ -20,8 +20,10 @@
 //! Called from a tick, not per pick, so that a factor is a tick old. A failure counts as load at once and until the tick, since a
 //! tick of all the traffic would be lost before anything stopped it; after that its load decays with the median latency.
 
+use super::mean::Mean;
 use super::signals::{Charge, Signals, ahead};
 use crate::clock::Instant;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -38,6 +40,9 @@ const SLIGHT: f64 = 1.0 / 32.0;
 const SLIGHT_LOAD: f64 = 1.0 / 8.0;
 /// A latency by load that nothing was added to for so long is forgotten.
 const STALE: Duration = Duration::from_secs(10);
+/// Seconds over which the mean in flight is taken: long enough to even out that a tick sees single moments, a hundred of
+/// them, and short enough to tell of now.
+const MEAN: f64 = 10.0;
 
 /// How an endpoint that became healthy comes up.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,6 +102,8 @@ struct Tally {
     failures: f64,
     /// Failures that still stand as load.
     held: f64,
+    /// What was in flight at the ticks; `None` before the first, from which on it is looked at.
+    in_flight: Option<Mean>,
 }
 
 /// An endpoint as it is appraised.
@@ -159,6 +166,19 @@ impl Totals {
         ramping
     }
 
+    /// By identity what each endpoint had in flight of late, as a mean over about ten seconds: L of Little's law, for
+    /// people. Of those that were looked at last.
+    pub fn mean_in_flight(&self) -> HashMap<u64, f64> {
+        let appraiser = self
+            .appraiser
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let tallies = appraiser.tallies.iter();
+        tallies
+            .filter_map(|(identity, tally)| Some((*identity, tally.in_flight?.value()?)))
+            .collect()
+    }
+
     fn measure(&self, now: Instant, rules: &Rules, subjects: &[Subject<'_>]) {
         let eligible = subjects.iter().filter(|subject| subject.is_eligible);
         let mut known: Vec<f64> = eligible
@@ -202,7 +222,7 @@ impl Appraiser {
                 .zip(subjects)
                 .all(|((known, _), s)| *known == s.identity);
         if !same {
-            let before: std::collections::HashMap<u64, Tally> = self.tallies.drain(..).collect();
+            let before: HashMap<u64, Tally> = self.tallies.drain(..).collect();
             let tally = |subject: &Subject<'_>| {
                 let new = || Tally {
                     seen: subject.signals.ends(),
@@ -218,9 +238,14 @@ impl Appraiser {
         let passed = now.since(self.last).as_secs_f64();
         self.last = now;
         let window = rules.failure_window.unwrap_or_default().as_secs_f64();
+        let of_mean = kept(passed, MEAN);
         let kept = [kept(passed, window), kept(passed, typical / 1e9)];
         for ((_, tally), subject) in self.tallies.iter_mut().zip(subjects) {
             tally.add(subject.signals.ends(), kept);
+            match &mut tally.in_flight {
+                Some(mean) => mean.add(f64::from(subject.signals.in_flight.load()), of_mean),
+                None => tally.in_flight = Some(Mean::default()),
+            }
         }
     }
 }
@@ -418,6 +443,25 @@ mod tests {
         let latency = signals[1].latency(at(1), RULES.latency_decay);
         let expected = 20e6 * kept + 1e6 * (1.0 - kept);
         assert!((latency.expect("it answered") - expected).abs() < 1.0);
+    }
+
+    /// By hand: none for ten seconds, then 4 for ten, of which the past counts 1/e: `4 / (1 + 1/e)`.
+    #[test]
+    fn the_mean_in_flight_forgets_over_ten_seconds() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        let mean = || totals.mean_in_flight();
+        look(&totals, at(100), &RULES, &signals);
+        assert!(mean().is_empty(), "no time has passed yet");
+        look(&totals, at(110), &RULES, &signals);
+        assert_eq!((mean()[&0], mean()[&1]), (0.0, 0.0));
+        (0..4).for_each(|_| assert!(signals[1].in_flight.reserve(u32::MAX)));
+        // However often it is looked at.
+        for second in [111, 111, 114, 120] {
+            look(&totals, at(second), &RULES, &signals);
+        }
+        let expected = 4.0 / (1.0 + (-1f64).exp());
+        assert!((mean()[&1] - expected).abs() < 1e-9, "{:?}", mean());
+        assert_eq!(mean()[&0], 0.0);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod hot_keys;
 mod key;
 mod least_connections;
 mod maglev;
+mod mean;
 mod members;
 pub mod narrow;
 mod p2c;

@@ -6,11 +6,12 @@ use super::audience::Audience;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::attempt::Tried;
-use crate::balance::{self, Lack, Picked, Signals, Totals};
+use crate::balance::{self, Lack, Picked, Reason, Signals, Totals};
 use crate::clock::Instant;
 use crate::http::head::ResponseHead;
 use crate::observe::{self, AttemptKind, AttemptOutcome};
 use crate::upstream::absence::Absence;
+use crate::upstream::census;
 use crate::upstream::groups::Grounds;
 use crate::worker::{Reach, UpstreamView, Worker};
 
@@ -212,6 +213,11 @@ fn choose(exchange: &mut Exchange, upstream: &UpstreamView, tried: &Tried) -> Re
             grounds.as_mut(),
         )
     };
+    if let (Some(hot_keys), Some(key)) = (&upstream.hot_keys, &exchange.selection.key)
+        && let Ok(picked) = picked
+    {
+        census::note(hot_keys, key, picked.by == Reason::Spilled);
+    }
     if let Some(grounds) = grounds {
         audience.tell(exchange, upstream, picked, &grounds);
     }

@@ -1,11 +1,13 @@
 //! Endpoints by identity: the State that survives a reload.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
-use crate::balance::Totals;
+use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
 use crate::entropy;
 use crate::observe::decision::Decisions;
@@ -19,14 +21,16 @@ pub struct Registry {
     /// Guards the map only; never taken while a request runs.
     known: Mutex<Known>,
     /// The numbers of whole upstreams by name.
-    totals: Shared<Totals>,
+    totals: Shared<String, Totals>,
     /// What was decided in whole upstreams by name.
-    decisions: Shared<Decisions>,
+    decisions: Shared<String, Decisions>,
+    /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
+    censuses: Shared<(String, HashKey), Census>,
     chance: Chance,
 }
 
-/// What the upstreams that are in use share with their successors of the same name.
-type Shared<T> = Mutex<HashMap<String, Weak<T>>>;
+/// What the upstreams that are in use share with those of the same name that follow them.
+type Shared<K, T> = Mutex<HashMap<K, Weak<T>>>;
 
 /// Drawn once for the life of the process.
 struct Chance {
@@ -91,12 +95,17 @@ impl Registry {
 
     /// What is known of all endpoints of an upstream together.
     pub fn totals(&self, upstream: &str) -> Arc<Totals> {
-        of(&self.totals, upstream)
+        of(&self.totals, upstream.to_owned())
     }
 
     /// What was decided in an upstream.
     pub fn decisions(&self, upstream: &str) -> Arc<Decisions> {
-        of(&self.decisions, upstream)
+        of(&self.decisions, upstream.to_owned())
+    }
+
+    /// The keys of this kind that an upstream was asked for.
+    pub fn census(&self, upstream: &str, key: &HashKey) -> Arc<Census> {
+        of(&self.censuses, (upstream.to_owned(), key.clone()))
     }
 
     /// By which this process draws the endpoints that it uses of many.
@@ -114,13 +123,13 @@ impl Registry {
     }
 }
 
-fn of<T: Default>(shared: &Shared<T>, upstream: &str) -> Arc<T> {
+fn of<K: Eq + Hash, T: Default>(shared: &Shared<K, T>, identity: K) -> Arc<T> {
     let mut known = shared.lock().unwrap_or_else(PoisonError::into_inner);
     known.retain(|_, weak| weak.strong_count() > 0);
-    if let Some(found) = known.get(upstream).and_then(Weak::upgrade) {
+    if let Some(found) = known.get(&identity).and_then(Weak::upgrade) {
         return found;
     }
     let new = Arc::<T>::default();
-    known.insert(upstream.to_owned(), Arc::downgrade(&new));
+    known.insert(identity, Arc::downgrade(&new));
     new
 }
