@@ -7,6 +7,7 @@ mod bounded;
 mod hostile;
 mod policies;
 mod slow_start;
+mod state;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
