@@ -242,9 +242,11 @@ pub async fn pick_with_room(
     let worker = Rc::clone(&exchange.worker);
     let picking = async {
         loop {
-            if !make_room(&worker, upstream, tried).await {
+            if !make_room(exchange, upstream, tried).await {
                 return Err(Lack::Capacity);
             }
+            // What was waited for is none of the time that the endpoint takes.
+            exchange.now = worker.wheel.now();
             match pick(exchange, upstream, tried) {
                 Err(Lack::Capacity) => {}
                 picked => return picked,
@@ -256,12 +258,22 @@ pub async fn pick_with_room(
     picked.unwrap_or(Err(Lack::Capacity))
 }
 
-async fn make_room(worker: &Worker, upstream: &UpstreamView, tried: &Tried) -> bool {
-    for (i, reach) in upstream.reaches.iter().enumerate() {
-        let endpoint = &upstream.shared.endpoints[i];
-        let is_out = upstream.shared.groups.standing(endpoint, i).is_some();
-        let is_wanted = !is_out && !tried.contains(i);
-        if is_wanted && worker.make_room(&reach.endpoint).await {
+/// Asks for room at the endpoints that this request could be given, one after the other.
+async fn make_room(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
+    let wanted: Vec<&Rc<Reach>> = {
+        let mut seen = upstream.seen.borrow_mut();
+        let spread = seen.load().section(exchange.selection.ask.section);
+        let is_candidate = |i| {
+            let mut groups = spread.groups().iter();
+            groups.any(|group| group.members.is_candidate(i))
+        };
+        let all = upstream.reaches.iter().enumerate();
+        all.filter(|(i, _)| is_candidate(*i) && !tried.contains(*i))
+            .map(|(_, reach)| reach)
+            .collect()
+    };
+    for reach in wanted {
+        if exchange.worker.make_room(&reach.endpoint).await {
             return true;
         }
     }

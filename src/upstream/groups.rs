@@ -166,7 +166,9 @@ impl Groups {
     /// Why an endpoint is out, whatever the group; `None`: it is not.
     pub fn standing(&self, endpoint: &Endpoint, i: usize) -> Option<Exclusion> {
         let draining = self.layout.places()[i].draining;
-        draining.then_some(Exclusion::Draining).or(endpoint.out())
+        draining
+            .then_some(Exclusion::Draining)
+            .or_else(|| endpoint.out())
     }
 
     /// Picks among who can be picked now (`narrowed`): the endpoint that the session is bound to, else by the policy of the
@@ -212,22 +214,19 @@ impl Groups {
             picked.ok_or_else(|| view.lack())
         };
         let mut picked = one(first);
-        if let Err(lack) = picked {
-            picked = spread
-                .others(first)
-                .fold(Err(lack), |found, group| match found {
-                    Ok(found) => Ok(found),
-                    Err(lack) => match one(group) {
-                        Ok(picked) => Ok(by(picked, Reason::OtherGroup)),
-                        // Some had been eligible: that says more than that none was.
-                        Err(other) => Err(if lack == Lack::Endpoint { other } else { lack }),
-                    },
-                });
+        if picked.is_err() {
+            for group in spread.others(first) {
+                let Err(lack) = picked else { break };
+                picked = one(group)
+                    .map(|picked| by(picked, Reason::OtherGroup))
+                    .map_err(|other| more(lack, other));
+            }
         }
         if spread.is_panicking() {
+            // One that fails open has candidates, which may be full or tried as at other times.
             picked = picked
                 .map(|picked| by(picked, Reason::Panic))
-                .map_err(|_| Lack::Panic);
+                .map_err(|lack| more(lack, Lack::Panic));
         }
         picked
     }
@@ -255,6 +254,8 @@ impl Groups {
 
     /// Finds out how the endpoints stand and fare, which are those that this was compiled with.
     pub fn look(&self, endpoints: &[Arc<Endpoint>], now: Instant) {
+        // Held all along: of two that look at once, the one that saw less must not have the last word.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let out = |(i, endpoint): (usize, &Arc<Endpoint>)| self.standing(endpoint, i);
         let out: Vec<Option<Exclusion>> = endpoints.iter().enumerate().map(out).collect();
         let places = self.layout.places();
@@ -274,7 +275,6 @@ impl Groups {
             in_force: self.in_force(endpoint, now),
         });
         let standings: Vec<Standing> = standings.collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != standings {
             self.narrowed
                 .store(Arc::new(narrow(&self.layout, &standings)));
@@ -285,6 +285,15 @@ impl Groups {
     /// The part of its weight and of its caps that slow start leaves to an endpoint.
     pub fn in_force(&self, endpoint: &Endpoint, now: Instant) -> f64 {
         appraisal::ramp(now, &self.rules, &endpoint.signals)
+    }
+}
+
+/// Of what was lacking in one place and then in another, what says more: where there is nobody but for want of room, room
+/// may be made.
+fn more(lack: Lack, other: Lack) -> Lack {
+    match (lack, other) {
+        (Lack::Endpoint, other) | (_, other @ Lack::Capacity) => other,
+        (lack, _) => lack,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bounded;
 mod hostile;
+mod narrowing;
 mod policies;
 mod slow_start;
 mod state;
