@@ -1,6 +1,7 @@
 //! Which endpoint gets this attempt: asks the policy, takes a slot of its pick, and tells the balancer how it went.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::audience::Audience;
 use super::error::ProxyError;
@@ -201,23 +202,25 @@ fn choose(exchange: &mut Exchange, upstream: &UpstreamView, tried: &Tried) -> Re
     exchange.is_bound_full = ask.bound.is_some_and(|i| balance::Live::full(&live, i));
     let audience = Audience::of(exchange, upstream);
     let mut grounds = audience.is_any().then(Grounds::default);
-    let picked = {
+    let (picked, narrowed) = {
         let mut seen = upstream.seen.borrow_mut();
         let mut memories = upstream.memories.borrow_mut();
         let mut random = exchange.worker.random.borrow_mut();
         let groups = &upstream.shared.groups;
         let narrowed = seen.load();
-        groups.pick(
+        let picked = groups.pick(
             narrowed,
             &ask,
             &live,
             &mut memories,
             &mut random,
             grounds.as_mut(),
-        )
+        );
+        // What it was picked among, and not what others look at a moment later.
+        (picked, grounds.is_some().then(|| Arc::clone(narrowed)))
     };
-    if let Some(grounds) = grounds {
-        audience.tell(exchange, upstream, picked, &grounds);
+    if let (Some(grounds), Some(narrowed)) = (grounds, narrowed) {
+        audience.tell(exchange, upstream, &narrowed, picked, &grounds);
     }
     picked
 }

@@ -4,6 +4,7 @@
 //! Not here: the laws of each policy, which `plimsoll::balance` proves without sockets.
 
 mod bounded;
+mod decisions;
 mod hostile;
 mod narrowing;
 mod policies;
