@@ -7,7 +7,7 @@ use super::audience::Audience;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::attempt::Tried;
-use crate::balance::{self, Lack, Picked, Signals, Totals};
+use crate::balance::{self, Exclusion, Lack, Picked, Signals, Totals};
 use crate::clock::Instant;
 use crate::http::head::ResponseHead;
 use crate::observe::{self, AttemptKind, AttemptOutcome};
@@ -199,7 +199,6 @@ fn choose(exchange: &mut Exchange, upstream: &UpstreamView, tried: &Tried) -> Re
         now: exchange.now,
     };
     let ask = exchange.selection.ask;
-    exchange.is_bound_full = ask.bound.is_some_and(|i| balance::Live::full(&live, i));
     let audience = Audience::of(exchange, upstream);
     let mut grounds = audience.is_any().then(Grounds::default);
     let (picked, narrowed) = {
@@ -208,6 +207,11 @@ fn choose(exchange: &mut Exchange, upstream: &UpstreamView, tried: &Tried) -> Re
         let mut random = exchange.worker.random.borrow_mut();
         let groups = &upstream.shared.groups;
         let narrowed = seen.load();
+        match groups.unbound_now(narrowed, &ask, &live) {
+            // Since when it was tried is known already: it may have been full when it was to be dialled.
+            Some(Exclusion::Tried) => {}
+            reason => exchange.is_bound_full = reason == Some(Exclusion::Full),
+        }
         let picked = groups.pick(
             narrowed,
             &ask,

@@ -58,6 +58,8 @@ pub struct Ask {
     pub key: Option<u64>,
     /// The endpoint that its session is bound to, by index.
     pub bound: Option<usize>,
+    /// What is held against the health of that endpoint; of one that is draining as well, only its owner knows.
+    pub bound_out: Option<Exclusion>,
 }
 
 /// The grounds of a pick, group by group.
@@ -184,7 +186,7 @@ impl Groups {
     ) -> Result<Picked, Lack> {
         let spread = narrowed.section(ask.section);
         if let Some(endpoint) = ask.bound {
-            match self.unbound(spread, endpoint, live) {
+            match self.unbound(spread, endpoint, ask.bound_out, live) {
                 None => return Ok(bound(endpoint, spread, live, grounds)),
                 reason => {
                     if let Some(grounds) = grounds.as_deref_mut() {
@@ -231,13 +233,32 @@ impl Groups {
         picked
     }
 
-    /// Why the endpoint that a session is bound to cannot be taken. That it is draining, of weight 0 or of another group is
-    /// no reason: those things keep new sessions away.
-    fn unbound<L: Live>(&self, spread: &Spread, i: usize, live: &L) -> Option<Exclusion> {
+    /// Why the endpoint that the session is bound to cannot be taken now; `None`: it can, or the session is bound to none.
+    pub fn unbound_now<L: Live>(
+        &self,
+        narrowed: &Narrowed,
+        ask: &Ask,
+        live: &L,
+    ) -> Option<Exclusion> {
+        let spread = narrowed.section(ask.section);
+        self.unbound(spread, ask.bound?, ask.bound_out, live)
+    }
+
+    /// Why the endpoint that a session is bound to cannot be taken. That it is draining, of weight 0, of another group or
+    /// none that this proxy uses is no reason: those things keep new sessions away.
+    fn unbound<L: Live>(
+        &self,
+        spread: &Spread,
+        i: usize,
+        health: Option<Exclusion>,
+        live: &L,
+    ) -> Option<Exclusion> {
         let group = spread.groups().first()?;
         let out = match group.members.excluded(i) {
+            // Told before its health, and not for a panic to override.
+            Some(Exclusion::Draining) => health,
             Some(
-                Exclusion::Draining | Exclusion::WeightZero | Exclusion::Tier | Exclusion::Zone,
+                Exclusion::WeightZero | Exclusion::Tier | Exclusion::Zone | Exclusion::Unsampled,
             )
             | None => None,
             out => out,

@@ -4,12 +4,14 @@
 //! Not here: the laws of each policy, which `plimsoll::balance` proves without sockets.
 
 mod bounded;
+mod cookies;
 mod decisions;
 mod hostile;
 mod narrowing;
 mod policies;
 mod slow_start;
 mod state;
+mod sticky;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
