@@ -263,7 +263,8 @@ fn upstream_status(upstream: &Upstream, snapshot: &Snapshot, reports: &Reports) 
     }
 }
 
-fn address(address: &connect::Address) -> String {
+/// An address as it is written.
+pub fn address(address: &connect::Address) -> String {
     match address {
         connect::Address::Tcp(address) => address.to_string(),
         connect::Address::Unix(path) => format!("unix:{}", path.display()),

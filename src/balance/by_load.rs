@@ -38,7 +38,7 @@ struct Latest {
 const UNIT: f64 = 62.5;
 
 impl ByLoad {
-    /// Has [`ByLoad::record`] keep what it is told.
+    /// Begins to keep latencies: until then none is, since most policies never ask.
     pub fn enable(&self) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.get_or_insert_default();
@@ -67,7 +67,15 @@ impl ByLoad {
     /// ones the lower.
     pub fn at(&self, load: u32) -> Option<f64> {
         let here = step(load);
-        for away in 0..STEPS {
+        let median = self.medians[here].load(Relaxed);
+        if median > 0 {
+            return Some(f64::from(median) * UNIT);
+        }
+        self.near(here)
+    }
+
+    fn near(&self, here: usize) -> Option<f64> {
+        for away in 1..STEPS {
             let below = here.checked_sub(away);
             let above = (here + away < STEPS).then_some(here + away);
             for step in [below, above].into_iter().flatten() {

@@ -13,7 +13,13 @@
 //! - Attempts placed from here are added to what was read.
 //! - With fewer than two readings the pick is by chance.
 //!
-//! **Hot** is what has more in flight than the `q_rif` quantile of the pool. If any is cold, the cold one with the lowest
+//! The paper's servers answer probes while they serve others; here an endpoint that nobody asks stays unknown. So one whose
+//! latency is not known, since it is new or has not been asked for ten seconds, counts as the fastest **while it is idle**: one
+//! request at a time is its probe. Without that, a newcomer and an endpoint that was slow once would never be asked again as
+//! long as some other one is not hot. One that fails is hot by the rule of [`super::appraisal`], and draws nothing by it.
+//!
+//! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
+//! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
 //! start and failures count as everywhere, and a latency is divided by the factor of those.
 
@@ -23,7 +29,7 @@ use crate::entropy::Random;
 use std::time::Duration;
 
 /// The most that a pool can hold.
-const MOST: usize = 64;
+pub const MOST: usize = 64;
 /// How long a reading counts.
 const AGE: Duration = Duration::from_secs(1);
 /// The paper's δ: by how much readings come in faster than they go.
@@ -40,26 +46,61 @@ pub struct Rules {
     pub probes: usize,
 }
 
-/// What one worker has read.
-#[derive(Debug, Default)]
+/// What one worker has read: a ring of readings in the order in which they were taken, with gaps where one has gone. Kept
+/// field by field, so that a pass over one field is a handful of instructions.
+#[derive(Debug)]
 pub(super) struct Pool {
     /// Of the membership whose indices the readings hold.
     fingerprint: u64,
-    /// In the order of their load.
-    readings: Vec<Reading>,
+    /// Places that are in use, gaps included.
+    size: usize,
+    /// How many of them are no gaps.
+    held: usize,
+    /// Where the next reading is written: the oldest stands here, if it is no gap.
+    next: usize,
+    /// [`NOBODY`] in a gap.
+    endpoints: [u32; MOST],
+    /// The burden when it was read, and our own attempts since; infinite in a gap.
+    burdens: [f32; MOST],
+    /// By how much one more attempt raises the burden.
+    steps: [f32; MOST],
+    /// Nanoseconds.
+    latencies: [f32; MOST],
+    uses: [u32; MOST],
+    at: [Instant; MOST],
+    /// Above it a burden is hot.
+    threshold: f32,
+    /// Picks until it is computed anew.
+    until_threshold: u32,
     /// Whether the next to go is the oldest, else the worst.
     oldest_next: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    endpoint: usize,
-    burden: f64,
-    /// By how much one more attempt raises the burden.
-    step: f64,
-    latency: f64,
-    at: Instant,
-    uses: u32,
+/// The latency of an idle endpoint that none is known of.
+const UNKNOWN: f64 = 0.0;
+/// What stands in a gap.
+const NOBODY: u32 = u32::MAX;
+/// Picks for which a threshold holds.
+const THRESHOLD_HOLDS: u32 = 4;
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            fingerprint: 0,
+            size: 0,
+            held: 0,
+            next: 0,
+            endpoints: [NOBODY; MOST],
+            burdens: [f32::INFINITY; MOST],
+            steps: [0.0; MOST],
+            latencies: [0.0; MOST],
+            uses: [0; MOST],
+            at: [Instant::default(); MOST],
+            threshold: 0.0,
+            until_threshold: 0,
+            oldest_next: false,
+        }
+    }
 }
 
 pub(super) fn pick<L: Live>(
@@ -67,36 +108,38 @@ pub(super) fn pick<L: Live>(
     pool: &mut Pool,
     view: &View<'_, L>,
     random: &mut Random,
-    explain: Option<&mut Decision>,
+    mut explain: Option<&mut Decision>,
 ) -> Option<Picked> {
+    let by = Reason::Policy;
     let count = view.members.candidates().len();
-    if count <= rules.pool.min(MOST) {
-        pool.read_all(view);
-        let best = pool.best(rules, view, random, explain);
-        let by = Reason::Policy;
-        let endpoint = best.map(|place| pool.readings[place].endpoint)?;
+    if count <= rules.capacity() {
+        pool.read_all(rules, view, random);
+        let place = pool.look(view, explain).best?;
+        let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
-    let free = pool
-        .readings
-        .iter()
-        .filter(|reading| view.free(reading.endpoint));
-    if free.take(2).count() < 2 {
-        return by_chance::pick(view, random, explain).map(|picked| Picked {
-            by: Reason::ScanAfterMisses,
-            ..picked
-        });
+    while pool.held >= 2 {
+        let Looked { best, worst } = pool.look(view, explain.as_deref_mut());
+        let place = best?;
+        let endpoint = pool.endpoints[place] as usize;
+        // Asked of the winner alone: it means another look at live numbers.
+        if view.free(endpoint) {
+            pool.used(place, rules.reuse(count), random);
+            pool.remove_one(worst);
+            return Some(Picked { endpoint, by });
+        }
+        pool.remove(place);
     }
-    let place = pool.best(rules, view, random, explain)?;
-    let endpoint = pool.readings[place].endpoint;
-    pool.used(place, rules.reuse(count), random);
-    pool.remove_one(rules);
-    let by = Reason::Policy;
-    Some(Picked { endpoint, by })
+    let by = Reason::ScanAfterMisses;
+    by_chance::pick(view, random, explain).map(|picked| Picked { by, ..picked })
 }
 
 impl Rules {
+    fn capacity(&self) -> usize {
+        self.pool.min(MOST)
+    }
+
     /// How often a reading may be used with so many endpoints. Infinite where readings go faster than they come, which
     /// leaves age and removal.
     fn reuse(&self, endpoints: usize) -> f64 {
@@ -107,170 +150,211 @@ impl Rules {
         }
         ((1.0 + DELTA) / surplus).max(1.0)
     }
-
-    /// How many of these readings, which stand in the order of their load, are not hot. The quantile is that of the
-    /// readings, so that of a few too the one with the most in flight can be hot.
-    fn cold(&self, readings: &[Reading]) -> usize {
-        let Some(last) = readings.len().checked_sub(1) else {
-            return 0;
-        };
-        let threshold = &readings[(self.q_rif * last as f64) as usize];
-        // Those with as much in flight as the threshold are not above it.
-        readings.partition_point(|reading| reading.burden <= threshold.burden)
-    }
 }
 
 impl Pool {
-    /// Every candidate, as it is now.
-    fn read_all<L: Live>(&mut self, view: &View<'_, L>) {
-        self.fingerprint = view.members.fingerprint();
-        self.readings.clear();
-        for &i in view.members.candidates() {
+    /// Every candidate, as it is now. The first place decides among equals: it is somebody else's each time.
+    fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
+        self.clear(view.members.fingerprint());
+        let candidates = view.members.candidates();
+        let (before, from) = candidates.split_at(random.below(candidates.len()));
+        for &i in from.iter().chain(before) {
             if view.free(i as usize) {
-                self.insert(Reading::of(i as usize, view));
+                self.read(i as usize, view);
+                self.next += 1;
             }
         }
+        self.threshold = self.quantile(rules.q_rif);
     }
 
-    /// Drops what is old or no candidate any more, and reads a few endpoints anew.
+    fn clear(&mut self, fingerprint: u64) {
+        self.endpoints[..self.size].fill(NOBODY);
+        self.burdens[..self.size].fill(f32::INFINITY);
+        self.fingerprint = fingerprint;
+        (self.size, self.held, self.next) = (0, 0, 0);
+        self.until_threshold = 0;
+    }
+
+    /// Drops what is old or of another membership, and reads a few endpoints anew.
     fn prepare<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
-        let now = view.live.now();
-        if self.fingerprint != view.members.fingerprint() {
-            self.fingerprint = view.members.fingerprint();
-            self.readings.clear();
+        let capacity = rules.capacity();
+        if self.fingerprint != view.members.fingerprint() || self.size > capacity {
+            self.clear(view.members.fingerprint());
         }
-        self.readings.retain(|reading| now.since(reading.at) <= AGE);
+        self.expire(view.live.now());
         for _ in 0..rules.probes {
             let endpoint = view.members.sample(random);
-            let known = self
-                .readings
-                .iter()
-                .position(|reading| reading.endpoint == endpoint);
-            if let Some(place) = known {
-                self.readings.remove(place);
-            } else if self.readings.len() >= rules.pool.min(MOST) {
-                self.remove_oldest();
+            if let Some(place) = self.place_of(endpoint as u32) {
+                self.remove(place);
             }
-            self.insert(Reading::of(endpoint, view));
+            if self.endpoints[self.next] != NOBODY {
+                self.remove(self.next);
+            }
+            self.read(endpoint, view);
+            self.next = if self.next + 1 < capacity {
+                self.next + 1
+            } else {
+                0
+            };
+        }
+        if self.until_threshold == 0 {
+            self.threshold = self.quantile(rules.q_rif);
+            self.until_threshold = THRESHOLD_HOLDS;
+        }
+        self.until_threshold -= 1;
+    }
+
+    /// Where steady picks replace all readings in no time, nothing is ever too old.
+    fn expire(&mut self, now: Instant) {
+        // The times of gaps stand too, in the same order.
+        if now.since(self.at[self.next]) <= AGE {
+            return;
+        }
+        for _ in 0..self.size {
+            let oldest = self.oldest();
+            let is_old = |place: &usize| now.since(self.at[*place]) > AGE;
+            match oldest.filter(is_old) {
+                Some(place) => self.remove(place),
+                None => break,
+            }
         }
     }
 
-    fn insert(&mut self, reading: Reading) {
-        let place = self
-            .readings
-            .partition_point(|other| other.burden <= reading.burden);
-        self.readings.insert(place, reading);
+    /// Where the oldest reading stands.
+    fn oldest(&self) -> Option<usize> {
+        let mut places = (self.next..self.size).chain(0..self.next);
+        places.find(|place| self.endpoints[*place] != NOBODY)
     }
 
-    /// The place of the reading to use. Of equals each has the same chance.
-    fn best<L: Live>(
-        &self,
-        rules: &Rules,
-        view: &View<'_, L>,
-        random: &mut Random,
-        mut explain: Option<&mut Decision>,
-    ) -> Option<usize> {
-        let cold = rules.cold(&self.readings);
-        let (mut best, mut equals): (Option<usize>, usize) = (None, 0);
-        for (place, reading) in self.readings.iter().enumerate() {
-            if !view.free(reading.endpoint) {
-                continue;
-            }
-            let is_cold = place < cold;
-            if let Some(decision) = explain.as_deref_mut() {
-                decision.consider(reading.endpoint, view, |entry| {
-                    entry.latency = Some(reading.latency);
-                    entry.score = Some(if is_cold {
-                        reading.latency
-                    } else {
-                        reading.burden
-                    });
-                    entry.note = Some(if is_cold { Note::Cold } else { Note::Hot });
-                });
-            }
-            let Some(held) = best else {
-                (best, equals) = (Some(place), 1);
-                continue;
-            };
-            let other = &self.readings[held];
-            let order = match (is_cold, held < cold) {
-                (true, true) => {
-                    let burdens = reading.burden.total_cmp(&other.burden);
-                    reading.latency.total_cmp(&other.latency).then(burdens)
-                }
-                (true, false) => std::cmp::Ordering::Less,
-                (false, true) => std::cmp::Ordering::Greater,
-                (false, false) => reading.burden.total_cmp(&other.burden),
-            };
-            equals = match order {
-                std::cmp::Ordering::Less => 1,
-                std::cmp::Ordering::Equal => equals + 1,
-                std::cmp::Ordering::Greater => continue,
-            };
-            if random.below(equals) == 0 {
-                best = Some(place);
-            }
+    /// Where the reading of an endpoint stands.
+    fn place_of(&self, endpoint: u32) -> Option<usize> {
+        let mut found = self.size;
+        for (place, known) in self.endpoints[..self.size].iter().enumerate() {
+            found = if *known == endpoint { place } else { found };
         }
-        best
+        (found < self.size).then_some(found)
+    }
+
+    /// Writes a new reading to the next place, which is a gap.
+    fn read<L: Live>(&mut self, endpoint: usize, view: &View<'_, L>) {
+        let place = self.next;
+        let signals = view.live.signals(endpoint);
+        let charge = signals.charge();
+        let load = signals.load(view.live.now());
+        let known = signals.by_load.at(load);
+        let latency = known.unwrap_or_else(|| match load {
+            0 => UNKNOWN,
+            _ => view.live.totals().typical(),
+        });
+        let step = (view.members.weight(endpoint) as f32 * charge.factor).recip();
+        self.endpoints[place] = endpoint as u32;
+        self.burdens[place] = (load as f32 + charge.ghosts + 1.0) * step;
+        self.steps[place] = step;
+        self.latencies[place] = latency as f32 / charge.factor;
+        self.uses[place] = 0;
+        self.at[place] = view.live.now();
+        self.size = self.size.max(place + 1);
+        self.held += 1;
+    }
+
+    /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
+    /// above it.
+    fn quantile(&self, part: f64) -> f32 {
+        let mut burdens = [0; MOST];
+        let burdens = &mut burdens[..self.size];
+        for (bits, burden) in burdens.iter_mut().zip(&self.burdens) {
+            *bits = burden.to_bits();
+        }
+        let last = self.held.saturating_sub(1);
+        let rank = (part * last as f64) as usize;
+        if rank >= burdens.len() {
+            return 0.0;
+        }
+        // None is negative, so that their bits are ordered as they are. Gaps are infinite: beyond those held.
+        f32::from_bits(*burdens.select_nth_unstable(rank).1)
+    }
+
+    /// Finds the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight; if all are
+    /// hot, the one with the least in flight. And the one that is worst in that order.
+    fn look<L: Live>(&self, view: &View<'_, L>, explain: Option<&mut Decision>) -> Looked {
+        if let Some(decision) = explain {
+            self.explain(view, decision);
+        }
+        let (mut least, mut most) = (u64::MAX, 0);
+        let all = self
+            .burdens
+            .iter()
+            .zip(&self.latencies)
+            .zip(&self.endpoints);
+        for (place, ((burden, latency), endpoint)) in all.take(self.size).enumerate() {
+            let rank = self.rank(*burden, *latency, place);
+            let is_gap = *endpoint == NOBODY;
+            least = least.min(if is_gap { u64::MAX } else { rank });
+            most = most.max(if is_gap { 0 } else { rank });
+        }
+        let place = |rank: u64| (rank % MOST as u64) as usize;
+        Looked {
+            best: (least < u64::MAX).then(|| place(least)),
+            worst: (most > 0).then(|| place(most)),
+        }
+    }
+
+    /// All that is compared in one number, which ends with the place. The bits of what is not negative are ordered as the
+    /// numbers are; the last ones of a burden, a hundred thousandth of it, give way to the place.
+    fn rank(&self, burden: f32, latency: f32, place: usize) -> u64 {
+        const PLACE: u64 = MOST as u64 - 1;
+        let (burden_bits, latency) = (u64::from(burden.to_bits()), u64::from(latency.to_bits()));
+        let cold = latency << 32 | (burden_bits & !PLACE);
+        let hot = 1 << 63 | (burden_bits << 32);
+        (if burden <= self.threshold { cold } else { hot }) | place as u64
+    }
+
+    fn explain<L: Live>(&self, view: &View<'_, L>, decision: &mut Decision) {
+        for place in (0..self.size).filter(|place| self.endpoints[*place] != NOBODY) {
+            let (burden, latency) = (self.burdens[place], self.latencies[place]);
+            let is_hot = burden > self.threshold;
+            decision.consider(self.endpoints[place] as usize, view, |entry| {
+                entry.latency = Some(f64::from(latency));
+                entry.score = Some(f64::from(if is_hot { burden } else { latency }));
+                entry.note = Some(if is_hot { Note::Hot } else { Note::Cold });
+            });
+        }
     }
 
     /// Adds our own attempt to a reading, or drops it when it was used often enough.
     fn used(&mut self, place: usize, reuse: f64, random: &mut Random) {
-        let mut reading = self.readings.remove(place);
-        reading.uses += 1;
-        reading.burden += reading.step;
+        self.uses[place] += 1;
+        self.burdens[place] += self.steps[place];
+        let uses = f64::from(self.uses[place]);
         // Rounded by chance, so that the mean is kept.
-        let limit = if reuse.is_finite() {
-            (reuse + random.unit()).floor()
-        } else {
-            reuse
-        };
-        if f64::from(reading.uses) < limit {
-            self.insert(reading);
+        if uses >= reuse || (uses + 1.0 > reuse && random.unit() >= reuse - uses) {
+            self.remove(place);
         }
     }
 
-    fn remove_one(&mut self, rules: &Rules) {
+    /// `worst` may be gone already.
+    fn remove_one(&mut self, worst: Option<usize>) {
         self.oldest_next = !self.oldest_next;
-        if self.oldest_next {
-            self.remove_oldest();
+        let place = if self.oldest_next {
+            self.oldest()
         } else {
-            self.remove_worst(rules);
+            worst
+        };
+        if let Some(place) = place.filter(|place| self.endpoints[*place] != NOBODY) {
+            self.remove(place);
         }
     }
 
-    fn remove_oldest(&mut self) {
-        let ages = self.readings.iter().enumerate();
-        if let Some((place, _)) = ages.min_by_key(|(_, reading)| reading.at) {
-            self.readings.remove(place);
-        }
-    }
-
-    fn remove_worst(&mut self, rules: &Rules) {
-        if rules.cold(&self.readings) < self.readings.len() {
-            self.readings.pop();
-            return;
-        }
-        let latencies = self.readings.iter().enumerate();
-        let slowest = latencies.max_by(|(_, a), (_, b)| a.latency.total_cmp(&b.latency));
-        if let Some((place, _)) = slowest {
-            self.readings.remove(place);
-        }
+    /// Leaves a gap.
+    fn remove(&mut self, place: usize) {
+        self.endpoints[place] = NOBODY;
+        self.burdens[place] = f32::INFINITY;
+        self.held -= 1;
     }
 }
 
-impl Reading {
-    fn of<L: Live>(endpoint: usize, view: &View<'_, L>) -> Self {
-        let signals = view.live.signals(endpoint);
-        let known = signals.by_load.at(view.load(endpoint));
-        let latency = known.unwrap_or_else(|| view.live.totals().typical());
-        Self {
-            endpoint,
-            burden: view.burden(endpoint),
-            step: view.weight_in_force(endpoint).recip(),
-            latency: latency / f64::from(view.charge(endpoint).factor),
-            at: view.live.now(),
-            uses: 0,
-        }
-    }
+/// What a look at the pool found.
+struct Looked {
+    best: Option<usize>,
+    worst: Option<usize>,
 }

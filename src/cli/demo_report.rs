@@ -109,12 +109,14 @@ async fn keep_company(
         address,
         host: address.to_string(),
         targets: vec!["/".to_owned()],
+        field: None,
         schedule: Schedule::new(
             Arrivals::Poisson,
             plan.rate,
             plan.length,
             Random::from_system(),
         ),
+        warm_up: Duration::ZERO,
         connections: CONNECTIONS,
         timeout: Duration::from_secs(10),
     };

@@ -10,8 +10,11 @@ pub mod completions;
 pub mod demo;
 mod demo_report;
 pub mod health;
+pub mod lab;
+mod lab_report;
 mod panic;
 pub mod proxy;
+pub mod route;
 pub mod run;
 pub mod schema;
 mod serve;
@@ -38,7 +41,9 @@ enum Command {
     Proxy(proxy::Args),
     Demo(demo::Args),
     Backend(backend::Args),
+    Lab(lab::Args),
     Check(check::Args),
+    Route(route::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
@@ -58,7 +63,9 @@ pub fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Backend(args) => backend::run(&args),
+        Command::Lab(args) => lab::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Route(args) => route::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
@@ -77,11 +84,17 @@ pub fn say(line: &str) {
 
 /// A result to stdout. That its reader has seen enough is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_on(text).map(|_| ())
+}
+
+/// The same for one of many; whether its reader wants to see more.
+fn print_on(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -25,7 +25,7 @@ fn every_example_loads_without_a_warning() {
             count += 1;
         }
     }
-    assert!(count >= 4, "only {count} examples were found");
+    assert!(count >= 6, "only {count} examples were found");
 }
 
 #[test]
@@ -189,6 +189,51 @@ fn reads_what_a_request_is_hashed_by() {
     assert_eq!(bound("off"), None);
     assert_eq!(bound("on"), Some(Decimal { thousandths: 1250 }));
     assert_eq!(bound("2"), Some(Decimal { thousandths: 2000 }));
+}
+
+#[test]
+fn the_example_of_balancing_shows_every_policy() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/balancing.yaml");
+    let config = load(&path, &|_| None).unwrap().config;
+    let shown = |name: &str| {
+        let upstreams = config.upstreams.values();
+        let mut named = upstreams.map(|upstream| upstream.balance.name());
+        named.any(|shown| shown == name)
+    };
+    let (second_name, names) = Balance::NAMES.split_last().unwrap();
+    assert_eq!(*second_name, "weighted_round_robin");
+    for name in names {
+        assert!(shown(name), "{name} is missing");
+    }
+    let shop = &config.upstreams["shop"];
+    assert_eq!(shop.sticky.as_ref().unwrap().same_site, SameSite::Lax);
+    assert_eq!(shop.failure_penalty, Some(FailurePenalty::default()));
+    let search = &config.upstreams["search"].endpoints;
+    assert_eq!(search[0].zone, config.zone);
+    assert_eq!((search[3].priority, search[4].backup), (1, true));
+    assert_eq!(config.routes[11].subset.as_deref(), Some("v2"));
+}
+
+#[test]
+fn blocks_are_switched_off_and_on() {
+    let upstream = |keys: &str| {
+        let text = format!(
+            "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\nroutes: [{{ upstream: a }}]\nupstreams: {{ a: {{ endpoints: ['h:1'], {keys} }} }}\n"
+        );
+        read(&text).config.upstreams["a"].clone()
+    };
+    let on = upstream("slow_start: {}, sticky: {}, panic: {}");
+    assert_eq!(on.slow_start, Some(SlowStart::default()));
+    assert_eq!(on.sticky, Some(Sticky::default()));
+    assert_eq!(on.panic, Some(Panic::default()));
+    let off = upstream(
+        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off",
+    );
+    let expected = Upstream {
+        failure_penalty: None,
+        ..Upstream::new(vec![Endpoint::new("h:1")])
+    };
+    assert_eq!(off, expected);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -37,7 +38,11 @@ pub struct Load {
     pub host: String,
     /// Paths with their queries, taken in turn.
     pub targets: Vec<String>,
+    /// A field that each request carries, with values taken in turn.
+    pub field: Option<(HeaderName, Vec<HeaderValue>)>,
     pub schedule: Schedule,
+    /// Requests that are due before it are sent and not counted.
+    pub warm_up: Duration,
     /// Connections at most, and so requests at once.
     pub connections: usize,
     /// From sending to the end of the answer.
@@ -58,11 +63,13 @@ pub enum Failure {
 pub struct Report {
     /// Microseconds from when a request was due to the end of its answer, for all that were answered.
     pub latency: Histogram<u64>,
+    /// Microseconds from when a request was due to when a connection took it up: what this side was late.
+    pub lag: Histogram<u64>,
     pub statuses: BTreeMap<StatusCode, u64>,
     /// Answers by the `X-Backend` that they carry.
     pub backends: BTreeMap<String, u64>,
     pub failures: BTreeMap<Failure, u64>,
-    /// Requests that were due.
+    /// Requests that were due, those of the warm-up left out as in all counts but the next.
     pub due: u64,
     /// Requests that were due and never sent, because too many already waited.
     pub unsent: u64,
@@ -74,10 +81,12 @@ pub struct Report {
 impl Report {
     /// Nothing yet.
     pub fn new() -> Self {
+        // Three digits up to an hour; the bounds are constants that the crate accepts.
+        let micros: Histogram<u64> = Histogram::new_with_bounds(1, 3_600_000_000, 3)
+            .expect("1 µs to an hour at three digits is a valid histogram");
         Self {
-            // Three digits up to an hour; the bounds are constants that the crate accepts.
-            latency: Histogram::new_with_bounds(1, 3_600_000_000, 3)
-                .expect("1 µs to an hour at three digits is a valid histogram"),
+            latency: micros.clone(),
+            lag: micros,
             statuses: BTreeMap::new(),
             backends: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -105,11 +114,12 @@ impl Report {
         self.unsent == 0 && self.last_sent <= allowed
     }
 
-    fn record(&mut self, waited: Duration, outcome: Result<Answer, Failure>) {
+    fn record(&mut self, lag: Duration, waited: Duration, outcome: Result<Answer, Failure>) {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.lag.saturating_record(micros(lag));
         match outcome {
             Ok(answer) => {
-                let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-                self.latency.saturating_record(micros.max(1));
+                self.latency.saturating_record(micros(waited));
                 *self.statuses.entry(answer.status).or_default() += 1;
                 if let Some(backend) = answer.backend {
                     *self.backends.entry(backend).or_default() += 1;
@@ -139,9 +149,9 @@ pub type Tally = Arc<Mutex<Report>>;
 pub async fn run(load: Load, clock: Clock, tally: Tally) {
     let start = clock.now();
     let (due, queue) = mpsc::channel(BACKLOG);
-    let schedule = load.schedule.clone();
+    let (schedule, warm_up) = (load.schedule.clone(), load.warm_up);
     let pacing = Arc::clone(&tally);
-    std::thread::spawn(move || pace(schedule, clock, start, &due, &pacing));
+    std::thread::spawn(move || pace(schedule, warm_up, clock, start, &due, &pacing));
 
     let queue = Arc::new(tokio::sync::Mutex::new(queue));
     let load = Arc::new(load);
@@ -162,6 +172,7 @@ pub async fn run(load: Load, clock: Clock, tally: Tally) {
 /// Hands over each request when it is due.
 fn pace(
     schedule: Schedule,
+    warm_up: Duration,
     clock: Clock,
     start: Instant,
     queue: &mpsc::Sender<(u64, Duration)>,
@@ -180,7 +191,7 @@ fn pace(
         }
         let outcome = queue.try_send((number, due));
         let mut report = tally.lock().unwrap_or_else(PoisonError::into_inner);
-        report.due += 1;
+        report.due += u64::from(due >= warm_up);
         report.last_due = due;
         match outcome {
             Ok(()) => {}
@@ -216,7 +227,9 @@ impl Client {
             let waited = self.clock.now().since(self.start + due);
             let mut report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
             report.last_sent = report.last_sent.max(sent);
-            report.record(waited, outcome);
+            if due >= self.load.warm_up {
+                report.record(sent.saturating_sub(due), waited, outcome);
+            }
         }
     }
 
@@ -237,10 +250,14 @@ impl Client {
         let targets = &self.load.targets;
         let turn = number as usize % targets.len().max(1);
         let target = targets.get(turn).map_or("/", String::as_str);
-        let request = Request::get(target)
-            .header(header::HOST, &self.load.host)
-            .body(Empty::new())
-            .map_err(|_| Failure::Broken)?;
+        let mut request = Request::get(target).header(header::HOST, &self.load.host);
+        if let Some((name, values)) = &self.load.field {
+            let value = values.get(number as usize % values.len().max(1));
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let request = request.body(Empty::new()).map_err(|_| Failure::Broken)?;
         let response = sender.send_request(request).await;
         let response = response.map_err(|_| Failure::Broken)?;
         let backend = response.headers().get("x-backend");
@@ -281,7 +298,9 @@ mod tests {
             address,
             host: "lab".to_owned(),
             targets: vec!["/".to_owned(), "/bytes/100".to_owned()],
+            field: None,
             schedule: Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(0)),
+            warm_up: Duration::ZERO,
             connections: 4,
             timeout: Duration::from_secs(5),
         }
@@ -329,6 +348,52 @@ mod tests {
         assert_eq!(report.answered(), 10);
         assert!(report.latency.max() >= 190_000, "{}", report.latency.max());
         assert!(!report.kept_pace());
+    }
+
+    #[tokio::test]
+    async fn the_warm_up_is_sent_and_not_counted() {
+        let backend = Backend::start(Settings::local(Behaviour::labelled("a")))
+            .await
+            .unwrap();
+        let tally = Tally::default();
+        let mut load = load(tcp(&backend), 1000.0, Duration::from_millis(100));
+        load.warm_up = Duration::from_millis(40);
+        run(load, Clock::system(), Arc::clone(&tally)).await;
+
+        let report = tally.lock().unwrap();
+        assert_eq!(backend.counters().requests(), 100);
+        assert_eq!((report.due, report.answered()), (60, 60));
+        assert_eq!(report.lag.len(), 60);
+    }
+
+    #[tokio::test]
+    async fn the_values_of_the_field_are_sent_in_turn() {
+        use std::io::{Read, Write};
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heads = Vec::new();
+            for _ in 0..3 {
+                let mut head = [0; 1024];
+                let length = stream.read(&mut head).unwrap();
+                heads.push(String::from_utf8_lossy(&head[..length]).into_owned());
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).unwrap();
+            }
+            heads
+        });
+        let mut load = load(address, 1000.0, Duration::from_millis(3));
+        load.connections = 1;
+        let values = ["ann", "bob"].map(HeaderValue::from_static);
+        load.field = Some((HeaderName::from_static("x-user"), values.to_vec()));
+        run(load, Clock::system(), Tally::default()).await;
+
+        let heads = server.join().unwrap();
+        for (head, user) in heads.iter().zip(["ann", "bob", "ann"]) {
+            assert!(head.contains(&format!("x-user: {user}\r\n")), "{head}");
+        }
     }
 
     #[tokio::test]

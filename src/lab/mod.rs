@@ -4,8 +4,10 @@
 //! - [`distribution`]: latencies and failures drawn from named distributions (pure).
 //! - [`schedule`]: when each request of a load is due, whatever the answers do (pure).
 //! - [`generator`]: sends such a schedule and measures from the time at which each request was due.
+//! - [`experiment`]: one slow endpoint among several, under each policy in turn.
 
 pub mod backend;
 pub mod distribution;
+pub mod experiment;
 pub mod generator;
 pub mod schedule;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::{ProxyError, Side};
+use super::request::Request;
 use super::select::Selection;
 use crate::clock::Instant;
 use crate::http::Peer;
@@ -102,6 +103,17 @@ impl Exchange {
             ended: Instant::FAR,
             now: started,
             in_vain: Duration::ZERO,
+        }
+    }
+
+    /// What routes, keys, sessions and subsets read of it.
+    pub fn request(&self) -> Request<'_> {
+        Request {
+            head: &self.head,
+            peer: self.peer.address,
+            tls: self.peer.tls,
+            listener: self.peer.listener,
+            rules: &self.listener.shared,
         }
     }
 

@@ -153,11 +153,7 @@ impl balance::Live for Live<'_> {
     fn full(&self, i: usize) -> bool {
         let reach = &self.upstream.reaches[i];
         let shared = &self.upstream.shared;
-        let mut cap = shared.connections.max;
-        if reach.endpoint.signals.ramping_since().is_some() {
-            let in_force = shared.groups.in_force(&reach.endpoint, self.now);
-            cap = ((cap as f64 * in_force) as usize).max(1);
-        }
+        let cap = shared.connection_cap(&reach.endpoint, self.now);
         crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
     }
 

@@ -145,6 +145,15 @@ impl Upstream {
         })
     }
 
+    /// How many connections an endpoint may have now: fewer in slow start, at least one.
+    pub fn connection_cap(&self, endpoint: &Endpoint, now: Instant) -> usize {
+        let cap = self.connections.max;
+        if endpoint.signals.ramping_since().is_none() {
+            return cap;
+        }
+        ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
+    }
+
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
         self.groups.look(&self.endpoints, now);

@@ -63,7 +63,9 @@ impl Loading {
             address,
             host: "test".to_owned(),
             targets: vec!["/".to_owned()],
+            field: None,
             schedule,
+            warm_up: Duration::ZERO,
             connections: 8,
             timeout: DEADLINE,
         };

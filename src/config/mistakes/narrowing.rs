@@ -100,6 +100,17 @@ fn endpoints_that_are_all_set_aside_are_told() {
 }
 
 #[test]
+fn weights_that_are_all_0_are_told() {
+    warned(
+        &endpoints("[{ address: \"h:1\", weight: 0 }]"),
+        (7, 16),
+        "upstreams.api.endpoints",
+        "all serve as if it were 1",
+        "1 or more",
+    );
+}
+
+#[test]
 fn a_first_priority_may_stay_empty() {
     let text = endpoints("[{ address: \"h:1\", priority: 1 }, { address: \"h:2\", priority: 3 }]");
     assert_eq!(from_text("p.yaml", &text, &|_| None).unwrap().warnings, []);

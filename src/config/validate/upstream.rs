@@ -56,7 +56,7 @@ pub(super) fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: 
         .iter()
         .all(|endpoint| endpoint.weight == 0)
     {
-        let message = "every endpoint has weight 0: every request would be answered with 503";
+        let message = "every endpoint has weight 0, so that all serve as if it were 1";
         warn(
             reader,
             list.node.mark,

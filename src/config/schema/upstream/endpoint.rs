@@ -20,8 +20,9 @@ block! {
         /// What its numbers are kept under across reloads. Off: the address as written. With an id
         /// of its own an endpoint may change its address and keep its history.
         pub id: Option<String> as Option<Name> = None;
-        /// Its share of the traffic relative to the others; 0 gets none. Each address of a host name
-        /// has it, so that a name with three addresses gets three times as much as one address.
+        /// Its share of the traffic relative to the others; 0 gets none while one of them has a weight.
+        /// Each address of a host name has it, so that a name with three addresses gets three
+        /// times as much as one address.
         pub weight: u32 = 1, in 0..=1000;
         /// Lower numbers serve first. The next one takes what the first cannot: each takes 1.4 times
         /// its share of healthy weight, so that up to two sevenths of it may be lost before any
