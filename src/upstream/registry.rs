@@ -13,7 +13,14 @@ use crate::entropy;
 use crate::observe::decision::Decisions;
 
 /// Endpoints by (upstream, id).
-type Known = HashMap<(String, String), Weak<Endpoint>>;
+type Known = HashMap<(String, String), Entry>;
+
+#[derive(Debug)]
+struct Entry {
+    endpoint: Weak<Endpoint>,
+    /// Else something still runs on it, and it may be put in force again.
+    is_in_force: bool,
+}
 
 /// The endpoints in force, and those that something still runs on. What nothing refers to any more is forgotten.
 #[derive(Debug, Default)]
@@ -65,7 +72,8 @@ impl Registry {
         target: Target,
     ) -> Arc<Endpoint> {
         let key = (upstream.to_owned(), id.to_owned());
-        let known = self.known().get(&key).and_then(Weak::upgrade);
+        let known = self.known();
+        let known = known.get(&key).and_then(|entry| entry.endpoint.upgrade());
         match known {
             Some(endpoint) if endpoint.target == target => endpoint,
             Some(endpoint) => Arc::new(endpoint.moved(authority, target)),
@@ -81,16 +89,26 @@ impl Registry {
         now: Option<Instant>,
     ) {
         let mut known = self.known();
-        known.retain(|_, endpoint| endpoint.strong_count() > 0);
+        let mut before = std::mem::take(&mut *known);
         for endpoint in endpoints {
             let key = (endpoint.upstream.clone(), endpoint.id.clone());
-            let before = known.insert(key, Arc::downgrade(endpoint));
-            let is_new =
-                before.is_none_or(|before| !Weak::ptr_eq(&before, &Arc::downgrade(endpoint)));
-            if let (true, Some(now)) = (is_new, now) {
+            let entry = Entry {
+                endpoint: Arc::downgrade(endpoint),
+                is_in_force: true,
+            };
+            let is_kept = before.remove(&key).is_some_and(|before| {
+                before.is_in_force && Weak::ptr_eq(&before.endpoint, &entry.endpoint)
+            });
+            if let (false, Some(now)) = (is_kept, now) {
                 endpoint.signals.ramp(now);
             }
+            known.insert(key, entry);
         }
+        before.retain(|_, entry| entry.endpoint.strong_count() > 0);
+        before
+            .values_mut()
+            .for_each(|entry| entry.is_in_force = false);
+        known.extend(before);
     }
 
     /// What is known of all endpoints of an upstream together.

@@ -187,7 +187,9 @@ fn memories(groups: &Groups, before: Option<&Rc<UpstreamView>>) -> Vec<Memory> {
             .groups()
             .iter()
             .map(|group| group.label);
-        kept.extend(labels.zip(before.memories.take()));
+        // A request of before may still pick: its policies begin anew, and find as many memories as they look for.
+        let anew = labels.clone().map(|_| Memory::default()).collect();
+        kept.extend(labels.zip(before.memories.replace(anew)));
     }
     let groups = groups.groups().iter();
     groups

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod balancing;
 mod balancing_metrics;
 mod command_line;
 mod endpoint_tls;
