@@ -56,10 +56,10 @@ impl Selection {
         };
         if let Some(hash_key) = &selectors.key {
             selection.key = hash_key.of(request);
-            if selection.key.is_none() {
-                if let Some((key, cookie)) = hash_key.create(random.next_u64(), request.tls) {
-                    (selection.key, selection.created) = (Some(key), Some(cookie));
-                }
+            if selection.key.is_none()
+                && let Some((key, cookie)) = hash_key.create(random.next_u64(), request.tls)
+            {
+                (selection.key, selection.created) = (Some(key), Some(cookie));
             }
             selection.ask.key = selection.key.map(|key| key.hash);
         }
