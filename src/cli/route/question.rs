@@ -62,15 +62,10 @@ impl Question {
         let url = Url::of(method, url)?;
         let mut notes = Vec::new();
         let listener = choose(listeners, words.listener, url.origin.as_ref(), &mut notes)?;
-        let (name, rules) = listeners
-            .iter()
+        let rules = listeners
+            .values()
             .nth(listener)
             .ok_or("the configuration has no listener")?;
-        if words.listener.is_none() && listeners.len() > 1 {
-            notes.push(format!(
-                "listener `{name}` is assumed; --listener names another"
-            ));
-        }
         let limits = Limits {
             head_bytes: rules.limits.head_bytes,
             fields: rules.limits.fields,
@@ -161,22 +156,24 @@ fn choose(
                 )
             });
     }
-    let Some(origin) = origin else {
-        return Ok(0);
-    };
-    let of_scheme = |listener: &Listener| listener.tls.is_some() == origin.tls;
-    let of_port = |listener: &Listener| match listener.address {
-        Address::Tcp(address) => Some(address.port()) == origin.port(),
-        Address::Unix(_) => false,
+    let of_scheme = |listener: &Listener| origin.is_none_or(|o| listener.tls.is_some() == o.tls);
+    let of_port = |listener: &Listener| match (&listener.address, origin) {
+        (Address::Tcp(address), Some(origin)) => Some(address.port()) == origin.port(),
+        _ => false,
     };
     let first = |test: &dyn Fn(&Listener) -> bool| listeners.values().position(test);
-    let found =
-        first(&|listener| of_scheme(listener) && of_port(listener)).or_else(|| first(&of_scheme));
-    if found.is_none() {
+    if let Some(sure) = first(&|listener| of_scheme(listener) && of_port(listener)) {
+        return Ok(sure);
+    }
+    let likely = first(&of_scheme);
+    if let (None, Some(origin)) = (likely, origin) {
         let what = if origin.tls { "TLS" } else { "clear text" };
         notes.push(format!("no listener speaks {what}, as the URL asks for"));
+    } else if listeners.len() > 1 {
+        let what = "the listener is the first that may be meant; --listener names another";
+        notes.push(what.to_owned());
     }
-    Ok(found.unwrap_or(0))
+    Ok(likely.unwrap_or(0))
 }
 
 /// The head as a client would send it. `Host` is that of the headers, else that of the URL, as with curl; without any it
