@@ -13,15 +13,13 @@
 //! - Attempts placed from here are added to what was read.
 //! - With fewer than two readings the pick is by chance.
 //!
-//! The paper's servers answer probes while they serve others; here an endpoint that nobody asks stays unknown. So one whose
-//! latency is not known, since it is new or has not been asked for ten seconds, counts as the fastest **while it is idle**: one
-//! request at a time is its probe. Without that, a newcomer and an endpoint that was slow once would never be asked again as
-//! long as some other one is not hot. One that fails is hot by the rule of [`super::appraisal`], and draws nothing by it.
-//!
 //! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
 //! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
-//! start and failures count as everywhere, and a latency is divided by the factor of those.
+//! start and failures count as everywhere.
+//!
+//! Whoever is not sent anything is not heard of, and latencies grow old. So **an endpoint of which none is known is tried,
+//! with one attempt at a time**: it counts as the fastest of the pool as long as it is idle, and as the slowest while it owes an answer.
 
 use super::{Decision, Live, Note, Picked, Reason, View, random as by_chance};
 use crate::clock::Instant;
@@ -64,8 +62,10 @@ pub(super) struct Pool {
     burdens: [f32; MOST],
     /// By how much one more attempt raises the burden.
     steps: [f32; MOST],
-    /// Nanoseconds.
+    /// Nanoseconds; guessed where none is known.
     latencies: [f32; MOST],
+    /// A reading of this pick has no latency yet.
+    is_to_guess: bool,
     uses: [u32; MOST],
     at: [Instant; MOST],
     /// Above it a burden is hot.
@@ -76,8 +76,9 @@ pub(super) struct Pool {
     oldest_next: bool,
 }
 
-/// The latency of an idle endpoint that none is known of.
-const UNKNOWN: f64 = 0.0;
+/// Stand for the latency of a reading that has none, idle or not, until it is guessed.
+const UNTRIED: f32 = -1.0;
+const OWES_ANSWER: f32 = -2.0;
 /// What stands in a gap.
 const NOBODY: u32 = u32::MAX;
 /// Picks for which a threshold holds.
@@ -94,6 +95,7 @@ impl Default for Pool {
             burdens: [f32::INFINITY; MOST],
             steps: [0.0; MOST],
             latencies: [0.0; MOST],
+            is_to_guess: false,
             uses: [0; MOST],
             at: [Instant::default(); MOST],
             threshold: 0.0,
@@ -113,20 +115,19 @@ pub(super) fn pick<L: Live>(
     let by = Reason::Policy;
     let count = view.members.candidates().len();
     if count <= rules.capacity() {
-        pool.read_all(rules, view, random);
-        let place = pool.look(view, explain).best?;
+        pool.read_all(rules, view);
+        let place = pool.best(view, random, explain)?;
         let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
     while pool.held >= 2 {
-        let Looked { best, worst } = pool.look(view, explain.as_deref_mut());
-        let place = best?;
+        let place = pool.best(view, random, explain.as_deref_mut())?;
         let endpoint = pool.endpoints[place] as usize;
         // Asked of the winner alone: it means another look at live numbers.
         if view.free(endpoint) {
             pool.used(place, rules.reuse(count), random);
-            pool.remove_one(worst);
+            pool.remove_one();
             return Some(Picked { endpoint, by });
         }
         pool.remove(place);
@@ -142,7 +143,7 @@ impl Rules {
 
     /// How often a reading may be used with so many endpoints. Infinite where readings go faster than they come, which
     /// leaves age and removal.
-    fn reuse(&self, endpoints: usize) -> f64 {
+    pub(super) fn reuse(&self, endpoints: usize) -> f64 {
         let share = self.pool as f64 / endpoints as f64;
         let surplus = (1.0 - share) * self.probes as f64 - 1.0;
         if surplus <= 0.0 {
@@ -153,17 +154,16 @@ impl Rules {
 }
 
 impl Pool {
-    /// Every candidate, as it is now. The first place decides among equals: it is somebody else's each time.
-    fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
+    /// Every candidate, as it is now.
+    fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>) {
         self.clear(view.members.fingerprint());
-        let candidates = view.members.candidates();
-        let (before, from) = candidates.split_at(random.below(candidates.len()));
-        for &i in from.iter().chain(before) {
+        for &i in view.members.candidates() {
             if view.free(i as usize) {
                 self.read(i as usize, view);
                 self.next += 1;
             }
         }
+        self.guess();
         self.threshold = self.quantile(rules.q_rif);
     }
 
@@ -197,6 +197,7 @@ impl Pool {
                 0
             };
         }
+        self.guess();
         if self.until_threshold == 0 {
             self.threshold = self.quantile(rules.q_rif);
             self.until_threshold = THRESHOLD_HOLDS;
@@ -206,10 +207,6 @@ impl Pool {
 
     /// Where steady picks replace all readings in no time, nothing is ever too old.
     fn expire(&mut self, now: Instant) {
-        // The times of gaps stand too, in the same order.
-        if now.since(self.at[self.next]) <= AGE {
-            return;
-        }
         for _ in 0..self.size {
             let oldest = self.oldest();
             let is_old = |place: &usize| now.since(self.at[*place]) > AGE;
@@ -241,72 +238,99 @@ impl Pool {
         let signals = view.live.signals(endpoint);
         let charge = signals.charge();
         let load = signals.load(view.live.now());
-        let known = signals.by_load.at(load);
-        let latency = known.unwrap_or_else(|| match load {
-            0 => UNKNOWN,
-            _ => view.live.totals().typical(),
-        });
-        let step = (view.members.weight(endpoint) as f32 * charge.factor).recip();
+        let unknown = if load == 0 { UNTRIED } else { OWES_ANSWER };
+        let latency = signals
+            .by_load
+            .at(load)
+            .map_or(unknown, |nanos| nanos as f32);
+        let weight = view.members.weight(endpoint) as f32 * charge.factor;
         self.endpoints[place] = endpoint as u32;
-        self.burdens[place] = (load as f32 + charge.ghosts + 1.0) * step;
-        self.steps[place] = step;
-        self.latencies[place] = latency as f32 / charge.factor;
+        // Divided, not multiplied by the step: so equal fractions are equal here too.
+        self.burdens[place] = (load as f32 + charge.ghosts + 1.0) / weight;
+        self.steps[place] = weight.recip();
+        self.latencies[place] = latency;
+        self.is_to_guess |= latency < 0.0;
         self.uses[place] = 0;
         self.at[place] = view.live.now();
         self.size = self.size.max(place + 1);
         self.held += 1;
     }
 
+    /// Gives a latency to the readings of this pick that have none.
+    fn guess(&mut self) {
+        if !std::mem::take(&mut self.is_to_guess) {
+            return;
+        }
+        let (mut fastest, mut slowest) = (f32::INFINITY, 0f32);
+        let latencies = &mut self.latencies[..self.size];
+        for (endpoint, latency) in self.endpoints.iter().zip(&*latencies) {
+            if *endpoint != NOBODY && *latency >= 0.0 {
+                (fastest, slowest) = (fastest.min(*latency), slowest.max(*latency));
+            }
+        }
+        // Where none is known all are equal, and the load decides.
+        fastest = fastest.min(slowest);
+        for latency in latencies {
+            if *latency == UNTRIED {
+                *latency = fastest;
+            } else if *latency == OWES_ANSWER {
+                *latency = slowest;
+            }
+        }
+    }
+
     /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
     /// above it.
     fn quantile(&self, part: f64) -> f32 {
-        let mut burdens = [0; MOST];
-        let burdens = &mut burdens[..self.size];
-        for (bits, burden) in burdens.iter_mut().zip(&self.burdens) {
-            *bits = burden.to_bits();
-        }
+        let mut sorted = [f32::INFINITY; MOST];
+        let sorted = &mut sorted[..self.size];
+        sorted.copy_from_slice(&self.burdens[..self.size]);
+        // None is negative, so that their bits are ordered as they are.
+        sorted.sort_unstable_by_key(|burden| burden.to_bits());
         let last = self.held.saturating_sub(1);
-        let rank = (part * last as f64) as usize;
-        if rank >= burdens.len() {
-            return 0.0;
-        }
-        // None is negative, so that their bits are ordered as they are. Gaps are infinite: beyond those held.
-        f32::from_bits(*burdens.select_nth_unstable(rank).1)
+        sorted
+            .get((part * last as f64) as usize)
+            .copied()
+            .unwrap_or(0.0)
     }
 
-    /// Finds the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight; if all are
-    /// hot, the one with the least in flight. And the one that is worst in that order.
-    fn look<L: Live>(&self, view: &View<'_, L>, explain: Option<&mut Decision>) -> Looked {
+    /// The place of the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight;
+    /// if all are hot, the one with the least in flight. Of equals each has the same chance.
+    fn best<L: Live>(
+        &self,
+        view: &View<'_, L>,
+        random: &mut Random,
+        explain: Option<&mut Decision>,
+    ) -> Option<usize> {
         if let Some(decision) = explain {
             self.explain(view, decision);
         }
-        let (mut least, mut most) = (u64::MAX, 0);
-        let all = self
-            .burdens
-            .iter()
-            .zip(&self.latencies)
-            .zip(&self.endpoints);
-        for (place, ((burden, latency), endpoint)) in all.take(self.size).enumerate() {
-            let rank = self.rank(*burden, *latency, place);
-            let is_gap = *endpoint == NOBODY;
-            least = least.min(if is_gap { u64::MAX } else { rank });
-            most = most.max(if is_gap { 0 } else { rank });
+        let (burdens, latencies) = (&self.burdens[..self.size], &self.latencies[..self.size]);
+        // Compared as whole numbers: the bits of what is not negative are ordered as the numbers are, and no branch is needed.
+        let mut fastest = HOT;
+        let mut least = HOT;
+        for (burden, latency) in burdens.iter().zip(latencies) {
+            let is_cold = *burden <= self.threshold;
+            fastest = fastest.min(if is_cold { bits(*latency) } else { HOT });
+            least = least.min(bits(*burden));
         }
-        let place = |rank: u64| (rank % MOST as u64) as usize;
-        Looked {
-            best: (least < u64::MAX).then(|| place(least)),
-            worst: (most > 0).then(|| place(most)),
+        let any_cold = fastest < HOT;
+        let (mut best, mut equals) = (None, 0);
+        let mut lowest = if any_cold { HOT } else { least };
+        for (place, (burden, latency)) in burdens.iter().zip(latencies).enumerate() {
+            let burden_bits = bits(*burden);
+            let fits = !any_cold || (bits(*latency) == fastest && *burden <= self.threshold);
+            // Most do not: the branch is foreseen.
+            if !fits || burden_bits > lowest || burden_bits == HOT {
+                continue;
+            }
+            equals = if burden_bits < lowest { 1 } else { equals + 1 };
+            lowest = burden_bits;
+            if equals == 1 || random.below(equals) == 0 {
+                best = Some(place);
+            }
         }
-    }
-
-    /// All that is compared in one number, which ends with the place. The bits of what is not negative are ordered as the
-    /// numbers are; the last ones of a burden, a hundred thousandth of it, give way to the place.
-    fn rank(&self, burden: f32, latency: f32, place: usize) -> u64 {
-        const PLACE: u64 = MOST as u64 - 1;
-        let (burden_bits, latency) = (u64::from(burden.to_bits()), u64::from(latency.to_bits()));
-        let cold = latency << 32 | (burden_bits & !PLACE);
-        let hot = 1 << 63 | (burden_bits << 32);
-        (if burden <= self.threshold { cold } else { hot }) | place as u64
+        best
     }
 
     fn explain<L: Live>(&self, view: &View<'_, L>, decision: &mut Decision) {
@@ -332,17 +356,34 @@ impl Pool {
         }
     }
 
-    /// `worst` may be gone already.
-    fn remove_one(&mut self, worst: Option<usize>) {
+    fn remove_one(&mut self) {
         self.oldest_next = !self.oldest_next;
         let place = if self.oldest_next {
             self.oldest()
         } else {
-            worst
+            self.worst()
         };
-        if let Some(place) = place.filter(|place| self.endpoints[*place] != NOBODY) {
+        if let Some(place) = place {
             self.remove(place);
         }
+    }
+
+    /// Of the hot the one with the most in flight, else the slowest.
+    fn worst(&self) -> Option<usize> {
+        let (mut worst, mut rank) = (None, (false, 0));
+        for place in 0..self.size {
+            let burden = self.burdens[place];
+            let is_hot = burden > self.threshold;
+            let value = bits(if is_hot {
+                burden
+            } else {
+                self.latencies[place]
+            });
+            if self.endpoints[place] != NOBODY && (is_hot, value) >= rank {
+                (worst, rank) = (Some(place), (is_hot, value));
+            }
+        }
+        worst
     }
 
     /// Leaves a gap.
@@ -353,8 +394,10 @@ impl Pool {
     }
 }
 
-/// What a look at the pool found.
-struct Looked {
-    best: Option<usize>,
-    worst: Option<usize>,
+/// The bits of infinity: no number has more.
+const HOT: i32 = f32::INFINITY.to_bits() as i32;
+
+/// Ordered as the number, which is not negative.
+fn bits(number: f32) -> i32 {
+    number.to_bits() as i32
 }

@@ -1,5 +1,6 @@
 //! The laws that every policy keeps; beside this file, by subject, what each promises beyond them.
 
+mod hot_and_cold;
 mod round_robin;
 mod supermarket;
 mod weights;
@@ -57,6 +58,13 @@ impl Live for Numbers {
         self.tried.get(i).copied().unwrap_or(false)
     }
 }
+
+/// No slow start; failures count for about ten seconds.
+const RULES: appraisal::Rules = appraisal::Rules {
+    slow_start: None,
+    failure_window: Some(Duration::from_secs(10)),
+    latency_decay: Duration::from_secs(10),
+};
 
 /// Every policy that hashes no request.
 fn policies() -> Vec<Policy> {
