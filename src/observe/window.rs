@@ -74,7 +74,7 @@ impl Merged {
         });
     }
 
-    /// Adds its counters alone, which takes a fraction of the time; such a sum has no histograms.
+    /// Adds its counters alone, for who asks for no percentile; such a sum has no histograms.
     pub(super) fn add_counters(&mut self, cells: &impl Cells) {
         let first = self.counters.is_empty();
         let mut place = 0;
