@@ -116,6 +116,16 @@ pub struct Subject<'a> {
 }
 
 impl Totals {
+    /// Endpoints that anything is remembered of.
+    #[cfg(test)]
+    pub(super) fn subjects(&self) -> usize {
+        let appraiser = self
+            .appraiser
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        appraiser.tallies.len()
+    }
+
     /// The median latency of the endpoints in nanoseconds, with which a newcomer begins; 0 before any is known.
     pub fn typical(&self) -> f64 {
         f64::from_bits(self.typical.load(Relaxed))

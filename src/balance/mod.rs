@@ -196,6 +196,14 @@ pub struct Memory {
     probed: prequal::Pool,
 }
 
+#[cfg(test)]
+impl Memory {
+    /// Endpoints that anything is remembered of.
+    fn places(&self) -> usize {
+        self.rotation.places().max(self.probed.places())
+    }
+}
+
 /// Candidates compared for a request that lacks the key which it should be hashed by.
 const KEYLESS_CHOICES: usize = 2;
 

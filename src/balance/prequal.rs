@@ -154,6 +154,11 @@ impl Rules {
 }
 
 impl Pool {
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.held
+    }
+
     /// Every candidate, as it is now.
     fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>) {
         self.clear(view.members.fingerprint());

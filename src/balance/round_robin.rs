@@ -70,6 +70,11 @@ pub(super) fn pick<L: Live>(
 }
 
 impl Rotation {
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.identities.len().max(self.order.len())
+    }
+
     fn align(&mut self, members: &Members, random: &mut Random) {
         if self.fingerprint != Some(members.fingerprint()) {
             self.lay_out(members, random);

@@ -1,6 +1,7 @@
 //! The laws that every policy keeps; beside this file, by subject, what each promises beyond them.
 
 mod hot_and_cold;
+mod membership;
 mod round_robin;
 mod supermarket;
 mod weights;
