@@ -3,11 +3,12 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use plimsoll::balance::narrow::Place;
 use plimsoll::balance::{
-    Exclusion, Live, Member, Members, Memory, Policy, Signals, Totals, View, prequal,
+    Exclusion, Key, Live, Member, Members, Memory, Policy, Signals, Totals, View, prequal,
 };
 use plimsoll::clock::Instant;
 use plimsoll::config::{self, HashAlgorithm};
 use plimsoll::entropy::Random;
+use plimsoll::upstream::census::{self, Census};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -174,5 +175,44 @@ fn change(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, change);
+/// What it costs to count the keys that are picked by: keys of a Zipf distribution, most of which have no slot, and one key.
+fn counting_keys(criterion: &mut Criterion) {
+    const ENDPOINTS: u64 = 100;
+    let mut random = Random::seeded(1);
+    // The inverse of the distribution function for exponent 1, of 100 000 keys: rank = 100 000 ^ u.
+    let mut rank = || 1e5f64.powf(random.unit()) as u64;
+    let zipf: Vec<u64> = (0..1 << 16).map(|_| rank()).collect();
+    let mut group = criterion.benchmark_group("keyed_pick");
+    for (name, policy) in policies(ENDPOINTS, 1) {
+        if !matches!(name, "ring" | "maglev") {
+            continue;
+        }
+        for (kind, ranks) in [("zipf", &zipf[..]), ("one_key", &zipf[..1])] {
+            for is_counted in [false, true] {
+                let (members, loads) = (members(ENDPOINTS, 1), Endpoints::new(ENDPOINTS));
+                let (mut memory, mut random) = (Memory::default(), Random::seeded(1));
+                let census = Census::default();
+                let own = census.of_worker(0);
+                let mut ranks = ranks.iter().cycle();
+                let how = if is_counted { "counted" } else { "not_counted" };
+                let id = BenchmarkId::new(format!("{name}/{kind}"), how);
+                group.bench_function(id, |bencher| {
+                    bencher.iter(|| {
+                        let view = View::new(black_box(&members), &loads);
+                        let rank = ranks.next().copied().unwrap_or_default();
+                        let hash = rank.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                        let picked = policy.pick(&mut memory, &view, Some(hash), &mut random, None);
+                        if is_counted {
+                            census::note(&own, &Key { hash, text: None }, false);
+                        }
+                        picked
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pick, change, counting_keys);
 criterion_main!(benches);

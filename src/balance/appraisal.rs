@@ -9,18 +9,21 @@
 //! ```
 //!
 //! divided by the highest factor among those that can be picked, so that what befalls all of them alike changes nothing.
-//! "Of late": sums that decay with the time constant `window` of the penalty.
+//! "Of late": sums that decay with the time constant `window` of the penalty. What is missing less than a thirty-second to
+//! the whole counts as whole.
 //!
 //! A policy that goes by turn, by chance or by key passes an endpoint over with the chance `1 - factor`. One that goes by
-//! load divides by `weight × factor`, and **holds each failure as load for as long as an answer takes**: by Little's law,
-//! failures per second times the upstream's median latency are the attempts that would be under way if they had been
-//! answers. Without that, an endpoint that fails at once looks idle and draws all the traffic (features of that kind in
-//! other balancers: linkerd's load biaser, gRPC A58's error penalty).
+//! load divides by `weight × factor`, and **holds each failure as load for as long as an answer takes**, the upstream's median
+//! latency: so many attempts would be under way if they had been answers. Without that, an endpoint that fails at once looks
+//! idle and draws all the traffic (features of that kind in other balancers: linkerd's load biaser, gRPC A58's error penalty).
 //!
-//! Called from a tick, not per pick: what is known of failures is a tick old.
+//! Called from a tick, not per pick, so that a factor is a tick old. A failure counts as load at once and until the tick, since a
+//! tick of all the traffic would be lost before anything stopped it; after that its load decays with the median latency.
 
-use super::signals::{Charge, Signals};
+use super::mean::Mean;
+use super::signals::{Charge, Signals, ahead};
 use crate::clock::Instant;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,8 +33,16 @@ use super::InFlight;
 
 /// What no factor falls below by failures: enough traffic is left to see that it is well again.
 const LEAST_SUCCESS: f64 = 0.1;
+/// So much missing to the whole weight counts as nothing missing. The sums come close to 0 but never there, and who compares
+/// loads leaves out an endpoint that is worse by a millionth for as long as another one is idle.
+const SLIGHT: f64 = 1.0 / 32.0;
+/// Less load than this by failures counts as none, for the same reason.
+const SLIGHT_LOAD: f64 = 1.0 / 8.0;
 /// A latency by load that nothing was added to for so long is forgotten.
 const STALE: Duration = Duration::from_secs(10);
+/// Seconds over which the mean in flight is taken: long enough to even out that a tick sees single moments, a hundred of
+/// them, and short enough to tell of now.
+const MEAN: f64 = 10.0;
 
 /// How an endpoint that became healthy comes up.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,6 +100,10 @@ struct Tally {
     seen: (u32, u32),
     attempts: f64,
     failures: f64,
+    /// Failures that still stand as load.
+    held: f64,
+    /// What was in flight at the ticks; `None` before the first, from which on it is looked at.
+    in_flight: Option<Mean>,
 }
 
 /// An endpoint as it is appraised.
@@ -101,7 +116,7 @@ pub struct Subject<'a> {
 }
 
 impl Totals {
-    /// The median latency of the endpoints in nanoseconds, which stands in for that of a newcomer; 0 before any is known.
+    /// The median latency of the endpoints in nanoseconds, with which a newcomer begins; 0 before any is known.
     pub fn typical(&self) -> f64 {
         f64::from_bits(self.typical.load(Relaxed))
     }
@@ -114,7 +129,8 @@ impl Totals {
             .appraiser
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        appraiser.count(now, rules, subjects);
+        let typical = self.typical();
+        appraiser.count(now, rules, typical, subjects);
         let mut ramping = false;
         let raw: Vec<f64> = subjects
             .iter()
@@ -122,27 +138,45 @@ impl Totals {
             .map(|(subject, (_, tally))| {
                 let ramp = ramp(now, rules, subject.signals);
                 ramping |= ramp < 1.0;
-                ramp * tally.success()
+                ramp * tally.success(rules)
             })
             .collect();
         let eligible = subjects
             .iter()
             .zip(&raw)
             .filter(|(subject, _)| subject.is_eligible);
+        let counts = rules.failure_window.is_some();
         let highest = eligible.map(|(_, raw)| *raw).fold(0.0, f64::max);
-        let typical = self.typical();
         for ((subject, raw), (_, tally)) in subjects.iter().zip(&raw).zip(&appraiser.tallies) {
-            let factor = if highest > 0.0 {
-                (raw / highest).min(1.0)
+            let factor = if raw / highest < 1.0 - SLIGHT {
+                raw / highest
             } else {
+                // Also where none can be picked.
                 1.0
             };
+            let counted = counts && tally.held >= SLIGHT_LOAD;
             subject.signals.charge_with(Charge {
                 factor: factor as f32,
-                ghosts: tally.ghosts(rules, typical) as f32,
+                ghosts: if counted { tally.held as f32 } else { 0.0 },
             });
+            subject
+                .signals
+                .charged_up_to(counts.then_some(tally.seen.1));
         }
         ramping
+    }
+
+    /// By identity what each endpoint had in flight of late, as a mean over about ten seconds: L of Little's law, for
+    /// people. Of those that were looked at last.
+    pub fn mean_in_flight(&self) -> HashMap<u64, f64> {
+        let appraiser = self
+            .appraiser
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let tallies = appraiser.tallies.iter();
+        tallies
+            .filter_map(|(identity, tally)| Some((*identity, tally.in_flight?.value()?)))
+            .collect()
     }
 
     fn measure(&self, now: Instant, rules: &Rules, subjects: &[Subject<'_>]) {
@@ -155,8 +189,12 @@ impl Totals {
             let (_, median, _) = known.select_nth_unstable_by(middle, f64::total_cmp);
             self.typical.store(median.to_bits(), Relaxed);
         }
+        let typical = self.typical();
         for subject in subjects {
             subject.signals.by_load.forget(now, STALE);
+            if subject.is_eligible && typical > 0.0 {
+                subject.signals.seed_latency(now, typical);
+            }
         }
     }
 }
@@ -176,7 +214,7 @@ pub fn ramp(now: Instant, rules: &Rules, signals: &Signals) -> f64 {
 
 impl Appraiser {
     /// Brings the sums up to now, for these endpoints and no others.
-    fn count(&mut self, now: Instant, rules: &Rules, subjects: &[Subject<'_>]) {
+    fn count(&mut self, now: Instant, rules: &Rules, typical: f64, subjects: &[Subject<'_>]) {
         let same = self.tallies.len() == subjects.len()
             && self
                 .tallies
@@ -184,7 +222,7 @@ impl Appraiser {
                 .zip(subjects)
                 .all(|((known, _), s)| *known == s.identity);
         if !same {
-            let before: std::collections::HashMap<u64, Tally> = self.tallies.drain(..).collect();
+            let before: HashMap<u64, Tally> = self.tallies.drain(..).collect();
             let tally = |subject: &Subject<'_>| {
                 let new = || Tally {
                     seen: subject.signals.ends(),
@@ -199,33 +237,45 @@ impl Appraiser {
         }
         let passed = now.since(self.last).as_secs_f64();
         self.last = now;
-        let kept = rules
-            .failure_window
-            .map_or(0.0, |window| (-passed / window.as_secs_f64()).exp());
+        let window = rules.failure_window.unwrap_or_default().as_secs_f64();
+        let of_mean = kept(passed, MEAN);
+        let kept = [kept(passed, window), kept(passed, typical / 1e9)];
         for ((_, tally), subject) in self.tallies.iter_mut().zip(subjects) {
             tally.add(subject.signals.ends(), kept);
+            match &mut tally.in_flight {
+                Some(mean) => mean.add(f64::from(subject.signals.in_flight.load()), of_mean),
+                None => tally.in_flight = Some(Mean::default()),
+            }
         }
     }
 }
 
 impl Tally {
-    fn add(&mut self, ends: (u32, u32), kept: f64) {
-        let attempts = ends.0.wrapping_sub(self.seen.0);
-        let failures = ends.1.wrapping_sub(self.seen.1);
+    /// `kept`: what the time that has passed leaves of the sums, and of failures as load.
+    fn add(&mut self, ends: (u32, u32), [kept, held]: [f64; 2]) {
+        let (attempts, failures) = (ahead(self.seen.0, ends.0), ahead(self.seen.1, ends.1));
         self.attempts = self.attempts * kept + f64::from(attempts);
         // The two counts are not read at one moment.
         self.failures = (self.failures * kept + f64::from(failures)).min(self.attempts);
+        self.held = (self.held + f64::from(failures)) * held;
         self.seen = ends;
     }
 
-    fn success(&self) -> f64 {
+    fn success(&self, rules: &Rules) -> f64 {
+        if rules.failure_window.is_none() {
+            return 1.0;
+        }
         ((self.attempts - self.failures + 1.0) / (self.attempts + 1.0)).max(LEAST_SUCCESS)
     }
+}
 
-    fn ghosts(&self, rules: &Rules, typical: f64) -> f64 {
-        rules.failure_window.map_or(0.0, |window| {
-            self.failures / window.as_secs_f64() * typical / 1e9
-        })
+/// What is left after a time of a sum that decays with this time constant, both in seconds.
+fn kept(passed: f64, constant: f64) -> f64 {
+    // Nothing, where nothing is to be kept at all.
+    if constant > 0.0 {
+        (-passed / constant).exp()
+    } else {
+        0.0
     }
 }
 
@@ -314,16 +364,34 @@ mod tests {
             answer(&signals[0], at(1), 20);
             signals[1].failed(at(1), Duration::ZERO, RULES.latency_decay);
         }
+        // Before anybody looks they are load already.
+        assert_eq!(signals[1].charge().ghosts, 99.0);
         look(&totals, at(1), &RULES, &signals);
         assert_eq!(totals.typical(), 20e6);
         assert_eq!(signals[0].charge(), Charge::NONE);
         let charge = signals[1].charge();
         assert!((charge.factor - 0.1).abs() < 1e-6, "{charge:?}");
-        // 9.9 failures a second of 20 ms each.
-        assert!((charge.ghosts - 0.198).abs() < 1e-6, "{charge:?}");
-        look(&totals, at(101), &RULES, &signals);
-        let charge = signals[1].charge();
-        assert!(charge.factor > 0.99 && charge.ghosts < 1e-4, "{charge:?}");
+        assert_eq!(charge.ghosts, 99.0);
+        // For about as long as an answer takes: after 20 ms e^-1 of them. The median itself has decayed by 0.2 % then.
+        look(&totals, Instant(at(1).0 + 20_000_000), &RULES, &signals);
+        let held = 99.0 * (-1f32).exp();
+        assert!((signals[1].charge().ghosts - held).abs() < 0.1);
+    }
+
+    /// By hand: of one attempt that failed, e^(-t / 10 s) is left, so that the factor is 1 / (1 + e^(-t / 10 s)): 31 / 32 of the
+    /// weight are in force when e^(-t / 10 s) is 1 / 31, after 34.3 s.
+    #[test]
+    fn a_failure_is_forgotten_altogether() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        look(&totals, at(0), &RULES, &signals);
+        answer(&signals[0], at(0), 20);
+        signals[1].failed(at(0), Duration::ZERO, RULES.latency_decay);
+        look(&totals, at(0), &RULES, &signals);
+        assert_eq!(signals[1].charge().factor, 0.5);
+        for (seconds, is_forgotten) in [(34, false), (35, true)] {
+            look(&totals, at(seconds), &RULES, &signals);
+            assert_eq!(signals[1].charge() == Charge::NONE, is_forgotten);
+        }
     }
 
     #[test]
@@ -333,11 +401,67 @@ mod tests {
             failure_window: None,
             ..RULES
         };
+        look(&totals, at(0), &rules, &signals);
         answer(&signals[0], at(0), 20);
         signals[1].failed(at(0), Duration::ZERO, RULES.latency_decay);
-        look(&totals, at(0), &rules, &signals);
-        look(&totals, at(1), &rules, &signals);
-        assert_eq!(signals[1].charge(), Charge::NONE);
+        for seconds in [0, 1] {
+            look(&totals, at(seconds), &rules, &signals);
+            assert_eq!(signals[1].charge(), Charge::NONE);
+        }
+    }
+
+    /// An endpoint whose `id` stays while its address changes: its counts began anew and were taken for 2^32 attempts, nearly all
+    /// of them failed.
+    #[test]
+    fn counts_that_go_back_are_no_attempts() {
+        let (totals, before) = (Totals::default(), [Signals::default(), Signals::default()]);
+        look(&totals, at(1), &RULES, &before);
+        (0..99).for_each(|_| answer(&before[1], at(1), 20));
+        before[1].failed(at(1), Duration::ZERO, RULES.latency_decay);
+        look(&totals, at(1), &RULES, &before);
+        let after = [Signals::default(), Signals::default()];
+        look(&totals, at(1), &RULES, &after);
+        assert_eq!(after[1].charge(), before[1].charge());
+        // They count on from there: 199 attempts, 100 of them failed, and one more of each that did not.
+        (0..99).for_each(|_| after[1].failed(at(1), Duration::ZERO, RULES.latency_decay));
+        look(&totals, at(1), &RULES, &after);
+        assert!((after[1].charge().factor - 0.5).abs() < 1e-6);
+    }
+
+    /// By hand: the others take 20 ms, and of those e^-0.1 is left a second later. Then a newcomer answers within a
+    /// millisecond.
+    #[test]
+    fn a_newcomer_begins_with_the_median_latency() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        look(&totals, at(0), &RULES, &signals);
+        assert_eq!(signals[1].latency(at(0), RULES.latency_decay), None);
+        answer(&signals[0], at(0), 20);
+        look(&totals, at(0), &RULES, &signals);
+        assert_eq!(signals[1].latency(at(0), RULES.latency_decay), Some(20e6));
+        answer(&signals[1], at(1), 1);
+        let kept = (-0.1f64).exp();
+        let latency = signals[1].latency(at(1), RULES.latency_decay);
+        let expected = 20e6 * kept + 1e6 * (1.0 - kept);
+        assert!((latency.expect("it answered") - expected).abs() < 1.0);
+    }
+
+    /// By hand: none for ten seconds, then 4 for ten, of which the past counts 1/e: `4 / (1 + 1/e)`.
+    #[test]
+    fn the_mean_in_flight_forgets_over_ten_seconds() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        let mean = || totals.mean_in_flight();
+        look(&totals, at(100), &RULES, &signals);
+        assert!(mean().is_empty(), "no time has passed yet");
+        look(&totals, at(110), &RULES, &signals);
+        assert_eq!((mean()[&0], mean()[&1]), (0.0, 0.0));
+        (0..4).for_each(|_| assert!(signals[1].in_flight.reserve(u32::MAX)));
+        // However often it is looked at.
+        for second in [111, 111, 114, 120] {
+            look(&totals, at(second), &RULES, &signals);
+        }
+        let expected = 4.0 / (1.0 + (-1f64).exp());
+        assert!((mean()[&1] - expected).abs() < 1e-9, "{:?}", mean());
+        assert_eq!(mean()[&0], 0.0);
     }
 
     #[test]

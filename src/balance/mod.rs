@@ -31,6 +31,7 @@ mod hot_keys;
 mod key;
 mod least_connections;
 mod maglev;
+mod mean;
 mod members;
 pub mod narrow;
 mod p2c;
@@ -168,9 +169,12 @@ impl<'a, L: Live> View<'a, L> {
     /// weight the better choice, and a heavier one stays so until its share is used. A division of
     /// whole numbers is rounded correctly (IEEE 754), so that equal fractions are equal here too.
     pub fn burden(&self, i: usize) -> f64 {
-        let Charge { factor, ghosts } = self.charge(i);
-        let load = f64::from(self.load(i)) + f64::from(ghosts);
-        (load + 1.0) / (f64::from(self.members.weight(i)) * f64::from(factor))
+        (self.held(i) + 1.0) / self.weight_in_force(i)
+    }
+
+    /// Attempts in flight, and failures as load.
+    fn held(&self, i: usize) -> f64 {
+        f64::from(self.load(i)) + f64::from(self.charge(i).ghosts)
     }
 
     /// Attempts of the last second for each unit of the weight in force.

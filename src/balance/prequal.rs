@@ -13,6 +13,11 @@
 //! - Attempts placed from here are added to what was read.
 //! - With fewer than two readings the pick is by chance.
 //!
+//! The paper's servers answer probes while they serve others; here an endpoint that nobody asks stays unknown. So one whose
+//! latency is not known, since it is new or has not been asked for ten seconds, counts as the fastest **while it is idle**: one
+//! request at a time is its probe. Without that, a newcomer and an endpoint that was slow once would never be asked again as
+//! long as some other one is not hot. One that fails is hot by the rule of [`super::appraisal`], and draws nothing by it.
+//!
 //! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
 //! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
@@ -24,7 +29,7 @@ use crate::entropy::Random;
 use std::time::Duration;
 
 /// The most that a pool can hold.
-const MOST: usize = 64;
+pub const MOST: usize = 64;
 /// How long a reading counts.
 const AGE: Duration = Duration::from_secs(1);
 /// The paper's δ: by how much readings come in faster than they go.
@@ -71,6 +76,8 @@ pub(super) struct Pool {
     oldest_next: bool,
 }
 
+/// The latency of an idle endpoint that none is known of.
+const UNKNOWN: f64 = 0.0;
 /// What stands in a gap.
 const NOBODY: u32 = u32::MAX;
 /// Picks for which a threshold holds.
@@ -106,19 +113,20 @@ pub(super) fn pick<L: Live>(
     let by = Reason::Policy;
     let count = view.members.candidates().len();
     if count <= rules.capacity() {
-        pool.read_all(rules, view);
-        let place = pool.best(view, random, explain)?;
+        pool.read_all(rules, view, random);
+        let place = pool.look(view, explain).best?;
         let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
     while pool.held >= 2 {
-        let place = pool.best(view, random, explain.as_deref_mut())?;
+        let Looked { best, worst } = pool.look(view, explain.as_deref_mut());
+        let place = best?;
         let endpoint = pool.endpoints[place] as usize;
         // Asked of the winner alone: it means another look at live numbers.
         if view.free(endpoint) {
             pool.used(place, rules.reuse(count), random);
-            pool.remove_one();
+            pool.remove_one(worst);
             return Some(Picked { endpoint, by });
         }
         pool.remove(place);
@@ -145,10 +153,12 @@ impl Rules {
 }
 
 impl Pool {
-    /// Every candidate, as it is now.
-    fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>) {
+    /// Every candidate, as it is now. The first place decides among equals: it is somebody else's each time.
+    fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
         self.clear(view.members.fingerprint());
-        for &i in view.members.candidates() {
+        let candidates = view.members.candidates();
+        let (before, from) = candidates.split_at(random.below(candidates.len()));
+        for &i in from.iter().chain(before) {
             if view.free(i as usize) {
                 self.read(i as usize, view);
                 self.next += 1;
@@ -196,6 +206,10 @@ impl Pool {
 
     /// Where steady picks replace all readings in no time, nothing is ever too old.
     fn expire(&mut self, now: Instant) {
+        // The times of gaps stand too, in the same order.
+        if now.since(self.at[self.next]) <= AGE {
+            return;
+        }
         for _ in 0..self.size {
             let oldest = self.oldest();
             let is_old = |place: &usize| now.since(self.at[*place]) > AGE;
@@ -228,7 +242,10 @@ impl Pool {
         let charge = signals.charge();
         let load = signals.load(view.live.now());
         let known = signals.by_load.at(load);
-        let latency = known.unwrap_or_else(|| view.live.totals().typical());
+        let latency = known.unwrap_or_else(|| match load {
+            0 => UNKNOWN,
+            _ => view.live.totals().typical(),
+        });
         let step = (view.members.weight(endpoint) as f32 * charge.factor).recip();
         self.endpoints[place] = endpoint as u32;
         self.burdens[place] = (load as f32 + charge.ghosts + 1.0) * step;
@@ -243,55 +260,53 @@ impl Pool {
     /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
     /// above it.
     fn quantile(&self, part: f64) -> f32 {
-        let mut sorted = [f32::INFINITY; MOST];
-        let sorted = &mut sorted[..self.size];
-        sorted.copy_from_slice(&self.burdens[..self.size]);
-        // None is negative, so that their bits are ordered as they are.
-        sorted.sort_unstable_by_key(|burden| burden.to_bits());
+        let mut burdens = [0; MOST];
+        let burdens = &mut burdens[..self.size];
+        for (bits, burden) in burdens.iter_mut().zip(&self.burdens) {
+            *bits = burden.to_bits();
+        }
         let last = self.held.saturating_sub(1);
-        sorted
-            .get((part * last as f64) as usize)
-            .copied()
-            .unwrap_or(0.0)
+        let rank = (part * last as f64) as usize;
+        if rank >= burdens.len() {
+            return 0.0;
+        }
+        // None is negative, so that their bits are ordered as they are. Gaps are infinite: beyond those held.
+        f32::from_bits(*burdens.select_nth_unstable(rank).1)
     }
 
-    /// The place of the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight;
-    /// if all are hot, the one with the least in flight. Of equals each has the same chance.
-    fn best<L: Live>(
-        &self,
-        view: &View<'_, L>,
-        random: &mut Random,
-        explain: Option<&mut Decision>,
-    ) -> Option<usize> {
+    /// Finds the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight; if all are
+    /// hot, the one with the least in flight. And the one that is worst in that order.
+    fn look<L: Live>(&self, view: &View<'_, L>, explain: Option<&mut Decision>) -> Looked {
         if let Some(decision) = explain {
             self.explain(view, decision);
         }
-        let (burdens, latencies) = (&self.burdens[..self.size], &self.latencies[..self.size]);
-        // Compared as whole numbers: the bits of what is not negative are ordered as the numbers are, and no branch is needed.
-        let mut fastest = HOT;
-        let mut least = HOT;
-        for (burden, latency) in burdens.iter().zip(latencies) {
-            let is_cold = *burden <= self.threshold;
-            fastest = fastest.min(if is_cold { bits(*latency) } else { HOT });
-            least = least.min(bits(*burden));
+        let (mut least, mut most) = (u64::MAX, 0);
+        let all = self
+            .burdens
+            .iter()
+            .zip(&self.latencies)
+            .zip(&self.endpoints);
+        for (place, ((burden, latency), endpoint)) in all.take(self.size).enumerate() {
+            let rank = self.rank(*burden, *latency, place);
+            let is_gap = *endpoint == NOBODY;
+            least = least.min(if is_gap { u64::MAX } else { rank });
+            most = most.max(if is_gap { 0 } else { rank });
         }
-        let any_cold = fastest < HOT;
-        let (mut best, mut equals) = (None, 0);
-        let mut lowest = if any_cold { HOT } else { least };
-        for (place, (burden, latency)) in burdens.iter().zip(latencies).enumerate() {
-            let burden_bits = bits(*burden);
-            let fits = !any_cold || (bits(*latency) == fastest && *burden <= self.threshold);
-            // Most do not: the branch is foreseen.
-            if !fits || burden_bits > lowest || burden_bits == HOT {
-                continue;
-            }
-            equals = if burden_bits < lowest { 1 } else { equals + 1 };
-            lowest = burden_bits;
-            if equals == 1 || random.below(equals) == 0 {
-                best = Some(place);
-            }
+        let place = |rank: u64| (rank % MOST as u64) as usize;
+        Looked {
+            best: (least < u64::MAX).then(|| place(least)),
+            worst: (most > 0).then(|| place(most)),
         }
-        best
+    }
+
+    /// All that is compared in one number, which ends with the place. The bits of what is not negative are ordered as the
+    /// numbers are; the last ones of a burden, a hundred thousandth of it, give way to the place.
+    fn rank(&self, burden: f32, latency: f32, place: usize) -> u64 {
+        const PLACE: u64 = MOST as u64 - 1;
+        let (burden_bits, latency) = (u64::from(burden.to_bits()), u64::from(latency.to_bits()));
+        let cold = latency << 32 | (burden_bits & !PLACE);
+        let hot = 1 << 63 | (burden_bits << 32);
+        (if burden <= self.threshold { cold } else { hot }) | place as u64
     }
 
     fn explain<L: Live>(&self, view: &View<'_, L>, decision: &mut Decision) {
@@ -317,34 +332,17 @@ impl Pool {
         }
     }
 
-    fn remove_one(&mut self) {
+    /// `worst` may be gone already.
+    fn remove_one(&mut self, worst: Option<usize>) {
         self.oldest_next = !self.oldest_next;
         let place = if self.oldest_next {
             self.oldest()
         } else {
-            self.worst()
+            worst
         };
-        if let Some(place) = place {
+        if let Some(place) = place.filter(|place| self.endpoints[*place] != NOBODY) {
             self.remove(place);
         }
-    }
-
-    /// Of the hot the one with the most in flight, else the slowest.
-    fn worst(&self) -> Option<usize> {
-        let (mut worst, mut rank) = (None, (false, 0));
-        for place in 0..self.size {
-            let burden = self.burdens[place];
-            let is_hot = burden > self.threshold;
-            let value = bits(if is_hot {
-                burden
-            } else {
-                self.latencies[place]
-            });
-            if self.endpoints[place] != NOBODY && (is_hot, value) >= rank {
-                (worst, rank) = (Some(place), (is_hot, value));
-            }
-        }
-        worst
     }
 
     /// Leaves a gap.
@@ -355,10 +353,8 @@ impl Pool {
     }
 }
 
-/// The bits of infinity: no number has more.
-const HOT: i32 = f32::INFINITY.to_bits() as i32;
-
-/// Ordered as the number, which is not negative.
-fn bits(number: f32) -> i32 {
-    number.to_bits() as i32
+/// What a look at the pool found.
+struct Looked {
+    best: Option<usize>,
+    worst: Option<usize>,
 }

@@ -53,6 +53,8 @@ pub struct Signals {
     ended: AtomicU32,
     failed: AtomicU32,
     charge: AtomicU64,
+    /// The count of failures that the charge speaks of, and above it [`COUNTS`] where failures count.
+    charged: AtomicU64,
     latency: Latency,
     rate: Rate,
     reported: Reported,
@@ -61,6 +63,9 @@ pub struct Signals {
     /// Latencies by what was in flight, for the policy that asks for them.
     pub by_load: ByLoad,
 }
+
+/// Marks in [`Signals::charged`] that failures count.
+const COUNTS: u64 = 1 << 32;
 
 /// By how much an endpoint counts less than its weight, and more than its attempts in flight.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +95,7 @@ impl Default for Signals {
             ended: AtomicU32::default(),
             failed: AtomicU32::default(),
             charge: AtomicU64::new(Charge::NONE.packed()),
+            charged: AtomicU64::default(),
             latency: Latency::default(),
             rate: Rate::default(),
             reported: Reported::default(),
@@ -129,14 +135,11 @@ impl Signals {
         self.cancelled(now, spent, decay);
     }
 
-    /// An attempt was given up by us after `spent`: an answer would have taken at least as long.
+    /// An attempt was given up by us after `spent`: an answer would have taken at least as long. Compared with what was
+    /// measured last, not with what the decay has left of it: that is shorter than any failure in the end.
     pub fn cancelled(&self, now: Instant, spent: Duration, decay: Duration) {
         let spent = nanos(spent);
-        if self
-            .latency
-            .read(now, decay)
-            .is_some_and(|known| spent > known)
-        {
+        if self.latency.last().is_some_and(|last| spent > last) {
             self.latency.observe(now, spent, decay);
         }
     }
@@ -153,9 +156,22 @@ impl Signals {
     }
 
     /// Peak-EWMA of the latency in nanoseconds: it follows a higher one at once and forgets it with time constant
-    /// `decay`, also while nothing comes (Finagle's `PeakEwma`). `None`: no answer came yet.
+    /// `decay`, also while nothing comes (Finagle's `PeakEwma`). `None`: no answer came yet, nor was one seeded.
     pub fn latency(&self, now: Instant, decay: Duration) -> Option<f64> {
         self.latency.read(now, decay)
+    }
+
+    /// The same as it was measured, without what it has decayed since: what those under way will take.
+    pub fn last_latency(&self) -> Option<f64> {
+        self.latency.last()
+    }
+
+    /// A latency in nanoseconds to begin with; without effect where one is known. The first answers lead on from it: a quick one
+    /// alone would make a newcomer look better than all those whose peaks are known.
+    pub fn seed_latency(&self, now: Instant, nanos: f64) {
+        if self.latency.last().is_none() {
+            self.latency.set(now, nanos);
+        }
     }
 
     /// Attempts placed here in the last second.
@@ -163,18 +179,30 @@ impl Signals {
         self.rate.per_second(now)
     }
 
-    /// What is held against it.
+    /// What is held against it. Failures that came since it was said stand as load at once.
     pub fn charge(&self) -> Charge {
         let packed = self.charge.load(Relaxed);
+        let charged = self.charged.load(Relaxed);
+        let fresh = if charged & COUNTS > 0 {
+            ahead(charged as u32, self.failed.load(Relaxed))
+        } else {
+            0
+        };
         Charge {
             factor: f32::from_bits((packed >> 32) as u32),
-            ghosts: f32::from_bits(packed as u32),
+            ghosts: f32::from_bits(packed as u32) + fresh as f32,
         }
     }
 
     /// Says by how much it counts less from now on.
     pub fn charge_with(&self, charge: Charge) {
         self.charge.store(charge.packed(), Relaxed);
+    }
+
+    /// Says up to which count of failures ([`Signals::ends`]) the charge speaks; `None`: failures do not count.
+    pub fn charged_up_to(&self, failed: Option<u32>) {
+        let charged = failed.map_or(0, |failed| COUNTS | u64::from(failed));
+        self.charged.store(charged, Relaxed);
     }
 
     /// Attempts ended and attempts failed so far; both wrap.
@@ -199,6 +227,13 @@ impl Signals {
             since => Some(Instant(since)),
         }
     }
+}
+
+/// How far a count has come that wraps. None where it went back: either the endpoint has a new address and with it new
+/// numbers, or of two workers that counted at once the first to read was the last to write.
+pub(super) fn ahead(seen: u32, count: u32) -> u32 {
+    let ahead = count.wrapping_sub(seen);
+    if ahead > u32::MAX / 2 { 0 } else { ahead }
 }
 
 fn add(count: &AtomicU32) {
@@ -232,16 +267,24 @@ impl Latency {
             }
             None => nanos,
         };
+        self.set(now, value);
+    }
+
+    fn set(&self, now: Instant, nanos: f64) {
         // An answer within the same nanosecond is still an answer.
-        self.value.store(value.max(1.0).to_bits(), Relaxed);
+        self.value.store(nanos.max(1.0).to_bits(), Relaxed);
         self.at.store(now.0, Relaxed);
     }
 
-    fn read(&self, now: Instant, decay: Duration) -> Option<f64> {
+    /// As it was written.
+    fn last(&self) -> Option<f64> {
         let value = f64::from_bits(self.value.load(Relaxed));
-        if value == 0.0 {
-            return None;
-        }
+        (value > 0.0).then_some(value)
+    }
+
+    /// Decayed since.
+    fn read(&self, now: Instant, decay: Duration) -> Option<f64> {
+        let value = self.last()?;
         let idle = now.0.saturating_sub(self.at.load(Relaxed)) as f64;
         Some(value * (-idle / nanos(decay)).exp())
     }
@@ -255,9 +298,12 @@ struct Rate(AtomicU64);
 /// Bits of a [`Rate`] for each of its two counts; the others hold the second.
 const COUNT_BITS: u32 = 20;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+/// The bits of the second: they come around after half a year.
+const SECONDS: u64 = u64::MAX >> (2 * COUNT_BITS);
 const SECOND: u64 = 1_000_000_000;
 
 impl Rate {
+    /// The second, what came in it and what came in the one before.
     fn at(&self, now: Instant) -> (u64, u64, u64) {
         let packed = self.0.load(Relaxed);
         let (second, current, before) = (
@@ -265,10 +311,12 @@ impl Rate {
             (packed >> COUNT_BITS) & COUNT_MAX,
             packed & COUNT_MAX,
         );
-        let today = (now.0 / SECOND) & (u64::MAX >> (2 * COUNT_BITS));
-        match today.wrapping_sub(second) {
-            0 => (today, current, before),
+        let today = (now.0 / SECOND) & SECONDS;
+        match today.wrapping_sub(second) & SECONDS {
+            0 => (second, current, before),
             1 => (today, 0, current),
+            // One behind: another worker's clock was ahead, and the second that it began has begun.
+            SECONDS => (second, current, before),
             _ => (today, 0, 0),
         }
     }
@@ -281,8 +329,10 @@ impl Rate {
     }
 
     fn per_second(&self, now: Instant) -> f64 {
-        let (_, current, before) = self.at(now);
-        let left = 1.0 - (now.0 % SECOND) as f64 / SECOND as f64;
+        let (second, current, before) = self.at(now);
+        let has_begun = (now.0 / SECOND) & SECONDS == second;
+        let passed = if has_begun { now.0 % SECOND } else { 0 };
+        let left = 1.0 - passed as f64 / SECOND as f64;
         current as f64 + before as f64 * left
     }
 }
@@ -375,6 +425,10 @@ mod tests {
         signals.cancelled(at(0), Duration::from_millis(80), DECAY);
         assert_eq!(signals.latency(at(0), DECAY), Some(80e6));
         assert_eq!(signals.ends(), (3, 2));
+        // A minute without an answer leaves 80 ms · e^-6 = 0.2 ms, and a failure is still not an answer of a millisecond.
+        let decayed = signals.latency(at(60_000), DECAY);
+        signals.failed(at(60_000), Duration::from_millis(1), DECAY);
+        assert_eq!(signals.latency(at(60_000), DECAY), decayed);
     }
 
     #[test]
@@ -386,6 +440,22 @@ mod tests {
         rate.note(at(1500));
         assert_eq!(rate.per_second(at(1500)), 6.0);
         assert_eq!(rate.per_second(at(3000)), 0.0);
+    }
+
+    /// The clocks of workers are not read at one moment: one that was behind at the turn of a second emptied both counts.
+    #[test]
+    fn a_clock_that_is_behind_does_not_empty_the_rate() {
+        let rate = Rate::default();
+        (0..10).for_each(|i| rate.note(at(1000 + 100 * i)));
+        rate.note(at(2000));
+        rate.note(at(1999));
+        assert_eq!(rate.per_second(at(1999)), 12.0);
+        assert_eq!(rate.per_second(at(2500)), 7.0);
+        // The seconds come around.
+        let last = SECONDS * 1000;
+        rate.note(at(last + 999));
+        rate.note(at(last + 1000));
+        assert_eq!(rate.per_second(at(last + 1000)), 2.0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod backend;
+mod balancing;
 pub mod check;
 pub mod completions;
 pub mod demo;

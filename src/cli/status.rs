@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::table::Table;
-use super::{ask, print};
+use super::{ask, balancing, print};
 use crate::admin::status::{Figures, Percentiles, Status, Windows};
 use crate::config::Address;
 
@@ -22,6 +22,9 @@ pub struct Args {
     /// Numbers since the start instead of those of the last minute.
     #[arg(long)]
     pub lifetime: bool,
+    /// How the upstreams balance instead: shares beside those expected, imbalance, what policies go by, the hottest keys.
+    #[arg(long, conflicts_with = "lifetime")]
+    pub balancing: bool,
 }
 
 /// Asks once.
@@ -36,7 +39,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         let status: Status = serde_json::from_slice(&body)
             .with_context(|| format!("{admin} is no admin API of this version"))?;
-        print(&render(&status, args.lifetime))?;
+        print(&if args.balancing {
+            balancing::render(&status)
+        } else {
+            render(&status, args.lifetime)
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -128,11 +135,16 @@ fn render(status: &Status, lifetime: bool) -> String {
         ];
         endpoints.row(row(head.into(), &window(&upstream.attempts), true));
         for endpoint in &upstream.endpoints {
-            let mark = if endpoint.eligible { "" } else { " (out)" };
+            let out = endpoint.out.as_ref();
+            let mark = out.map(|reason| format!(" ({reason})")).unwrap_or_default();
             let head = [
                 String::new(),
                 format!("{}{mark}", endpoint.id),
-                endpoint.address.clone(),
+                // What is known by its address needs no second column of it.
+                Some(&endpoint.address)
+                    .filter(|address| **address != endpoint.id)
+                    .cloned()
+                    .unwrap_or_default(),
                 endpoint.in_flight.to_string(),
                 endpoint.connections_open.to_string(),
             ];
@@ -184,7 +196,7 @@ pub(super) fn latency(seconds: Option<f64>) -> String {
 }
 
 /// A long time in its two largest units.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     match whole {
         0..60 => format!("{whole} s"),

@@ -26,7 +26,8 @@ pub struct Exchange {
     pub selection: Selection,
     /// Its place in the upstream.
     pub endpoint: Option<usize>,
-    /// The endpoint that its session is bound to was full, so that another served.
+    /// The endpoint that its session is bound to had no room, and nothing else is held against it: another may serve,
+    /// and the session stays.
     pub is_bound_full: bool,
     /// Why its endpoints were picked, as it is told to a client that asked.
     pub told: Vec<String>,

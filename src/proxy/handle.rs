@@ -255,6 +255,12 @@ async fn forward_to(
                     Err(error) => {
                         taken.record.outcome = AttemptOutcome::Failed;
                         taken.record.error = Some(error.label());
+                        if error == ProxyError::Full {
+                            // The cap is ours, and says nothing of the endpoint.
+                            taken.excuse();
+                            exchange.is_bound_full |=
+                                exchange.endpoint == exchange.selection.ask.bound;
+                        }
                         let failure = forward::connect_failure(&error);
                         exchange.attempt_failed(worker.wheel.now());
                         last = error;

@@ -1,5 +1,6 @@
 //! Writing heads anew: the request's towards the endpoint, the answer's towards the client.
 
+use super::audience::{EXPLAIN, may_ask};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Attempt;
@@ -30,6 +31,10 @@ pub fn send(
     let listener = &exchange.listener.shared;
     let mut omit = Vec::new();
     headers::nominated(&head.fields, &mut omit);
+    if head.fields.all_by_bytes(EXPLAIN).next().is_some() && !may_ask(exchange) {
+        // The next proxy may trust this one, and must not tell a stranger through it.
+        omit.push(EXPLAIN.to_vec());
+    }
     let mut extra = worker.buffers.fields();
     let forward = headers::Forward {
         peer: exchange.peer.address,

@@ -67,7 +67,9 @@ impl Selection {
             // What is forged, foreign or over is as good as nothing: the answer replaces it.
             let found = sticky.find(request, unix_seconds());
             if let Some(Ok(bound)) = found {
-                selection.ask.bound = upstream.groups.index_of(bound.identity);
+                let endpoint = upstream.groups.index_of(bound.identity);
+                selection.ask.bound = endpoint;
+                selection.ask.bound_out = endpoint.and_then(|i| upstream.endpoints[i].out());
                 selection.session = Session::Bound {
                     identity: bound.identity,
                     is_due: bound.is_due,

@@ -7,6 +7,8 @@
 
 mod access_log;
 mod admin;
+mod balancing;
+mod balancing_metrics;
 mod command_line;
 mod endpoint_tls;
 mod failures;
