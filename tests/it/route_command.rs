@@ -135,7 +135,7 @@ fn json_has_every_part_under_a_stable_name() {
             "listener": "web", "tls": false, "client": "1.2.3.4",
         })
     );
-    assert_eq!(told["load"], json!({ "against": null, "newcomers": [] }));
+    assert_eq!(told["load"], json!({ "against": null }));
     assert_eq!(
         told["passed"][0],
         json!({
@@ -289,6 +289,24 @@ fn an_admin_api_that_cannot_be_reached_exits_1() {
         assert_eq!((code, &*stdout), (Some(1), ""));
         assert_parts(&stderr, &["cannot ask the admin API at 127.0.0.1:1"]);
     }
+}
+
+#[test]
+fn what_the_request_does_not_meet_is_neither_read_nor_resolved() {
+    let yaml = "listeners: { web: { address: \"127.0.0.1:443\", tls: { certificates: [ { cert: /nowhere/c.pem, key: /nowhere/k.pem } ] } } }
+routes: [ { match: { path: /a }, upstream: here }, { match: { path: /b }, upstream: bound }, { upstream: there } ]
+upstreams:
+  here: { endpoints: [ { id: a, address: \"127.0.0.1:1\" } ], tls: { ca: /nowhere/ca.pem } }
+  bound: { endpoints: [ \"127.0.0.1:1\" ], sticky: { secret_file: /nowhere/secret } }
+  there: { endpoints: [ \"there.invalid:80\" ] }\n";
+    let file = File::new(yaml);
+    let (code, told) = file.json(&["https://x/a"]);
+    assert_eq!((code, &told["request"]["tls"]), (Some(0), &json!(true)));
+    assert_eq!(told["action"]["arms"][0]["pick"]["picked"], "a");
+    // What it does meet is needed.
+    let (code, stdout, stderr) = file.ask(&["https://x/b"]);
+    assert_eq!((code, &*stdout), (Some(3), ""));
+    assert_parts(&stderr, &["upstreams.bound.sticky", "/nowhere/secret"]);
 }
 
 #[test]
@@ -476,8 +494,8 @@ async fn against_a_running_proxy_its_load_decides_and_who_is_new_there_is_told()
     let (code, told) = file.json(&["http://x/", "--against", &loaded.admin()]);
     assert_eq!(code, Some(0));
     assert_eq!(told["load"]["against"], loaded.admin());
-    assert_eq!(told["load"]["newcomers"], json!(["slow/new"]));
     let arm = &told["action"]["arms"][0];
+    assert_eq!(arm["newcomers"], json!(["new"]));
     assert_eq!(arm["pick"]["picked"], "new");
     let candidates = arm["pick"]["candidates"].as_array().unwrap();
     let busy = candidates
@@ -493,7 +511,7 @@ async fn against_a_running_proxy_its_load_decides_and_who_is_new_there_is_told()
         &stdout,
         &[
             "under the load at 127.0.0.1:",
-            "newcomers here: slow/new\n",
+            "newcomers, which do not run there: new\n",
             "-> new (",
         ],
     );

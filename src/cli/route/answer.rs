@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::present::{Live, Present};
+use super::Stop;
+use super::present::{Live, Loaded, Present};
 use super::question::Question;
 use crate::balance::{Lack, Memory, Picked};
 use crate::entropy::Random;
@@ -58,8 +59,6 @@ pub(super) struct Asked {
 pub(super) struct Load {
     /// The admin address of the process whose load it is; none: all endpoints are idle and healthy.
     pub(super) against: Option<String>,
-    /// Endpoints that do not run there, as `upstream/id`.
-    pub(super) newcomers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,6 +115,8 @@ pub(super) struct Arm {
     /// With which chance.
     pub(super) share: f64,
     pub(super) upstream: String,
+    /// Ids of the endpoints that do not run where the load is from.
+    pub(super) newcomers: Vec<String>,
     /// How the session of the request stands, where the upstream binds sessions.
     pub(super) session: Option<String>,
     /// The request lacks what it is hashed by, and its client would be given a cookie for it.
@@ -153,44 +154,40 @@ impl Refusal {
 
 impl Answer {
     /// Asks.
-    pub(super) fn to(question: Question, present: &Present) -> Self {
-        let listener = &present.snapshot.listeners[question.listener];
-        let request = Request {
-            head: &question.head,
-            peer: question.peer,
-            tls: listener.tls.is_some(),
-            listener: question.listener,
-            rules: listener,
-        };
+    pub(super) fn to(question: &Question, present: &Present) -> Result<Self, Stop> {
+        let request = question.request();
         let against = present.against.as_ref();
         let mut answer = Self {
             request: Asked::of(&request),
             load: Load {
                 against: against.map(|against| against.admin.to_string()),
-                newcomers: against.map_or_else(Vec::new, |against| against.newcomers.clone()),
             },
             passed: Vec::new(),
             route: None,
             not_reached: 0,
             action: None,
             refused: None,
-            notes: question.notes,
+            notes: question.notes.clone(),
         };
         let mut buffer = Vec::new();
-        let routes = &present.snapshot.routes;
         let told = request.check_names().and_then(|()| {
             request.with_routes(&mut buffer, |request| {
-                routes.explain(request, &present.listeners)
+                present.routes.explain(request, &present.listeners)
             })
         });
         match told {
-            Ok(told) => answer.tell(&told, &request, present),
+            Ok(told) => answer.tell(&told, &request, present)?,
             Err(error) => answer.refused = Some(Refusal::of(&error)),
         }
-        answer
+        Ok(answer)
     }
 
-    fn tell(&mut self, told: &Explanation<'_>, request: &Request<'_>, present: &Present) {
+    fn tell(
+        &mut self,
+        told: &Explanation<'_>,
+        request: &Request<'_>,
+        present: &Present,
+    ) -> Result<(), Stop> {
         let line = |index: usize| present.places.line(&format!("routes[{index}]"));
         let passed = told.passed.iter().map(|passed| PassedRoute {
             index: passed.route.index,
@@ -202,25 +199,27 @@ impl Answer {
         self.not_reached = told.not_reached;
         let Some(route) = told.found else {
             self.refused = Some(Refusal::of(&ProxyError::NoRoute));
-            return;
+            return Ok(());
         };
         self.route = Some(MatchedRoute {
             index: route.index,
             name: route.name.to_string(),
             line: line(route.index),
         });
-        self.action = Some(outcome(route, request, present));
-        self.warn(present);
+        let outcome = outcome(route, request, present)?;
+        self.warn(&outcome, present);
+        self.action = Some(outcome);
+        Ok(())
     }
 
     /// Says what a running process knows and this one cannot.
-    fn warn(&mut self, present: &Present) {
-        let Some(Outcome::Forward { arms, .. }) = &self.action else {
+    fn warn(&mut self, outcome: &Outcome, present: &Present) {
+        let Outcome::Forward { arms, .. } = outcome else {
             return;
         };
         for arm in arms {
             let name = &arm.upstream;
-            let Some(written) = present.snapshot.config.upstreams.get(name) else {
+            let Some(written) = present.config.upstreams.get(name) else {
                 continue;
             };
             if written.random_subset.is_some() {
@@ -271,7 +270,11 @@ impl FailedTest {
     }
 }
 
-fn outcome(route: &route::Route, request: &Request<'_>, present: &Present) -> Outcome {
+fn outcome(
+    route: &route::Route,
+    request: &Request<'_>,
+    present: &Present,
+) -> Result<Outcome, Stop> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let arms: Vec<(usize, f64)> = match &route.action {
         Action::Upstream(index) => vec![(*index, 1.0)],
@@ -279,17 +282,17 @@ fn outcome(route: &route::Route, request: &Request<'_>, present: &Present) -> Ou
         Action::Redirect(redirect) => {
             let scheme = if request.tls { "https" } else { "http" };
             let host = request.head.fields.get(Name::Host).unwrap_or_default();
-            return Outcome::Redirect {
+            return Ok(Outcome::Redirect {
                 status: redirect.status,
                 location: text(&redirect.location(scheme, host, &request.head.target)),
-            };
+            });
         }
         Action::Respond(respond) => {
-            return Outcome::Respond {
+            return Ok(Outcome::Respond {
                 status: respond.status,
                 content_type: text(&respond.content_type),
                 body_bytes: respond.body.len(),
-            };
+            });
         }
     };
     let rewritten = route.rewrite.as_ref().and_then(|rewrite| {
@@ -298,22 +301,24 @@ fn outcome(route: &route::Route, request: &Request<'_>, present: &Present) -> Ou
         request.with_routes(&mut buffer, apply).ok()?;
         Some(text(&out))
     });
-    let upstreams = &present.snapshot.upstreams;
-    let arms = arms.into_iter();
-    Outcome::Forward {
+    let asked = arms.into_iter().map(|(index, share)| {
+        let name = &present.upstreams[index];
+        Ok(arm(present.upstream(name)?, share, route, request))
+    });
+    Ok(Outcome::Forward {
         rewritten,
-        arms: arms
-            .map(|(index, share)| arm(&upstreams[index], share, route, request))
-            .collect(),
-    }
+        arms: asked.collect::<Result<_, Stop>>()?,
+    })
 }
 
 /// Asks one upstream.
-fn arm(upstream: &Upstream, share: f64, route: &route::Route, request: &Request<'_>) -> Arm {
+fn arm(loaded: Loaded, share: f64, route: &route::Route, request: &Request<'_>) -> Arm {
+    let upstream = &loaded.upstream;
     let mut random = Random::seeded(SEED);
     let mut arm = Arm {
         share,
         upstream: upstream.name.clone(),
+        newcomers: loaded.newcomers,
         session: session(upstream, request),
         creates_cookie: false,
         pick: None,

@@ -1,47 +1,26 @@
 //! `plimsoll route --keys`: who owns which key of a hashing upstream, and which would move without an endpoint.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde::Serialize;
 
+use super::key_file::{Key, keys, read};
 use super::moves::{Owners, Removal};
 use super::present::{Live, Present, load};
 use super::text::percent;
 use super::{Args, Stop, json};
-use crate::balance::{Asked, HashKey, Memory, Policy};
+use crate::balance::{Memory, Policy};
+use crate::cli::print;
 use crate::cli::table::Table;
-use crate::cli::{UNAVAILABLE, print};
 use crate::config::{self, Balance, Config};
 use crate::entropy::Random;
 use crate::upstream::Upstream;
 use crate::upstream::groups::Ask;
 
-/// Bytes of a file of keys.
-const LARGEST: u64 = 256 << 20;
-
 /// The section of all endpoints, whatever their subset.
 const ALL: usize = 0;
-
-/// A key of the file.
-#[derive(Debug)]
-pub(super) struct Key {
-    /// As it is shown.
-    pub(super) text: String,
-    hash: u64,
-}
-
-#[cfg(test)]
-impl Key {
-    pub(super) fn named(text: &str) -> Self {
-        let text = text.to_owned();
-        Self { text, hash: 0 }
-    }
-}
 
 /// Who owns what.
 #[derive(Debug, Serialize)]
@@ -85,13 +64,13 @@ pub(super) fn run(args: &Args, file: &Path) -> Result<ExitCode, Stop> {
     let (name, options) = hashing(&config, args.upstream.as_deref()).map_err(Stop::usage)?;
     let (algorithm, key) = (options.algorithm.name(), kind(&options.key));
     let name = name.to_owned();
-    let present = Present::compile(config.clone(), places.clone())?;
-    let upstream = present.upstream(&name)?;
+    let present = Present::new(config, places)?;
+    let upstream = &present.upstream(&name)?.upstream;
     let keys = keys(&read(file)?, upstream).map_err(Stop::usage)?;
     let before = owners(upstream, &keys);
     let endpoints = shares(upstream, &before);
     let without = args.without.as_ref();
-    let without = without.map(|id| Removal::of(id, &keys, &before, upstream, (config, places)));
+    let without = without.map(|id| Removal::of(id, &keys, &before, upstream, present));
     let without = without.transpose()?;
     let owner = |(key, endpoint): (&Key, &Option<String>)| Owner {
         key: key.text.clone(),
@@ -156,107 +135,6 @@ fn kind(key: &config::HashKey) -> String {
         config::HashKey::Header(name) => format!("header {name}"),
         config::HashKey::Query(name) => format!("query {name}"),
         config::HashKey::Cookie { name, .. } => format!("cookie {name}"),
-    }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Stop> {
-    let mut bytes = Vec::new();
-    let from: Box<dyn Read> = if file == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(std::fs::File::open(file).map_err(|error| Stop {
-            code: UNAVAILABLE,
-            text: format!("plimsoll: {} cannot be read: {error}", file.display()),
-        })?)
-    };
-    let read = from.take(LARGEST + 1).read_to_end(&mut bytes);
-    read.with_context(|| format!("{} cannot be read", file.display()))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Stop::usage(format!(
-            "the keys are more than {} MiB",
-            LARGEST >> 20
-        )));
-    }
-    Ok(bytes)
-}
-
-/// The keys of a file as this upstream hashes them; the error names the line that cannot be one.
-fn keys(bytes: &[u8], upstream: &Upstream) -> Result<Vec<Key>, String> {
-    let by = upstream.selectors.as_ref().and_then(|all| all.key.as_ref());
-    let by = by.ok_or("the upstream hashes nothing")?;
-    let lines = bytes.split(|byte| *byte == b'\n').zip(1..);
-    let lines = lines.map(|(line, number)| (line.strip_suffix(b"\r").unwrap_or(line), number));
-    let key = |(line, number): (&[u8], u64)| {
-        let text: String = String::from_utf8_lossy(line).escape_debug().collect();
-        match by.of(&Line::new(by, line)) {
-            Some(key) => Ok(Key {
-                text,
-                hash: key.hash,
-            }),
-            None => Err(format!(
-                "line {number}: `{text}` is none of the keys that this upstream hashes"
-            )),
-        }
-    };
-    let keys: Vec<Key> = lines
-        .filter(|(line, _)| !line.is_empty())
-        .map(key)
-        .collect::<Result<_, _>>()?;
-    if keys.is_empty() {
-        return Err("there is no key in the file".to_owned());
-    }
-    Ok(keys)
-}
-
-/// A request that has nothing but a key.
-struct Line<'a> {
-    value: &'a [u8],
-    /// `name=value` of a cookie or parameter.
-    pair: Vec<u8>,
-}
-
-impl<'a> Line<'a> {
-    fn new(by: &HashKey, value: &'a [u8]) -> Self {
-        let mut pair = match by {
-            HashKey::Cookie { name, .. } => name.as_bytes().to_vec(),
-            // Escaped, as it may hold what parts parameters.
-            HashKey::Query(name) => name
-                .bytes()
-                .flat_map(|byte| format!("%{byte:02X}").into_bytes())
-                .collect(),
-            HashKey::ClientIp | HashKey::Host | HashKey::Path | HashKey::Header(_) => Vec::new(),
-        };
-        pair.push(b'=');
-        pair.extend_from_slice(value);
-        Self { value, pair }
-    }
-}
-
-impl Asked for Line<'_> {
-    fn client_ip(&self) -> Option<IpAddr> {
-        std::str::from_utf8(self.value).ok()?.trim().parse().ok()
-    }
-
-    fn host(&self) -> Option<&[u8]> {
-        Some(self.value)
-    }
-
-    fn path(&self) -> &[u8] {
-        self.value
-    }
-
-    fn query(&self) -> Option<&[u8]> {
-        Some(&self.pair)
-    }
-
-    fn each_header(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
-        each(
-            if name.eq_ignore_ascii_case("cookie") && self.pair.len() > self.value.len() + 1 {
-                &self.pair
-            } else {
-                self.value
-            },
-        );
     }
 }
 
@@ -421,34 +299,4 @@ fn summary(removal: &Removal, report: &Report) -> String {
         text.push_str("  removed: the file cannot be without it, as it is one of several addresses of a name, or the last\n");
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(by: &HashKey, line: &str) -> Option<u64> {
-        by.of(&Line::new(by, line.as_bytes())).map(|key| key.hash)
-    }
-
-    #[test]
-    fn a_line_hashes_as_the_same_value_of_a_request_does() {
-        let plain = |text: &str| Some(xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
-        for by in [
-            HashKey::Path,
-            HashKey::Host,
-            HashKey::header("X-User"),
-            HashKey::header("Cookie"),
-            HashKey::cookie("sid", None),
-            HashKey::query("a&b=c"),
-        ] {
-            assert_eq!(hash(&by, "alice"), plain("alice"), "{by:?}");
-        }
-        assert_eq!(
-            hash(&HashKey::ClientIp, "::ffff:192.0.2.1"),
-            hash(&HashKey::ClientIp, "192.0.2.1")
-        );
-        assert_eq!(hash(&HashKey::ClientIp, "alice"), None);
-        assert_eq!(hash(&HashKey::query("q"), "a+b"), plain("a b"));
-    }
 }

@@ -1,6 +1,7 @@
 //! `plimsoll route`: where a request would go and why, which keys would move, and what the running process decides.
 
 mod answer;
+mod key_file;
 mod keys;
 mod moves;
 mod present;
@@ -24,8 +25,8 @@ use crate::config::units::parse_duration;
 
 /// Show where a request would go, and why: routes, upstream, candidates with scores, the pick.
 ///
-/// The configuration is compiled as `run` would compile it, and the request takes the way of a real one, except that
-/// nothing is sent. Exit code 0 when the request has a place to go, 1 when no route matches or nobody can be picked.
+/// The request takes the way of a real one, except that nothing is sent; of the configuration only what it meets is
+/// resolved, and no certificate read. Exit code 0 when the request has a place to go, 1 when no route matches or nobody can be picked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The request: a URL such as `http://example.com/path`, or only its path; before it the method, if it is not GET.
@@ -135,11 +136,11 @@ fn answer(args: &Args) -> Result<ExitCode, Stop> {
     }
     let (config, places) = present::load(args.config.as_deref())?;
     let question = question::Question::of(&args.words(), &config.listeners).map_err(Stop::usage)?;
-    let mut present = present::Present::compile(config, places)?;
+    let mut present = present::Present::new(config, places)?;
     if let Some(admin) = &args.against {
-        present.lay(admin)?;
+        present.ask(admin)?;
     }
-    let answer = answer::Answer::to(question, &present);
+    let answer = answer::Answer::to(&question, &present)?;
     if args.json {
         print(&json(&answer)?)?;
     } else {

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Stop;
-use super::keys::{Key, owners};
+use super::key_file::Key;
+use super::keys::owners;
 use super::present::{NOW, Present};
 use crate::balance::Exclusion;
-use crate::config::{Config, Places};
 use crate::upstream::Upstream;
 
 /// Owners of keys, in the order of the keys.
@@ -80,7 +80,7 @@ impl Removal {
         keys: &[Key],
         before: &Owners,
         upstream: &Upstream,
-        (config, places): (Config, Places),
+        present: Present,
     ) -> Result<Self, Stop> {
         let ids = upstream.endpoints.iter().map(|endpoint| &endpoint.id);
         let gone: Vec<String> = ids.filter(|known| is_of(known, id)).cloned().collect();
@@ -93,11 +93,10 @@ impl Removal {
             );
             return Err(Stop::usage(text));
         }
-        let removed = match without(id, &upstream.name, config) {
+        let removed = match without(id, &upstream.name, present) {
             None => None,
-            Some(config) => {
-                let present = Present::compile(config, places)?;
-                let after = owners(present.upstream(&upstream.name)?, keys);
+            Some(present) => {
+                let after = owners(&present.upstream(&upstream.name)?.upstream, keys);
                 Some(Moves::between(keys, before, &after, &gone))
             }
         };
@@ -133,12 +132,12 @@ fn is_of(endpoint: &str, id: &str) -> bool {
 }
 
 /// The configuration without the endpoint; `None` when the file has no such line, or it is the last of its upstream.
-fn without(id: &str, upstream: &str, mut config: Config) -> Option<Config> {
-    let endpoints = &mut config.upstreams.get_mut(upstream)?.endpoints;
+fn without(id: &str, upstream: &str, mut present: Present) -> Option<Present> {
+    let endpoints = &mut present.config.upstreams.get_mut(upstream)?.endpoints;
     let before = endpoints.len();
     endpoints.retain(|endpoint| endpoint.identity() != id);
     let is_less = endpoints.len() < before && !endpoints.is_empty();
-    is_less.then_some(config)
+    is_less.then_some(present)
 }
 
 #[cfg(test)]

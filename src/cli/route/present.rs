@@ -1,11 +1,11 @@
-//! What the question is asked of: a configuration compiled as `run` would, and the load that it is to meet.
+//! What the question is asked of: the routes of a configuration, the upstreams that the request meets, and their load.
+//!
+//! Compiled as `run` would, but only as far as the question goes: no certificate is read, and no other upstream resolved,
+//! so that the file of one machine can be asked about on another.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-use anyhow::Context;
 
 use super::{Stop, ask_api};
 use crate::admin::signals::{EndpointReading, Readings};
@@ -13,9 +13,10 @@ use crate::admin::status::address;
 use crate::balance::{self, Charge, Exclusion, Signals, Totals};
 use crate::cli::{UNAVAILABLE, USAGE, config_path, serve};
 use crate::clock::Instant;
-use crate::config::{Address, Config, Places, read};
+use crate::config::{self, Address, Config, Places, read};
 use crate::lifecycle::findings;
-use crate::snapshot::{CompileError, Snapshot};
+use crate::route::Table;
+use crate::snapshot::CompileError;
 use crate::tls::Shared;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::registry::Registry;
@@ -29,18 +30,27 @@ const MOST: u32 = 1_000_000;
 
 /// A configuration and its load.
 pub(super) struct Present {
-    pub(super) snapshot: Snapshot,
+    pub(super) config: Config,
+    pub(super) places: Places,
     /// Names of the listeners, in their order.
     pub(super) listeners: Vec<String>,
-    pub(super) places: Places,
+    pub(super) routes: Table,
+    /// Names of the upstreams, in the order that routes refer to.
+    pub(super) upstreams: Vec<String>,
     /// Where the load is from; `None`: everybody is idle and healthy.
     pub(super) against: Option<Against>,
 }
 
-/// A running process whose load was laid onto the endpoints.
+/// A running process and what it told.
 pub(super) struct Against {
     pub(super) admin: Address,
-    /// Endpoints that do not run there, as `upstream/id`.
+    readings: Readings,
+}
+
+/// An upstream under its load.
+pub(super) struct Loaded {
+    pub(super) upstream: Upstream,
+    /// Ids of the endpoints that do not run where the load is from.
     pub(super) newcomers: Vec<String>,
 }
 
@@ -61,63 +71,72 @@ pub(super) fn load(named: Option<&Path>) -> Result<(Config, Places), Stop> {
 }
 
 impl Present {
-    /// Compiles a configuration whose endpoints are idle and healthy. Blocks on the resolver and on files.
-    pub(super) fn compile(config: Config, places: Places) -> Result<Self, Stop> {
-        let registry = Registry::default();
-        let shared = Shared::new().map_err(|error| Stop {
-            code: serve::tls_code(&error),
-            text: format!("plimsoll: {error}"),
+    /// Compiles the routes.
+    pub(super) fn new(config: Config, places: Places) -> Result<Self, Stop> {
+        let listeners: Vec<String> = config.listeners.keys().cloned().collect();
+        let upstreams: Vec<String> = config.upstreams.keys().cloned().collect();
+        let routes = Table::compile(&config.routes, &listeners, &upstreams);
+        let routes = routes.map_err(|errors| Stop {
+            code: USAGE,
+            text: findings::refusal(&errors, &places).to_string(),
         })?;
-        let config = Arc::new(config);
-        let snapshot = Snapshot::compile(&config, 1, &registry, &shared);
-        let snapshot = snapshot.map_err(|error| Stop {
-            code: serve::compile_code(&error),
-            text: match &error {
-                CompileError::Routes(errors) => findings::refusal(errors, &places).to_string(),
-                error => format!("plimsoll: {error}"),
-            },
-        })?;
-        snapshot
-            .upstreams
-            .iter()
-            .for_each(|upstream| upstream.look(NOW));
         Ok(Self {
-            listeners: config.listeners.keys().cloned().collect(),
-            snapshot,
+            config,
             places,
+            listeners,
+            routes,
+            upstreams,
             against: None,
         })
     }
 
-    /// The upstream of this name, which the file has.
-    pub(super) fn upstream(&self, name: &str) -> anyhow::Result<&Upstream> {
-        let mut all = self.snapshot.upstreams.iter();
-        let found = all.find(|upstream| upstream.name == name);
-        found
-            .map(|upstream| &**upstream)
-            .with_context(|| format!("there is no upstream `{name}`"))
-    }
-
-    /// Asks a running process for its load and lays it onto the endpoints.
-    pub(super) fn lay(&mut self, admin: &Address) -> anyhow::Result<()> {
-        let readings: Readings = ask_api(admin, "/api/v1/signals")?;
-        let mut newcomers = Vec::new();
-        for upstream in &self.snapshot.upstreams {
-            newcomers.extend(lay(upstream, &readings));
-        }
+    /// From now on the load is that of this running process.
+    pub(super) fn ask(&mut self, admin: &Address) -> anyhow::Result<()> {
         self.against = Some(Against {
             admin: admin.clone(),
-            newcomers,
+            readings: ask_api(admin, "/api/v1/signals")?,
         });
         Ok(())
+    }
+
+    /// Compiles an upstream and gives it its load. Blocks on the resolver.
+    pub(super) fn upstream(&self, name: &str) -> Result<Loaded, Stop> {
+        let Some(written) = self.config.upstreams.get(name) else {
+            return Err(Stop::usage(format!("there is no upstream `{name}`")));
+        };
+        // How endpoints are spoken to makes no difference to who gets the request.
+        let written = config::Upstream {
+            tls: None,
+            ..written.clone()
+        };
+        let shared = Shared::new().map_err(|error| Stop {
+            code: serve::tls_code(&error),
+            text: format!("plimsoll: {error}"),
+        })?;
+        let zone = self.config.zone.as_deref();
+        let compiled = Upstream::compile(name, &written, zone, &Registry::default(), &shared);
+        let upstream = compiled.map_err(|error| {
+            let text = format!("plimsoll: {error}");
+            let code = serve::compile_code(&CompileError::Upstream(error));
+            Stop { code, text }
+        })?;
+        upstream.look(NOW);
+        let newcomers = match &self.against {
+            Some(against) => lay(&upstream, &against.readings),
+            None => Vec::new(),
+        };
+        Ok(Loaded {
+            upstream,
+            newcomers,
+        })
     }
 }
 
 /// Makes an upstream's endpoints look as they do there. Those that do not run there begin their slow start, as they would
 /// after a reload; their names are given back.
 fn lay(upstream: &Upstream, readings: &Readings) -> Vec<String> {
-    let known = readings.upstreams.iter();
-    let known = known.clone().find(|known| known.name == upstream.name);
+    let mut known = readings.upstreams.iter();
+    let known = known.find(|known| known.name == upstream.name);
     let reading = |endpoint: &Endpoint| {
         let mut all = known?.endpoints.iter();
         all.find(|reading| reading.id == endpoint.id)
@@ -127,7 +146,7 @@ fn lay(upstream: &Upstream, readings: &Readings) -> Vec<String> {
         match reading(endpoint) {
             Some(reading) => lay_on(endpoint, reading, upstream),
             None => {
-                newcomers.push(format!("{}/{}", upstream.name, endpoint.id));
+                newcomers.push(endpoint.id.clone());
                 endpoint.signals.ramp(NOW);
             }
         }

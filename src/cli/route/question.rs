@@ -8,14 +8,18 @@ use std::net::IpAddr;
 use crate::config::{Address, Listener};
 use crate::http::h1::parse::{self, Limits};
 use crate::http::head::RequestHead;
+use crate::proxy::request::Request;
+use crate::snapshot;
 
 /// A head, and where it arrives.
 #[derive(Debug)]
 pub(super) struct Question {
-    pub(super) head: RequestHead,
+    head: RequestHead,
     /// Index of the listener, in the order of their names.
-    pub(super) listener: usize,
-    pub(super) peer: Option<IpAddr>,
+    listener: usize,
+    rules: snapshot::Listener,
+    tls: bool,
+    peer: Option<IpAddr>,
     /// What was taken for granted.
     pub(super) notes: Vec<String>,
 }
@@ -62,8 +66,8 @@ impl Question {
         let url = Url::of(method, url)?;
         let mut notes = Vec::new();
         let listener = choose(listeners, words.listener, url.origin.as_ref(), &mut notes)?;
-        let rules = listeners
-            .values()
+        let (name, rules) = listeners
+            .iter()
             .nth(listener)
             .ok_or("the configuration has no listener")?;
         let limits = Limits {
@@ -83,9 +87,22 @@ impl Question {
         Ok(Self {
             head: head(method, &url, words.headers, &limits)?,
             listener,
+            rules: snapshot::Listener::without_tls(name, rules),
+            tls: rules.tls.is_some(),
             peer,
             notes,
         })
+    }
+
+    /// As routes and upstreams read it.
+    pub(super) fn request(&self) -> Request<'_> {
+        Request {
+            head: &self.head,
+            peer: self.peer,
+            tls: self.tls,
+            listener: self.listener,
+            rules: &self.rules,
+        }
     }
 }
 

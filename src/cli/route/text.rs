@@ -63,15 +63,10 @@ fn asked(request: &Asked) -> String {
 }
 
 fn load(answer: &Answer) -> String {
-    let load = &answer.load;
-    match &load.against {
+    match &answer.load.against {
         None => "under no load: all endpoints idle and healthy (--against ADMIN takes the load of a running proxy)\n"
             .to_owned(),
-        Some(admin) if load.newcomers.is_empty() => format!("under the load at {admin}\n"),
-        Some(admin) => format!(
-            "under the load at {admin}; not running there, so newcomers here: {}\n",
-            load.newcomers.join(", ")
-        ),
+        Some(admin) => format!("under the load at {admin}\n"),
     }
 }
 
@@ -142,6 +137,12 @@ fn arm(arm: &Arm, is_split: bool) -> String {
         }
     }
     text.push('\n');
+    if !arm.newcomers.is_empty() {
+        let newcomers = arm.newcomers.join(", ");
+        text.push_str(&format!(
+            "  newcomers, which do not run there: {newcomers}\n"
+        ));
+    }
     if let Some(session) = &arm.session {
         text.push_str(&format!("  session: {session}\n"));
     }

@@ -9,11 +9,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::text::score;
-use super::{Args, Stop, answer, present, question, read_answer};
+use super::{Args, Stop, present, question, read_answer};
 use crate::admin::decisions::Latest;
 use crate::cli::{ask, print_on, say};
 use crate::config::Address;
 use crate::observe::decision::{CandidateRecord, DecisionRecord};
+use crate::proxy::error::ProxyError;
+use crate::route;
 
 /// Between two looks. A process writes down at most one decision in a millisecond for each upstream and keeps 64 unless
 /// it is told otherwise, so that none is lost when nothing stalls.
@@ -39,7 +41,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Stop> {
     let watch = Watch {
         admin: ask::address_of(args.against.as_ref(), args.config.as_deref()),
         upstream: args.upstream.as_deref(),
-        route: route(args)?,
+        route: wanted_route(args)?,
         json: args.json,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -51,20 +53,26 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Stop> {
 }
 
 /// The name of the route that the request of the arguments meets; `None`: there is no request.
-fn route(args: &Args) -> Result<Option<String>, Stop> {
+fn wanted_route(args: &Args) -> Result<Option<String>, Stop> {
     if args.request.is_empty() {
         return Ok(None);
     }
     let (config, places) = present::load(args.config.as_deref())?;
     let question = question::Question::of(&args.words(), &config.listeners).map_err(Stop::usage)?;
-    let present = present::Present::compile(config, places)?;
-    match answer::Answer::to(question, &present).route {
-        Some(route) => Ok(Some(route.name)),
-        None => Err(Stop {
-            code: 1,
-            text: "plimsoll: no route matches this request".to_owned(),
-        }),
-    }
+    let present = present::Present::new(config, places)?;
+    let request = question.request();
+    let find = |request: &route::Request<'_>| {
+        let found = present.routes.find(request);
+        found.map(|route| route.name.to_string())
+    };
+    let found = request
+        .check_names()
+        .and_then(|()| request.with_routes(&mut Vec::new(), find))
+        .and_then(|name| name.ok_or(ProxyError::NoRoute));
+    found.map(Some).map_err(|error| Stop {
+        code: 1,
+        text: format!("plimsoll: the proxy would answer this request itself: {error}"),
+    })
 }
 
 impl Watch<'_> {
