@@ -1,6 +1,7 @@
 //! What one pick costs, for each policy at 3, 100, 1 000 and 10 000 endpoints with one in ten ineligible.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use plimsoll::balance::appraisal::{Rules, Subject};
 use plimsoll::balance::narrow::Place;
 use plimsoll::balance::{
     Exclusion, Key, Live, Member, Members, Memory, Policy, Signals, Totals, View, prequal,
@@ -13,8 +14,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 const DECAY: Duration = Duration::from_secs(10);
+const RULES: Rules = Rules {
+    slow_start: None,
+    failure_window: Some(DECAY),
+    latency_decay: DECAY,
+};
 
-/// Endpoints with between 0 and 7 attempts in flight, whose latencies are known.
+/// Endpoints with between 1 and 7 attempts in flight, so that none is idle, whose latencies are known.
 struct Endpoints {
     signals: Vec<Signals>,
     totals: Totals,
@@ -24,7 +30,7 @@ impl Endpoints {
     fn new(count: u64) -> Self {
         let mut random = Random::seeded(1);
         let signals = |_| {
-            let signals = Signals::with_load(random.below(8) as u32);
+            let signals = Signals::with_load(1 + random.below(7) as u32);
             signals.by_load.enable();
             for load in 0..8 {
                 let micros = 1000 + random.below(1000) as u64;
@@ -36,11 +42,15 @@ impl Endpoints {
             signals: (0..count).map(signals).collect(),
             totals: Totals::default(),
         };
-        for signals in &endpoints.signals {
-            for _ in 0..signals.in_flight.load() {
-                endpoints.totals.in_flight.reserve(u32::MAX);
-            }
-        }
+        let subject = |(identity, signals)| Subject {
+            identity,
+            signals,
+            is_eligible: true,
+            group: 0,
+        };
+        let subjects = (0..).zip(&endpoints.signals).map(subject);
+        let subjects: Vec<Subject<'_>> = subjects.collect();
+        endpoints.totals.appraise(Instant(1), &RULES, &subjects);
         endpoints
     }
 }

@@ -63,7 +63,17 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
         "/api/v1/signals" => read(move || signals::read(&live)).await,
         "/api/v1/decisions" => match decisions::Query::of(request.uri().query().unwrap_or("")) {
             Err(error) => json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error })),
-            Ok(query) => read(move || decisions::read(&live, &query)).await,
+            Ok(query) => {
+                let read = move || decisions::read(&live, &query);
+                match tokio::task::spawn_blocking(read).await {
+                    Ok(Some(latest)) => text_of(&latest),
+                    Ok(None) => {
+                        let body = json!({ "error": "there is no upstream of this name" });
+                        json_answer(StatusCode::NOT_FOUND, &body)
+                    }
+                    Err(_) => broken(),
+                }
+            }
         },
         path => {
             let known: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();
@@ -76,10 +86,16 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
 
 /// Answers with what `read` gives, as JSON.
 async fn read<T: Serialize + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Answer {
-    let read = move || serde_json::to_value(read());
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(json)) => json_answer(StatusCode::OK, &json),
-        _ => broken(),
+    let read = move || text_of(&read());
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|_| broken())
+}
+
+fn text_of<T: Serialize>(answer: &T) -> Answer {
+    match serde_json::to_string(answer) {
+        Ok(text) => whole(StatusCode::OK, "application/json", format!("{text}\n")),
+        Err(_) => broken(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A reader that comes again says which it has seen by the sequence of the last one, since every upstream counts its own:
 //! `after=api:17&after=web:3`, or `after=17` for all. With `watch=1` more picks than the configured sample are written down
-//! for the next seconds, so that somebody sees them who comes again in time.
+//! for the next seconds, so that somebody sees them who comes again in time. `limit=` is for more of them, or fewer, than 64.
 
 use std::collections::HashMap;
 
@@ -35,8 +35,13 @@ pub struct Query {
     /// Those above this sequence, unless its upstream has one of its own.
     after: u64,
     after_of: HashMap<String, u64>,
+    /// At most so many of each upstream, the latest.
+    limit: Option<usize>,
     watch: bool,
 }
+
+/// Where no limit is asked for: a record of many endpoints has some ten kilobytes.
+const LIMIT: usize = 64;
 
 impl Query {
     /// Reads the query of a URL. Names of upstreams need no escapes, so none are read.
@@ -52,10 +57,14 @@ impl Query {
                         query.after_of.insert(upstream.to_owned(), sequence(after)?);
                     }
                 },
+                "limit" => {
+                    let limit = value.parse();
+                    query.limit = Some(limit.map_err(|_| format!("`limit={value}` is no number"))?);
+                }
                 "watch" => query.watch = matches!(value, "1" | "true"),
                 _ => {
                     return Err(format!(
-                        "`{name}` is not known here; known: `upstream`, `after`, `watch`"
+                        "`{name}` is not known here; known: `upstream`, `after`, `limit`, `watch`"
                     ));
                 }
             }
@@ -73,8 +82,8 @@ fn sequence(text: &str) -> Result<u64, String> {
     number.map_err(|_| format!("`after={text}` is no sequence; write `after=17` or `after=api:17`"))
 }
 
-/// What was written down.
-pub fn read(live: &Live, query: &Query) -> Latest {
+/// What was written down; `None` when there is no upstream of the name asked for.
+pub fn read(live: &Live, query: &Query) -> Option<Latest> {
     let now = live.clock.now();
     let snapshot = live.snapshot.load();
     let asked = snapshot.upstreams.iter().filter(|upstream| {
@@ -85,15 +94,20 @@ pub fn read(live: &Live, query: &Query) -> Latest {
         let kept = upstream.decisions.latest(0, query.watch, now);
         let after = query.after(&upstream.name);
         let newer = kept.iter().filter(|record| record.sequence > after);
+        let surplus = newer
+            .clone()
+            .count()
+            .saturating_sub(query.limit.unwrap_or(LIMIT));
+        let newer = newer.skip(surplus);
         UpstreamDecisions {
             name: upstream.name.clone(),
             last: kept.last().map_or(0, |record| record.sequence),
             decisions: newer.map(|record| (**record).clone()).collect(),
         }
     });
-    Latest {
-        upstreams: upstreams.collect(),
-    }
+    let upstreams: Vec<UpstreamDecisions> = upstreams.collect();
+    let is_unknown = upstreams.is_empty() && query.upstream.is_some();
+    (!is_unknown).then_some(Latest { upstreams })
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@
 //! successes     (attempts - failures + 1) / (attempts + 1) of late, not below a tenth
 //! ```
 //!
-//! divided by the highest factor among those that can be picked, so that what befalls all of them alike changes nothing.
+//! divided by the highest factor among those of its group that can be picked, so that what befalls all of them alike changes
+//! nothing (groups: [`super::narrow`]; those of the section of all endpoints).
 //! "Of late": sums that decay with the time constant `window` of the penalty. What is missing less than a thirty-second to
 //! the whole counts as whole.
 //!
@@ -28,8 +29,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-
-use super::InFlight;
 
 /// What no factor falls below by failures: enough traffic is left to see that it is well again.
 const LEAST_SUCCESS: f64 = 0.1;
@@ -79,8 +78,6 @@ pub struct Rules {
 /// What holds for the endpoints of one upstream together.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Attempts under way at all of them; kept only where a policy asks for it.
-    pub in_flight: InFlight,
     /// Bits of an `f64`: the median latency of the endpoints in nanoseconds, 0 before any is known.
     typical: AtomicU64,
     /// For the tick alone.
@@ -113,6 +110,8 @@ pub struct Subject<'a> {
     pub signals: &'a Signals,
     /// Whether it can be picked at all.
     pub is_eligible: bool,
+    /// Among whom it is picked: endpoints of one group are compared with each other.
+    pub group: usize,
 }
 
 impl Totals {
@@ -148,18 +147,18 @@ impl Totals {
             .map(|(subject, (_, tally))| {
                 let ramp = ramp(now, rules, subject.signals);
                 ramping |= ramp < 1.0;
+                if let Some(since) = subject.signals.ramping_since().filter(|_| ramp >= 1.0) {
+                    subject.signals.end_ramp(since);
+                }
                 ramp * tally.success(rules)
             })
             .collect();
-        let eligible = subjects
-            .iter()
-            .zip(&raw)
-            .filter(|(subject, _)| subject.is_eligible);
+        let highest = highest(subjects, &raw);
         let counts = rules.failure_window.is_some();
-        let highest = eligible.map(|(_, raw)| *raw).fold(0.0, f64::max);
         for ((subject, raw), (_, tally)) in subjects.iter().zip(&raw).zip(&appraiser.tallies) {
-            let factor = if raw / highest < 1.0 - SLIGHT {
-                raw / highest
+            let part = raw / highest.get(&subject.group).unwrap_or(raw);
+            let factor = if part < 1.0 - SLIGHT {
+                part
             } else {
                 // Also where none can be picked.
                 1.0
@@ -209,17 +208,27 @@ impl Totals {
     }
 }
 
-/// The part of its weight and caps that slow start leaves to an endpoint; ends the ramp of one that is through.
+/// The highest part of a weight in force in each group, among those that can be picked.
+fn highest(subjects: &[Subject<'_>], raw: &[f64]) -> HashMap<usize, f64> {
+    let mut highest = HashMap::new();
+    for (subject, raw) in subjects
+        .iter()
+        .zip(raw)
+        .filter(|(subject, _)| subject.is_eligible)
+    {
+        let held = highest.entry(subject.group).or_insert(0.0);
+        *held = f64::max(*held, *raw);
+    }
+    highest
+}
+
+/// The part of its weight and caps that slow start leaves to an endpoint.
 pub fn ramp(now: Instant, rules: &Rules, signals: &Signals) -> f64 {
     let since = signals.ramping_since();
     let Some((slow_start, since)) = rules.slow_start.zip(since) else {
         return 1.0;
     };
-    let ramp = slow_start.ramp(now.since(since));
-    if ramp >= 1.0 {
-        signals.end_ramp();
-    }
-    ramp
+    slow_start.ramp(now.since(since))
 }
 
 impl Appraiser {
@@ -312,6 +321,7 @@ mod tests {
             identity,
             signals,
             is_eligible: true,
+            group: 0,
         };
         let subjects: Vec<_> = (0u64..).zip(signals).map(subject).collect();
         totals.appraise(now, rules, &subjects)
@@ -486,6 +496,7 @@ mod tests {
                 identity,
                 signals: if identity == 1 { &signals[1] } else { &other },
                 is_eligible: true,
+                group: 0,
             };
             ids.map(of)
         };

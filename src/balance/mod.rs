@@ -264,11 +264,6 @@ impl Policy {
         }
     }
 
-    /// Whether it needs to know how much is in flight at all endpoints together ([`Totals::in_flight`]).
-    pub fn counts_all(&self) -> bool {
-        matches!(self, Self::ConsistentHash(hash) if hash.is_bounded())
-    }
-
     /// Chooses an eligible endpoint of `view` that is neither full nor tried, by index; `None` only
     /// when there is none ([`View::lack`] says of what).
     ///

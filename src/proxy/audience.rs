@@ -8,7 +8,7 @@ use crate::upstream::explain::explain;
 use crate::upstream::groups::Grounds;
 use crate::worker::UpstreamView;
 
-/// Bytes of a target that a record holds.
+/// Bytes of a path that a record holds.
 const TARGET: usize = 256;
 /// The request field by which a client asks for the decision.
 pub const EXPLAIN: &[u8] = b"plimsoll-explain";
@@ -59,13 +59,12 @@ impl Audience {
         let key = selection.key.as_ref();
         let pick = explain(shared, narrowed, &selection.ask, key, outcome, grounds);
         let head = &exchange.head;
-        let shown = &head.target[..head.target.len().min(TARGET)];
         let mut record = DecisionRecord {
             sequence: 0,
             at: exchange.worker.unix_millis(exchange.now) as f64 / 1e3,
             request: exchange.id(),
             method: head.method.as_str().to_owned(),
-            target: String::from_utf8_lossy(shown).into_owned(),
+            target: shown(&head.target),
             route: exchange
                 .route
                 .as_ref()
@@ -90,6 +89,21 @@ impl Audience {
 pub fn may_ask(exchange: &Exchange) -> bool {
     let mut allowed = exchange.listener.shared.explain_to.iter();
     allowed.any(|network| network.is(exchange.peer.address))
+}
+
+/// The path of a target. What its query holds may be nobody's business, as the keys that are made of it.
+fn shown(target: &[u8]) -> String {
+    let path = target
+        .split(|byte| *byte == b'?')
+        .next()
+        .unwrap_or_default();
+    let more = if path.len() < target.len() {
+        "?..."
+    } else {
+        ""
+    };
+    let path = &path[..path.len().min(TARGET)];
+    format!("{}{more}", String::from_utf8_lossy(path))
 }
 
 /// Whether the client asks for the decision and may have it.

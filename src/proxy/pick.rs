@@ -49,10 +49,6 @@ impl Slot {
         signals.in_flight.reserve(u32::MAX);
         signals.picked(exchange.now);
         reach.cells.picks.add(1);
-        let groups = &upstream.shared.groups;
-        if groups.counts_all() {
-            groups.totals.in_flight.reserve(u32::MAX);
-        }
         let record = observe::Attempt {
             kind,
             // What it stays when the exchange is dropped half way.
@@ -114,14 +110,12 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let signals = &self.reach.endpoint.signals;
         signals.in_flight.release();
-        let groups = &self.upstream.shared.groups;
-        if groups.counts_all() {
-            groups.totals.in_flight.release();
-        }
-        let decay = groups.rules.latency_decay;
+        let decay = self.upstream.shared.groups.rules.latency_decay;
         let ended = self.worker.wheel.or_now(self.ended);
         let spent = ended.since(self.taken);
         match self.record.outcome {
+            // Its head was fine; what followed was not.
+            AttemptOutcome::Broken if self.is_judged => signals.broke(),
             _ if self.is_judged => {}
             AttemptOutcome::Failed => signals.failed(ended, spent, decay),
             _ => signals.cancelled(ended, spent, decay),
@@ -222,8 +216,11 @@ fn choose(exchange: &mut Exchange, upstream: &UpstreamView, tried: &Tried) -> Re
     };
     if let (Some(hot_keys), Some(key)) = (&upstream.hot_keys, &exchange.selection.key)
         && let Ok(picked) = picked
+        // A session goes where it is bound, whatever its key.
+        && picked.by != Reason::Bound
     {
-        census::note(hot_keys, key, picked.by == Reason::Spilled);
+        let away = [Reason::Spilled, Reason::ScanAfterMisses, Reason::OtherGroup];
+        census::note(hot_keys, key, away.contains(&picked.by));
     }
     if let (Some(grounds), Some(narrowed)) = (grounds, narrowed) {
         audience.tell(exchange, upstream, &narrowed, picked, &grounds);

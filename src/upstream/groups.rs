@@ -119,12 +119,6 @@ impl Groups {
         }
     }
 
-    /// Whether what is in flight at all endpoints together has to be counted.
-    pub fn counts_all(&self) -> bool {
-        // One policy, with a table for each group.
-        self.groups[0].policy.counts_all()
-    }
-
     /// All groups, section by section; memories stand in the same order.
     pub fn groups(&self) -> &[Group] {
         &self.groups
@@ -284,10 +278,12 @@ impl Groups {
             .iter()
             .zip(places)
             .zip(&out)
-            .map(|((endpoint, place), out)| Subject {
+            .enumerate()
+            .map(|(i, ((endpoint, place), out))| Subject {
                 identity: place.identity,
                 signals: &endpoint.signals,
                 is_eligible: out.is_none(),
+                group: self.layout.home(i).unwrap_or(usize::MAX),
             })
             .collect();
         self.totals.appraise(now, &self.rules, &subjects);

@@ -129,6 +129,7 @@ fn an_endpoint_that_was_slow_is_tried_again_when_that_is_old() {
             identity,
             signals,
             is_eligible: true,
+            group: 0,
         };
         let subjects: Vec<_> = (0u64..).zip(&live.signals).map(subject).collect();
         live.totals.appraise(now, &RULES, &subjects);

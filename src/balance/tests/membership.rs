@@ -127,6 +127,7 @@ fn twenty_thousand_changes_leave_nothing_behind() {
                 identity: resident.identity,
                 signals: &resident.signals,
                 is_eligible: resident.out.is_none(),
+                group: 0,
             });
             totals.appraise(now, &RULES, &subjects.collect::<Vec<_>>());
             if step % 100 == 0 {

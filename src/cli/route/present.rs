@@ -168,7 +168,6 @@ fn lay_on(endpoint: &Endpoint, reading: &EndpointReading, upstream: &Upstream) {
     let signals = &endpoint.signals;
     for _ in 0..reading.in_flight.min(MOST) {
         signals.in_flight.reserve(u32::MAX);
-        upstream.groups.totals.in_flight.reserve(u32::MAX);
     }
     let rules = &upstream.groups.rules;
     let latency = match &upstream.balance {
