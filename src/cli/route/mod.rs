@@ -53,7 +53,8 @@ pub struct Args {
     /// file?
     #[arg(long, value_name = "ADMIN", conflicts_with = "keys")]
     pub against: Option<Address>,
-    /// Follow the decisions of a running proxy, one line each; with a request, those of the route that it matches.
+    /// Follow the decisions of a running proxy, one line each; with a request, those of the route that it matches. At most
+    /// one in a millisecond is written down for each upstream.
     #[arg(long, conflicts_with = "keys")]
     pub watch: bool,
     /// End watching after this time, `10s`.

@@ -152,13 +152,17 @@ fn lay(upstream: &Upstream, readings: &Readings) -> Vec<String> {
         }
     }
     upstream.look(NOW);
-    // The look has found out what slow start makes of newcomers. What failures cost the others, the process there knows.
+    // The look has found out what slow start makes of whoever is new. What failures cost the others, the process there
+    // knows.
     for endpoint in &upstream.endpoints {
         if let Some(reading) = reading(endpoint) {
-            endpoint.signals.charge_with(Charge {
-                factor: reading.factor.clamp(f32::MIN_POSITIVE, 1.0),
-                ghosts: reading.failures_as_load.max(0.0),
-            });
+            let begins = endpoint.signals.ramping_since() == Some(NOW);
+            let factor = match begins {
+                true => endpoint.signals.charge().factor,
+                false => reading.factor.clamp(f32::MIN_POSITIVE, 1.0),
+            };
+            let ghosts = reading.failures_as_load.max(0.0);
+            endpoint.signals.charge_with(Charge { factor, ghosts });
         }
     }
     newcomers
@@ -236,5 +240,115 @@ impl balance::Live for Live<'_> {
 
     fn tried(&self, _: usize) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::signals::UpstreamReading;
+    use crate::config::read::from_text;
+
+    const YAML: &str = "listeners: { web: { address: '127.0.0.1:80' } }
+routes: [ { upstream: pool } ]
+upstreams:
+  pool:
+    endpoints:
+      - { id: busy, address: '127.0.0.1:1' }
+      - { id: sick, address: '127.0.0.1:2' }
+      - { id: moved, address: '127.0.0.1:3' }
+      - { id: new, address: '127.0.0.1:4' }
+    slow_start: { window: 10s, min_weight: 10% }
+    connections: { max: 100 }
+";
+
+    fn reading(id: &str, address: &str) -> EndpointReading {
+        EndpointReading {
+            id: id.to_owned(),
+            address: address.to_owned(),
+            factor: 1.0,
+            ..EndpointReading::default()
+        }
+    }
+
+    fn loaded(endpoints: Vec<EndpointReading>) -> Loaded {
+        let written = from_text("t.yaml", YAML, &|_| None).unwrap();
+        let mut present = Present::new(written.config, written.places).unwrap();
+        let upstream = UpstreamReading {
+            name: "pool".to_owned(),
+            balance: "p2c".to_owned(),
+            endpoints,
+        };
+        present.against = Some(Against {
+            admin: "127.0.0.1:9900".parse().unwrap(),
+            readings: Readings {
+                upstreams: vec![upstream],
+            },
+        });
+        present.upstream("pool").unwrap()
+    }
+
+    #[test]
+    fn endpoints_look_as_they_do_there_and_newcomers_begin_slowly() {
+        let busy = EndpointReading {
+            in_flight: 100,
+            load: 120,
+            connections_open: 100,
+            picks_per_second: 7.9,
+            latency_seconds: Some(0.25),
+            factor: 0.5,
+            failures_as_load: 2.0,
+            ..reading("busy", "127.0.0.1:1")
+        };
+        let sick = EndpointReading {
+            out: Some("ejected".to_owned()),
+            ramping_seconds: Some(5.0),
+            ..reading("sick", "127.0.0.1:2")
+        };
+        let moved = EndpointReading {
+            in_flight: 3,
+            load: 3,
+            connections_open: 100,
+            ..reading("moved", "127.0.0.1:99")
+        };
+        let Loaded {
+            upstream,
+            newcomers,
+        } = loaded(vec![moved, sick, busy]);
+        assert_eq!(newcomers, ["new"]);
+        let [busy, sick, moved, new] = &upstream.endpoints[..] else {
+            panic!("four are configured");
+        };
+        let signals = &busy.signals;
+        let latency = signals.latency(NOW, upstream.groups.rules.latency_decay);
+        assert_eq!((signals.in_flight.load(), signals.load(NOW)), (100, 120));
+        assert_eq!((latency, signals.rate(NOW)), (Some(250e6), 7.0));
+        let charge = Charge {
+            factor: 0.5,
+            ghosts: 2.0,
+        };
+        assert_eq!(signals.charge(), charge);
+        assert_eq!(sick.out(), Some(Exclusion::Ejected));
+        assert_eq!(upstream.groups.in_force(sick, NOW), 0.5);
+        for beginner in [moved, new] {
+            assert_eq!(
+                upstream.groups.in_force(beginner, NOW),
+                0.1,
+                "{}",
+                beginner.id
+            );
+            assert!((beginner.signals.charge().factor - 0.1).abs() < 1e-6);
+        }
+        assert_eq!((moved.signals.in_flight.load(), pool::open(moved)), (3, 0));
+        assert_eq!(upstream.groups.totals.in_flight.load(), 103);
+        let live = Live(&upstream);
+        let full = (0..4).filter(|i| balance::Live::full(&live, *i));
+        assert_eq!(full.collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn what_does_not_run_there_at_all_is_new_as_a_whole() {
+        let Loaded { newcomers, .. } = loaded(Vec::new());
+        assert_eq!(newcomers, ["busy", "sick", "moved", "new"]);
     }
 }
