@@ -1,7 +1,7 @@
 //! `plimsoll status --balancing`: for each upstream who should get how much and who does, by what the policy goes, and the
 //! hottest keys (pure).
 //!
-//! No line is longer than 120 columns while the ids of endpoints are not above 40.
+//! 120 columns are enough for the tables where ids are addresses.
 
 use super::status::{latency, span};
 use super::table::Table;

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use super::table::Table;
 use super::{ask, balancing, print};
-use crate::admin::status::{Figures, Percentiles, Status, Windows};
+use crate::admin::status::{Figures, Percentiles, Status, UpstreamStatus, Windows};
 use crate::config::Address;
 
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
@@ -102,11 +102,20 @@ fn render(status: &Status, lifetime: bool) -> String {
             true,
         ));
     }
-    let mut endpoints = Table::new(
-        3,
+    text.push_str(&listeners.render());
+    text.push('\n');
+    text.push_str(&routes.render());
+    text.push('\n');
+    text.push_str(&upstreams(&status.upstreams, &window).render());
+    text
+}
+
+/// Each upstream with its endpoints below it, not beside it, so that 120 columns are enough where ids are addresses.
+fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> Table {
+    let mut table = Table::new(
+        2,
         &[
-            "UPSTREAM",
-            "ENDPOINT",
+            "UPSTREAM, ENDPOINT",
             "ADDRESS",
             "IN FLIGHT",
             "OPEN",
@@ -119,44 +128,31 @@ fn render(status: &Status, lifetime: bool) -> String {
             "P99.9",
         ],
     );
-    for upstream in &status.upstreams {
-        let open: usize = upstream
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.connections_open)
-            .sum();
-        let name = format!("{} ({})", upstream.name, upstream.balance);
+    for upstream in all {
+        let endpoints = upstream.endpoints.iter();
+        let open: usize = endpoints.map(|endpoint| endpoint.connections_open).sum();
         let head = [
-            name,
-            String::new(),
+            format!("{} ({})", upstream.name, upstream.balance),
             String::new(),
             upstream.in_flight.to_string(),
             open.to_string(),
         ];
-        endpoints.row(row(head.into(), &window(&upstream.attempts), true));
+        table.row(row(head.into(), &window(&upstream.attempts), true));
         for endpoint in &upstream.endpoints {
             let out = endpoint.out.as_ref();
             let mark = out.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            // What is known by its address needs no second column of it.
+            let address = Some(&endpoint.address).filter(|address| **address != endpoint.id);
             let head = [
-                String::new(),
-                format!("{}{mark}", endpoint.id),
-                // What is known by its address needs no second column of it.
-                Some(&endpoint.address)
-                    .filter(|address| **address != endpoint.id)
-                    .cloned()
-                    .unwrap_or_default(),
+                format!("  {}{mark}", endpoint.id),
+                address.cloned().unwrap_or_default(),
                 endpoint.in_flight.to_string(),
                 endpoint.connections_open.to_string(),
             ];
-            endpoints.row(row(head.into(), &window(&endpoint.attempts), true));
+            table.row(row(head.into(), &window(&endpoint.attempts), true));
         }
     }
-    text.push_str(&listeners.render());
-    text.push('\n');
-    text.push_str(&routes.render());
-    text.push('\n');
-    text.push_str(&endpoints.render());
-    text
+    table
 }
 
 /// The columns that all tables end with.

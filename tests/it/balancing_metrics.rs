@@ -382,6 +382,8 @@ async fn the_command_shows_it_in_tables_that_fit() {
     assert!(widest <= Some(120), "{widest:?} in\n{text}");
     let text = run(&["status", "--admin", &admin]);
     assert!(text.contains(" (unhealthy)"), "{text}");
+    let widest = text.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(120), "{widest:?} in\n{text}");
 }
 
 #[tokio::test]
