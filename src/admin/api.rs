@@ -63,17 +63,7 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
         "/api/v1/signals" => read(move || signals::read(&live)).await,
         "/api/v1/decisions" => match decisions::Query::of(request.uri().query().unwrap_or("")) {
             Err(error) => json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error })),
-            Ok(query) => {
-                let read = move || decisions::read(&live, &query);
-                match tokio::task::spawn_blocking(read).await {
-                    Ok(Some(latest)) => text_of(&latest),
-                    Ok(None) => {
-                        let body = json!({ "error": "there is no upstream of this name" });
-                        json_answer(StatusCode::NOT_FOUND, &body)
-                    }
-                    Err(_) => broken(),
-                }
-            }
+            Ok(query) => read(move || decisions::read(&live, &query)).await,
         },
         path => {
             let known: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();

@@ -82,8 +82,8 @@ fn sequence(text: &str) -> Result<u64, String> {
     number.map_err(|_| format!("`after={text}` is no sequence; write `after=17` or `after=api:17`"))
 }
 
-/// What was written down; `None` when there is no upstream of the name asked for.
-pub fn read(live: &Live, query: &Query) -> Option<Latest> {
+/// What was written down; nothing of an upstream that there is not, which may come with a reload.
+pub fn read(live: &Live, query: &Query) -> Latest {
     let now = live.clock.now();
     let snapshot = live.snapshot.load();
     let asked = snapshot.upstreams.iter().filter(|upstream| {
@@ -105,9 +105,9 @@ pub fn read(live: &Live, query: &Query) -> Option<Latest> {
             decisions: newer.map(|record| (**record).clone()).collect(),
         }
     });
-    let upstreams: Vec<UpstreamDecisions> = upstreams.collect();
-    let is_unknown = upstreams.is_empty() && query.upstream.is_some();
-    (!is_unknown).then_some(Latest { upstreams })
+    Latest {
+        upstreams: upstreams.collect(),
+    }
 }
 
 #[cfg(test)]

@@ -222,11 +222,10 @@ impl Signals {
 
     /// It takes its whole share from now on, unless another slow start has begun meanwhile.
     pub fn end_ramp(&self, since: Instant) {
-        let ended = self
+        // Where it fails, another has begun, which goes on.
+        let _ = self
             .ramping_since
             .compare_exchange(since.0, 0, Relaxed, Relaxed);
-        // What has begun meanwhile goes on.
-        drop(ended);
     }
 
     /// When its slow start began, if it is in one.

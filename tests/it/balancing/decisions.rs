@@ -62,7 +62,7 @@ async fn a_client_that_may_ask_is_told_who_answered_and_why() {
             assert_eq!(decision["upstream"], "pool");
             assert_eq!(decision["balance"], policy);
             assert_eq!(decision["method"], "GET");
-            assert_eq!(decision["target"], "/some/path?x=1");
+            assert_eq!(decision["target"], "/some/path?...");
             assert_eq!(decision["attempt"], 1);
             assert_eq!(excluded(decision), ["c: unhealthy"]);
             let mut compared = considered(decision);
@@ -354,7 +354,7 @@ async fn a_decision_is_one_line_whatever_it_tells_of() {
     let target = format!("/%0D%0Ax:y?k=%0d%0aSet-Cookie:%20a=b&{long}");
     let (answer, told) = explained(&mut client, &target, &[]).await;
     assert_eq!(answer.header("set-cookie"), None);
-    assert_eq!(told[0]["target"], target[..256]);
+    assert_eq!(told[0]["target"], "/%0D%0Ax:y?...");
     // Letters that are no ASCII, where they are shown.
     let proxy = Proxy::start(&by("path")).await;
     let mut raw = Raw::connect(proxy.address()).await;
