@@ -32,7 +32,7 @@ pub const PATHS: [(&str, &str); 7] = [
     ),
     (
         "/api/v1/decisions",
-        "the latest picks with their grounds, as JSON; `?upstream=NAME&after=SEQUENCE&watch=1`",
+        "the latest picks with their grounds, as JSON; `?upstream=NAME&after=SEQUENCE&limit=COUNT&watch=1`",
     ),
 ];
 

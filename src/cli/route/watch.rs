@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use hyper::StatusCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -24,6 +25,8 @@ const PERIOD: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a path beyond which what was seen is left to the reader to sort out.
 const LONGEST_PATH: usize = 4096;
+/// Decisions of one look at an upstream: as many as can be kept.
+const MOST: usize = 4096;
 /// Candidates of a line.
 const BEST: usize = 3;
 
@@ -98,9 +101,6 @@ impl Watch<'_> {
             }
             let is_first = !seen.has_begun;
             let latest = self.look(&seen).await?;
-            if let (true, Some(name), []) = (is_first, self.upstream, &latest.upstreams[..]) {
-                bail!("the process at {} has no upstream `{name}`", self.admin);
-            }
             if !self.show(seen.take(latest))? {
                 return Ok(());
             }
@@ -113,6 +113,9 @@ impl Watch<'_> {
     async fn look(&self, seen: &Seen) -> anyhow::Result<Latest> {
         let path = seen.path(self.upstream);
         let answer = ask::in_time(&self.admin, &path, PATIENCE).await?;
+        if let (StatusCode::NOT_FOUND, Some(name)) = (answer.0, self.upstream) {
+            bail!("the process at {} has no upstream `{name}`", self.admin);
+        }
         read_answer(&self.admin, "/api/v1/decisions", &answer)
     }
 
@@ -163,7 +166,7 @@ struct News {
 impl Seen {
     /// The path that asks for what is new.
     fn path(&self, upstream: Option<&str>) -> String {
-        let mut path = "/api/v1/decisions?watch=1".to_owned();
+        let mut path = format!("/api/v1/decisions?watch=1&limit={MOST}");
         if let Some(upstream) = upstream {
             path.push_str(&format!("&upstream={upstream}"));
         }
@@ -302,10 +305,13 @@ mod tests {
         assert!(seen.take(latest("api", 1..=5)).records.is_empty());
         let news = seen.take(latest("api", 4..=7));
         assert_eq!((sequences(&news), news.lost), (vec![6, 7], 0));
-        assert_eq!(seen.path(None), "/api/v1/decisions?watch=1&after=api:7");
+        assert_eq!(
+            seen.path(None),
+            "/api/v1/decisions?watch=1&limit=4096&after=api:7"
+        );
         assert_eq!(
             seen.path(Some("api")),
-            "/api/v1/decisions?watch=1&upstream=api&after=api:7"
+            "/api/v1/decisions?watch=1&limit=4096&upstream=api&after=api:7"
         );
         // An upstream that a reload brings is new as a whole.
         assert_eq!(sequences(&seen.take(latest("web", 1..=2))), [1, 2]);
