@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use hyper::StatusCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -101,6 +100,9 @@ impl Watch<'_> {
             }
             let is_first = !seen.has_begun;
             let latest = self.look(&seen).await?;
+            if let (true, Some(name), []) = (is_first, self.upstream, &latest.upstreams[..]) {
+                bail!("the process at {} has no upstream `{name}`", self.admin);
+            }
             if !self.show(seen.take(latest))? {
                 return Ok(());
             }
@@ -113,9 +115,6 @@ impl Watch<'_> {
     async fn look(&self, seen: &Seen) -> anyhow::Result<Latest> {
         let path = seen.path(self.upstream);
         let answer = ask::in_time(&self.admin, &path, PATIENCE).await?;
-        if let (StatusCode::NOT_FOUND, Some(name)) = (answer.0, self.upstream) {
-            bail!("the process at {} has no upstream `{name}`", self.admin);
-        }
         read_answer(&self.admin, "/api/v1/decisions", &answer)
     }
 
