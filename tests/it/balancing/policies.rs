@@ -1,13 +1,17 @@
 //! Every policy by the line of YAML that chooses it: all endpoints are used, weights count, a slow endpoint gets less, and
 //! a key meets the same endpoint.
 
+use std::sync::Arc;
+
 use hyper::{Method, Request};
 
 use super::{
     LABELS, Pool, Tally, ask, count, endpoint, hang, load, of, picks, reached, reload, start, yaml,
     yaml_with,
 };
-use crate::harness::{Backend, Client, DEADLINE, Outgoing, Proxy, Raw, eventually, request};
+use crate::harness::{
+    Backend, Client, DEADLINE, Outgoing, Proxy, Raw, Scripted, Step, eventually, request,
+};
 use plimsoll::observe::Metric;
 
 const ALGORITHMS: [&str; 3] = ["ring", "maglev", "rendezvous"];
@@ -366,10 +370,7 @@ async fn keys_and_numbers_stay_with_the_id_when_the_address_changes() {
         .map(|owner| if owner == "a" { "new a" } else { owner })
         .collect();
     assert_eq!(owners(&mut client).await, expected);
-    assert!(std::sync::Arc::ptr_eq(
-        &signals,
-        &reached(&proxy, "a").signals
-    ));
+    assert!(Arc::ptr_eq(&signals, &reached(&proxy, "a").signals));
     let of_a = before.iter().filter(|owner| *owner == "a").count() as u64;
     let ended = || {
         let report = proxy.report();
@@ -395,4 +396,27 @@ async fn a_request_of_any_method_has_a_key() {
             assert_eq!(got.backend(), other.backend());
         }
     }
+}
+
+#[tokio::test]
+async fn prequal_believes_what_an_endpoint_says_of_its_own_load() {
+    let answer =
+        || Step::write("HTTP/1.1 200 OK\r\nX-In-Flight: 50\r\nContent-Length: 2\r\n\r\nok");
+    let one = || [Step::ReadHead, answer()];
+    let endpoint_of_many = Scripted::play(vec![[one(), one()].concat()]).await;
+    let endpoints = [endpoint("a", &endpoint_of_many.address().to_string(), "")];
+    let policy = "balance: { prequal: { report: x-in-flight } }";
+    let proxy = Proxy::start(&yaml(&endpoints, policy)).await;
+    let signals = Arc::clone(&reached(&proxy, "a").signals);
+    let now = || proxy.live().clock.now();
+    assert_eq!(signals.load(now()), 0);
+    let mut client = Client::h1(proxy.address()).await;
+    assert_eq!(client.get("/").await.text(), "ok");
+    // Its own was among those under way when it said so, and has ended since.
+    eventually(DEADLINE, || signals.load(now()) >= 49).await;
+    // Without the option nobody is believed.
+    reload(&proxy, &yaml(&endpoints, "balance: prequal")).await;
+    eventually(DEADLINE, || signals.load(now()) == 0).await;
+    assert_eq!(client.get("/").await.text(), "ok");
+    assert_eq!(signals.load(now()), 0);
 }
