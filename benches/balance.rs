@@ -1,19 +1,26 @@
 //! What one pick costs, for each policy at 3, 100, 1 000 and 10 000 endpoints with one in ten ineligible.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use plimsoll::balance::appraisal::{Rules, Subject};
 use plimsoll::balance::narrow::Place;
 use plimsoll::balance::{
-    Exclusion, Live, Member, Members, Memory, Policy, Signals, Totals, View, prequal,
+    Exclusion, Key, Live, Member, Members, Memory, Policy, Signals, Totals, View, prequal,
 };
 use plimsoll::clock::Instant;
 use plimsoll::config::{self, HashAlgorithm};
 use plimsoll::entropy::Random;
+use plimsoll::upstream::census::{self, Census};
 use std::hint::black_box;
 use std::time::Duration;
 
 const DECAY: Duration = Duration::from_secs(10);
+const RULES: Rules = Rules {
+    slow_start: None,
+    failure_window: Some(DECAY),
+    latency_decay: DECAY,
+};
 
-/// Endpoints with between 0 and 7 attempts in flight, whose latencies are known.
+/// Endpoints with between 1 and 7 attempts in flight, so that none is idle, whose latencies are known.
 struct Endpoints {
     signals: Vec<Signals>,
     totals: Totals,
@@ -23,7 +30,7 @@ impl Endpoints {
     fn new(count: u64) -> Self {
         let mut random = Random::seeded(1);
         let signals = |_| {
-            let signals = Signals::with_load(random.below(8) as u32);
+            let signals = Signals::with_load(1 + random.below(7) as u32);
             signals.by_load.enable();
             for load in 0..8 {
                 let micros = 1000 + random.below(1000) as u64;
@@ -35,11 +42,15 @@ impl Endpoints {
             signals: (0..count).map(signals).collect(),
             totals: Totals::default(),
         };
-        for signals in &endpoints.signals {
-            for _ in 0..signals.in_flight.load() {
-                endpoints.totals.in_flight.reserve(u32::MAX);
-            }
-        }
+        let subject = |(identity, signals)| Subject {
+            identity,
+            signals,
+            is_eligible: true,
+            group: 0,
+        };
+        let subjects = (0..).zip(&endpoints.signals).map(subject);
+        let subjects: Vec<Subject<'_>> = subjects.collect();
+        endpoints.totals.appraise(Instant(1), &RULES, &subjects);
         endpoints
     }
 }
@@ -174,5 +185,44 @@ fn change(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, change);
+/// What it costs to count the keys that are picked by: keys of a Zipf distribution, most of which have no slot, and one key.
+fn counting_keys(criterion: &mut Criterion) {
+    const ENDPOINTS: u64 = 100;
+    let mut random = Random::seeded(1);
+    // The inverse of the distribution function for exponent 1, of 100 000 keys: rank = 100 000 ^ u.
+    let mut rank = || 1e5f64.powf(random.unit()) as u64;
+    let zipf: Vec<u64> = (0..1 << 16).map(|_| rank()).collect();
+    let mut group = criterion.benchmark_group("keyed_pick");
+    for (name, policy) in policies(ENDPOINTS, 1) {
+        if !matches!(name, "ring" | "maglev") {
+            continue;
+        }
+        for (kind, ranks) in [("zipf", &zipf[..]), ("one_key", &zipf[..1])] {
+            for is_counted in [false, true] {
+                let (members, loads) = (members(ENDPOINTS, 1), Endpoints::new(ENDPOINTS));
+                let (mut memory, mut random) = (Memory::default(), Random::seeded(1));
+                let census = Census::default();
+                let own = census.of_worker(0);
+                let mut ranks = ranks.iter().cycle();
+                let how = if is_counted { "counted" } else { "not_counted" };
+                let id = BenchmarkId::new(format!("{name}/{kind}"), how);
+                group.bench_function(id, |bencher| {
+                    bencher.iter(|| {
+                        let view = View::new(black_box(&members), &loads);
+                        let rank = ranks.next().copied().unwrap_or_default();
+                        let hash = rank.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                        let picked = policy.pick(&mut memory, &view, Some(hash), &mut random, None);
+                        if is_counted {
+                            census::note(&own, &Key { hash, text: None }, false);
+                        }
+                        picked
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pick, change, counting_keys);
 criterion_main!(benches);

@@ -65,15 +65,23 @@ impl Listener {
             source,
         })?;
         Ok(Self {
-            name: name.to_owned(),
             tls,
+            ..Self::without_tls(name, written)
+        })
+    }
+
+    /// All that is asked of requests, which needs no certificate.
+    pub fn without_tls(name: &str, written: &config::Listener) -> Self {
+        Self {
+            name: name.to_owned(),
+            tls: None,
             timeouts: written.timeouts.clone(),
             limits: written.limits.clone(),
             trusted_proxies: written.trusted_proxies.clone(),
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
-        })
+        }
     }
 }
 

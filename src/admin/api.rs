@@ -6,14 +6,15 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::live::Live;
-use super::{scrape, status};
+use super::{decisions, scrape, signals, status};
 use crate::observe::prometheus;
 
 /// Each path with what it answers.
-pub const PATHS: [(&str, &str); 5] = [
+pub const PATHS: [(&str, &str); 7] = [
     ("/", "this list"),
     ("/live", "200 as long as the process runs"),
     (
@@ -24,6 +25,14 @@ pub const PATHS: [(&str, &str); 5] = [
     (
         "/api/v1/status",
         "listeners, routes, upstreams and endpoints with their percentiles, as JSON",
+    ),
+    (
+        "/api/v1/signals",
+        "what the policies know of every endpoint now, as JSON",
+    ),
+    (
+        "/api/v1/decisions",
+        "the latest picks with their grounds, as JSON; `?upstream=NAME&after=SEQUENCE&limit=COUNT&watch=1`",
     ),
 ];
 
@@ -50,19 +59,33 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
                 |text| text_answer(prometheus::CONTENT_TYPE, text),
             )
         }
-        "/api/v1/status" => {
-            let read = move || serde_json::to_value(status::read(&live));
-            match tokio::task::spawn_blocking(read).await {
-                Ok(Ok(status)) => json_answer(StatusCode::OK, &status),
-                _ => broken(),
-            }
-        }
+        "/api/v1/status" => read(move || status::read(&live)).await,
+        "/api/v1/signals" => read(move || signals::read(&live)).await,
+        "/api/v1/decisions" => match decisions::Query::of(request.uri().query().unwrap_or("")) {
+            Err(error) => json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error })),
+            Ok(query) => read(move || decisions::read(&live, &query)).await,
+        },
         path => {
             let known: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();
             let error = format!("there is nothing at {path}");
             let body = json!({ "error": error, "paths": known });
             json_answer(StatusCode::NOT_FOUND, &body)
         }
+    }
+}
+
+/// Answers with what `read` gives, as JSON.
+async fn read<T: Serialize + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Answer {
+    let read = move || text_of(&read());
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|_| broken())
+}
+
+fn text_of<T: Serialize>(answer: &T) -> Answer {
+    match serde_json::to_string(answer) {
+        Ok(text) => whole(StatusCode::OK, "application/json", format!("{text}\n")),
+        Err(_) => broken(),
     }
 }
 
@@ -87,7 +110,7 @@ fn broken() -> Answer {
 fn listing() -> String {
     let mut text = format!("plimsoll {}\n\n", env!("CARGO_PKG_VERSION"));
     for (path, what) in PATHS {
-        text.push_str(&format!("{path:<16} {what}\n"));
+        text.push_str(&format!("{path:<18} {what}\n"));
     }
     text
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::live::Live;
+use super::status;
+use crate::clock::Instant;
 use crate::config::Protocol;
-use crate::observe::Metric;
 use crate::observe::prometheus::{self, Exposition};
+use crate::observe::{Imbalance, Metric, Picks, Window};
+use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
 /// The text of a scrape. Takes microseconds for each object in use: not for a worker's thread.
@@ -15,8 +18,10 @@ pub fn scrape(live: &Live) -> String {
     let mut out = Exposition::new();
     process(live, &mut out);
     let snapshot = live.snapshot.load_full();
+    let picks = live.metrics.picks(Window::Minute, now);
     for upstream in &snapshot.upstreams {
         gauges(upstream, &mut out);
+        balancing(upstream, &picks, now, &mut out);
     }
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -64,4 +69,40 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
         }
     }
     out.sample(Metric::UpstreamInFlight, &[&upstream.name], in_flight);
+}
+
+/// What the policy goes by, what comes of it, and how far that is from what should. What there is no sample of is left out.
+fn balancing(upstream: &Upstream, picks: &Picks, now: Instant, out: &mut Exposition) {
+    let outlook = Outlook::of(upstream);
+    let measured = status::measure(upstream, &outlook, picks, now);
+    let name = upstream.name.as_str();
+    for (endpoint, one) in upstream.endpoints.iter().zip(&measured.endpoints) {
+        let labels = [name, endpoint.id.as_str()];
+        let mut gauge = |metric, value: f64| out.fraction(metric, &labels, value);
+        gauge(Metric::EndpointShareExpected, one.share_expected);
+        gauge(Metric::EndpointWeightFactor, one.factor.into());
+        gauge(Metric::EndpointFailuresAsLoad, one.failures_as_load.into());
+        let sampled = [
+            (Metric::EndpointShare, one.share),
+            (Metric::EndpointLatency, one.latency_seconds),
+            (Metric::EndpointInFlightMean, one.in_flight_mean),
+        ];
+        for (metric, value) in sampled {
+            value.into_iter().for_each(|value| gauge(metric, value));
+        }
+    }
+    let imbalance = &measured.imbalance;
+    for (of, imbalance) in [
+        ("picks", imbalance.picks),
+        ("in_flight", imbalance.in_flight),
+    ] {
+        for (index, value) in imbalance.iter().flat_map(Imbalance::indices) {
+            out.fraction(Metric::UpstreamImbalance, &[name, of, index], value);
+        }
+    }
+    let panicking = u64::from(outlook.is_panicking());
+    out.sample(Metric::UpstreamPanicking, &[name], panicking);
+    if let Some(share) = status::hottest_share(upstream) {
+        out.fraction(Metric::UpstreamHottestKey, &[name], share);
+    }
 }

@@ -8,7 +8,8 @@
 //! successes     (attempts - failures + 1) / (attempts + 1) of late, not below a tenth
 //! ```
 //!
-//! divided by the highest factor among those that can be picked, so that what befalls all of them alike changes nothing.
+//! divided by the highest factor among those of its group that can be picked, so that what befalls all of them alike changes
+//! nothing (groups: [`super::narrow`]; those of the section of all endpoints).
 //! "Of late": sums that decay with the time constant `window` of the penalty. What is missing less than a thirty-second to
 //! the whole counts as whole.
 //!
@@ -20,14 +21,14 @@
 //! Called from a tick, not per pick, so that a factor is a tick old. A failure counts as load at once and until the tick, since a
 //! tick of all the traffic would be lost before anything stopped it; after that its load decays with the median latency.
 
+use super::mean::Mean;
 use super::signals::{Charge, Signals, ahead};
 use crate::clock::Instant;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-
-use super::InFlight;
 
 /// What no factor falls below by failures: enough traffic is left to see that it is well again.
 const LEAST_SUCCESS: f64 = 0.1;
@@ -38,6 +39,9 @@ const SLIGHT: f64 = 1.0 / 32.0;
 const SLIGHT_LOAD: f64 = 1.0 / 8.0;
 /// A latency by load that nothing was added to for so long is forgotten.
 const STALE: Duration = Duration::from_secs(10);
+/// Seconds over which the mean in flight is taken: long enough to even out that a tick sees single moments, a hundred of
+/// them, and short enough to tell of now.
+const MEAN: f64 = 10.0;
 
 /// How an endpoint that became healthy comes up.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,8 +78,6 @@ pub struct Rules {
 /// What holds for the endpoints of one upstream together.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Attempts under way at all of them; kept only where a policy asks for it.
-    pub in_flight: InFlight,
     /// Bits of an `f64`: the median latency of the endpoints in nanoseconds, 0 before any is known.
     typical: AtomicU64,
     /// For the tick alone.
@@ -97,6 +99,8 @@ struct Tally {
     failures: f64,
     /// Failures that still stand as load.
     held: f64,
+    /// What was in flight at the ticks; `None` before the first, from which on it is looked at.
+    in_flight: Option<Mean>,
 }
 
 /// An endpoint as it is appraised.
@@ -106,6 +110,8 @@ pub struct Subject<'a> {
     pub signals: &'a Signals,
     /// Whether it can be picked at all.
     pub is_eligible: bool,
+    /// Among whom it is picked: endpoints of one group are compared with each other.
+    pub group: usize,
 }
 
 impl Totals {
@@ -142,18 +148,18 @@ impl Totals {
             .map(|(subject, (_, tally))| {
                 let ramp = ramp(now, rules, subject.signals);
                 ramping |= ramp < 1.0;
+                if let Some(since) = subject.signals.ramping_since().filter(|_| ramp >= 1.0) {
+                    subject.signals.end_ramp(since);
+                }
                 ramp * tally.success(rules)
             })
             .collect();
-        let eligible = subjects
-            .iter()
-            .zip(&raw)
-            .filter(|(subject, _)| subject.is_eligible);
+        let highest = highest(subjects, &raw);
         let counts = rules.failure_window.is_some();
-        let highest = eligible.map(|(_, raw)| *raw).fold(0.0, f64::max);
         for ((subject, raw), (_, tally)) in subjects.iter().zip(&raw).zip(&appraiser.tallies) {
-            let factor = if raw / highest < 1.0 - SLIGHT {
-                raw / highest
+            let part = raw / highest.get(&subject.group).unwrap_or(raw);
+            let factor = if part < 1.0 - SLIGHT {
+                part
             } else {
                 // Also where none can be picked.
                 1.0
@@ -168,6 +174,19 @@ impl Totals {
                 .charged_up_to(counts.then_some(tally.seen.1));
         }
         ramping
+    }
+
+    /// By identity what each endpoint had in flight of late, as a mean over about ten seconds: L of Little's law, for
+    /// people. Of those that were looked at last.
+    pub fn mean_in_flight(&self) -> HashMap<u64, f64> {
+        let appraiser = self
+            .appraiser
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let tallies = appraiser.tallies.iter();
+        tallies
+            .filter_map(|(identity, tally)| Some((*identity, tally.in_flight?.value()?)))
+            .collect()
     }
 
     fn measure(&self, now: Instant, rules: &Rules, subjects: &[Subject<'_>]) {
@@ -190,17 +209,27 @@ impl Totals {
     }
 }
 
-/// The part of its weight and caps that slow start leaves to an endpoint; ends the ramp of one that is through.
+/// The highest part of a weight in force in each group, among those that can be picked.
+fn highest(subjects: &[Subject<'_>], raw: &[f64]) -> HashMap<usize, f64> {
+    let mut highest = HashMap::new();
+    for (subject, raw) in subjects
+        .iter()
+        .zip(raw)
+        .filter(|(subject, _)| subject.is_eligible)
+    {
+        let held = highest.entry(subject.group).or_insert(0.0);
+        *held = f64::max(*held, *raw);
+    }
+    highest
+}
+
+/// The part of its weight and caps that slow start leaves to an endpoint.
 pub fn ramp(now: Instant, rules: &Rules, signals: &Signals) -> f64 {
     let since = signals.ramping_since();
     let Some((slow_start, since)) = rules.slow_start.zip(since) else {
         return 1.0;
     };
-    let ramp = slow_start.ramp(now.since(since));
-    if ramp >= 1.0 {
-        signals.end_ramp();
-    }
-    ramp
+    slow_start.ramp(now.since(since))
 }
 
 impl Appraiser {
@@ -213,7 +242,7 @@ impl Appraiser {
                 .zip(subjects)
                 .all(|((known, _), s)| *known == s.identity);
         if !same {
-            let before: std::collections::HashMap<u64, Tally> = self.tallies.drain(..).collect();
+            let before: HashMap<u64, Tally> = self.tallies.drain(..).collect();
             let tally = |subject: &Subject<'_>| {
                 let new = || Tally {
                     seen: subject.signals.ends(),
@@ -229,9 +258,14 @@ impl Appraiser {
         let passed = now.since(self.last).as_secs_f64();
         self.last = now;
         let window = rules.failure_window.unwrap_or_default().as_secs_f64();
+        let of_mean = kept(passed, MEAN);
         let kept = [kept(passed, window), kept(passed, typical / 1e9)];
         for ((_, tally), subject) in self.tallies.iter_mut().zip(subjects) {
             tally.add(subject.signals.ends(), kept);
+            match &mut tally.in_flight {
+                Some(mean) => mean.add(f64::from(subject.signals.in_flight.load()), of_mean),
+                None => tally.in_flight = Some(Mean::default()),
+            }
         }
     }
 }
@@ -288,6 +322,7 @@ mod tests {
             identity,
             signals,
             is_eligible: true,
+            group: 0,
         };
         let subjects: Vec<_> = (0u64..).zip(signals).map(subject).collect();
         totals.appraise(now, rules, &subjects)
@@ -434,6 +469,25 @@ mod tests {
         assert!((latency.expect("it answered") - expected).abs() < 1.0);
     }
 
+    /// By hand: none for ten seconds, then 4 for ten, of which the past counts 1/e: `4 / (1 + 1/e)`.
+    #[test]
+    fn the_mean_in_flight_forgets_over_ten_seconds() {
+        let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
+        let mean = || totals.mean_in_flight();
+        look(&totals, at(100), &RULES, &signals);
+        assert!(mean().is_empty(), "no time has passed yet");
+        look(&totals, at(110), &RULES, &signals);
+        assert_eq!((mean()[&0], mean()[&1]), (0.0, 0.0));
+        (0..4).for_each(|_| assert!(signals[1].in_flight.reserve(u32::MAX)));
+        // However often it is looked at.
+        for second in [111, 111, 114, 120] {
+            look(&totals, at(second), &RULES, &signals);
+        }
+        let expected = 4.0 / (1.0 + (-1f64).exp());
+        assert!((mean()[&1] - expected).abs() < 1e-9, "{:?}", mean());
+        assert_eq!(mean()[&0], 0.0);
+    }
+
     #[test]
     fn the_past_of_who_remains_is_kept_and_of_who_left_forgotten() {
         let (totals, signals) = (Totals::default(), [Signals::default(), Signals::default()]);
@@ -446,6 +500,7 @@ mod tests {
                 identity,
                 signals: if identity == 1 { &signals[1] } else { &other },
                 is_eligible: true,
+                group: 0,
             };
             ids.map(of)
         };

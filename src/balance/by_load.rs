@@ -5,7 +5,7 @@
 
 use crate::clock::Instant;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// Steps of load: each of 0 to 3 is one, then there are two to a doubling; the last has no upper end.
@@ -18,12 +18,9 @@ const KEPT: usize = 9;
 pub struct ByLoad {
     /// Median of each step in units of 1/16 microsecond; 0: none is known.
     medians: [AtomicU32; STEPS],
-    /// Never waited for: a worker that finds it taken leaves its latency out.
-    samples: Mutex<Samples>,
+    /// Allocated where somebody asks. Never waited for by a worker: one that finds it taken leaves its latency out.
+    samples: OnceLock<Mutex<Box<[Latest; STEPS]>>>,
 }
-
-/// Allocated with the first latency, since most policies never ask.
-type Samples = Option<Box<[Latest; STEPS]>>;
 
 #[derive(Debug, Default)]
 struct Latest {
@@ -38,21 +35,20 @@ struct Latest {
 const UNIT: f64 = 62.5;
 
 impl ByLoad {
-    /// Has [`ByLoad::record`] keep what it is told.
+    /// Begins to keep latencies: until then none is, since most policies never ask.
     pub fn enable(&self) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.get_or_insert_default();
+        self.samples.get_or_init(Mutex::default);
     }
 
     /// An answer took `nanos` with `load` other attempts under way when it was asked for.
     pub(super) fn record(&self, now: Instant, load: u32, nanos: f64) {
-        let mut samples = match self.samples.try_lock() {
+        let Some(samples) = self.samples.get() else {
+            return;
+        };
+        let mut samples = match samples.try_lock() {
             Ok(samples) => samples,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
-        };
-        let Some(samples) = samples.as_deref_mut() else {
-            return;
         };
         let step = step(load);
         let latest = &mut samples[step];
@@ -67,7 +63,15 @@ impl ByLoad {
     /// ones the lower.
     pub fn at(&self, load: u32) -> Option<f64> {
         let here = step(load);
-        for away in 0..STEPS {
+        let median = self.medians[here].load(Relaxed);
+        if median > 0 {
+            return Some(f64::from(median) * UNIT);
+        }
+        self.near(here)
+    }
+
+    fn near(&self, here: usize) -> Option<f64> {
+        for away in 1..STEPS {
             let below = here.checked_sub(away);
             let above = (here + away < STEPS).then_some(here + away);
             for step in [below, above].into_iter().flatten() {
@@ -83,10 +87,10 @@ impl ByLoad {
     /// Forgets the steps of load that no answer came from for longer than `age`, so that a slow endpoint which nobody
     /// asks any more is tried again.
     pub fn forget(&self, now: Instant, age: Duration) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(samples) = samples.as_deref_mut() else {
+        let Some(samples) = self.samples.get() else {
             return;
         };
+        let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
         for (latest, median) in samples.iter_mut().zip(&self.medians) {
             if latest.len > 0 && now.since(latest.at) > age {
                 *latest = Latest::default();

@@ -32,7 +32,7 @@ pub trait Asked {
 /// The part of a request that its key is made of.
 ///
 /// Of values that occur more than once the first that is not empty counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HashKey {
     /// The client's address; one of IPv4 written as IPv6 is the same.
     ClientIp,
@@ -56,7 +56,7 @@ pub enum HashKey {
 }
 
 /// A cookie that clients are given to be hashed by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CreateCookie {
     /// For how long the client keeps it; `None`: until it is closed.
     pub ttl: Option<Duration>,

@@ -31,6 +31,7 @@ mod hot_keys;
 mod key;
 mod least_connections;
 mod maglev;
+mod mean;
 mod members;
 pub mod narrow;
 mod p2c;
@@ -253,11 +254,6 @@ impl Policy {
                 Self::ConsistentHash(ConsistentHash::compile(options, &places))
             }
         }
-    }
-
-    /// Whether it needs to know how much is in flight at all endpoints together ([`Totals::in_flight`]).
-    pub fn counts_all(&self) -> bool {
-        matches!(self, Self::ConsistentHash(hash) if hash.is_bounded())
     }
 
     /// Chooses an eligible endpoint of `view` that is neither full nor tried, by index; `None` only

@@ -27,7 +27,7 @@ use crate::entropy::Random;
 use std::time::Duration;
 
 /// The most that a pool can hold.
-const MOST: usize = 64;
+pub const MOST: usize = 64;
 /// How long a reading counts.
 const AGE: Duration = Duration::from_secs(1);
 /// The paper's δ: by how much readings come in faster than they go.
@@ -81,6 +81,8 @@ const UNTRIED: f32 = -1.0;
 const OWES_ANSWER: f32 = -2.0;
 /// What stands in a gap.
 const NOBODY: u32 = u32::MAX;
+/// The bits of a rank that hold the place.
+const PLACE: u64 = MOST as u64 - 1;
 /// Picks for which a threshold holds.
 const THRESHOLD_HOLDS: u32 = 4;
 
@@ -116,13 +118,17 @@ pub(super) fn pick<L: Live>(
     let count = view.members.candidates().len();
     if count <= rules.capacity() {
         pool.read_all(rules, view);
-        let place = pool.best(view, random, explain)?;
+        pool.tell(view, explain);
+        let best = pool.extremes().0?;
+        let place = pool.one_of_equals(best, random);
         let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
     while pool.held >= 2 {
-        let place = pool.best(view, random, explain.as_deref_mut())?;
+        pool.tell(view, explain.as_deref_mut());
+        // Where a reading stands is chance already.
+        let place = pool.extremes().0?;
         let endpoint = pool.endpoints[place] as usize;
         // Asked of the winner alone: it means another look at live numbers.
         if view.free(endpoint) {
@@ -214,6 +220,10 @@ impl Pool {
 
     /// Where steady picks replace all readings in no time, nothing is ever too old.
     fn expire(&mut self, now: Instant) {
+        // The times of gaps stand too, in the same order.
+        if now.since(self.at[self.next]) <= AGE {
+            return;
+        }
         for _ in 0..self.size {
             let oldest = self.oldest();
             let is_old = |place: &usize| now.since(self.at[*place]) > AGE;
@@ -289,58 +299,63 @@ impl Pool {
     /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
     /// above it.
     fn quantile(&self, part: f64) -> f32 {
-        let mut sorted = [f32::INFINITY; MOST];
-        let sorted = &mut sorted[..self.size];
-        sorted.copy_from_slice(&self.burdens[..self.size]);
-        // None is negative, so that their bits are ordered as they are.
-        sorted.sort_unstable_by_key(|burden| burden.to_bits());
+        let mut burdens = [0; MOST];
+        let burdens = &mut burdens[..self.size];
+        for (bits, burden) in burdens.iter_mut().zip(&self.burdens) {
+            *bits = burden.to_bits();
+        }
         let last = self.held.saturating_sub(1);
-        sorted
-            .get((part * last as f64) as usize)
-            .copied()
-            .unwrap_or(0.0)
+        let rank = (part * last as f64) as usize;
+        if rank >= burdens.len() {
+            return 0.0;
+        }
+        // None is negative, so that their bits are ordered as they are. Gaps are infinite: beyond those held.
+        f32::from_bits(*burdens.select_nth_unstable(rank).1)
     }
 
-    /// The place of the reading to use: of the cold the fastest, of equally fast ones the one with the least in flight;
-    /// if all are hot, the one with the least in flight. Of equals each has the same chance.
-    fn best<L: Live>(
-        &self,
-        view: &View<'_, L>,
-        random: &mut Random,
-        explain: Option<&mut Decision>,
-    ) -> Option<usize> {
-        if let Some(decision) = explain {
-            self.explain(view, decision);
+    /// The places of the reading to use and of the worst: of the cold the fastest, of equally fast ones the one with the
+    /// least in flight; if all are hot, the one with the least in flight.
+    fn extremes(&self) -> (Option<usize>, Option<usize>) {
+        let (mut least, mut most) = (u64::MAX, 0);
+        for place in 0..self.size.min(MOST) {
+            let rank = self.rank(place);
+            let is_gap = self.endpoints[place] == NOBODY;
+            least = least.min(if is_gap { u64::MAX } else { rank });
+            most = most.max(if is_gap { 0 } else { rank });
         }
-        let (burdens, latencies) = (&self.burdens[..self.size], &self.latencies[..self.size]);
-        // Compared as whole numbers: the bits of what is not negative are ordered as the numbers are, and no branch is needed.
-        let mut fastest = HOT;
-        let mut least = HOT;
-        for (burden, latency) in burdens.iter().zip(latencies) {
-            let is_cold = *burden <= self.threshold;
-            fastest = fastest.min(if is_cold { bits(*latency) } else { HOT });
-            least = least.min(bits(*burden));
-        }
-        let any_cold = fastest < HOT;
-        let (mut best, mut equals) = (None, 0);
-        let mut lowest = if any_cold { HOT } else { least };
-        for (place, (burden, latency)) in burdens.iter().zip(latencies).enumerate() {
-            let burden_bits = bits(*burden);
-            let fits = !any_cold || (bits(*latency) == fastest && *burden <= self.threshold);
-            // Most do not: the branch is foreseen.
-            if !fits || burden_bits > lowest || burden_bits == HOT {
-                continue;
-            }
-            equals = if burden_bits < lowest { 1 } else { equals + 1 };
-            lowest = burden_bits;
-            if equals == 1 || random.below(equals) == 0 {
-                best = Some(place);
-            }
-        }
-        best
+        let place = |rank: u64| (rank & PLACE) as usize;
+        let best = (least < u64::MAX).then(|| place(least));
+        (best, (most > 0).then(|| place(most)))
     }
 
-    fn explain<L: Live>(&self, view: &View<'_, L>, decision: &mut Decision) {
+    /// Of those that are equal to the reading at a place each has the same chance.
+    fn one_of_equals(&self, place: usize, random: &mut Random) -> usize {
+        let rank = self.rank(place) & !PLACE;
+        let (mut held, mut equals) = (place, 0);
+        for other in (0..self.size).filter(|other| self.rank(*other) & !PLACE == rank) {
+            equals += 1;
+            if random.below(equals) == 0 {
+                held = other;
+            }
+        }
+        held
+    }
+
+    /// All that is compared in one number, which ends with the place. The bits of what is not negative are ordered as the
+    /// numbers are; the last ones of a burden, a hundred thousandth of it, give way to the place.
+    fn rank(&self, place: usize) -> u64 {
+        let (burden, latency) = (self.burdens[place], self.latencies[place]);
+        let burden_bits = u64::from(burden.to_bits());
+        let cold = u64::from(latency.to_bits()) << 32 | (burden_bits & !PLACE);
+        let hot = 1 << 63 | (burden_bits << 32 & !PLACE);
+        (if burden <= self.threshold { cold } else { hot }) | place as u64
+    }
+
+    /// Writes down what is compared.
+    fn tell<L: Live>(&self, view: &View<'_, L>, explain: Option<&mut Decision>) {
+        let Some(decision) = explain else {
+            return;
+        };
         for place in (0..self.size).filter(|place| self.endpoints[*place] != NOBODY) {
             let (burden, latency) = (self.burdens[place], self.latencies[place]);
             let is_hot = burden > self.threshold;
@@ -368,29 +383,11 @@ impl Pool {
         let place = if self.oldest_next {
             self.oldest()
         } else {
-            self.worst()
+            self.extremes().1
         };
         if let Some(place) = place {
             self.remove(place);
         }
-    }
-
-    /// Of the hot the one with the most in flight, else the slowest.
-    fn worst(&self) -> Option<usize> {
-        let (mut worst, mut rank) = (None, (false, 0));
-        for place in 0..self.size {
-            let burden = self.burdens[place];
-            let is_hot = burden > self.threshold;
-            let value = bits(if is_hot {
-                burden
-            } else {
-                self.latencies[place]
-            });
-            if self.endpoints[place] != NOBODY && (is_hot, value) >= rank {
-                (worst, rank) = (Some(place), (is_hot, value));
-            }
-        }
-        worst
     }
 
     /// Leaves a gap.
@@ -399,12 +396,4 @@ impl Pool {
         self.burdens[place] = f32::INFINITY;
         self.held -= 1;
     }
-}
-
-/// The bits of infinity: no number has more.
-const HOT: i32 = f32::INFINITY.to_bits() as i32;
-
-/// Ordered as the number, which is not negative.
-fn bits(number: f32) -> i32 {
-    number.to_bits() as i32
 }

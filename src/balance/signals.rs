@@ -135,6 +135,11 @@ impl Signals {
         self.cancelled(now, spent, decay);
     }
 
+    /// An attempt that was answered broke off before the end of its body: it counts as a failure after all.
+    pub fn broke(&self) {
+        add(&self.failed);
+    }
+
     /// An attempt was given up by us after `spent`: an answer would have taken at least as long. Compared with what was
     /// measured last, not with what the decay has left of it: that is shorter than any failure in the end.
     pub fn cancelled(&self, now: Instant, spent: Duration, decay: Duration) {
@@ -215,9 +220,12 @@ impl Signals {
         self.ramping_since.store(now.0.max(1), Relaxed);
     }
 
-    /// It takes its whole share from now on.
-    pub fn end_ramp(&self) {
-        self.ramping_since.store(0, Relaxed);
+    /// It takes its whole share from now on, unless another slow start has begun meanwhile.
+    pub fn end_ramp(&self, since: Instant) {
+        // Where it fails, another has begun, which goes on.
+        let _ = self
+            .ramping_since
+            .compare_exchange(since.0, 0, Relaxed, Relaxed);
     }
 
     /// When its slow start began, if it is in one.

@@ -1,6 +1,7 @@
 //! One question to the admin API of a running process.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,8 +23,13 @@ const LARGEST: usize = 256 << 20;
 
 /// The address that is named, else the one in the configuration that `run` takes here, else the default.
 pub(super) fn address(named: Option<&Address>) -> Address {
+    address_of(named, None)
+}
+
+/// The same with the configuration that is named.
+pub(super) fn address_of(named: Option<&Address>, config: Option<&Path>) -> Address {
     let written = || {
-        let loaded = read::load(&config_path(None), &|name| std::env::var(name).ok());
+        let loaded = read::load(&config_path(config), &|name| std::env::var(name).ok());
         // What is wrong with a file says nothing about the process that was started from it.
         let admin = loaded.ok()?.config.admin?;
         Some(reachable(admin.address))
@@ -58,19 +64,26 @@ pub(super) fn ask(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let asking = async {
-            match admin {
-                Address::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
-                Address::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
-            }
-        };
-        let answer = tokio::time::timeout(timeout, asking).await;
-        answer
-            .with_context(|| format!("no answer within {} s", timeout.as_secs_f64()))
-            .and_then(|answer| answer)
-            .with_context(|| format!("cannot ask the admin API at {admin}"))
-    })
+    runtime.block_on(async { in_time(admin, path, timeout).await })
+}
+
+/// The same within a runtime.
+pub(super) async fn in_time(
+    admin: &Address,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let asking = async {
+        match admin {
+            Address::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
+            Address::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
+        }
+    };
+    let answer = tokio::time::timeout(timeout, asking).await;
+    answer
+        .with_context(|| format!("no answer within {} s", timeout.as_secs_f64()))
+        .and_then(|answer| answer)
+        .with_context(|| format!("cannot ask the admin API at {admin}"))
 }
 
 async fn exchange(

@@ -65,7 +65,8 @@ const SEE: &str = "\
 To see: the share of the slow one, and what its queue does to the tail. A policy that looks at no endpoint sends the
 slow one as much as the others, and clients give up. One that counts what is in flight sends it what it can do, so that
 p99 is a time of the slow one's; one that also measures latency sends it next to nothing, so that p99 is a time of the
-others'. A hash keeps keys where they are, slow or not, unless a bound on load lets them spill.
+others' (it remembers for 10 s or more: longer rounds, by `--rounds`, show whether it tries the slow one again). A hash
+keeps keys where they are, slow or not, unless a bound on load lets them spill.
 ";
 
 /// What was seen.

@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod backend;
+mod balancing;
 pub mod check;
 pub mod completions;
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod lab;
 mod lab_report;
 mod panic;
 pub mod proxy;
+pub mod route;
 pub mod run;
 pub mod schema;
 mod serve;
@@ -42,6 +44,7 @@ enum Command {
     Backend(backend::Args),
     Lab(lab::Args),
     Check(check::Args),
+    Route(route::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Backend(args) => backend::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Route(args) => route::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
@@ -81,11 +85,17 @@ pub fn say(line: &str) {
 
 /// A result to stdout. That its reader has seen enough is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_on(text).map(|_| ())
+}
+
+/// The same for one of many; whether its reader wants to see more.
+fn print_on(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

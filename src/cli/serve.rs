@@ -68,25 +68,29 @@ fn ended(ended: &Ended) -> ExitCode {
 }
 
 fn exit_code(error: &StartError) -> u8 {
-    use crate::upstream::CompileError as UpstreamError;
     match error {
-        StartError::Compile(CompileError::Routes(_)) => USAGE,
-        StartError::Compile(
-            CompileError::Tls { source, .. }
-            | CompileError::Upstream(UpstreamError::Tls { source, .. }),
-        )
-        | StartError::Tls(source) => tls_code(source),
-        StartError::Compile(CompileError::Upstream(
-            UpstreamError::Resolve { .. } | UpstreamError::Secret { .. },
-        ))
-        | StartError::Bind(_)
-        | StartError::Log { .. } => UNAVAILABLE,
+        StartError::Compile(error) => compile_code(error),
+        StartError::Tls(source) => tls_code(source),
+        StartError::Bind(_) | StartError::Log { .. } => UNAVAILABLE,
         StartError::Worker(_) => 1,
     }
 }
 
+/// The exit code for a configuration that cannot be put in force.
+pub(super) fn compile_code(error: &CompileError) -> u8 {
+    use crate::upstream::CompileError as UpstreamError;
+    match error {
+        CompileError::Routes(_) => USAGE,
+        CompileError::Tls { source, .. }
+        | CompileError::Upstream(UpstreamError::Tls { source, .. }) => tls_code(source),
+        CompileError::Upstream(UpstreamError::Resolve { .. } | UpstreamError::Secret { .. }) => {
+            UNAVAILABLE
+        }
+    }
+}
+
 /// Whether the configuration asks for what cannot be, or a file of it cannot be read.
-fn tls_code(error: &TlsError) -> u8 {
+pub(super) fn tls_code(error: &TlsError) -> u8 {
     match error {
         TlsError::NoPair
         | TlsError::ServerName { .. }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::table::Table;
-use super::{ask, print};
-use crate::admin::status::{Figures, Percentiles, Status, Windows};
+use super::{ask, balancing, print};
+use crate::admin::status::{Figures, Percentiles, Status, UpstreamStatus, Windows};
 use crate::config::Address;
 
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
@@ -22,6 +22,9 @@ pub struct Args {
     /// Numbers since the start instead of those of the last minute.
     #[arg(long)]
     pub lifetime: bool,
+    /// How the upstreams balance instead: shares beside those expected, imbalance, what policies go by, the hottest keys.
+    #[arg(long, conflicts_with = "lifetime")]
+    pub balancing: bool,
 }
 
 /// Asks once.
@@ -36,7 +39,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         let status: Status = serde_json::from_slice(&body)
             .with_context(|| format!("{admin} is no admin API of this version"))?;
-        print(&render(&status, args.lifetime))?;
+        print(&if args.balancing {
+            balancing::render(&status)
+        } else {
+            render(&status, args.lifetime)
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,11 +102,20 @@ fn render(status: &Status, lifetime: bool) -> String {
             true,
         ));
     }
-    let mut endpoints = Table::new(
-        3,
+    text.push_str(&listeners.render());
+    text.push('\n');
+    text.push_str(&routes.render());
+    text.push('\n');
+    text.push_str(&upstreams(&status.upstreams, &window).render());
+    text
+}
+
+/// Each upstream with its endpoints below it, not beside it, so that 120 columns are enough where ids are addresses.
+fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> Table {
+    let mut table = Table::new(
+        2,
         &[
-            "UPSTREAM",
-            "ENDPOINT",
+            "UPSTREAM, ENDPOINT",
             "ADDRESS",
             "IN FLIGHT",
             "OPEN",
@@ -112,39 +128,31 @@ fn render(status: &Status, lifetime: bool) -> String {
             "P99.9",
         ],
     );
-    for upstream in &status.upstreams {
-        let open: usize = upstream
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.connections_open)
-            .sum();
-        let name = format!("{} ({})", upstream.name, upstream.balance);
+    for upstream in all {
+        let endpoints = upstream.endpoints.iter();
+        let open: usize = endpoints.map(|endpoint| endpoint.connections_open).sum();
         let head = [
-            name,
-            String::new(),
+            format!("{} ({})", upstream.name, upstream.balance),
             String::new(),
             upstream.in_flight.to_string(),
             open.to_string(),
         ];
-        endpoints.row(row(head.into(), &window(&upstream.attempts), true));
+        table.row(row(head.into(), &window(&upstream.attempts), true));
         for endpoint in &upstream.endpoints {
-            let mark = if endpoint.eligible { "" } else { " (out)" };
+            let out = endpoint.out.as_ref();
+            let mark = out.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            // What is known by its address needs no second column of it.
+            let address = Some(&endpoint.address).filter(|address| **address != endpoint.id);
             let head = [
-                String::new(),
-                format!("{}{mark}", endpoint.id),
-                endpoint.address.clone(),
+                format!("  {}{mark}", endpoint.id),
+                address.cloned().unwrap_or_default(),
                 endpoint.in_flight.to_string(),
                 endpoint.connections_open.to_string(),
             ];
-            endpoints.row(row(head.into(), &window(&endpoint.attempts), true));
+            table.row(row(head.into(), &window(&endpoint.attempts), true));
         }
     }
-    text.push_str(&listeners.render());
-    text.push('\n');
-    text.push_str(&routes.render());
-    text.push('\n');
-    text.push_str(&endpoints.render());
-    text
+    table
 }
 
 /// The columns that all tables end with.
@@ -184,7 +192,7 @@ pub(super) fn latency(seconds: Option<f64>) -> String {
 }
 
 /// A long time in its two largest units.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     match whole {
         0..60 => format!("{whole} s"),

@@ -26,7 +26,7 @@ pub struct DecisionRecord {
     pub request: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub method: String,
-    /// As received, at most 256 bytes of it.
+    /// The path as received, at most 256 bytes of it, and `?...` where a query followed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -118,8 +118,17 @@ metrics! {
     EndpointHealthy: Gauge "endpoint_healthy" ["upstream", "endpoint"] "1 when the endpoint may be picked, 0 when it may not.";
     EndpointWeight: Gauge "endpoint_weight" ["upstream", "endpoint"] "Weight in force.";
     EndpointIdle: Gauge "endpoint_connections_idle" ["upstream", "endpoint"] "Idle connections kept to the endpoint.";
+    EndpointShare: Gauge "endpoint_share" ["upstream", "endpoint"] "Part of the upstream's picks of the last minute that the endpoint got; absent while there are none.";
+    EndpointShareExpected: Gauge "endpoint_share_expected" ["upstream", "endpoint"] "Part of the upstream's picks that the endpoint should get as things stand, by its group's share and its weight in force.";
+    EndpointInFlightMean: Gauge "endpoint_in_flight_mean" ["upstream", "endpoint"] "Attempts under way at the endpoint, in the mean of about the last ten seconds.";
+    EndpointLatency: Gauge "endpoint_latency_seconds" ["upstream", "endpoint"] "Latency that the balancer goes by: a slower answer counts at once, and is forgotten over the decay; absent where none is known.";
+    EndpointWeightFactor: Gauge "endpoint_weight_factor" ["upstream", "endpoint"] "Part of the endpoint's weight that slow start and failures leave in force.";
+    EndpointFailuresAsLoad: Gauge "endpoint_failures_as_load" ["upstream", "endpoint"] "Failures of late, as the attempts under way that the balancer counts them for.";
     UpstreamPicks: Counter "upstream_picks_total" ["upstream", "reason"] "Picks of an endpoint, by how they came about.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
+    UpstreamImbalance: Gauge "upstream_imbalance" ["upstream", "of", "index"] "How unevenly endpoints have their picks of the last minute, and their attempts in flight of about ten seconds, beside the shares expected of them; absent while there are none.";
+    UpstreamPanicking: Gauge "upstream_panicking" ["upstream"] "1 while too few endpoints are healthy, so that the panic rule decides who serves.";
+    UpstreamHottestKey: Gauge "upstream_hottest_key_share" ["upstream"] "Part of the picks by key of about the last two minutes that the hottest key surely had; absent while there are none.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }
 

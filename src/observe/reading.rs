@@ -1,9 +1,10 @@
 //! What an operator is shown: counts and percentiles of every object over one window.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::distribution::Summary;
-use super::metrics::Cells;
+use super::metrics::{Cells, EndpointCells};
 use super::names::{Kind, Metric};
 use super::record::Phase;
 use super::registry::{Registry, Series, Table};
@@ -17,6 +18,9 @@ pub struct Reading {
     pub identity: Vec<String>,
     /// Duration of its requests (of its attempts for endpoints and upstreams) that were tried to their end.
     pub total: Summary,
+    /// The time of all of them together, those that `total` leaves out included. Over the span of the window it is how many
+    /// were under way in the mean, by Little's law.
+    pub spent: Duration,
     counters: Vec<(Metric, &'static str, u64)>,
     summaries: Vec<(Metric, &'static str, Summary)>,
 }
@@ -30,6 +34,7 @@ impl Reading {
         Self {
             identity,
             total: merged.total().summary(),
+            spent: merged.spent(),
             counters: merged
                 .counters
                 .iter()
@@ -101,7 +106,43 @@ pub struct Report {
     pub threads: Vec<Reading>,
 }
 
+/// How often each endpoint was picked within a window.
+#[derive(Debug, Clone)]
+pub struct Picks {
+    /// Sorted by identity.
+    of_endpoints: Vec<(Vec<String>, u64)>,
+}
+
+impl Picks {
+    /// Picks of one endpoint; 0 where nothing was counted for it yet.
+    pub fn of(&self, upstream: &str, id: &str) -> u64 {
+        let identity = [upstream, id];
+        let known = |(known, _): &(Vec<String>, u64)| {
+            known
+                .iter()
+                .map(String::as_str)
+                .cmp(identity.iter().copied())
+        };
+        let found = self.of_endpoints.binary_search_by(known);
+        found.map_or(0, |place| self.of_endpoints[place].1)
+    }
+}
+
 impl Registry {
+    /// Reads how often endpoints were picked, and no more of them: no histogram is looked at.
+    pub fn picks(&self, window: Window, now: Instant) -> Picks {
+        let all = self.endpoints.all().into_iter();
+        let count = |series: Arc<Series<EndpointCells>>| {
+            (
+                series.identity.clone(),
+                series.count(Metric::Picks, window, now),
+            )
+        };
+        Picks {
+            of_endpoints: all.map(count).collect(),
+        }
+    }
+
     /// Reads everything over a window. Takes microseconds for each object in use: not for a worker's thread.
     pub fn read(&self, window: Window, now: Instant) -> Report {
         let (process, listeners) = read_table(&self.listeners, window, now, |_| Vec::new());
@@ -137,9 +178,8 @@ pub(super) fn settle(metric: Metric, count: u64) -> u64 {
 }
 
 fn read_all<C: Cells>(table: &Table<C>, window: Window, now: Instant) -> Vec<Reading> {
-    let read = |series: &std::sync::Arc<Series<C>>| {
-        Reading::new(series.identity.clone(), &series.read(window, now))
-    };
+    let read =
+        |series: &Arc<Series<C>>| Reading::new(series.identity.clone(), &series.read(window, now));
     table.all().iter().map(read).collect()
 }
 
@@ -345,6 +385,36 @@ mod tests {
         assert_eq!((api.total.count, api.phase(Phase::FirstByte).count), (1, 1));
         assert_eq!(api.summary(Metric::AttemptDuration, "cancelled").count, 1);
         assert_eq!(api.count(Metric::EndpointConnectionsReused, ""), 2);
+    }
+
+    #[test]
+    fn picks_are_those_of_the_window_and_time_is_that_of_all() {
+        let registry = Registry::new(2, LABELS, at(0));
+        let (first, second) = (registry.worker(0), registry.worker(1));
+        first.endpoint("api", "a").picks.add(2);
+        registry.fold(at(10));
+        second.endpoint("api", "a").picks.add(3);
+        first.endpoint("api", "b").picks.add(1);
+        let picks = |window, seconds| {
+            let picks = registry.picks(window, at(seconds));
+            ["a", "b", "c"].map(|id| picks.of("api", id))
+        };
+        assert_eq!(picks(Window::Minute, 11), [5, 1, 0]);
+        assert_eq!(picks(Window::TenSeconds, 25), [3, 1, 0]);
+        assert_eq!(picks(Window::Lifetime, 99), [5, 1, 0]);
+        assert_eq!(registry.picks(Window::Minute, at(11)).of("b", "a"), 0);
+        let cells = first.route("r");
+        record(&cells, 3, 10);
+        cells.record(&Record {
+            outcome: Outcome::ClientGone,
+            times: Times {
+                total: 5_000_000,
+                ..Times::default()
+            },
+            ..Record::default()
+        });
+        let reading = route(&registry, Window::Minute, 11);
+        assert_eq!((reading.total.count, reading.spent.as_millis()), (3, 35));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::metrics::{
     Cells, EndpointCells, Labels, ListenerCells, RouteCells, UpstreamCells, WorkerCells,
 };
+use super::names::Metric;
 use super::window::{Fold, Merged, SLOT, Window};
 use crate::clock::Instant;
 
@@ -46,6 +47,19 @@ impl<C: Cells> Series<C> {
         self.present().for_each(|cells| merged.add_cells(cells));
         fold.narrow(&mut merged, window, now);
         merged
+    }
+
+    /// One of the counters alone, summed over its own label.
+    pub(super) fn count(&self, metric: Metric, window: Window, now: Instant) -> u64 {
+        let fold = locked(&self.fold);
+        let mut merged = Merged::default();
+        self.present().for_each(|cells| merged.add_counters(cells));
+        fold.narrow(&mut merged, window, now);
+        let counters = merged.counters.iter();
+        counters
+            .filter(|counter| counter.0 == metric)
+            .map(|counter| counter.2)
+            .sum()
     }
 }
 

@@ -61,22 +61,28 @@ pub(super) struct Merged {
 impl Merged {
     /// Adds the cells of one worker.
     pub(super) fn add_cells(&mut self, cells: &impl Cells) {
-        let first = self.counters.is_empty() && self.histograms.is_empty();
+        let first = self.histograms.is_empty();
+        self.add_counters(cells);
         let mut place = 0;
-        cells.counters(&mut |metric, word, count| {
-            if first {
-                self.counters.push((metric, word, 0));
-            }
-            self.counters[place].2 = self.counters[place].2.wrapping_add(count);
-            place += 1;
-        });
-        place = 0;
         cells.histograms(&mut |metric, word, histogram| {
             if first {
                 self.histograms
                     .push((metric, word, Distribution::default()));
             }
             self.histograms[place].2.add_histogram(histogram);
+            place += 1;
+        });
+    }
+
+    /// Adds its counters alone, for who asks for no percentile; such a sum has no histograms.
+    pub(super) fn add_counters(&mut self, cells: &impl Cells) {
+        let first = self.counters.is_empty();
+        let mut place = 0;
+        cells.counters(&mut |metric, word, count| {
+            if first {
+                self.counters.push((metric, word, 0));
+            }
+            self.counters[place].2 = self.counters[place].2.wrapping_add(count);
             place += 1;
         });
     }
@@ -104,16 +110,31 @@ impl Merged {
             AttemptOutcome::Cancelled.label(),
         ];
         let mut total = Distribution::default();
-        for (metric, word, distribution) in &self.histograms {
-            let whole = matches!(
-                metric,
-                Metric::RequestDuration | Metric::AttemptDuration | Metric::ListenerDuration
-            );
-            if whole && !left_out.contains(word) {
+        for (word, distribution) in self.durations() {
+            if !left_out.contains(&word) {
                 total.merge(distribution);
             }
         }
         total
+    }
+
+    /// The time that all of them took together, whatever became of them.
+    pub(super) fn spent(&self) -> Duration {
+        self.durations().map(|(_, all)| all.sum()).sum()
+    }
+
+    /// Durations by outcome.
+    fn durations(&self) -> impl Iterator<Item = (&'static str, &Distribution)> {
+        let whole = |metric: &Metric| {
+            matches!(
+                metric,
+                Metric::RequestDuration | Metric::AttemptDuration | Metric::ListenerDuration
+            )
+        };
+        let histograms = self.histograms.iter();
+        histograms
+            .filter(move |(metric, ..)| whole(metric))
+            .map(|(_, word, distribution)| (*word, distribution))
     }
 }
 

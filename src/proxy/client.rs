@@ -2,18 +2,16 @@
 
 use std::net::IpAddr;
 
-use super::exchange::Exchange;
 use crate::config::TrustedProxy;
-use crate::http::fields::Name;
+use crate::http::fields::{Fields, Name};
 
-/// The address of the client; `None` on a Unix socket, unless a trusted proxy speaks there and tells.
-pub fn address(exchange: &Exchange) -> Option<IpAddr> {
-    let trusted = &exchange.listener.shared.trusted_proxies;
-    let peer = exchange.peer.address;
+/// The address of the client of a request with these fields; `None` on a Unix socket, unless a trusted proxy speaks there
+/// and tells.
+pub fn address(trusted: &[TrustedProxy], peer: Option<IpAddr>, fields: &Fields) -> Option<IpAddr> {
     if trusted.is_empty() || !is_trusted(trusted, peer) {
         return peer;
     }
-    let lines: Vec<&[u8]> = exchange.head.fields.all(Name::XForwardedFor).collect();
+    let lines: Vec<&[u8]> = fields.all(Name::XForwardedFor).collect();
     believed(trusted, peer, &lines)
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::{ProxyError, Side};
+use super::request::Request;
 use super::select::Selection;
 use crate::clock::Instant;
 use crate::http::Peer;
@@ -25,7 +26,8 @@ pub struct Exchange {
     pub selection: Selection,
     /// Its place in the upstream.
     pub endpoint: Option<usize>,
-    /// The endpoint that its session is bound to was full, so that another served.
+    /// The endpoint that its session is bound to had no room, and nothing else is held against it: another may serve,
+    /// and the session stays.
     pub is_bound_full: bool,
     /// Why its endpoints were picked, as it is told to a client that asked.
     pub told: Vec<String>,
@@ -101,6 +103,17 @@ impl Exchange {
             ended: Instant::FAR,
             now: started,
             in_vain: Duration::ZERO,
+        }
+    }
+
+    /// What routes, keys, sessions and subsets read of it.
+    pub fn request(&self) -> Request<'_> {
+        Request {
+            head: &self.head,
+            peer: self.peer.address,
+            tls: self.peer.tls,
+            listener: self.peer.listener,
+            rules: &self.listener.shared,
         }
     }
 

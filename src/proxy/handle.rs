@@ -26,7 +26,7 @@ use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
 use crate::http::fields::{Name, Names};
 use crate::http::head::{Length, ResponseHead, Version};
-use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, headers, target};
+use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, headers};
 use crate::observe::AttemptOutcome;
 use crate::route;
 use crate::worker::{Reach, UpstreamView, View, Worker};
@@ -45,7 +45,7 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     let mut exchange = Exchange::start(worker, &view, head, begun, peer);
     let mut down = Downstream::new(&exchange, responder, body);
     if !matches!(down.body, Body::Empty) {
-        down.pump.without = heads::distrusted(&exchange);
+        down.pump.without = exchange.request().distrusted();
     }
     if exchange.head.method == Method::CONNECT {
         down.held = std::mem::replace(&mut down.body, Body::Empty);
@@ -127,7 +127,7 @@ async fn answer(
     {
         return Err(ProxyError::TooLarge);
     }
-    heads::check_names(exchange)?;
+    exchange.request().check_names()?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
@@ -184,7 +184,13 @@ async fn forward_to(
     let worker = Rc::clone(&exchange.worker);
     let shared = &upstream.shared;
     let idempotent = attempt::retry::idempotent(&exchange.head.method);
-    exchange.selection = Selection::of(exchange, upstream, route)?;
+    exchange.selection = Selection::of(
+        &exchange.request(),
+        shared,
+        route,
+        &mut worker.random.borrow_mut(),
+        || worker.unix_seconds(exchange.started),
+    )?;
     let mut plan = Plan::new(
         idempotent,
         shared.endpoints.len(),
@@ -249,6 +255,12 @@ async fn forward_to(
                     Err(error) => {
                         taken.record.outcome = AttemptOutcome::Failed;
                         taken.record.error = Some(error.label());
+                        if error == ProxyError::Full {
+                            // The cap is ours, and says nothing of the endpoint.
+                            taken.excuse();
+                            exchange.is_bound_full |=
+                                exchange.endpoint == exchange.selection.ask.bound;
+                        }
                         let failure = forward::connect_failure(&error);
                         exchange.attempt_failed(worker.wheel.now());
                         last = error;
@@ -330,45 +342,16 @@ fn refusal(lack: Lack) -> PickRefusal {
     }
 }
 
-/// The route of a request. An empty host stands for a request without one, which only HTTP/1.0 allows.
+/// The route of a request.
 fn find<'t>(
     exchange: &Exchange,
     routes: &'t route::Table,
 ) -> Result<Option<&'t route::Route>, ProxyError> {
-    let head = &exchange.head;
     let mut buffer = exchange.worker.buffers.take();
-    let found = target::canonical(&head.target, &mut buffer).map(|canonical| {
-        routes.find(&route::Request {
-            listener: exchange.peer.listener,
-            host: head.fields.get(Name::Host).unwrap_or_default(),
-            path: canonical.path,
-            query: canonical.query,
-            // What HTTP/1 calls a GET with `Upgrade` (RFC 8441, 5).
-            method: if head.method == Method::CONNECT {
-                &Method::GET
-            } else {
-                &head.method
-            },
-            headers: &RouteHeaders(exchange),
-        })
-    });
+    let request = exchange.request();
+    let found = request.with_routes(&mut buffer, |request| routes.find(request));
     exchange.worker.buffers.give(buffer);
-    found.map_err(|_| ProxyError::Target)
-}
-
-/// The fields of a request as the route table asks for them: those that a stranger may not write are not there.
-struct RouteHeaders<'a>(&'a Exchange);
-
-impl route::Headers for RouteHeaders<'_> {
-    fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let skip = heads::distrusted(self.0);
-        let fields = self.0.head.fields.iter();
-        fields
-            .filter(|(known, spelt, _)| {
-                spelt.eq_ignore_ascii_case(name.as_bytes()) && !skip.contains(*known)
-            })
-            .any(|(_, _, value)| test(value))
-    }
+    found
 }
 
 /// How long this client may leave an answer of our own unread.

@@ -1,5 +1,6 @@
 //! Writing heads anew: the request's towards the endpoint, the answer's towards the client.
 
+use super::audience::{EXPLAIN, may_ask};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Attempt;
@@ -11,7 +12,6 @@ use crate::config::Underscores;
 use crate::http::body::Sink;
 use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
-use crate::http::h1::parse::ParseError;
 use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Outgoing, RequestLine, Responder, headers, target};
 use crate::route;
@@ -31,11 +31,15 @@ pub fn send(
     let listener = &exchange.listener.shared;
     let mut omit = Vec::new();
     headers::nominated(&head.fields, &mut omit);
+    if head.fields.all_by_bytes(EXPLAIN).next().is_some() && !may_ask(exchange) {
+        // The next proxy may trust this one, and must not tell a stranger through it.
+        omit.push(EXPLAIN.to_vec());
+    }
     let mut extra = worker.buffers.fields();
     let forward = headers::Forward {
         peer: exchange.peer.address,
         tls: exchange.peer.tls,
-        trusted: is_trusted(exchange),
+        trusted: exchange.request().is_trusted(),
         underscores: listener.underscores == Underscores::Pass,
         version: head.version,
         x_forwarded: listener.forwarding.x_forwarded,
@@ -129,38 +133,6 @@ pub fn send(
         switch,
         method,
     })
-}
-
-fn is_trusted(exchange: &Exchange) -> bool {
-    let proxies = &exchange.listener.shared.trusted_proxies;
-    proxies.iter().any(|proxy| proxy.is(exchange.peer.address))
-}
-
-/// Fields of the request that count for nothing, as far as there are any, because its peer is not trusted.
-pub fn distrusted(exchange: &Exchange) -> Names {
-    let listener = &exchange.listener.shared;
-    if is_trusted(exchange) {
-        Names::NONE
-    } else {
-        headers::strange(listener.underscores == Underscores::Pass)
-    }
-}
-
-/// Refuses a stranger's field with `_` in its name where the listener asks for that.
-pub fn check_names(exchange: &Exchange) -> Result<(), ProxyError> {
-    let fields = &exchange.head.fields;
-    if !fields.present().meets(headers::UNDERSCORED) {
-        return Ok(());
-    }
-    let listener = &exchange.listener.shared;
-    let is_refused = listener.underscores == Underscores::Refuse
-        && !is_trusted(exchange)
-        && fields.iter().any(|(_, spelt, _)| spelt.contains(&b'_'));
-    if is_refused {
-        Err(ProxyError::Request(ParseError::Underscore))
-    } else {
-        Ok(())
-    }
 }
 
 /// How the end of a body is told to a peer that speaks HTTP/1.1. There only chunks have a place for trailers behind

@@ -12,6 +12,7 @@ pub mod handle;
 pub mod heads;
 pub mod link;
 pub mod pick;
+pub mod request;
 pub mod respond;
 pub mod select;
 pub mod stream;

@@ -1,16 +1,18 @@
 //! Which endpoint gets this attempt: asks the policy, takes a slot of its pick, and tells the balancer how it went.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::audience::Audience;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::attempt::Tried;
-use crate::balance::{self, Lack, Picked, Signals, Totals};
+use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
 use crate::clock::Instant;
 use crate::http::head::ResponseHead;
 use crate::observe::{self, AttemptKind, AttemptOutcome};
 use crate::upstream::absence::Absence;
+use crate::upstream::census;
 use crate::upstream::groups::Grounds;
 use crate::worker::{Reach, UpstreamView, Worker};
 
@@ -47,10 +49,6 @@ impl Slot {
         signals.in_flight.reserve(u32::MAX);
         signals.picked(exchange.now);
         reach.cells.picks.add(1);
-        let groups = &upstream.shared.groups;
-        if groups.counts_all() {
-            groups.totals.in_flight.reserve(u32::MAX);
-        }
         let record = observe::Attempt {
             kind,
             // What it stays when the exchange is dropped half way.
@@ -112,14 +110,12 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let signals = &self.reach.endpoint.signals;
         signals.in_flight.release();
-        let groups = &self.upstream.shared.groups;
-        if groups.counts_all() {
-            groups.totals.in_flight.release();
-        }
-        let decay = groups.rules.latency_decay;
+        let decay = self.upstream.shared.groups.rules.latency_decay;
         let ended = self.worker.wheel.or_now(self.ended);
         let spent = ended.since(self.taken);
         match self.record.outcome {
+            // Its head was fine; what followed was not.
+            AttemptOutcome::Broken if self.is_judged => signals.broke(),
             _ if self.is_judged => {}
             AttemptOutcome::Failed => signals.failed(ended, spent, decay),
             _ => signals.cancelled(ended, spent, decay),
@@ -152,11 +148,7 @@ impl balance::Live for Live<'_> {
     fn full(&self, i: usize) -> bool {
         let reach = &self.upstream.reaches[i];
         let shared = &self.upstream.shared;
-        let mut cap = shared.connections.max;
-        if reach.endpoint.signals.ramping_since().is_some() {
-            let in_force = shared.groups.in_force(&reach.endpoint, self.now);
-            cap = ((cap as f64 * in_force) as usize).max(1);
-        }
+        let cap = shared.connection_cap(&reach.endpoint, self.now);
         crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
     }
 
@@ -198,26 +190,40 @@ fn choose(exchange: &mut Exchange, upstream: &UpstreamView, tried: &Tried) -> Re
         now: exchange.now,
     };
     let ask = exchange.selection.ask;
-    exchange.is_bound_full = ask.bound.is_some_and(|i| balance::Live::full(&live, i));
     let audience = Audience::of(exchange, upstream);
     let mut grounds = audience.is_any().then(Grounds::default);
-    let picked = {
+    let (picked, narrowed) = {
         let mut seen = upstream.seen.borrow_mut();
         let mut memories = upstream.memories.borrow_mut();
         let mut random = exchange.worker.random.borrow_mut();
         let groups = &upstream.shared.groups;
         let narrowed = seen.load();
-        groups.pick(
+        match groups.unbound_now(narrowed, &ask, &live) {
+            // Since when it was tried is known already: it may have been full when it was to be dialled.
+            Some(Exclusion::Tried) => {}
+            reason => exchange.is_bound_full = reason == Some(Exclusion::Full),
+        }
+        let picked = groups.pick(
             narrowed,
             &ask,
             &live,
             &mut memories,
             &mut random,
             grounds.as_mut(),
-        )
+        );
+        // What it was picked among, and not what others look at a moment later.
+        (picked, grounds.is_some().then(|| Arc::clone(narrowed)))
     };
-    if let Some(grounds) = grounds {
-        audience.tell(exchange, upstream, picked, &grounds);
+    if let (Some(hot_keys), Some(key)) = (&upstream.hot_keys, &exchange.selection.key)
+        && let Ok(picked) = picked
+        // A session goes where it is bound, whatever its key.
+        && picked.by != Reason::Bound
+    {
+        let away = [Reason::Spilled, Reason::ScanAfterMisses, Reason::OtherGroup];
+        census::note(hot_keys, key, away.contains(&picked.by));
+    }
+    if let (Some(grounds), Some(narrowed)) = (grounds, narrowed) {
+        audience.tell(exchange, upstream, &narrowed, picked, &grounds);
     }
     picked
 }
@@ -242,9 +248,11 @@ pub async fn pick_with_room(
     let worker = Rc::clone(&exchange.worker);
     let picking = async {
         loop {
-            if !make_room(&worker, upstream, tried).await {
+            if !make_room(exchange, upstream, tried).await {
                 return Err(Lack::Capacity);
             }
+            // What was waited for is none of the time that the endpoint takes.
+            exchange.now = worker.wheel.now();
             match pick(exchange, upstream, tried) {
                 Err(Lack::Capacity) => {}
                 picked => return picked,
@@ -256,12 +264,22 @@ pub async fn pick_with_room(
     picked.unwrap_or(Err(Lack::Capacity))
 }
 
-async fn make_room(worker: &Worker, upstream: &UpstreamView, tried: &Tried) -> bool {
-    for (i, reach) in upstream.reaches.iter().enumerate() {
-        let endpoint = &upstream.shared.endpoints[i];
-        let is_out = upstream.shared.groups.standing(endpoint, i).is_some();
-        let is_wanted = !is_out && !tried.contains(i);
-        if is_wanted && worker.make_room(&reach.endpoint).await {
+/// Asks for room at the endpoints that this request could be given, one after the other.
+async fn make_room(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
+    let wanted: Vec<&Rc<Reach>> = {
+        let mut seen = upstream.seen.borrow_mut();
+        let spread = seen.load().section(exchange.selection.ask.section);
+        let is_candidate = |i| {
+            let mut groups = spread.groups().iter();
+            groups.any(|group| group.members.is_candidate(i))
+        };
+        let all = upstream.reaches.iter().enumerate();
+        all.filter(|(i, _)| is_candidate(*i) && !tried.contains(*i))
+            .map(|(_, reach)| reach)
+            .collect()
+    };
+    for reach in wanted {
+        if exchange.worker.make_room(&reach.endpoint).await {
             return true;
         }
     }

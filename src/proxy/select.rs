@@ -1,14 +1,13 @@
 //! What of a request decides among the endpoints of its upstream: its subset, its key, its session. Found out once, before
 //! the first pick; an upstream that asks for nothing of it costs nothing.
 
-use std::net::IpAddr;
-
-use super::client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::request::Request;
 use crate::balance::{Asked, Key};
-use crate::http::fields::Name;
+use crate::entropy::Random;
 use crate::route;
+use crate::upstream::Upstream;
 use crate::upstream::absence::Absence;
 use crate::upstream::groups::Ask;
 use crate::upstream::selectors::{Otherwise, Selectors};
@@ -21,7 +20,7 @@ pub struct Selection {
     pub ask: Ask,
     pub key: Option<Key>,
     /// `Set-Cookie` of a key that was made for the client.
-    created: Option<Vec<u8>>,
+    pub created: Option<Vec<u8>>,
     session: Session,
 }
 
@@ -36,38 +35,41 @@ enum Session {
 }
 
 impl Selection {
-    /// Reads what the upstream asks for.
+    /// Reads what the upstream asks for. `random` makes a key for a client that lacks one, `unix_seconds` is for the time
+    /// of sessions.
     pub fn of(
-        exchange: &Exchange,
-        upstream: &UpstreamView,
+        request: &Request<'_>,
+        upstream: &Upstream,
         route: &route::Route,
+        random: &mut Random,
+        unix_seconds: impl FnOnce() -> u64,
     ) -> Result<Self, ProxyError> {
-        let Some(selectors) = &upstream.shared.selectors else {
+        let Some(selectors) = &upstream.selectors else {
             return Ok(Self::default());
         };
-        let request = Request(exchange);
         let mut selection = Self {
             ask: Ask {
-                section: section(&request, upstream, selectors, route)?,
+                section: section(request, upstream, selectors, route)?,
                 ..Ask::default()
             },
             ..Self::default()
         };
         if let Some(hash_key) = &selectors.key {
-            selection.key = hash_key.of(&request);
-            if selection.key.is_none() {
-                let random = exchange.worker.random.borrow_mut().next_u64();
-                if let Some((key, cookie)) = hash_key.create(random, exchange.peer.tls) {
-                    (selection.key, selection.created) = (Some(key), Some(cookie));
-                }
+            selection.key = hash_key.of(request);
+            if selection.key.is_none()
+                && let Some((key, cookie)) = hash_key.create(random.next_u64(), request.tls)
+            {
+                (selection.key, selection.created) = (Some(key), Some(cookie));
             }
             selection.ask.key = selection.key.map(|key| key.hash);
         }
         if let Some(sticky) = &selectors.sticky {
             // What is forged, foreign or over is as good as nothing: the answer replaces it.
-            let found = sticky.find(&request, exchange.worker.unix_seconds(exchange.started));
+            let found = sticky.find(request, unix_seconds());
             if let Some(Ok(bound)) = found {
-                selection.ask.bound = upstream.shared.groups.index_of(bound.identity);
+                let endpoint = upstream.groups.index_of(bound.identity);
+                selection.ask.bound = endpoint;
+                selection.ask.bound_out = endpoint.and_then(|i| upstream.endpoints[i].out());
                 selection.session = Session::Bound {
                     identity: bound.identity,
                     is_due: bound.is_due,
@@ -108,7 +110,7 @@ impl Selection {
 /// The section of the subset that the route or else the request asks for.
 fn section(
     request: &Request<'_>,
-    upstream: &UpstreamView,
+    upstream: &Upstream,
     selectors: &Selectors,
     route: &route::Route,
 ) -> Result<usize, ProxyError> {
@@ -117,7 +119,7 @@ fn section(
         return Ok(ALL);
     };
     let mut section = None;
-    let groups = &upstream.shared.groups;
+    let groups = &upstream.groups;
     if let Some(value) = &route.subset {
         section = Some(groups.section_of(value.as_bytes()));
     } else if let Some(header) = &subset.header {
@@ -129,45 +131,5 @@ fn section(
         (Some(Some(section)), _) => Ok(section),
         (None, _) | (Some(None), Otherwise::Any) => Ok(ALL),
         (Some(None), Otherwise::None) => Err(ProxyError::NoEndpoint(Absence::NO_SUBSET)),
-    }
-}
-
-/// A request as keys, sessions and subsets read it.
-struct Request<'a>(&'a Exchange);
-
-impl Request<'_> {
-    fn split(&self) -> (&[u8], Option<&[u8]>) {
-        let target = &self.0.head.target;
-        match memchr::memchr(b'?', target) {
-            Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
-            None => (target, None),
-        }
-    }
-}
-
-impl Asked for Request<'_> {
-    fn client_ip(&self) -> Option<IpAddr> {
-        client::address(self.0)
-    }
-
-    fn host(&self) -> Option<&[u8]> {
-        self.0.head.fields.get(Name::Host)
-    }
-
-    fn path(&self) -> &[u8] {
-        self.split().0
-    }
-
-    fn query(&self) -> Option<&[u8]> {
-        self.split().1
-    }
-
-    fn each_header(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
-        let skip = super::heads::distrusted(self.0);
-        for (known, spelt, value) in self.0.head.fields.iter() {
-            if spelt.eq_ignore_ascii_case(name.as_bytes()) && !skip.contains(known) {
-                each(value);
-            }
-        }
     }
 }

@@ -44,6 +44,11 @@ impl Anchored {
         self.regex.is_match(subject)
     }
 
+    /// The pattern as written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What every subject that matches begins with; may be empty.
     pub(super) fn start(&self) -> &[u8] {
         &self.start

@@ -39,6 +39,18 @@ impl HostPattern {
             Self::Exact(name)
         })
     }
+
+    /// Whether it takes `host`, which is in the form that [`with_normal`] gives.
+    pub(super) fn takes(&self, host: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => host == &**name,
+            Self::Under(domain) => host
+                .strip_suffix(&**domain)
+                .and_then(|labels| labels.strip_suffix(b"."))
+                .is_some_and(|labels| !labels.is_empty()),
+        }
+    }
 }
 
 fn fault_of(name: &str, wild: bool) -> Option<&'static str> {

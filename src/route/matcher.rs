@@ -15,27 +15,27 @@ use ::http::Method;
 /// Every part must hold; within a list one entry is enough, and an empty list asks nothing.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    listeners: Box<[usize]>,
+    pub(super) listeners: Box<[usize]>,
     /// Never empty.
     pub(super) hosts: Box<[HostPattern]>,
     pub(super) path: PathPattern,
-    methods: Box<[Method]>,
+    pub(super) methods: Box<[Method]>,
     /// All must hold.
-    fields: Box<[ValueTest]>,
+    pub(super) fields: Box<[ValueTest]>,
     /// All must hold.
-    parameters: Box<[ValueTest]>,
+    pub(super) parameters: Box<[ValueTest]>,
 }
 
 /// A test on the values of a header field or of a query parameter.
 #[derive(Debug, PartialEq)]
-struct ValueTest {
+pub(super) struct ValueTest {
     /// In lower case for a field.
-    name: Box<str>,
-    expected: Expected,
+    pub(super) name: Box<str>,
+    pub(super) expected: Expected,
 }
 
 #[derive(Debug, PartialEq)]
-enum Expected {
+pub(super) enum Expected {
     Exact(Box<[u8]>),
     Regex(Anchored),
     Present,
@@ -125,7 +125,7 @@ impl Matcher {
     }
 }
 
-fn holds_for<T: PartialEq>(wanted: &[T], given: &T) -> bool {
+pub(super) fn holds_for<T: PartialEq>(wanted: &[T], given: &T) -> bool {
     wanted.is_empty() || wanted.contains(given)
 }
 
@@ -145,11 +145,11 @@ impl ValueTest {
         Ok(Self { name, expected })
     }
 
-    fn holds_in_fields(&self, request: &Request<'_>) -> bool {
+    pub(super) fn holds_in_fields(&self, request: &Request<'_>) -> bool {
         self.holds(|test| request.headers.any(&self.name, test))
     }
 
-    fn holds_in_query(&self, query: Option<&[u8]>) -> bool {
+    pub(super) fn holds_in_query(&self, query: Option<&[u8]>) -> bool {
         self.holds(|test| query.is_some_and(|query| query::any(query, self.name.as_bytes(), test)))
     }
 

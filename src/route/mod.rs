@@ -11,6 +11,7 @@
 mod anchored;
 mod cover;
 mod error;
+mod explain;
 mod fields;
 mod host;
 mod index;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use cover::Covered;
 pub use error::{CompileError, Fault};
+pub use explain::{Explanation, Failed, Passed, Test};
 pub use fields::{Edit, FieldEdits, HostRewrite};
 pub use name::default_name;
 pub use redirect::{Redirect, Respond};

@@ -23,6 +23,18 @@ impl PathPattern {
         })
     }
 
+    /// Whether it takes `path`, which is in canonical form.
+    pub(super) fn takes(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(text) => path == &**text,
+            Self::Regex(regex) => regex.matches(path),
+            Self::Prefix(text) if text.is_empty() => true,
+            Self::Prefix(text) => path
+                .strip_prefix(&**text)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
+        }
+    }
+
     /// The prefix, on segment borders, under which all that it matches lies.
     pub(super) fn under(&self) -> &[u8] {
         match self {

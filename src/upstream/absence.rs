@@ -21,8 +21,8 @@ impl Absence {
         let reasons = members
             .into_iter()
             .flat_map(|members| (0..members.len()).filter_map(|i| members.excluded(i)))
-            // Where the endpoint belongs says nothing of why it is out.
-            .filter(|reason| !matches!(reason, Exclusion::Tier | Exclusion::Zone));
+            // Of the panic rule the lack tells already.
+            .filter(|reason| !is_of_place(*reason) && *reason != Exclusion::Panic);
         for reason in reasons {
             match out.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, count)) => *count += 1,
@@ -47,6 +47,14 @@ impl Absence {
             Lack::Endpoint | Lack::Capacity | Lack::Untried => "no_endpoint",
         }
     }
+}
+
+/// Whether a reason says where an endpoint belongs, which is nothing of how it stands.
+pub(super) fn is_of_place(reason: Exclusion) -> bool {
+    matches!(
+        reason,
+        Exclusion::Tier | Exclusion::Zone | Exclusion::Subset | Exclusion::Unsampled
+    )
 }
 
 impl fmt::Display for Absence {

@@ -1,10 +1,11 @@
 //! The grounds of a pick in words: endpoints and groups by name instead of index.
 
 use super::Upstream;
+use super::absence::is_of_place;
 use super::groups::{Ask, Grounds};
 use crate::balance::Key;
 use crate::balance::narrow::Narrowed;
-use crate::balance::{Considered, Decision, Lack, Note, Picked};
+use crate::balance::{Considered, Decision, Excluded, Exclusion, Lack, Note, Picked};
 use crate::observe::decision::{
     CandidateRecord, ExcludedRecord, GroupRecord, KeyRecord, PickRecord,
 };
@@ -26,7 +27,7 @@ pub fn explain(
     let id = |i: usize| upstream.endpoints[i].id.clone();
     let excluded = deciding.excluded.iter().map(|excluded| ExcludedRecord {
         endpoint: id(excluded.endpoint),
-        reason: excluded.reason.label().to_owned(),
+        reason: reason(excluded, grounds).label().to_owned(),
     });
     PickRecord {
         upstream: upstream.name.clone(),
@@ -55,6 +56,20 @@ pub fn explain(
         excluded: excluded.collect(),
         excluded_beyond: deciding.excluded_beyond,
     }
+}
+
+/// Why an endpoint could not be picked: to a group that was asked in vain it means more than that it is of another one.
+fn reason(excluded: &Excluded, grounds: &Grounds) -> Exclusion {
+    if !is_of_place(excluded.reason) {
+        return excluded.reason;
+    }
+    let asked = grounds
+        .groups
+        .iter()
+        .flat_map(|(_, decision)| &decision.excluded);
+    let mut others = asked.filter(|other| other.endpoint == excluded.endpoint);
+    let found = others.find(|other| !is_of_place(other.reason));
+    found.unwrap_or(excluded).reason
 }
 
 fn groups(

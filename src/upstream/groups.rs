@@ -58,6 +58,8 @@ pub struct Ask {
     pub key: Option<u64>,
     /// The endpoint that its session is bound to, by index.
     pub bound: Option<usize>,
+    /// What is held against the health of that endpoint; of one that is draining as well, only its owner knows.
+    pub bound_out: Option<Exclusion>,
 }
 
 /// The grounds of a pick, group by group.
@@ -117,12 +119,6 @@ impl Groups {
         }
     }
 
-    /// Whether what is in flight at all endpoints together has to be counted.
-    pub fn counts_all(&self) -> bool {
-        // One policy, with a table for each group.
-        self.groups[0].policy.counts_all()
-    }
-
     /// All groups, section by section; memories stand in the same order.
     pub fn groups(&self) -> &[Group] {
         &self.groups
@@ -166,7 +162,9 @@ impl Groups {
     /// Why an endpoint is out, whatever the group; `None`: it is not.
     pub fn standing(&self, endpoint: &Endpoint, i: usize) -> Option<Exclusion> {
         let draining = self.layout.places()[i].draining;
-        draining.then_some(Exclusion::Draining).or(endpoint.out())
+        draining
+            .then_some(Exclusion::Draining)
+            .or_else(|| endpoint.out())
     }
 
     /// Picks among who can be picked now (`narrowed`): the endpoint that the session is bound to, else by the policy of the
@@ -182,7 +180,7 @@ impl Groups {
     ) -> Result<Picked, Lack> {
         let spread = narrowed.section(ask.section);
         if let Some(endpoint) = ask.bound {
-            match self.unbound(spread, endpoint, live) {
+            match self.unbound(spread, endpoint, ask.bound_out, live) {
                 None => return Ok(bound(endpoint, spread, live, grounds)),
                 reason => {
                     if let Some(grounds) = grounds.as_deref_mut() {
@@ -212,33 +210,49 @@ impl Groups {
             picked.ok_or_else(|| view.lack())
         };
         let mut picked = one(first);
-        if let Err(lack) = picked {
-            picked = spread
-                .others(first)
-                .fold(Err(lack), |found, group| match found {
-                    Ok(found) => Ok(found),
-                    Err(lack) => match one(group) {
-                        Ok(picked) => Ok(by(picked, Reason::OtherGroup)),
-                        // Some had been eligible: that says more than that none was.
-                        Err(other) => Err(if lack == Lack::Endpoint { other } else { lack }),
-                    },
-                });
+        if picked.is_err() {
+            for group in spread.others(first) {
+                let Err(lack) = picked else { break };
+                picked = one(group)
+                    .map(|picked| by(picked, Reason::OtherGroup))
+                    .map_err(|other| more(lack, other));
+            }
         }
         if spread.is_panicking() {
+            // One that fails open has candidates, which may be full or tried as at other times.
             picked = picked
                 .map(|picked| by(picked, Reason::Panic))
-                .map_err(|_| Lack::Panic);
+                .map_err(|lack| more(lack, Lack::Panic));
         }
         picked
     }
 
-    /// Why the endpoint that a session is bound to cannot be taken. That it is draining, of weight 0 or of another group is
-    /// no reason: those things keep new sessions away.
-    fn unbound<L: Live>(&self, spread: &Spread, i: usize, live: &L) -> Option<Exclusion> {
+    /// Why the endpoint that the session is bound to cannot be taken now; `None`: it can, or the session is bound to none.
+    pub fn unbound_now<L: Live>(
+        &self,
+        narrowed: &Narrowed,
+        ask: &Ask,
+        live: &L,
+    ) -> Option<Exclusion> {
+        let spread = narrowed.section(ask.section);
+        self.unbound(spread, ask.bound?, ask.bound_out, live)
+    }
+
+    /// Why the endpoint that a session is bound to cannot be taken. That it is draining, of weight 0, of another group or
+    /// none that this proxy uses is no reason: those things keep new sessions away.
+    fn unbound<L: Live>(
+        &self,
+        spread: &Spread,
+        i: usize,
+        health: Option<Exclusion>,
+        live: &L,
+    ) -> Option<Exclusion> {
         let group = spread.groups().first()?;
         let out = match group.members.excluded(i) {
+            // Told before its health, and not for a panic to override.
+            Some(Exclusion::Draining) => health,
             Some(
-                Exclusion::Draining | Exclusion::WeightZero | Exclusion::Tier | Exclusion::Zone,
+                Exclusion::WeightZero | Exclusion::Tier | Exclusion::Zone | Exclusion::Unsampled,
             )
             | None => None,
             out => out,
@@ -255,6 +269,8 @@ impl Groups {
 
     /// Finds out how the endpoints stand and fare, which are those that this was compiled with.
     pub fn look(&self, endpoints: &[Arc<Endpoint>], now: Instant) {
+        // Held all along: of two that look at once, the one that saw less must not have the last word.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let out = |(i, endpoint): (usize, &Arc<Endpoint>)| self.standing(endpoint, i);
         let out: Vec<Option<Exclusion>> = endpoints.iter().enumerate().map(out).collect();
         let places = self.layout.places();
@@ -262,10 +278,12 @@ impl Groups {
             .iter()
             .zip(places)
             .zip(&out)
-            .map(|((endpoint, place), out)| Subject {
+            .enumerate()
+            .map(|(i, ((endpoint, place), out))| Subject {
                 identity: place.identity,
                 signals: &endpoint.signals,
                 is_eligible: out.is_none(),
+                group: self.layout.home(i).unwrap_or(usize::MAX),
             })
             .collect();
         self.totals.appraise(now, &self.rules, &subjects);
@@ -274,7 +292,6 @@ impl Groups {
             in_force: self.in_force(endpoint, now),
         });
         let standings: Vec<Standing> = standings.collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != standings {
             self.narrowed
                 .store(Arc::new(narrow(&self.layout, &standings)));
@@ -285,6 +302,15 @@ impl Groups {
     /// The part of its weight and of its caps that slow start leaves to an endpoint.
     pub fn in_force(&self, endpoint: &Endpoint, now: Instant) -> f64 {
         appraisal::ramp(now, &self.rules, &endpoint.signals)
+    }
+}
+
+/// Of what was lacking in one place and then in another, what says more: where there is nobody but for want of room, room
+/// may be made.
+fn more(lack: Lack, other: Lack) -> Lack {
+    match (lack, other) {
+        (Lack::Endpoint, other) | (_, other @ Lack::Capacity) => other,
+        (lack, _) => lack,
     }
 }
 

@@ -4,11 +4,13 @@
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
 pub mod absence;
+pub mod census;
 pub mod client_tls;
 pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod outlook;
 pub mod pool;
 pub mod registry;
 pub mod selectors;
@@ -21,6 +23,7 @@ use crate::clock::Instant;
 use crate::config;
 use crate::observe::decision::Decisions;
 use crate::tls::{Shared, TlsError};
+use census::Census;
 use client_tls::ClientTls;
 use connect::ResolveError;
 use endpoint::Endpoint;
@@ -38,6 +41,8 @@ pub struct Upstream {
     pub balance: &'static str,
     /// By what of a request they are chosen; `None`: by nothing of it.
     pub selectors: Option<Selectors>,
+    /// Which keys it is asked for most, where it hashes any.
+    pub census: Option<Arc<Census>>,
     /// Values of the subset's metadata by their number.
     pub subsets: HashMap<u32, String>,
     /// The response header in which an endpoint says what it has in flight.
@@ -124,10 +129,13 @@ impl Upstream {
             upstream: name.to_owned(),
             source,
         })?;
+        let key = selectors.as_ref().and_then(|all| all.key.as_ref());
+        let census = key.map(|key| registry.census(name, key));
         Ok(Self {
             name: name.to_owned(),
             endpoints,
             groups,
+            census,
             balance: written.balance.name(),
             selectors,
             subsets: subsets(written),
@@ -145,9 +153,21 @@ impl Upstream {
         })
     }
 
+    /// How many connections an endpoint may have now: fewer in slow start, at least one.
+    pub fn connection_cap(&self, endpoint: &Endpoint, now: Instant) -> usize {
+        let cap = self.connections.max;
+        if endpoint.signals.ramping_since().is_none() {
+            return cap;
+        }
+        ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
+    }
+
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
         self.groups.look(&self.endpoints, now);
+        if let Some(census) = &self.census {
+            census.tick(now);
+        }
     }
 }
 

@@ -1,17 +1,26 @@
 //! Endpoints by identity: the State that survives a reload.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
-use crate::balance::Totals;
+use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
 use crate::entropy;
 use crate::observe::decision::Decisions;
 
 /// Endpoints by (upstream, id).
-type Known = HashMap<(String, String), Weak<Endpoint>>;
+type Known = HashMap<(String, String), Entry>;
+
+#[derive(Debug)]
+struct Entry {
+    endpoint: Weak<Endpoint>,
+    /// Else something still runs on it, and it may be put in force again.
+    is_in_force: bool,
+}
 
 /// The endpoints in force, and those that something still runs on. What nothing refers to any more is forgotten.
 #[derive(Debug, Default)]
@@ -19,14 +28,16 @@ pub struct Registry {
     /// Guards the map only; never taken while a request runs.
     known: Mutex<Known>,
     /// The numbers of whole upstreams by name.
-    totals: Shared<Totals>,
+    totals: Shared<String, Totals>,
     /// What was decided in whole upstreams by name.
-    decisions: Shared<Decisions>,
+    decisions: Shared<String, Decisions>,
+    /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
+    censuses: Shared<(String, HashKey), Census>,
     chance: Chance,
 }
 
-/// What the upstreams that are in use share with their successors of the same name.
-type Shared<T> = Mutex<HashMap<String, Weak<T>>>;
+/// What the upstreams that are in use share with those of the same name that follow them.
+type Shared<K, T> = Mutex<HashMap<K, Weak<T>>>;
 
 /// Drawn once for the life of the process.
 struct Chance {
@@ -61,7 +72,8 @@ impl Registry {
         target: Target,
     ) -> Arc<Endpoint> {
         let key = (upstream.to_owned(), id.to_owned());
-        let known = self.known().get(&key).and_then(Weak::upgrade);
+        let known = self.known();
+        let known = known.get(&key).and_then(|entry| entry.endpoint.upgrade());
         match known {
             Some(endpoint) if endpoint.target == target => endpoint,
             Some(endpoint) => Arc::new(endpoint.moved(authority, target)),
@@ -77,26 +89,41 @@ impl Registry {
         now: Option<Instant>,
     ) {
         let mut known = self.known();
-        known.retain(|_, endpoint| endpoint.strong_count() > 0);
+        let mut before = std::mem::take(&mut *known);
         for endpoint in endpoints {
             let key = (endpoint.upstream.clone(), endpoint.id.clone());
-            let before = known.insert(key, Arc::downgrade(endpoint));
-            let is_new =
-                before.is_none_or(|before| !Weak::ptr_eq(&before, &Arc::downgrade(endpoint)));
-            if let (true, Some(now)) = (is_new, now) {
+            let entry = Entry {
+                endpoint: Arc::downgrade(endpoint),
+                is_in_force: true,
+            };
+            let is_kept = before.remove(&key).is_some_and(|before| {
+                before.is_in_force && Weak::ptr_eq(&before.endpoint, &entry.endpoint)
+            });
+            if let (false, Some(now)) = (is_kept, now) {
                 endpoint.signals.ramp(now);
             }
+            known.insert(key, entry);
         }
+        before.retain(|_, entry| entry.endpoint.strong_count() > 0);
+        before
+            .values_mut()
+            .for_each(|entry| entry.is_in_force = false);
+        known.extend(before);
     }
 
     /// What is known of all endpoints of an upstream together.
     pub fn totals(&self, upstream: &str) -> Arc<Totals> {
-        of(&self.totals, upstream)
+        of(&self.totals, upstream.to_owned())
     }
 
     /// What was decided in an upstream.
     pub fn decisions(&self, upstream: &str) -> Arc<Decisions> {
-        of(&self.decisions, upstream)
+        of(&self.decisions, upstream.to_owned())
+    }
+
+    /// The keys of this kind that an upstream was asked for.
+    pub fn census(&self, upstream: &str, key: &HashKey) -> Arc<Census> {
+        of(&self.censuses, (upstream.to_owned(), key.clone()))
     }
 
     /// By which this process draws the endpoints that it uses of many.
@@ -114,13 +141,13 @@ impl Registry {
     }
 }
 
-fn of<T: Default>(shared: &Shared<T>, upstream: &str) -> Arc<T> {
+fn of<K: Eq + Hash, T: Default>(shared: &Shared<K, T>, identity: K) -> Arc<T> {
     let mut known = shared.lock().unwrap_or_else(PoisonError::into_inner);
     known.retain(|_, weak| weak.strong_count() > 0);
-    if let Some(found) = known.get(upstream).and_then(Weak::upgrade) {
+    if let Some(found) = known.get(&identity).and_then(Weak::upgrade) {
         return found;
     }
     let new = Arc::<T>::default();
-    known.insert(upstream.to_owned(), Arc::downgrade(&new));
+    known.insert(identity, Arc::downgrade(&new));
     new
 }

@@ -36,8 +36,10 @@ pub enum SecretError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("the secret file {} holds no line of {LEAST} bytes or more", path.display())]
-    Short { path: PathBuf },
+    #[error("the secret file {} is empty; write a line of {LEAST} bytes or more", path.display())]
+    Empty { path: PathBuf },
+    #[error("the secret file {}, line {line}: a secret of {LEAST} bytes or more is needed", path.display())]
+    Short { path: PathBuf, line: usize },
 }
 
 /// Fewer bytes could be guessed.
@@ -118,12 +120,17 @@ fn read_secrets(path: &std::path::Path) -> Result<Secrets, SecretError> {
         source,
     })?;
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
-    match lines.split_first() {
-        Some((first, others)) if lines.iter().all(|line| line.len() >= LEAST) => {
-            Ok(Secrets::new(first, others))
+    let mut secrets = Vec::new();
+    for (line, secret) in (1..).zip(lines).filter(|(_, secret)| !secret.is_empty()) {
+        if secret.len() < LEAST {
+            let path = path.to_owned();
+            return Err(SecretError::Short { path, line });
         }
-        _ => Err(SecretError::Short {
+        secrets.push(secret);
+    }
+    match secrets.split_first() {
+        Some((first, others)) => Ok(Secrets::new(first, others)),
+        None => Err(SecretError::Empty {
             path: path.to_owned(),
         }),
     }

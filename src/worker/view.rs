@@ -4,10 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use crate::balance::Memory;
 use crate::balance::narrow::GroupLabel;
+use crate::balance::{HotKeys, Memory};
 use crate::http::{h1, h2};
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
@@ -35,6 +35,8 @@ pub struct UpstreamView {
     pub seen: RefCell<Seen>,
     /// What the policy of each group remembers, in the order of the groups.
     pub memories: RefCell<Vec<Memory>>,
+    /// Which keys this worker saw most, where requests are hashed.
+    pub hot_keys: Option<Arc<Mutex<HotKeys>>>,
     pub cells: Arc<UpstreamCells>,
     pub limits: Limits,
 }
@@ -108,6 +110,10 @@ impl View {
                 reaches: reaches.collect(),
                 seen: RefCell::new(shared.groups.seen()),
                 memories: RefCell::new(memories(&shared.groups, old)),
+                hot_keys: shared
+                    .census
+                    .as_ref()
+                    .map(|census| census.of_worker(place.0)),
                 cells: door.upstream(&shared.name),
                 limits: Limits {
                     idle: share(connections.idle, place.0, place.1),
@@ -181,7 +187,9 @@ fn memories(groups: &Groups, before: Option<&Rc<UpstreamView>>) -> Vec<Memory> {
             .groups()
             .iter()
             .map(|group| group.label);
-        kept.extend(labels.zip(before.memories.take()));
+        // A request of before may still pick: its policies begin anew, and find as many memories as they look for.
+        let anew = labels.clone().map(|_| Memory::default()).collect();
+        kept.extend(labels.zip(before.memories.replace(anew)));
     }
     let groups = groups.groups().iter();
     groups

@@ -7,6 +7,8 @@
 
 mod access_log;
 mod admin;
+mod balancing;
+mod balancing_metrics;
 mod command_line;
 mod endpoint_tls;
 mod failures;
@@ -26,6 +28,7 @@ mod pooling;
 mod real_programs;
 mod reload;
 mod replay;
+mod route_command;
 mod routing;
 mod spread;
 mod timeouts;

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use hyper::StatusCode;
 use plimsoll::admin::scrape::scrape;
+use plimsoll::balance::Exclusion;
 use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 
 use crate::harness::{
-    Authority, Backend, Client, Closed, DEADLINE, Directory, Proxy, Raw, Scripted, Step, eventually,
+    Authority, Backend, Client, Closed, DEADLINE, Directory, Proxy, Raw, Scripted, Step,
+    eventually, within,
 };
 
 /// Those that are not moved here, each with the reason.
@@ -49,6 +51,16 @@ fn missing(moved: &HashSet<String>) -> Vec<&'static str> {
         .collect()
 }
 
+/// All endpoints of an upstream are unhealthy from now on.
+fn fall_ill(proxy: &Proxy, upstream: &str) {
+    let (snapshot, now) = (proxy.live().snapshot.load(), proxy.live().clock.now());
+    let mut upstreams = snapshot.upstreams.iter();
+    let upstream = upstreams.find(|one| one.name == upstream).unwrap();
+    for endpoint in &upstream.endpoints {
+        endpoint.hold(Exclusion::Unhealthy, true, now);
+    }
+}
+
 #[tokio::test]
 async fn every_metric_moves_or_has_an_excuse() {
     let (authority, directory) = (Authority::new(), Directory::new());
@@ -74,11 +86,14 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /stale }}, upstream: stale }}\n\
              - {{ match: {{ path: /secure }}, upstream: secure }}\n\
              - {{ match: {{ path: /refused }}, upstream: refused }}\n\
+             - {{ match: {{ path: /mixed }}, upstream: mixed }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
              \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
              \x20 secure: {{ endpoints: [{:?}], {far}, tls: {{ ca: {ca:?} }} }}\n\
              \x20 refused: {{ endpoints: [{:?}, {:?}], {far} }}\n\
+             \x20 mixed: {{ endpoints: [{:?}, {:?}], {far}, panic: {{}},\n\
+             \x20   balance: {{ consistent_hash: {{ key: path }} }} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
@@ -86,6 +101,8 @@ async fn every_metric_moves_or_has_an_excuse() {
             secure.endpoint(),
             closed[0].endpoint(),
             closed[1].endpoint(),
+            closed[0].endpoint(),
+            backend.endpoint(),
             backend.endpoint()
         )
     };
@@ -116,10 +133,25 @@ async fn every_metric_moves_or_has_an_excuse() {
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
     let mut unlogged = Client::h1(lossy.listener("web")).await;
     assert_eq!(unlogged.get("/").await.status, StatusCode::OK);
+    // Some of these keys belong to the endpoint that refuses, and go to the other in the end. A failure counts as load for
+    // no longer than an answer takes.
+    let mut moved = HashSet::new();
+    let failures = Metric::EndpointFailuresAsLoad.family().name;
+    within(async {
+        for key in 0.. {
+            let answer = unlogged.get(&format!("/mixed/{key}")).await;
+            assert_eq!(answer.status, StatusCode::OK);
+            note(&scrape(lossy.live()), &mut moved);
+            if key > 20 && moved.contains(failures) {
+                break;
+            }
+        }
+    })
+    .await;
+    fall_ill(&lossy, "mixed");
     // What the operator does.
     proxy.reload(&yaml_of_log).await.unwrap();
 
-    let mut moved = HashSet::new();
     let all = |moved: &HashSet<String>| missing(moved).is_empty();
     // Something under way, and draining, which is seen only as long as it is.
     let hanging = tokio::spawn(async move { client.try_get("/hang").await.is_err() });

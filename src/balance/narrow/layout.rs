@@ -125,6 +125,14 @@ impl Layout {
         &self.places
     }
 
+    /// The group of an endpoint in the section of all; `None`: it is outside the random subset.
+    pub fn home(&self, endpoint: usize) -> Option<usize> {
+        match self.sections[0].homes[endpoint] {
+            Home::Group(group) => Some(group),
+            Home::Out(_) => None,
+        }
+    }
+
     /// The index of the section with this subset value; `None` when no endpoint has it.
     pub fn section_of(&self, subset: u32) -> Option<usize> {
         // Sorted, and `None` is less than any value.

@@ -66,9 +66,10 @@ pub(super) fn shares(section: &Section, stocks: &[Stock]) -> Vec<f64> {
 fn split(taken: f64, stocks: &[Stock], shares: &mut [f64]) {
     match (stocks, shares) {
         ([local, others], [to_local, to_others]) => {
-            *to_local = match (local.eligible, others.eligible) {
-                (_, others) if others == 0.0 => taken,
-                _ => taken * local.health(),
+            *to_local = if others.eligible > 0.0 {
+                taken * local.health()
+            } else {
+                taken
             };
             *to_others = taken - *to_local;
         }

@@ -1,4 +1,4 @@
-//! Whose key is this? The tables of consistent hashing: [`ring`], [`maglev`], [`rendezvous`].
+//! Whose key is this? The tables of consistent hashing: `ring`, `maglev`, `rendezvous`.
 //!
 //! A table is compiled from the whole membership, whoever is healthy, and so changes only with the
 //! configuration. Each key has an order of preference over all endpoints; who is unhealthy, full,
@@ -12,10 +12,6 @@
 //! | rendezvous | a hash per endpoint | even, by chance | only what must move |
 //!
 //! Not here: which key a request has, and what the caller refuses.
-//!
-//! [`ring`]: super::ring
-//! [`maglev`]: super::maglev
-//! [`rendezvous`]: super::rendezvous
 
 mod offered;
 mod places;

@@ -84,7 +84,12 @@ fn twenty_thousand_changes_leave_nothing_behind() {
         live.signals = std::mem::take(&mut upstream.signals);
         for policy in &policies {
             let view = View::new(&members, &live);
-            policy.pick(&mut memory, &view, None, &mut random, None);
+            let picked = policy.pick(&mut memory, &view, None, &mut random, None);
+            assert_eq!(picked.is_none(), members.candidates().is_empty());
+            if let Some(picked) = picked {
+                let latency = Duration::from_millis(5);
+                live.signals[picked.endpoint].answered(live.now, latency, 0, RULES.latency_decay);
+            }
         }
         live.appraise(&members, &RULES);
         assert_eq!(live.totals.remembered(), upstream.identities());

@@ -52,6 +52,7 @@ impl Numbers {
             identity: members.identities()[i],
             signals,
             is_eligible: members.is_candidate(i),
+            group: 0,
         };
         let subjects: Vec<_> = self.signals.iter().enumerate().map(subject).collect();
         self.totals.appraise(self.now, rules, &subjects);

@@ -176,9 +176,6 @@ impl Queue {
         let load = signals.in_flight.load();
         signals.in_flight.reserve(u32::MAX);
         signals.picked(now);
-        if self.policy.counts_all() {
-            self.live.totals.in_flight.reserve(u32::MAX);
-        }
         self.seen.picked(now, endpoint);
         self.arrived += 1;
         let fails = self.chance.unit() < self.backends[endpoint].failing;
@@ -220,9 +217,6 @@ impl Queue {
         let now = self.live.now;
         let signals = &self.live.signals[attempt.endpoint];
         signals.in_flight.release();
-        if self.policy.counts_all() {
-            self.live.totals.in_flight.release();
-        }
         let (spent, decay) = (now.since(attempt.taken), self.rules.latency_decay);
         if attempt.fails {
             signals.failed(now, spent, decay);

@@ -294,6 +294,47 @@ fn every_fault_of_every_route_is_told_at_once() {
 }
 
 #[test]
+fn an_explanation_says_what_was_wanted_and_what_was_given() {
+    let mut both = at(&["api.example.com", "*.example.org"], prefix("/v1/"));
+    both.listener = strings(&["secure"]);
+    both.method = strings(&["PUT", "POST"]);
+    both.header = vec![("X-Beta".into(), ValueMatch::Exact("1".into()))];
+    both.query = vec![("debug".into(), ValueMatch::Absent)];
+    let digits = Match {
+        header: vec![("x-beta".into(), ValueMatch::Regex("[0-9]".into()))],
+        ..at(&[], exact("/v2/x"))
+    };
+    let table = table([both, digits, at(&[], None), at(&[], None)]);
+    let mut asked = Asked::get("Example.com:80", "/v2/x");
+    asked.query = Some("debug".into());
+    let field = |value: &str| ("x-beta".to_owned(), value.to_owned());
+    asked.fields = Fields(vec![field("a"), field("b")]);
+    let told = table.explain(&asked.request(), &strings(&LISTENERS));
+    assert_eq!(told.found.map(|route| route.index), Some(2));
+    assert_eq!(told.not_reached, 1);
+    let words = |passed: &Passed<'_>| -> Vec<String> {
+        let each = passed.failed.iter().map(|failed| {
+            let given = failed.given.as_deref().unwrap_or("none");
+            format!("{}: {} / {given}", failed.test, failed.wanted)
+        });
+        each.collect()
+    };
+    let expected = [
+        "listener: secure / web",
+        "host: api.example.com, *.example.org / Example.com:80",
+        "path: /v1/* / /v2/x",
+        "method: PUT, POST / GET",
+        "header x-beta: 1 / a, b",
+        "query debug: no value / ",
+    ];
+    assert_eq!(words(&told.passed[0]), expected);
+    assert_eq!(words(&told.passed[1]), ["header x-beta: ~[0-9] / a, b"]);
+    asked.fields = Fields::default();
+    let told = table.explain(&asked.request(), &strings(&LISTENERS));
+    assert_eq!(told.passed[1].failed[0].given, None);
+}
+
+#[test]
 fn an_empty_table_matches_nothing() {
     let table = table([]);
     assert_eq!(found(&table, &Asked::get("a", "/")), None);

@@ -6,6 +6,11 @@ use super::*;
 
 /// What the written match says, read part by part and without any of the compiled forms.
 fn holds(written: &Match, asked: &Asked) -> bool {
+    failing(written, asked).is_empty()
+}
+
+/// The parts of a match that do not hold, each header and each parameter by itself.
+fn failing(written: &Match, asked: &Asked) -> Vec<Test> {
     let any = |list: &[String], test: &dyn Fn(&str) -> bool| {
         list.is_empty() || list.iter().any(|one| test(one))
     };
@@ -16,35 +21,41 @@ fn holds(written: &Match, asked: &Asked) -> bool {
         .unwrap_or_default()
         .trim_end_matches('.')
         .to_owned();
-    any(&written.listener, &|listener| {
+    let listener = any(&written.listener, &|listener| {
         LISTENERS[asked.listener] == listener
-    }) && any(&written.host, &|pattern| {
+    });
+    let host = any(&written.host, &|pattern| {
         host(&pattern.to_lowercase(), &name)
-    }) && written
+    });
+    let path = written
         .path
         .as_ref()
-        .is_none_or(|pattern| path(pattern, &asked.path))
-        && any(&written.method, &|method| asked.method.as_str() == method)
-        && written.header.iter().all(|(key, expected)| {
-            let given = asked
-                .fields
-                .0
-                .iter()
-                .filter(|(name, _)| name.eq_ignore_ascii_case(key));
-            value(expected, given.map(|(_, value)| &**value).collect())
-        })
-        && written.query.iter().all(|(key, expected)| {
-            let pairs = asked.query.iter().flat_map(|query| query.split('&'));
-            let pairs = pairs.filter(|pair| !pair.is_empty());
-            let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-            value(
-                expected,
-                pairs
-                    .filter(|(name, _)| name == key)
-                    .map(|(_, v)| v)
-                    .collect(),
-            )
-        })
+        .is_none_or(|pattern| path(pattern, &asked.path));
+    let method = any(&written.method, &|method| asked.method.as_str() == method);
+    let mut parts = vec![
+        (Test::Listener, listener),
+        (Test::Host, host),
+        (Test::Path, path),
+        (Test::Method, method),
+    ];
+    parts.extend(written.header.iter().map(|(key, expected)| {
+        let given = asked
+            .fields
+            .0
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(key));
+        let holds = value(expected, given.map(|(_, value)| &**value).collect());
+        (Test::Header(key.to_lowercase()), holds)
+    }));
+    parts.extend(written.query.iter().map(|(key, expected)| {
+        let pairs = asked.query.iter().flat_map(|query| query.split('&'));
+        let pairs = pairs.filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let given = pairs.filter(|(name, _)| name == key).map(|(_, v)| v);
+        (Test::Query(key.clone()), value(expected, given.collect()))
+    }));
+    let failing = parts.into_iter().filter(|(_, holds)| !holds);
+    failing.map(|(test, _)| test).collect()
 }
 
 fn host(pattern: &str, name: &str) -> bool {
@@ -207,6 +218,26 @@ proptest! {
         for asked in requests {
             let expected = matches.iter().position(|written| holds(written, &asked));
             prop_assert_eq!(found(&table, &asked), expected, "{:?}", asked);
+        }
+    }
+
+    #[test]
+    fn the_explanation_finds_the_same_route_and_names_the_tests_that_the_others_fail(
+        matches in prop::collection::vec(a_match(), 0..30),
+        requests in prop::collection::vec(a_request(), 20),
+    ) {
+        let table = table(matches.clone());
+        for asked in requests {
+            let told = table.explain(&asked.request(), &strings(&LISTENERS));
+            let index = told.found.map(|route| route.index);
+            prop_assert_eq!(index, found(&table, &asked), "{:?}", asked);
+            let before = index.unwrap_or(matches.len());
+            prop_assert_eq!(told.passed.len(), before);
+            prop_assert_eq!(told.not_reached, matches.len().saturating_sub(before + 1));
+            for (passed, written) in told.passed.iter().zip(&matches) {
+                let tests: Vec<_> = passed.failed.iter().map(|failed| failed.test.clone()).collect();
+                prop_assert_eq!(tests, failing(written, &asked), "{:?}", asked);
+            }
         }
     }
 

@@ -55,7 +55,7 @@ block! {
     /// Options of the policy `peak_ewma`: of those sampled the lowest latency × (in flight + 1) /
     /// weight.
     pub struct PeakEwma {
-        /// How slowly the latency of an endpoint falls: to about a third of the way in this time.
+        /// How slowly the latency of an endpoint falls: to about a third of it in this time.
         /// It rises at once, so that a pause is answered within one request. As Finagle's and
         /// linkerd's; shorter forgets a slow endpoint sooner, and tries it again sooner.
         pub decay: Duration = seconds(10), in millis(100)..=HOUR;

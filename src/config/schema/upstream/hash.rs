@@ -32,7 +32,8 @@ block! {
         pub algorithm: HashAlgorithm = HashAlgorithm::Ring;
         /// Points of an endpoint of weight 1 on the ring. More make shares more equal and the ring
         /// larger; with 160, as in ketama, the most loaded of ten endpoints gets about 12 % and of
-        /// a thousand about 28 % more than its share. Only for `ring`.
+        /// a thousand about 28 % more than its share. At most four million in all: with more, each
+        /// endpoint gets fewer in proportion. Only for `ring`.
         pub virtual_nodes: u32 = 160, in 1..=10_000;
         /// Entries of Maglev's table: a prime number, at least a hundred times that of endpoints, so
         /// that shares differ by at most about a percent. The smaller size of the paper (Eisenbud et
@@ -42,7 +43,8 @@ block! {
         /// next in their order: a number above 1, up to 10; `on` is 1.25, with which Google and
         /// Vimeo run it (Mirrokni et al., "Consistent hashing with bounded loads", 2018). A lower
         /// bound is more even and moves more keys. Off: a popular key loads its endpoint without
-        /// bound, and load moves no key away from what its endpoint keeps for it.
+        /// bound, and load moves no key away from what its endpoint keeps for it. A bound makes each
+        /// pick look at all endpoints, to know the average.
         pub bounded_load: Option<Decimal> as Option<LoadBound> = None;
     }
 }

@@ -33,15 +33,16 @@ block! {
         /// them. `p2c` by default: nearly as even as comparing all, and without the herd that runs
         /// to the least loaded one.
         ///
-        /// - `p2c`: the less loaded of two drawn by chance. For nearly everything. Not where a
-        ///   client must come back to its endpoint.
+        /// - `p2c`: the less loaded of two drawn by chance, of all where there are eight or fewer. For
+        ///   nearly everything. Not where a client must come back to its endpoint.
         /// - `round_robin`, or `weighted_round_robin`: each in turn, just as often as its weight
         ///   says. For like endpoints and like requests, and where shares must be exact. Not
         ///   where an endpoint may be slow: it gets its share all the same.
         /// - `random`: by chance. For comparison, and for many proxies that must not fall into
         ///   step. Not for few requests, whose shares stay uneven.
-        /// - `least_connections`: the fewest in flight of all. For long requests, streams and
-        ///   tunnels. Not for thousands of endpoints, all of which each pick looks at.
+        /// - `least_connections`: the fewest in flight of all; of equals the one with the fewest
+        ///   requests in the last second. For long requests, streams and tunnels. Not for thousands
+        ///   of endpoints: each pick looks at all of them as long as none is idle.
         /// - `peak_ewma`: the lowest latency times load of two drawn by chance. For endpoints that
         ///   differ in speed or distance. Not where latency depends on what is asked for rather
         ///   than on who answers: it then follows noise.
@@ -58,11 +59,12 @@ block! {
         /// process, when all are new. Off, because most servers need no warming; for caches and
         /// just-in-time compilers, and wherever a new endpoint, being the least loaded, is overrun.
         pub slow_start: Option<SlowStart> = None;
-        /// Lets an endpoint that fails count less: by its share of successes relative to that of the
-        /// best endpoint, though not below a tenth; and each failure is held as load for as long as
-        /// an answer of the upstream takes. On, because an endpoint that fails fast looks idle, and
-        /// without this the policies that look at load or latency send it the more. Off where
-        /// failures are meant, such as a 503 that every endpoint gives as often.
+        /// Lets an endpoint that fails (no connection, no answer, an answer cut short, 429, 502, 503,
+        /// 504) count less: by its share of successes, though not below a tenth, relative to the best
+        /// endpoint of its priority and zone; and each failure is held as load for about as long as an
+        /// answer of the upstream takes. On, because an endpoint that fails fast looks idle, and
+        /// without this the policies that look at load or latency send it the more. Off where such
+        /// an answer is meant, and says nothing of the endpoint that gives it.
         pub failure_penalty: Option<FailurePenalty> = Some(FailurePenalty::default());
         /// Keeps a client at its endpoint by a signed cookie, which does not show the address. When the
         /// endpoint is lost, only its sessions move; when it is `draining`, it keeps them. Off,
@@ -74,10 +76,10 @@ block! {
         /// Sends a request only to endpoints whose metadata fit it: versions, tenants, hardware. Off:
         /// to any.
         pub subset: Option<Subset> = None;
-        /// How many of the endpoints this proxy uses, drawn by chance once for each process. For
-        /// hundreds of endpoints and many proxies, so that not every endpoint holds connections from
-        /// every proxy; 20 to 100 is usual (Site Reliability Engineering, ch. 20). Not with
-        /// `consistent_hash`, whose proxies would then disagree. Off: all.
+        /// How many endpoints of each priority and zone this proxy uses, drawn by chance once for each
+        /// process. For hundreds of endpoints and many proxies, so that not every endpoint holds
+        /// connections from every proxy; 20 to 100 is usual (Site Reliability Engineering, ch. 20).
+        /// Not with `consistent_hash`, whose proxies would then disagree. Off: all.
         pub random_subset: Option<usize> = None, in Some(2)..=Some(100_000);
         /// Which picks are written down with their grounds.
         pub decisions: Decisions = Decisions::default();

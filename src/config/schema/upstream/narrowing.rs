@@ -12,8 +12,9 @@ block! {
     /// What happens when too few endpoints are healthy.
     pub struct Panic {
         /// The rule applies when fewer than this share are healthy, of those that should serve: not
-        /// draining, with a weight, and no backups while there are others. Half, as in Envoy: by
-        /// then the checks are at fault, or what is left would be overrun. 0%: only when none is left.
+        /// draining, with a weight. The shares of several priorities add up, that of the backups
+        /// too, since each is taken to be able to serve alone. Half, as in Envoy: by then the checks
+        /// are at fault, or what is left would be overrun. 0%: only when none is left.
         pub threshold: Share = Share::percent(50), in Share::percent(0)..=Share::percent(100);
         /// `fail_open` or `fail_closed`. Open by default, since checks that fail nearly everywhere
         /// are more often wrong themselves.

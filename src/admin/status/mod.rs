@@ -1,0 +1,171 @@
+//! `/api/v1/status`: every listener, route, upstream and endpoint with its live numbers and its percentiles.
+//!
+//! The types are also what `plimsoll status` reads back. Times are in seconds.
+
+mod balancing;
+mod figures;
+mod hot_keys;
+mod upstream;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::live::Live;
+use crate::observe::Window;
+use crate::snapshot::Snapshot;
+use figures::{LISTENER, ROUTE, Reports};
+
+pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use figures::{Figures, Percentiles, Windows};
+pub use hot_keys::{HotKeyStatus, HotKeysStatus};
+pub use upstream::{EndpointStatus, UpstreamStatus, address};
+
+pub(super) use balancing::measure;
+pub(super) use hot_keys::hottest_share;
+
+/// The whole answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub uptime_seconds: f64,
+    pub ready: bool,
+    /// Why it is not ready.
+    pub reasons: Vec<String>,
+    pub config: ConfigStatus,
+    pub workers: Vec<WorkerStatus>,
+    /// Connections of clients that are open.
+    pub connections_open: usize,
+    /// All requests.
+    pub requests: Windows,
+    pub listeners: Vec<ListenerStatus>,
+    pub routes: Vec<RouteStatus>,
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Counts up with each configuration that was put in force.
+    pub generation: u64,
+    /// Seconds since 1970, UTC.
+    pub in_force_since: f64,
+    pub last_reload: Option<ReloadStatus>,
+}
+
+/// How the last reload went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// Seconds since 1970, UTC.
+    pub at: f64,
+    pub applied: bool,
+    /// What changed, or why nothing did.
+    pub text: String,
+}
+
+/// One thread that carries traffic.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    pub index: usize,
+    pub connections_open: usize,
+}
+
+/// One listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub name: String,
+    /// As bound.
+    pub address: String,
+    pub tls: bool,
+    pub connections_open: usize,
+    pub requests: Windows,
+}
+
+/// One route.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RouteStatus {
+    pub name: String,
+    pub requests: Windows,
+}
+
+/// Reads everything. Takes microseconds for each object in use: not for a worker's thread.
+pub fn read(live: &Live) -> Status {
+    let now = live.clock.now();
+    let snapshot = live.snapshot.load_full();
+    let reports = Reports {
+        minute: live.metrics.read(Window::Minute, now),
+        lifetime: live.metrics.read(Window::Lifetime, now),
+    };
+    let picks = live.metrics.picks(Window::Minute, now);
+    let reasons: Vec<String> = live.reasons().iter().map(ToString::to_string).collect();
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: now.since(live.started).as_secs_f64(),
+        ready: reasons.is_empty(),
+        reasons,
+        config: config(live, &snapshot),
+        workers: workers(live),
+        connections_open: live.connections(),
+        requests: reports.windows(
+            LISTENER,
+            |report| std::slice::from_ref(&report.process),
+            &[],
+        ),
+        listeners: listeners(live, &reports),
+        routes: routes(&snapshot, &reports),
+        upstreams: snapshot
+            .upstreams
+            .iter()
+            .map(|one| upstream::read(one, &reports, &picks, now))
+            .collect(),
+    }
+}
+
+fn config(live: &Live, snapshot: &Snapshot) -> ConfigStatus {
+    let unix = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_secs_f64()
+    };
+    let reloads = live.reloads();
+    ConfigStatus {
+        generation: snapshot.generation,
+        in_force_since: unix(reloads.in_force_since),
+        last_reload: reloads.last.map(|last| ReloadStatus {
+            at: unix(last.at),
+            applied: last.applied,
+            text: last.text,
+        }),
+    }
+}
+
+fn workers(live: &Live) -> Vec<WorkerStatus> {
+    let each = live.mailboxes.iter().enumerate();
+    each.map(|(index, mailbox)| WorkerStatus {
+        index,
+        connections_open: mailbox
+            .connections
+            .load(std::sync::atomic::Ordering::Relaxed),
+    })
+    .collect()
+}
+
+fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
+    let each = live.listeners.iter();
+    each.map(|bound| ListenerStatus {
+        name: bound.name.clone(),
+        address: bound.address.to_string(),
+        tls: bound.tls,
+        connections_open: bound.gate.open(),
+        requests: reports.windows(LISTENER, |report| &report.listeners, &[&bound.name]),
+    })
+    .collect()
+}
+
+fn routes(snapshot: &Snapshot, reports: &Reports) -> Vec<RouteStatus> {
+    let each = snapshot.routes.routes().iter();
+    each.map(|route| RouteStatus {
+        name: route.name.to_string(),
+        requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
+    })
+    .collect()
+}

@@ -1,0 +1,88 @@
+//! An upstream and its endpoints: how they fare, and who may be picked.
+
+use serde::{Deserialize, Serialize};
+
+use super::balancing::{self, BalancingStatus, EndpointBalancing};
+use super::figures::{ATTEMPT, Reports, Windows};
+use crate::clock::Instant;
+use crate::observe::Picks;
+use crate::upstream::outlook::Outlook;
+use crate::upstream::{Upstream, connect, pool};
+
+/// One upstream; its numbers are those of its endpoints together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    pub name: String,
+    /// The policy that picks.
+    pub balance: String,
+    /// Attempts under way.
+    pub in_flight: u64,
+    pub attempts: Windows,
+    pub balancing: BalancingStatus,
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    pub id: String,
+    /// The address behind the one that was written.
+    pub address: String,
+    /// Whether it may be picked.
+    pub eligible: bool,
+    /// What is held against it, also where a panic overrides that; or why else it may not be picked.
+    pub out: Option<String>,
+    pub in_flight: u64,
+    /// Connections to it, idle ones included.
+    pub connections_open: usize,
+    pub attempts: Windows,
+    pub balancing: EndpointBalancing,
+}
+
+/// Reads one upstream. `picks` are those of the last minute.
+pub(super) fn read(
+    upstream: &Upstream,
+    reports: &Reports,
+    picks: &Picks,
+    now: Instant,
+) -> UpstreamStatus {
+    let outlook = Outlook::of(upstream);
+    let measured = balancing::measure(upstream, &outlook, picks, now);
+    let balancing = balancing::read(upstream, &outlook, &measured, &reports.minute);
+    let endpoints: Vec<EndpointStatus> = upstream
+        .endpoints
+        .iter()
+        .zip(measured.endpoints)
+        .enumerate()
+        .map(|(place, (endpoint, balancing))| EndpointStatus {
+            id: endpoint.id.clone(),
+            address: address(&endpoint.target.address),
+            eligible: outlook.is_candidate(place),
+            out: outlook.out(place).map(|reason| reason.label().to_owned()),
+            in_flight: u64::from(endpoint.signals.in_flight.load()),
+            connections_open: pool::open(endpoint),
+            attempts: reports.windows(
+                ATTEMPT,
+                |report| &report.endpoints,
+                &[&upstream.name, &endpoint.id],
+            ),
+            balancing,
+        })
+        .collect();
+    UpstreamStatus {
+        name: upstream.name.clone(),
+        balance: upstream.balance.to_owned(),
+        in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
+        attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
+        balancing,
+        endpoints,
+    }
+}
+
+/// An address as it is written.
+pub fn address(address: &connect::Address) -> String {
+    match address {
+        connect::Address::Tcp(address) => address.to_string(),
+        connect::Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
