@@ -61,6 +61,7 @@ impl ByLoad {
 
     /// The median in nanoseconds at about this load, or at the nearest one that any is known for; of two equally near
     /// ones the lower.
+    #[inline]
     pub fn at(&self, load: u32) -> Option<f64> {
         let here = step(load);
         let median = self.medians[here].load(Relaxed);
@@ -70,6 +71,7 @@ impl ByLoad {
         self.near(here)
     }
 
+    #[cold]
     fn near(&self, here: usize) -> Option<f64> {
         for away in 1..STEPS {
             let below = here.checked_sub(away);

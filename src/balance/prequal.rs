@@ -68,6 +68,8 @@ pub(super) struct Pool {
     is_to_guess: bool,
     uses: [u32; MOST],
     at: [Instant; MOST],
+    /// How often a reading may be used, for the membership of the fingerprint.
+    reuse: f64,
     /// Above it a burden is hot.
     threshold: f32,
     /// Picks until it is computed anew.
@@ -100,6 +102,7 @@ impl Default for Pool {
             is_to_guess: false,
             uses: [0; MOST],
             at: [Instant::default(); MOST],
+            reuse: 1.0,
             threshold: 0.0,
             until_threshold: 0,
             oldest_next: false,
@@ -119,7 +122,7 @@ pub(super) fn pick<L: Live>(
     if count <= rules.capacity() {
         pool.read_all(rules, view);
         pool.tell(view, explain);
-        let best = pool.extremes().0?;
+        let best = pool.best()?;
         let place = pool.one_of_equals(best, random);
         let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
@@ -128,11 +131,11 @@ pub(super) fn pick<L: Live>(
     while pool.held >= 2 {
         pool.tell(view, explain.as_deref_mut());
         // Where a reading stands is chance already.
-        let place = pool.extremes().0?;
+        let place = pool.best()?;
         let endpoint = pool.endpoints[place] as usize;
         // Asked of the winner alone: it means another look at live numbers.
         if view.free(endpoint) {
-            pool.used(place, rules.reuse(count), random);
+            pool.used(place, random);
             pool.remove_one();
             return Some(Picked { endpoint, by });
         }
@@ -193,6 +196,7 @@ impl Pool {
         let capacity = rules.capacity();
         if self.fingerprint != view.members.fingerprint() || self.size > capacity {
             self.clear(view.members.fingerprint());
+            self.reuse = rules.reuse(view.members.candidates().len());
         }
         self.expire(view.live.now());
         for _ in 0..rules.probes {
@@ -262,9 +266,14 @@ impl Pool {
             .map_or(unknown, |nanos| nanos as f32);
         let weight = view.members.weight(endpoint) as f32 * charge.factor;
         self.endpoints[place] = endpoint as u32;
-        // Divided, not multiplied by the step: so equal fractions are equal here too.
-        self.burdens[place] = (load as f32 + charge.ghosts + 1.0) / weight;
-        self.steps[place] = weight.recip();
+        let burden = load as f32 + charge.ghosts + 1.0;
+        // Most weigh 1, and a division costs more than to see that. It is divided, not multiplied by the step, so that equal
+        // fractions are equal here too.
+        (self.burdens[place], self.steps[place]) = if weight == 1.0 {
+            (burden, 1.0)
+        } else {
+            (burden / weight, weight.recip())
+        };
         self.latencies[place] = latency;
         self.is_to_guess |= latency < 0.0;
         self.uses[place] = 0;
@@ -313,19 +322,23 @@ impl Pool {
         f32::from_bits(*burdens.select_nth_unstable(rank).1)
     }
 
-    /// The places of the reading to use and of the worst: of the cold the fastest, of equally fast ones the one with the
-    /// least in flight; if all are hot, the one with the least in flight.
-    fn extremes(&self) -> (Option<usize>, Option<usize>) {
-        let (mut least, mut most) = (u64::MAX, 0);
-        for place in 0..self.size.min(MOST) {
-            let rank = self.rank(place);
-            let is_gap = self.endpoints[place] == NOBODY;
-            least = least.min(if is_gap { u64::MAX } else { rank });
-            most = most.max(if is_gap { 0 } else { rank });
-        }
-        let place = |rank: u64| (rank & PLACE) as usize;
-        let best = (least < u64::MAX).then(|| place(least));
-        (best, (most > 0).then(|| place(most)))
+    /// Where the reading to use stands: of the cold the fastest, of equally fast ones the one with the least in flight; if
+    /// all are hot, the one with the least in flight.
+    fn best(&self) -> Option<usize> {
+        let ranks = (0..self.size.min(MOST)).map(|place| self.rank(place));
+        // Gaps are hot without end: they come last, and are all there is only where nothing is held.
+        let least = ranks.fold(u64::MAX, u64::min);
+        (self.held > 0).then_some((least & PLACE) as usize)
+    }
+
+    /// Where the worst one stands in that order.
+    fn worst(&self) -> Option<usize> {
+        let held = |place: &usize| self.endpoints[*place] != NOBODY;
+        let most = (0..self.size)
+            .filter(held)
+            .map(|place| self.rank(place))
+            .max();
+        most.map(|rank| (rank & PLACE) as usize)
     }
 
     /// Of those that are equal to the reading at a place each has the same chance.
@@ -368,7 +381,8 @@ impl Pool {
     }
 
     /// Adds our own attempt to a reading, or drops it when it was used often enough.
-    fn used(&mut self, place: usize, reuse: f64, random: &mut Random) {
+    fn used(&mut self, place: usize, random: &mut Random) {
+        let reuse = self.reuse;
         self.uses[place] += 1;
         self.burdens[place] += self.steps[place];
         let uses = f64::from(self.uses[place]);
@@ -383,7 +397,7 @@ impl Pool {
         let place = if self.oldest_next {
             self.oldest()
         } else {
-            self.extremes().1
+            self.worst()
         };
         if let Some(place) = place {
             self.remove(place);

@@ -45,7 +45,8 @@ impl Slot {
         kind: AttemptKind,
     ) -> Self {
         let signals = &reach.endpoint.signals;
-        let load = signals.in_flight.load();
+        // As a policy will ask for it.
+        let load = signals.load(exchange.now);
         signals.in_flight.reserve(u32::MAX);
         signals.picked(exchange.now);
         reach.cells.picks.add(1);
