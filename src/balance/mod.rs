@@ -24,6 +24,7 @@
 //! (a pick is advice, the caller's compare-and-swap decides), and trying again.
 
 pub mod appraisal;
+mod best;
 mod by_load;
 mod consistent_hash;
 mod decision;
@@ -293,9 +294,7 @@ impl Policy {
         let mut picked = match *self {
             Self::RoundRobin => round_robin::pick(&mut memory.rotation, view, random, explain),
             Self::Random => random::pick(view, random, explain),
-            Self::LeastConnections => {
-                least_connections::picked(view, random, explain, Reason::Policy)
-            }
+            Self::LeastConnections => least_connections::pick(view, random, explain),
             Self::P2c { choices } => p2c::pick(choices, view, random, explain),
             Self::PeakEwma { choices, decay } => {
                 peak_ewma::pick(choices, decay, view, random, explain)

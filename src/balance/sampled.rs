@@ -1,8 +1,8 @@
 //! The lowest score among a few candidates drawn by weight: what `p2c` and `peak_ewma` share.
 
+use super::best::Best;
 use super::{Decision, Live, Picked, Reason, View};
 use crate::entropy::Random;
-use std::cmp::Ordering;
 
 /// With so few candidates all are compared: two draws out of three miss the idle one every third time, and a pass over
 /// eight costs little more than two draws.
@@ -25,8 +25,7 @@ pub(super) fn pick<L: Live>(
         view,
         explain,
         score,
-        held: None,
-        equals: 0,
+        best: Best::default(),
     };
     let candidates = view.members.candidates();
     if candidates.len() <= FEW.max(choices) {
@@ -36,7 +35,7 @@ pub(super) fn pick<L: Live>(
     let mut compared = 0;
     for _ in 0..choices + MISSES {
         let i = view.members.sample(random);
-        if race.held.is_some_and(|(held, _)| held == i) || !view.free(i) {
+        if race.best.held.is_some_and(|(held, _)| held == i) || !view.free(i) {
             continue;
         }
         race.enter(i, None);
@@ -45,7 +44,7 @@ pub(super) fn pick<L: Live>(
             break;
         }
     }
-    if race.held.is_some() {
+    if race.best.held.is_some() {
         return race.won(Reason::Policy);
     }
     race.all(random);
@@ -63,9 +62,7 @@ struct Race<'a, 'v, L, S> {
     view: &'a View<'v, L>,
     explain: Option<&'a mut Decision>,
     score: S,
-    held: Option<(usize, f64)>,
-    /// How many met so far are equal to the one held in everything.
-    equals: usize,
+    best: Best,
 }
 
 impl<L: Live, S: Fn(usize) -> Score> Race<'_, '_, L, S> {
@@ -87,28 +84,10 @@ impl<L: Live, S: Fn(usize) -> Score> Race<'_, '_, L, S> {
                 entry.latency = latency;
             });
         }
-        let order = self.held.map_or(Ordering::Less, |(held, least)| {
-            let rates = || view.rate(i).total_cmp(&view.rate(held));
-            value.total_cmp(&least).then_with(rates)
-        });
-        let takes = match order {
-            Ordering::Less => {
-                self.equals = 1;
-                true
-            }
-            Ordering::Equal => {
-                self.equals += 1;
-                let equals = self.equals;
-                random.is_some_and(|random| random.below(equals) == 0)
-            }
-            Ordering::Greater => false,
-        };
-        if takes {
-            self.held = Some((i, value));
-        }
+        self.best.takes(i, value, true, view, random);
     }
 
     fn won(&self, by: Reason) -> Option<Picked> {
-        self.held.map(|(endpoint, _)| Picked { endpoint, by })
+        self.best.held.map(|(endpoint, _)| Picked { endpoint, by })
     }
 }
