@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::live::Live;
-use super::{decisions, scrape, signals, status};
+use super::{decisions, events, scrape, signals, status};
 use crate::observe::prometheus;
 
 /// Each path with what it answers.
-pub const PATHS: [(&str, &str); 7] = [
+pub const PATHS: [(&str, &str); 8] = [
     ("/", "this list"),
     ("/live", "200 as long as the process runs"),
     (
@@ -33,6 +33,10 @@ pub const PATHS: [(&str, &str); 7] = [
     (
         "/api/v1/decisions",
         "the latest picks with their grounds, as JSON; `?upstream=NAME&after=SEQUENCE&limit=COUNT&watch=1`",
+    ),
+    (
+        "/api/v1/events",
+        "what changed by itself of late, as JSON; `?upstream=NAME&after=SEQUENCE`",
     ),
 ];
 
@@ -64,6 +68,10 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
         "/api/v1/decisions" => match decisions::Query::of(request.uri().query().unwrap_or("")) {
             Err(error) => json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error })),
             Ok(query) => read(move || decisions::read(&live, &query)).await,
+        },
+        "/api/v1/events" => match events::Query::of(request.uri().query().unwrap_or("")) {
+            Err(error) => json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error })),
+            Ok(query) => read(move || events::read(&live, &query)).await,
         },
         path => {
             let known: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();

@@ -12,6 +12,7 @@ use crate::config::Address;
 use crate::listener::accept::Gate;
 use crate::observe::Registry;
 use crate::observe::access_log::AccessLog;
+use crate::observe::event::Events;
 use crate::snapshot::Snapshot;
 use crate::worker::Mailbox;
 
@@ -72,6 +73,7 @@ pub struct Live {
     /// Where the admin API is bound.
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
+    pub events: Arc<Events>,
     draining: AtomicBool,
     /// Guards what is shown of reloads, nothing that a reload depends on.
     reloads: Mutex<Reloads>,
@@ -86,6 +88,7 @@ pub struct Parts {
     pub listeners: Vec<Bound>,
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
+    pub events: Arc<Events>,
 }
 
 impl Live {
@@ -100,6 +103,7 @@ impl Live {
             listeners: parts.listeners,
             admin: parts.admin,
             log: parts.log,
+            events: parts.events,
             draining: AtomicBool::new(false),
             reloads: Mutex::new(Reloads {
                 applied: 0,

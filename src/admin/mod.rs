@@ -2,11 +2,12 @@
 //! counts, and how every route and endpoint fares. It reads, it changes nothing.
 //!
 //! - [`Live`] is the running process as it is seen from here; `lifecycle` builds it and keeps it up to date.
-//! - [`server`] accepts, [`api`] maps a path to an answer; [`readiness`], [`status`], [`scrape`], [`signals`] and
-//!   [`decisions`] make the answers.
+//! - [`server`] accepts, [`api`] maps a path to an answer; [`readiness`], [`status`], [`scrape`], [`signals`],
+//!   [`decisions`] and [`events`] make the answers.
 
 pub mod api;
 pub mod decisions;
+pub mod events;
 pub mod live;
 pub mod readiness;
 pub mod scrape;

@@ -45,6 +45,9 @@ fn process(live: &Live, out: &mut Exposition) {
     out.seconds(Metric::ConfigInForceSince, &[], since.unwrap_or_default());
     out.sample(Metric::Ready, &[], u64::from(live.reasons().is_empty()));
     out.sample(Metric::Draining, &[], u64::from(live.is_draining()));
+    for (kind, count) in live.events.counts() {
+        out.sample(Metric::Events, &[kind.label()], count);
+    }
     if let Some(log) = &live.log {
         out.sample(Metric::AccessLogLines, &[], log.written());
         out.sample(Metric::AccessLogDropped, &[], log.dropped());

@@ -152,6 +152,7 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let reloader = Reloader::start(live, kept, Arc::clone(&options.say));
         let mut watch = Watch::default();
+        let mut told = 0;
         let mut deadline = None;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,6 +165,7 @@ impl Running {
                         upstream.look(now);
                     }
                     watch.look(&self.live, &options.say);
+                    told = tell(&self.live, told, &options.say);
                     continue;
                 }
                 Some(end) = self.ends.recv() => {
@@ -244,6 +246,15 @@ fn failure(end: &WorkerEnd, draining: bool) -> Option<String> {
         None if draining => None,
         None => Some(format!("worker {} ended unasked", end.index)),
     }
+}
+
+/// Says what has changed by itself since `told`, and gives the sequence of the last of it.
+fn tell(live: &Live, told: u64, say: &Say) -> u64 {
+    let (events, last) = live.events.after(told);
+    for event in events {
+        say(&format!("plimsoll: {event}"));
+    }
+    last
 }
 
 type Deadline = Option<std::pin::Pin<Box<tokio::time::Sleep>>>;

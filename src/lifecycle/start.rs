@@ -94,6 +94,7 @@ pub fn start_with<H: Handler>(
         listeners: bound(&config, &listening),
         admin: admin.as_ref().map(|admin| admin.address.clone()),
         log,
+        events: kept.endpoints.events(),
     });
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended, &handler)?;

@@ -13,6 +13,7 @@ pub mod access_log;
 pub mod counter;
 pub mod decision;
 pub mod distribution;
+pub mod event;
 pub mod histogram;
 pub mod imbalance;
 pub mod metrics;

@@ -70,6 +70,7 @@ metrics! {
     WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections and HTTP/2 streams ended by a panic, which is always a bug.";
     WorkerHandOvers: Counter "worker_hand_overs_total" ["worker"] "Accepted connections handed to a less loaded worker.";
     WorkerLag: Histogram "worker_lag_seconds" ["worker"] "How late the worker's own timer ran.";
+    Events: Counter "events_total" ["kind"] "What changed by itself, by kind; /api/v1/events tells of each.";
     AccessLogLines: Counter "access_log_lines_total" [] "Access log lines written.";
     AccessLogDropped: Counter "access_log_dropped_total" [] "Access log lines lost because the target was too slow or failed.";
 

@@ -22,6 +22,7 @@ use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
 use crate::observe::decision::Decisions;
+use crate::observe::event::Events;
 use crate::tls::{Shared, TlsError};
 use census::Census;
 use client_tls::ClientTls;
@@ -50,6 +51,8 @@ pub struct Upstream {
     /// Decisions that were written down, and which are to be.
     pub decisions: Arc<Decisions>,
     pub recording: config::Decisions,
+    /// Where it is noted what changes by itself.
+    pub events: Arc<Events>,
     pub protocol: config::Protocol,
     /// How endpoints are spoken to over TLS; off: clear text.
     pub tls: Option<ClientTls>,
@@ -145,6 +148,7 @@ impl Upstream {
             },
             decisions: registry.decisions(name),
             recording: written.decisions.clone(),
+            events: registry.events(),
             protocol: written.protocol,
             tls,
             timeouts: written.timeouts.clone(),

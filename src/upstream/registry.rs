@@ -11,6 +11,7 @@ use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
 use crate::entropy;
 use crate::observe::decision::Decisions;
+use crate::observe::event::Events;
 
 /// Endpoints by (upstream, id).
 type Known = HashMap<(String, String), Entry>;
@@ -33,6 +34,8 @@ pub struct Registry {
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
     censuses: Shared<(String, HashKey), Census>,
+    /// What changed by itself, in all upstreams.
+    events: Arc<Events>,
     chance: Chance,
 }
 
@@ -124,6 +127,11 @@ impl Registry {
     /// The keys of this kind that an upstream was asked for.
     pub fn census(&self, upstream: &str, key: &HashKey) -> Arc<Census> {
         of(&self.censuses, (upstream.to_owned(), key.clone()))
+    }
+
+    /// Where it is noted what changes by itself.
+    pub fn events(&self) -> Arc<Events> {
+        Arc::clone(&self.events)
     }
 
     /// By which this process draws the endpoints that it uses of many.
