@@ -50,10 +50,10 @@ pub struct Rules {
 pub(super) struct Pool {
     /// Of the membership whose indices the readings hold.
     fingerprint: u64,
-    /// Places that are in use, gaps included.
+    /// The places that are no gaps, one bit each.
+    held: u64,
+    /// Places that are in use, gaps included, in whole blocks.
     size: usize,
-    /// How many of them are no gaps.
-    held: usize,
     /// Where the next reading is written: the oldest stands here, if it is no gap.
     next: usize,
     /// [`NOBODY`] in a gap.
@@ -82,11 +82,11 @@ pub(super) struct Pool {
 const UNTRIED: f32 = -1.0;
 const OWES_ANSWER: f32 = -2.0;
 /// The bits of the burden in a gap.
-const GAP: u32 = f32::INFINITY.to_bits();
+const GAP: i32 = f32::INFINITY.to_bits() as i32;
 /// What stands in a gap.
 const NOBODY: u32 = u32::MAX;
-/// The bits of a rank that hold the place.
-const PLACE: u64 = MOST as u64 - 1;
+/// Places that are passed over at once: a fixed number, for which the compiler needs no branch.
+const BLOCK: usize = 16;
 /// Picks for which a threshold holds.
 const THRESHOLD_HOLDS: u32 = 4;
 
@@ -94,8 +94,8 @@ impl Default for Pool {
     fn default() -> Self {
         Self {
             fingerprint: 0,
-            size: 0,
             held: 0,
+            size: 0,
             next: 0,
             endpoints: [NOBODY; MOST],
             burdens: [f32::INFINITY; MOST],
@@ -124,13 +124,12 @@ pub(super) fn pick<L: Live>(
     if count <= rules.capacity() {
         pool.read_all(rules, view);
         pool.tell(view, explain);
-        let best = pool.best()?;
-        let place = pool.one_of_equals(best, random);
+        let place = pool.one_of_bests(random)?;
         let endpoint = pool.endpoints[place] as usize;
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
-    while pool.held >= 2 {
+    while pool.held.count_ones() >= 2 {
         pool.tell(view, explain.as_deref_mut());
         // Where a reading stands is chance already.
         let place = pool.best()?;
@@ -182,7 +181,7 @@ impl Pool {
         self.endpoints[..self.size].fill(NOBODY);
         self.burdens[..self.size].fill(f32::INFINITY);
         self.fingerprint = fingerprint;
-        (self.size, self.held, self.next) = (0, 0, 0);
+        (self.held, self.size, self.next) = (0, 0, 0);
         self.until_threshold = 0;
     }
 
@@ -196,7 +195,7 @@ impl Pool {
     /// Drops what is old or of another membership, and reads a few endpoints anew.
     fn prepare<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
         let capacity = rules.capacity();
-        if self.fingerprint != view.members.fingerprint() || self.size > capacity {
+        if self.fingerprint != view.members.fingerprint() || self.next >= capacity {
             self.clear(view.members.fingerprint());
             self.reuse = rules.reuse(view.members.candidates().len());
         }
@@ -205,9 +204,6 @@ impl Pool {
             let endpoint = view.members.sample(random);
             if let Some(place) = self.place_of(endpoint as u32) {
                 self.remove(place);
-            }
-            if self.endpoints[self.next] != NOBODY {
-                self.remove(self.next);
             }
             self.read(endpoint, view);
             self.next = if self.next + 1 < capacity {
@@ -230,32 +226,27 @@ impl Pool {
         if now.since(self.at[self.next]) <= AGE {
             return;
         }
-        for _ in 0..self.size {
-            let oldest = self.oldest();
-            let is_old = |place: &usize| now.since(self.at[*place]) > AGE;
-            match oldest.filter(is_old) {
-                Some(place) => self.remove(place),
-                None => break,
+        while let Some(place) = self.oldest() {
+            if now.since(self.at[place]) <= AGE {
+                return;
             }
+            self.remove(place);
         }
     }
 
-    /// Where the oldest reading stands.
+    /// Where the oldest reading stands: the first from the next place on, around the ring.
     fn oldest(&self) -> Option<usize> {
-        let mut places = (self.next..self.size).chain(0..self.next);
-        places.find(|place| self.endpoints[*place] != NOBODY)
+        first(self.held & (u64::MAX << self.next)).or_else(|| first(self.held))
     }
 
     /// Where the reading of an endpoint stands.
     fn place_of(&self, endpoint: u32) -> Option<usize> {
-        let mut found = self.size;
-        for (place, known) in self.endpoints[..self.size].iter().enumerate() {
-            found = if *known == endpoint { place } else { found };
-        }
-        (found < self.size).then_some(found)
+        let (blocks, _) = self.endpoints[..self.size].as_chunks::<BLOCK>();
+        let mut blocks = blocks.iter().enumerate();
+        blocks.find_map(|(block, known)| lane(|lane| known[lane] == endpoint, block))
     }
 
-    /// Writes a new reading to the next place, which is a gap.
+    /// Writes a new reading to the next place.
     fn read<L: Live>(&mut self, endpoint: usize, view: &View<'_, L>) {
         let place = self.next;
         let signals = view.live.signals(endpoint);
@@ -280,8 +271,8 @@ impl Pool {
         self.is_to_guess |= latency < 0.0;
         self.uses[place] = 0;
         self.at[place] = view.live.now();
-        self.size = self.size.max(place + 1);
-        self.held += 1;
+        self.size = self.size.max((place / BLOCK + 1) * BLOCK);
+        self.held |= 1 << place;
     }
 
     /// Gives a latency to the readings of this pick that have none.
@@ -290,15 +281,16 @@ impl Pool {
             return;
         }
         let (mut fastest, mut slowest) = (f32::INFINITY, 0f32);
-        let latencies = &mut self.latencies[..self.size];
-        for (endpoint, latency) in self.endpoints.iter().zip(&*latencies) {
-            if *endpoint != NOBODY && *latency >= 0.0 {
-                (fastest, slowest) = (fastest.min(*latency), slowest.max(*latency));
+        for place in each(self.held) {
+            let latency = self.latencies[place];
+            if latency >= 0.0 {
+                (fastest, slowest) = (fastest.min(latency), slowest.max(latency));
             }
         }
         // Where none is known all are equal, and the load decides.
         fastest = fastest.min(slowest);
-        for latency in latencies {
+        for place in each(self.held) {
+            let latency = &mut self.latencies[place];
             if *latency == UNTRIED {
                 *latency = fastest;
             } else if *latency == OWES_ANSWER {
@@ -310,63 +302,133 @@ impl Pool {
     /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
     /// above it.
     fn quantile(&self, part: f64) -> f32 {
-        let mut burdens = [0; MOST];
-        let burdens = &mut burdens[..self.size];
-        for (bits, burden) in burdens.iter_mut().zip(&self.burdens) {
-            *bits = burden.to_bits();
-        }
-        let last = self.held.saturating_sub(1);
-        let rank = (part * last as f64) as usize;
-        if self.held == 0 {
+        let held = self.held.count_ones() as usize;
+        let rank = (part * held.saturating_sub(1) as f64) as usize;
+        if held == 0 {
             return 0.0;
         }
-        // None is negative, so that their bits are ordered as they are. Gaps are infinite: beyond those held.
-        let bits = match self.held - rank {
-            above @ 1..=HIGHEST => highest(burdens)[above - 1],
-            _ => *burdens.select_nth_unstable(rank).1,
+        let bits = match held - rank {
+            above @ 1..=HIGHEST => self.highest()[above - 1],
+            _ => {
+                let mut burdens = self.burdens.map(ordered);
+                // Gaps are infinite: beyond those held.
+                *burdens[..self.size].select_nth_unstable(rank).1
+            }
         };
-        f32::from_bits(bits)
+        f32::from_bits(bits as u32)
+    }
+
+    /// The highest burdens, the highest first.
+    fn highest(&self) -> [i32; HIGHEST] {
+        let mut highest = [0; HIGHEST];
+        for burden in &self.burdens[..self.size] {
+            let mut sinking = solid(*burden);
+            for held in &mut highest {
+                (*held, sinking) = (sinking.max(*held), sinking.min(*held));
+            }
+        }
+        highest
     }
 
     /// Where the reading to use stands: of the cold the fastest, of equally fast ones the one with the least in flight; if
     /// all are hot, the one with the least in flight.
     fn best(&self) -> Option<usize> {
-        let ranks = (0..self.size.min(MOST)).map(|place| self.rank(place));
-        // Gaps are hot without end: they come last, and are all there is only where nothing is held.
-        let least = ranks.fold(u64::MAX, u64::min);
-        (self.held > 0).then_some((least & PLACE) as usize)
+        let is_best = self.is_best();
+        self.place_where(is_best)
     }
 
-    /// Where the worst one stands in that order.
-    fn worst(&self) -> Option<usize> {
-        let most = (0..self.size.min(MOST)).fold(0, |most, place| {
-            let is_gap = self.endpoints[place] == NOBODY;
-            u64::max(most, if is_gap { 0 } else { self.rank(place) })
+    /// What tells the reading to use from others by burden and latency; equals are possible.
+    fn is_best(&self) -> impl Fn(f32, f32) -> bool + use<> {
+        let threshold = self.threshold;
+        // All hot ones are equally slow.
+        let slowness = move |burden: f32, latency: f32| {
+            if burden <= threshold {
+                ordered(latency)
+            } else {
+                i32::MAX
+            }
+        };
+        let fastest = self.least(slowness);
+        let lightest = self.least(|burden, latency| {
+            if slowness(burden, latency) == fastest {
+                ordered(burden)
+            } else {
+                GAP
+            }
         });
-        (self.held > 0).then_some((most & PLACE) as usize)
+        move |burden, latency| {
+            (slowness(burden, latency) == fastest) & (ordered(burden) == lightest)
+        }
     }
 
-    /// Of those that are equal to the reading at a place each has the same chance.
-    fn one_of_equals(&self, place: usize, random: &mut Random) -> usize {
-        let rank = self.rank(place) & !PLACE;
-        let (mut held, mut equals) = (place, 0);
-        for other in (0..self.size).filter(|other| self.rank(*other) & !PLACE == rank) {
-            equals += 1;
-            if random.below(equals) == 0 {
-                held = other;
+    /// Where the worst one stands: the hot one with the most in flight, else the slowest; of equals the last.
+    fn worst(&self) -> Option<usize> {
+        let heaviest = -self.least(|burden, _| -solid(burden));
+        if f32::from_bits(heaviest as u32) > self.threshold {
+            return self.last_place_where(|burden, _| ordered(burden) == heaviest);
+        }
+        let speed = |burden, latency| {
+            if ordered(burden) == GAP {
+                0
+            } else {
+                -ordered(latency)
+            }
+        };
+        let slowest = self.least(speed);
+        self.last_place_where(|burden, latency| {
+            (speed(burden, latency) == slowest) & (ordered(burden) != GAP)
+        })
+    }
+
+    /// The least of what burdens and latencies make; gaps are looked at as well.
+    fn least(&self, of: impl Fn(f32, f32) -> i32) -> i32 {
+        let blocks = self.blocks();
+        blocks.fold(i32::MAX, |least, (burdens, latencies)| {
+            least.min(lowest(|lane| of(burdens[lane], latencies[lane])))
+        })
+    }
+
+    /// The first place for whose burden and latency this holds.
+    fn place_where(&self, holds: impl Fn(f32, f32) -> bool) -> Option<usize> {
+        let mut blocks = self.blocks().enumerate();
+        blocks.find_map(|(block, (burdens, latencies))| {
+            lane(|lane| holds(burdens[lane], latencies[lane]), block)
+        })
+    }
+
+    /// The last one.
+    fn last_place_where(&self, holds: impl Fn(f32, f32) -> bool) -> Option<usize> {
+        let mut blocks = self.blocks().enumerate().rev();
+        blocks.find_map(|(block, (burdens, latencies))| {
+            let from_behind =
+                |lane: usize| holds(burdens[BLOCK - 1 - lane], latencies[BLOCK - 1 - lane]);
+            let place = lane(from_behind, block)?;
+            Some(block * BLOCK + BLOCK - 1 - place % BLOCK)
+        })
+    }
+
+    /// Burdens and latencies, as far as places are in use.
+    fn blocks(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&[f32; BLOCK], &[f32; BLOCK])> + ExactSizeIterator {
+        let (burdens, _) = self.burdens[..self.size].as_chunks();
+        let (latencies, _) = self.latencies[..self.size].as_chunks();
+        burdens.iter().zip(latencies)
+    }
+
+    /// Where a reading to use stands; of those that are equally good each has the same chance.
+    fn one_of_bests(&self, random: &mut Random) -> Option<usize> {
+        let is_best = self.is_best();
+        let (mut chosen, mut equals) = (None, 0);
+        for place in each(self.held) {
+            if is_best(self.burdens[place], self.latencies[place]) {
+                equals += 1;
+                if random.below(equals) == 0 {
+                    chosen = Some(place);
+                }
             }
         }
-        held
-    }
-
-    /// All that is compared in one number, which ends with the place. The bits of what is not negative are ordered as the
-    /// numbers are; the last ones of a burden, a hundred thousandth of it, give way to the place.
-    fn rank(&self, place: usize) -> u64 {
-        let (burden, latency) = (self.burdens[place], self.latencies[place]);
-        let burden_bits = u64::from(burden.to_bits());
-        let cold = u64::from(latency.to_bits()) << 32 | (burden_bits & !PLACE);
-        let hot = 1 << 63 | (burden_bits << 32 & !PLACE);
-        (if burden <= self.threshold { cold } else { hot }) | place as u64
+        chosen
     }
 
     /// Writes down what is compared.
@@ -374,7 +436,7 @@ impl Pool {
         let Some(decision) = explain else {
             return;
         };
-        for place in (0..self.size).filter(|place| self.endpoints[*place] != NOBODY) {
+        for place in each(self.held) {
             let (burden, latency) = (self.burdens[place], self.latencies[place]);
             let is_hot = burden > self.threshold;
             decision.consider(self.endpoints[place] as usize, view, |entry| {
@@ -413,7 +475,7 @@ impl Pool {
     fn remove(&mut self, place: usize) {
         self.endpoints[place] = NOBODY;
         self.burdens[place] = f32::INFINITY;
-        self.held -= 1;
+        self.held &= !(1 << place);
     }
 }
 
@@ -421,14 +483,47 @@ impl Pool {
 /// among them.
 const HIGHEST: usize = 4;
 
-/// The highest of these bits of burdens, the highest first, gaps left out.
-fn highest(values: &[u32]) -> [u32; HIGHEST] {
-    let mut highest = [0; HIGHEST];
-    for &value in values {
-        let mut sinking = if value == GAP { 0 } else { value };
-        for held in &mut highest {
-            (*held, sinking) = (sinking.max(*held), sinking.min(*held));
+/// The bits of what is not negative, which are ordered as the numbers are.
+fn ordered(number: f32) -> i32 {
+    number.to_bits() as i32
+}
+
+/// A burden's bits, 0 in a gap.
+fn solid(burden: f32) -> i32 {
+    let bits = ordered(burden);
+    if bits == GAP { 0 } else { bits }
+}
+
+/// The first place of a set.
+fn first(places: u64) -> Option<usize> {
+    (places != 0).then(|| places.trailing_zeros() as usize)
+}
+
+/// The places of a set, the first one first.
+fn each(mut places: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = first(places)?;
+        places &= places - 1;
+        Some(place)
+    })
+}
+
+/// The lowest of what a block has in its lanes: in quarters side by side, which the compiler does in one instruction.
+fn lowest(of: impl Fn(usize) -> i32) -> i32 {
+    const QUARTER: usize = BLOCK / 4;
+    let all: [i32; BLOCK] = std::array::from_fn(of);
+    let mut lowest: [i32; QUARTER] = [i32::MAX; QUARTER];
+    for quarter in all.as_chunks::<QUARTER>().0 {
+        for (low, value) in lowest.iter_mut().zip(quarter) {
+            *low = (*low).min(*value);
         }
     }
-    highest
+    lowest.into_iter().fold(i32::MAX, i32::min)
+}
+
+/// The place of the first lane of this block for which it holds.
+fn lane(holds: impl Fn(usize) -> bool, block: usize) -> Option<usize> {
+    let none = BLOCK as i32;
+    let lane = lowest(|lane| if holds(lane) { lane as i32 } else { none });
+    (lane < none).then_some(block * BLOCK + lane as usize)
 }
