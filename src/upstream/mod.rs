@@ -156,9 +156,10 @@ impl Upstream {
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
-            bulkhead: written.bulkhead.as_ref().map(|written| {
-                bulkhead::Configured::new(registry.bulkhead(name), written.into())
-            }),
+            bulkhead: written
+                .bulkhead
+                .as_ref()
+                .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
             replay_buffer: written.retry.buffer.unwrap_or(0),
         })
     }
@@ -193,7 +194,8 @@ impl Upstream {
         if let Some(bulkhead) = &self.bulkhead
             && let Some(text) = bulkhead.state.look(now, &bulkhead.rules)
         {
-            self.events.note(now, Kind::Bulkhead, &self.name, None, text);
+            self.events
+                .note(now, Kind::Bulkhead, &self.name, None, text);
         }
     }
 }

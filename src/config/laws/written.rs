@@ -117,7 +117,16 @@ fn route() -> impl Strategy<Value = Route> {
         priority(),
     )
         .prop_map(
-            |(matcher, action, rewrite, host, request_fields, response_fields, subset, priority)| {
+            |(
+                matcher,
+                action,
+                rewrite,
+                host,
+                request_fields,
+                response_fields,
+                subset,
+                priority,
+            )| {
                 let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
                 // There is no prefix to replace in what an expression matched.
                 let rewrite = rewrite.filter(|to| !regex || !matches!(to, Rewrite::Prefix(_)));
@@ -347,33 +356,35 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         vec(endpoint(), 1..4),
         of(bulkhead()),
     )
-        .prop_map(|(balance, scaling, narrowing, tls, times, mut endpoints, bulkhead)| {
-            for (index, endpoint) in endpoints.iter_mut().enumerate() {
-                endpoint.address = format!("host-{index}:80");
-                endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
-            }
-            let (slow_start, failure_penalty, decisions) = scaling;
-            let (sticky, panic, subset, random_subset) = narrowing;
-            let (total, max_duration) = times;
-            Upstream {
-                balance,
-                slow_start,
-                failure_penalty,
-                sticky,
-                panic,
-                subset,
-                random_subset,
-                decisions,
-                tls,
-                bulkhead,
-                timeouts: UpstreamTimeouts {
-                    total,
-                    max_duration,
-                    ..UpstreamTimeouts::default()
-                },
-                ..Upstream::new(endpoints)
-            }
-        })
+        .prop_map(
+            |(balance, scaling, narrowing, tls, times, mut endpoints, bulkhead)| {
+                for (index, endpoint) in endpoints.iter_mut().enumerate() {
+                    endpoint.address = format!("host-{index}:80");
+                    endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
+                }
+                let (slow_start, failure_penalty, decisions) = scaling;
+                let (sticky, panic, subset, random_subset) = narrowing;
+                let (total, max_duration) = times;
+                Upstream {
+                    balance,
+                    slow_start,
+                    failure_penalty,
+                    sticky,
+                    panic,
+                    subset,
+                    random_subset,
+                    decisions,
+                    tls,
+                    bulkhead,
+                    timeouts: UpstreamTimeouts {
+                        total,
+                        max_duration,
+                        ..UpstreamTimeouts::default()
+                    },
+                    ..Upstream::new(endpoints)
+                }
+            },
+        )
 }
 
 pub(super) fn config() -> impl Strategy<Value = Config> {

@@ -26,7 +26,11 @@ pub(super) fn warnings(name: &str, entry: &Entry, upstream: &Upstream, reader: &
         told("standing", message, "remove it, or write `order: adaptive`");
     } else if bulkhead.standing.timeout > bulkhead.queue_timeout {
         let message = "longer than `queue_timeout`, which ends the wait first".into();
-        told("standing.timeout", message, "lower it or raise `queue_timeout`");
+        told(
+            "standing.timeout",
+            message,
+            "lower it or raise `queue_timeout`",
+        );
     }
     if let (Some(low), Some(normal)) = (bulkhead.shed.low, bulkhead.shed.normal)
         && normal < low
@@ -42,7 +46,9 @@ type Told<'a> = &'a mut dyn FnMut(&str, String, &str);
 
 fn caps(entry: &Entry, upstream: &Upstream, bulkhead: &Bulkhead, told: Told<'_>) {
     let is_written = |keys: &[&str]| child(&entry.node, keys).is_some();
-    let slots = bulkhead.per_endpoint.saturating_mul(upstream.endpoints.len());
+    let slots = bulkhead
+        .per_endpoint
+        .saturating_mul(upstream.endpoints.len());
     if slots < bulkhead.max_in_flight && is_written(&["bulkhead", "per_endpoint"]) {
         let message = format!(
             "more than all endpoints together may have, which is {slots} by `per_endpoint`"
@@ -57,7 +63,11 @@ fn caps(entry: &Entry, upstream: &Upstream, bulkhead: &Bulkhead, told: Told<'_>)
         let message = format!(
             "more than `connections.max`, {connections}: what exceeds that is refused and does not wait"
         );
-        told("per_endpoint", message, "lower it or raise `connections.max`");
+        told(
+            "per_endpoint",
+            message,
+            "lower it or raise `connections.max`",
+        );
     }
 }
 
@@ -66,7 +76,11 @@ fn adaptive(bulkhead: &Bulkhead, told: Told<'_>) {
         return;
     };
     let message = "without effect: `adaptive` finds the limit, and `adaptive.max` bounds it".into();
-    told("max_in_flight", message, "remove it, or write it as `adaptive.max`");
+    told(
+        "max_in_flight",
+        message,
+        "remove it, or write it as `adaptive.max`",
+    );
     if limit.min > limit.max {
         let message = "more than `max`, which then is the limit, always".into();
         told("adaptive.min", message, "lower it or raise `max`");

@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn a_newcomer_does_not_pass_one_that_waits() {
         let count = Count::default();
-        assert_eq!((count.take(2), count.take(2), count.take(2)), (Some(1), Some(2), None));
+        assert_eq!(
+            (count.take(2), count.take(2), count.take(2)),
+            (Some(1), Some(2), None)
+        );
         count.wait();
         assert!(count.give());
         assert_eq!(count.take(2), None);

@@ -500,7 +500,10 @@ impl Tended {
             return rules.max_in_flight;
         };
         let random = &mut self.random;
-        let kept = self.limit.take().filter(|limit| limit.is_by(rules.algorithm));
+        let kept = self
+            .limit
+            .take()
+            .filter(|limit| limit.is_by(rules.algorithm));
         let mut limit = kept.unwrap_or_else(|| Limit::new(rules, random));
         if let Some(window) = self.samples.window() {
             limit.update(rules, &window, random);

@@ -56,7 +56,10 @@ mod tests {
     const MILLI: f64 = 1e6;
 
     fn near(value: f64, expected: f64) {
-        assert!((value - expected).abs() < 1e-9, "{value} instead of {expected}");
+        assert!(
+            (value - expected).abs() < 1e-9,
+            "{value} instead of {expected}"
+        );
     }
 
     #[test]

@@ -105,8 +105,14 @@ mod tests {
         }
         // At 200 the unit is 2, the bounds 6 and 12.
         let mut rule = rule(&mut random);
-        assert_eq!(rule.step(200.0, 10.1 * MILLI, 200.0, false, &mut random), 212.0);
-        assert_eq!(rule.step(200.0, 20.0 * MILLI, 200.0, false, &mut random), 198.0);
+        assert_eq!(
+            rule.step(200.0, 10.1 * MILLI, 200.0, false, &mut random),
+            212.0
+        );
+        assert_eq!(
+            rule.step(200.0, 20.0 * MILLI, 200.0, false, &mut random),
+            198.0
+        );
     }
 
     #[test]
@@ -121,7 +127,10 @@ mod tests {
         let mut random = Random::seeded(1);
         let mut rule = rule(&mut random);
         assert_eq!(rule.step(20.0, 10.0 * MILLI, 9.0, false, &mut random), 20.0);
-        assert_eq!(rule.step(20.0, 10.0 * MILLI, 10.0, false, &mut random), 26.0);
+        assert_eq!(
+            rule.step(20.0, 10.0 * MILLI, 10.0, false, &mut random),
+            26.0
+        );
     }
 
     /// From 0.5 · 30 · 20 windows on, and after 30 · 20 for certain; the limit stays what it is meanwhile.
@@ -131,7 +140,10 @@ mod tests {
         let mut rule = rule(&mut random);
         let mut windows = 1;
         while rule.least < 11.5 * MILLI {
-            assert_eq!(rule.step(20.0, 11.5 * MILLI, 20.0, false, &mut random), 20.0);
+            assert_eq!(
+                rule.step(20.0, 11.5 * MILLI, 20.0, false, &mut random),
+                20.0
+            );
             windows += 1;
         }
         assert!((300..=600).contains(&windows), "{windows}");

@@ -107,6 +107,7 @@ impl Model {
         };
         let least = *least?;
         self.list.retain(|known| *known != least);
+        self.settle();
         Some(least.number)
     }
 }
@@ -129,7 +130,11 @@ fn agree(order: QueueOrder, capacity: usize, steps: &[Step]) {
             Step::Comes(class) => {
                 let entered = bulkhead.enter(ask(class, now), at(now));
                 let is_full = model.list.len() >= capacity;
-                let least = if is_full { model.least(class, now) } else { None };
+                let least = if is_full {
+                    model.least(class, now)
+                } else {
+                    None
+                };
                 assert_eq!(entered.is_err(), is_full && least.is_none());
                 if let Ok(wait) = entered {
                     sent_away.extend(least);

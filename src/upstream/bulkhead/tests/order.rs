@@ -7,6 +7,7 @@ use crate::config::QueueOrder;
 struct Scene {
     bulkhead: Arc<Bulkhead>,
     waits: Vec<(&'static str, Wait)>,
+    refused: Vec<(&'static str, Refusal)>,
 }
 
 impl Scene {
@@ -16,6 +17,7 @@ impl Scene {
         Self {
             bulkhead,
             waits: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -28,21 +30,34 @@ impl Scene {
     fn served(&mut self, millis: u64) -> Option<&'static str> {
         give(&self.bulkhead, millis);
         let mut served = None;
-        for (name, wait) in &mut self.waits {
-            if wait.place.is_some()
-                && let Some(Ok(grant)) = polled(wait)
-            {
-                grant.keep();
-                assert_eq!(served.replace(*name), None, "one permit serves one");
-            }
+        for name in self.look() {
+            assert_eq!(served.replace(name), None, "one permit serves one");
         }
         served
     }
 
+    /// Who was let in.
+    fn look(&mut self) -> Vec<&'static str> {
+        let mut served = Vec::new();
+        self.waits.retain_mut(|(name, wait)| {
+            match polled(wait) {
+                None => return true,
+                Some(Ok(grant)) => {
+                    grant.keep();
+                    served.push(*name);
+                }
+                Some(Err(refusal)) => self.refused.push((name, refusal)),
+            }
+            false
+        });
+        served
+    }
+
     fn refused(&mut self, name: &str) -> Option<Refusal> {
-        let mut waits = self.waits.iter_mut();
-        let (_, wait) = waits.find(|(known, _)| *known == name)?;
-        polled(wait)?.err()
+        assert!(self.look().is_empty());
+        let mut refused = self.refused.iter();
+        let found = refused.find(|(known, _)| *known == name)?;
+        Some(found.1)
     }
 }
 

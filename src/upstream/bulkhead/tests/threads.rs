@@ -113,7 +113,9 @@ fn run(rules: &Rules, threads: u64, requests: u64) -> Arena {
                 })
             })
             .collect();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        workers
+            .into_iter()
+            .for_each(|worker| worker.join().unwrap());
         is_over.store(true, Relaxed);
         ticking.join().unwrap();
     });
@@ -129,7 +131,11 @@ fn no_permit_is_lost_and_none_is_there_twice() {
     ] {
         let arena = run(&small(permits, queue, order), 8, 1500);
         let bulkhead = &arena.bulkhead;
-        assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (0, 0), "{order:?}");
+        assert_eq!(
+            (bulkhead.in_flight(), bulkhead.waiting()),
+            (0, 0),
+            "{order:?}"
+        );
         assert_eq!(bulkhead.standing(at(0)).waiting, [0, 0, 0]);
         let (served, left) = (arena.served.load(Relaxed), arena.left.load(Relaxed));
         assert_eq!(served + left, 8 * 1500);
