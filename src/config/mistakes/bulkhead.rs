@@ -44,7 +44,7 @@ fn keys_have_ranges() {
         "adaptive.algorithm",
         "is not an algorithm",
     );
-    wrong("shed: { high: 1s }", 25, "shed.high", "unknown key");
+    wrong("shed: { high: 1s }", 25, "shed.high", "is not known here");
 }
 
 #[test]

@@ -49,7 +49,9 @@ fn caps(entry: &Entry, upstream: &Upstream, bulkhead: &Bulkhead, told: Told<'_>)
     let slots = bulkhead
         .per_endpoint
         .saturating_mul(upstream.endpoints.len());
-    if slots < bulkhead.max_in_flight && is_written(&["bulkhead", "per_endpoint"]) {
+    // The default is no wish.
+    let is_default = bulkhead.max_in_flight == Bulkhead::default().max_in_flight;
+    if !is_default && slots < bulkhead.max_in_flight && is_written(&["bulkhead", "per_endpoint"]) {
         let message = format!(
             "more than all endpoints together may have, which is {slots} by `per_endpoint`"
         );
@@ -75,12 +77,11 @@ fn adaptive(bulkhead: &Bulkhead, told: Told<'_>) {
     let Some(limit) = &bulkhead.adaptive else {
         return;
     };
-    let message = "without effect: `adaptive` finds the limit, and `adaptive.max` bounds it".into();
-    told(
-        "max_in_flight",
-        message,
-        "remove it, or write it as `adaptive.max`",
-    );
+    if bulkhead.max_in_flight != limit.max {
+        let message = "without effect: `adaptive` finds the limit, and `adaptive.max` bounds it";
+        let help = "remove it, or write it as `adaptive.max`";
+        told("max_in_flight", message.into(), help);
+    }
     if limit.min > limit.max {
         let message = "more than `max`, which then is the limit, always".into();
         told("adaptive.min", message, "lower it or raise `max`");

@@ -80,6 +80,11 @@ impl Rules {
         bound.is_some_and(|bound| late >= bound)
     }
 
+    /// Whether requests of any class are.
+    pub fn sheds_any(&self, late: Duration) -> bool {
+        self.shed.iter().flatten().any(|bound| late >= *bound)
+    }
+
     fn initial(&self) -> u32 {
         let adaptive = self.adaptive.as_ref();
         adaptive.map_or(self.max_in_flight, |rules| rules.initial)
