@@ -19,6 +19,7 @@ use crate::attempt::Plan;
 use crate::balance::{Asked, Lack};
 use crate::clock::Instant;
 use crate::config::Priority;
+use crate::http::head::Version;
 use crate::route::Route;
 use crate::upstream::bulkhead::{Ask, Configured, Grant, Refusal, Wait};
 use crate::worker::{UpstreamView, Worker};
@@ -199,8 +200,8 @@ impl Admission<'_> {
         }
         let down = &mut *self.down;
         if let Some(responder) = &mut down.responder
-            // What a client still has to send stands between us and its end.
-            && down.body.is_done()
+            // Over HTTP/1 what a client still has to send stands between us and its end.
+            && (down.body.is_done() || responder.version() == Version::Http2)
             && responder.poll_gone(cx).is_ready()
         {
             return Poll::Ready(Err(Denied::ClientGone));

@@ -99,13 +99,16 @@ impl<'a> Tries<'a> {
                 return Err(self.last.clone());
             };
             action = self.plan.step(self.exchange.now, event);
+            if !matches!(action, Action::Connect { .. }) {
+                // What is not replayed holds no place among those under way.
+                self.died = None;
+            }
         }
     }
 
-    /// Has one attempt let in, at an endpoint that is picked for it. What the last one held is given back before.
+    /// Has one attempt let in, at an endpoint that is picked for it.
     async fn pick(&mut self) -> Option<Event> {
         self.slot = None;
-        self.died = None;
         let admission = Admission {
             exchange: self.exchange,
             down: self.down,
