@@ -33,8 +33,6 @@ struct State {
     wake_at: Cell<u64>,
     runner: Cell<Option<Waker>>,
     queued: Cell<usize>,
-    /// How late the last two turns were that it slept for, the last one first.
-    late: Cell<[Duration; 2]>,
     /// Entries of dropped timers. They keep their place in the queue, so that a timer per request costs neither an
     /// allocation nor a queue operation, and no more entries lie about than timers lived at once.
     free: RefCell<Vec<Rc<Entry>>>,
@@ -74,7 +72,6 @@ impl Wheel {
             wake_at: Cell::new(u64::MAX),
             runner: Cell::new(None),
             queued: Cell::new(0),
-            late: Cell::default(),
             free: RefCell::default(),
         }))
     }
@@ -89,19 +86,6 @@ impl Wheel {
     /// The time when it was last asked for: saves another look at the clock right after one.
     pub fn recent(&self) -> Instant {
         self.0.recent.get()
-    }
-
-    /// How late the wheel was the last two times, the lesser of both and in real time: a thread that stood still once has
-    /// caught up, one that is late again and again does not keep up.
-    pub fn late(&self) -> Duration {
-        let [last, before] = self.0.late.get();
-        last.min(before)
-    }
-
-    fn was_due(&self, at: Instant, now: Instant) {
-        let [last, _] = self.0.late.get();
-        let late = self.0.clock.real(now.since(at));
-        self.0.late.set([late, last]);
     }
 
     /// A moment, or the time now where that is [`Instant::FAR`].
@@ -164,14 +148,10 @@ impl Wheel {
                 continue;
             };
             self.0.wake_at.set(tick);
-            let due = Instant(tick.saturating_mul(TICK_NANOS));
-            let span = due.since(now);
+            let span = Instant(tick.saturating_mul(TICK_NANOS)).since(now);
             let sleep = std::pin::pin!(tokio::time::sleep(self.0.clock.real(span)));
             let woken = std::pin::pin!(self.woken());
-            tokio::select! {
-                () = sleep => self.was_due(due.max(now), self.now()),
-                () = woken => {}
-            }
+            tokio::select! { () = sleep => {}, () = woken => {} }
         }
     }
 
@@ -355,23 +335,6 @@ mod tests {
         timer.clear();
         wheel.turn(Instant(start.0 + 3_600_000_000_000));
         assert!(!fired(&timer));
-    }
-
-    #[test]
-    fn it_is_late_when_it_is_so_twice_in_a_row() {
-        let wheel = Wheel::new(Clock::system());
-        let at = |millis: u64| Instant(millis * 1_000_000);
-        for (due, now, late) in [
-            (10, 11, 0),
-            (20, 170, 1),
-            (180, 190, 10),
-            (200, 320, 10),
-            (330, 460, 120),
-            (470, 471, 1),
-        ] {
-            wheel.was_due(at(due), at(now));
-            assert_eq!(wheel.late(), Duration::from_millis(late), "due at {due} ms");
-        }
     }
 
     #[tokio::test(flavor = "local")]

@@ -97,11 +97,21 @@ impl Admission<'_> {
         waited
     }
 
-    /// A request that was let in before is not refused because this worker is late since.
+    /// A request that was let in before is not refused because this worker is late since. Of most requests it need not be known
+    /// whether it is.
     fn shed(&self, bulkhead: &Configured) -> Result<(), Denied> {
-        let late = self.exchange.worker.wheel.late();
         let rules = &bulkhead.rules;
-        if self.exchange.attempts == 0 && rules.sheds_any(late) && rules.sheds(self.class(), late) {
+        let may_say = self.route.priority_header.is_some();
+        let least = if may_say {
+            Priority::Low
+        } else {
+            self.route.priority
+        };
+        if self.exchange.attempts > 0 || !rules.may_shed(least) {
+            return Ok(());
+        }
+        let class = self.class();
+        if rules.may_shed(class) && rules.sheds(class, self.exchange.worker.late()) {
             bulkhead.state.count_refusal(Refusal::Lag);
             return Err(Denied::Refused(Refusal::Lag));
         }

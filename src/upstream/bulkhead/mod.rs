@@ -80,9 +80,9 @@ impl Rules {
         bound.is_some_and(|bound| late >= bound)
     }
 
-    /// Whether requests of any class are.
-    pub fn sheds_any(&self, late: Duration) -> bool {
-        self.shed.iter().flatten().any(|bound| late >= *bound)
+    /// Whether there are workers that refuse requests of this class.
+    pub fn may_shed(&self, class: Priority) -> bool {
+        self.shed.get(class as usize).is_some_and(Option::is_some)
     }
 
     fn initial(&self) -> u32 {

@@ -70,7 +70,7 @@ block! {
     /// What is refused when the worker that took a request runs late, the lowest priority first. What is of high
     /// priority never is.
     pub struct Shedding {
-        /// Requests of low priority, when the timers of the worker were late by this, twice in a row. A worker that keeps
+        /// Requests of low priority, when the worker came to a timer of its own this late, twice in a row within 100 ms. A worker that keeps
         /// up is late by a millisecond or two; a tenth of a second is what a person begins to notice.
         pub low: Option<Duration> = Some(millis(100)), in Some(millis(1))..=Some(DAY);
         /// Those of normal priority. Off, because that is nearly everything, and a machine that stands still
