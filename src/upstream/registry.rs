@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
+use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
 use crate::entropy;
@@ -30,6 +31,8 @@ pub struct Registry {
     known: Mutex<Known>,
     /// The numbers of whole upstreams by name.
     totals: Shared<String, Totals>,
+    /// The budgets of whole upstreams by name.
+    retries: Shared<String, Retries>,
     /// What was decided in whole upstreams by name.
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
@@ -117,6 +120,11 @@ impl Registry {
     /// What is known of all endpoints of an upstream together.
     pub fn totals(&self, upstream: &str) -> Arc<Totals> {
         of(&self.totals, upstream.to_owned())
+    }
+
+    /// The budget of an upstream's retries and hedges.
+    pub fn retries(&self, upstream: &str) -> Arc<Retries> {
+        of(&self.retries, upstream.to_owned())
     }
 
     /// What was decided in an upstream.
