@@ -28,7 +28,7 @@
 //!              Ask       Pause     Pick
 //! ```
 
-use super::retry::{self, Decision, Rules};
+use super::retry::{self, Decision, Repeat, Rules};
 use super::{
     Action, ConnectFailure, Deadlines, Death, Event, Failure, Keep, Refusal, Timeout, Tried,
 };
@@ -39,7 +39,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Plan {
     state: State,
-    idempotent: bool,
+    repeat: Repeat,
     /// A death on a reused connection was made good; later connections are new ones.
     replayed: bool,
     /// The tries of this round have gone back to endpoints tried before.
@@ -87,11 +87,11 @@ enum State {
 }
 
 impl Plan {
-    /// For a request to an upstream of so many endpoints; see [`retry::idempotent`].
-    pub fn new(idempotent: bool, endpoints: usize, deadlines: Deadlines, rules: Rules) -> Self {
+    /// For a request to an upstream of so many endpoints.
+    pub fn new(repeat: Repeat, endpoints: usize, deadlines: Deadlines, rules: Rules) -> Self {
         Self {
             state: State::Queued,
-            idempotent,
+            repeat,
             replayed: false,
             came_back: false,
             retries: 0,
@@ -148,7 +148,7 @@ impl Plan {
                     retry_after,
                 },
             ) => {
-                let may_repeat = kept && (self.idempotent || harmless);
+                let may_repeat = kept && (self.is_idempotent() || harmless);
                 self.consider(now, endpoint, Failure::Failing, may_repeat, retry_after)
             }
             (
@@ -190,7 +190,13 @@ impl Plan {
         match self.state {
             State::Sending { reused, .. } => {
                 let may_retry = self.retries + 1 < self.rules.max_attempts;
-                if self.idempotent && (may_retry || reused && !self.replayed) {
+                let may_replay = reused && !self.replayed;
+                let keeps_all = match self.repeat {
+                    Repeat::Yes => may_retry || may_replay,
+                    Repeat::WhenHarmless => may_retry,
+                    Repeat::No => false,
+                };
+                if keeps_all {
                     Keep::All
                 } else if !self.replayed || self.picks_left > 0 {
                     Keep::Unwritten
@@ -215,6 +221,10 @@ impl Plan {
     /// The endpoints that this request has been to.
     pub fn tried(&self) -> &Tried {
         &self.tried
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.repeat == Repeat::Yes
     }
 
     fn pick(&mut self, now: Instant) -> Action {
@@ -267,7 +277,7 @@ impl Plan {
     }
 
     fn died(&mut self, now: Instant, endpoint: usize, reused: bool, death: Death) -> Action {
-        let replayable = retry::replayable(self.idempotent, death);
+        let replayable = retry::replayable(self.is_idempotent(), death);
         if replayable && !self.replayed && (reused || !death.written) {
             self.deadlines.waiting(now);
             if let Some(timeout) = self.deadlines.fired(now) {
@@ -287,7 +297,7 @@ impl Plan {
         } else {
             Failure::Died
         };
-        let may_repeat = death.kept && self.idempotent;
+        let may_repeat = death.kept && self.is_idempotent();
         self.consider(now, endpoint, cause, may_repeat, None)
     }
 

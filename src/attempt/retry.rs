@@ -32,6 +32,25 @@ impl Rules {
     }
 }
 
+/// Whether a request may be sent again once it may have been acted upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    No,
+    /// Only after an answer that says so ([`super::Event::Failing`], `harmless`).
+    WhenHarmless,
+    Yes,
+}
+
+impl From<&Method> for Repeat {
+    fn from(method: &Method) -> Self {
+        if idempotent(method) {
+            Self::Yes
+        } else {
+            Self::No
+        }
+    }
+}
+
 /// What became of the wish to try a request again after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Decision {

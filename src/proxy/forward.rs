@@ -186,7 +186,8 @@ pub async fn head(
             written: error != ProxyError::Unprocessed
                 && (matches!(attempt.link, Link::H2 { .. }) || attempt.written() != wait.written),
             received: wait.received,
-            kept: down.is_kept(),
+            // Whoever floods with interim responses would do it again.
+            kept: down.is_kept() && error != ProxyError::TooManyInterim,
             late: is_late(&error),
         }),
     };

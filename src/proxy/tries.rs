@@ -14,7 +14,8 @@ use super::heads::{self, Told};
 use super::link;
 use super::pick::{self, Slot};
 use super::stream;
-use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal};
+use crate::attempt::retry::Repeat;
+use crate::attempt::{Action, Deadlines, Event, Plan, Refusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::http::buffers::Lent;
@@ -23,6 +24,7 @@ use crate::http::head::ResponseHead;
 use crate::http::{grpc, retry_after};
 use crate::observe::AttemptOutcome;
 use crate::route;
+use crate::upstream::Upstream;
 use crate::worker::{Reach, UpstreamView, Worker};
 
 /// The tries of one request.
@@ -66,7 +68,7 @@ impl<'a> Tries<'a> {
         let worker = Rc::clone(&exchange.worker);
         let shared = &upstream.shared;
         let plan = Plan::new(
-            attempt::retry::idempotent(&exchange.head.method),
+            repeat(exchange, shared),
             shared.endpoints.len(),
             Deadlines::new(&shared.timeouts, exchange.started),
             shared.tries,
@@ -330,6 +332,15 @@ impl<'a> Tries<'a> {
         self.died = Some(Rc::clone(&slot.reach));
         failure.event
     }
+}
+
+/// Whether a request may be sent again. Of calls of gRPC it depends on their answer, where the upstream lists any.
+fn repeat(exchange: &Exchange, upstream: &Upstream) -> Repeat {
+    let head = &exchange.head;
+    if !upstream.retry.grpc_on.is_empty() && grpc::is_call(&head.fields) {
+        return Repeat::WhenHarmless;
+    }
+    Repeat::from(&head.method)
 }
 
 fn refusal(lack: Lack) -> Refusal {

@@ -5,6 +5,7 @@
 mod balancing;
 mod figures;
 mod hot_keys;
+mod retries;
 mod upstream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +20,7 @@ use figures::{LISTENER, ROUTE, Reports};
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
+pub use retries::RetryStatus;
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;

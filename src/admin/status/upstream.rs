@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::figures::{ATTEMPT, Reports, Windows};
+use super::retries::{self, RetryStatus};
 use crate::clock::Instant;
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
@@ -19,6 +20,7 @@ pub struct UpstreamStatus {
     pub in_flight: u64,
     pub attempts: Windows,
     pub balancing: BalancingStatus,
+    pub retries: RetryStatus,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -75,6 +77,7 @@ pub(super) fn read(
         in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
         balancing,
+        retries: retries::read(upstream, reports),
         endpoints,
     }
 }

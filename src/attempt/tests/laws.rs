@@ -143,8 +143,9 @@ proptest! {
         idempotent: bool,
     ) {
         let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
+        let repeat = if idempotent { Repeat::Yes } else { Repeat::WhenHarmless };
         let rules = Rules { max_attempts, ..TWICE };
-        let plan = Plan::new(idempotent, endpoints, deadlines, rules);
+        let plan = Plan::new(repeat, endpoints, deadlines, rules);
         let mut world = World {
             plan, idempotent, endpoints, now: at(0), sends: 0, connected: false, written: false,
             answered: false, connects: Vec::new(), been: Vec::new(), sent_to: Vec::new(), tokens: 0,
@@ -184,7 +185,8 @@ proptest! {
         idempotent: bool,
     ) {
         let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
-        let mut plan = Plan::new(idempotent, 4, deadlines, TWICE);
+        let repeat = if idempotent { Repeat::Yes } else { Repeat::WhenHarmless };
+        let mut plan = Plan::new(repeat, 4, deadlines, TWICE);
         let (mut now, mut over, mut sends, mut picks) = (0, false, 0, 0);
         for (kind, pause) in kinds {
             now += pause;

@@ -1,6 +1,6 @@
 //! The plan driven by a world that answers as it pleases, and the cases that it must know.
 
-use super::retry::{Decision, Rules};
+use super::retry::{Decision, Repeat, Rules};
 use super::*;
 use crate::clock::Instant;
 use crate::config::UpstreamTimeouts;
@@ -45,7 +45,7 @@ fn plan(method: &Method, endpoints: usize) -> Plan {
 
 fn plan_by(rules: Rules, method: &Method, endpoints: usize) -> Plan {
     let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
-    let mut plan = Plan::new(retry::idempotent(method), endpoints, deadlines, rules);
+    let mut plan = Plan::new(method.into(), endpoints, deadlines, rules);
     assert_eq!(plan.step(at(0), Event::Admitted), Action::Pick);
     plan
 }

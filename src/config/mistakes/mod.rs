@@ -6,6 +6,7 @@ use super::{Level, Refusal};
 mod balance;
 mod files;
 mod narrowing;
+mod retries;
 mod routes;
 mod values;
 
