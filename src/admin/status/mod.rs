@@ -6,6 +6,7 @@ mod balancing;
 mod bulkhead;
 mod figures;
 mod hot_keys;
+mod retries;
 mod upstream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,7 @@ pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceSt
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
+pub use retries::RetryStatus;
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;

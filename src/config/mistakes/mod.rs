@@ -7,6 +7,7 @@ mod balance;
 mod bulkhead;
 mod files;
 mod narrowing;
+mod retries;
 mod routes;
 mod values;
 

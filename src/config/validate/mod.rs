@@ -5,6 +5,7 @@
 
 mod balance;
 mod bulkhead;
+mod retries;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -34,6 +35,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
             bulkhead::warnings(&entry.key, entry, upstream, reader);
+            retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
