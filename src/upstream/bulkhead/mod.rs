@@ -392,7 +392,7 @@ impl Bulkhead {
         self.obey(rules, tended.limit(rules));
         let filled = {
             let mut line = self.line();
-            if line.queue.len() > 0 {
+            if !line.queue.is_empty() {
                 line.given += 1;
                 line.open = line.open.max(1);
                 line.offers = u32::try_from(line.queue.len()).unwrap_or(u32::MAX);
