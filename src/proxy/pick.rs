@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::audience::Audience;
-use super::error::ProxyError;
+use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
 use crate::attempt::Tried;
 use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
@@ -94,6 +94,16 @@ impl Slot {
         } else {
             signals.answered(now, spent, self.load, decay);
         }
+    }
+
+    /// The attempt ended without a head.
+    pub fn failed(&mut self, error: &ProxyError) {
+        self.record.outcome = if error.side() == Side::Downstream {
+            AttemptOutcome::Cancelled
+        } else {
+            AttemptOutcome::Failed
+        };
+        self.record.error = Some(error.label());
     }
 
     /// That the attempt failed says nothing of the endpoint.

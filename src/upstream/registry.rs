@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
+use super::hedging::Hedging;
 use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
@@ -33,6 +34,8 @@ pub struct Registry {
     totals: Shared<String, Totals>,
     /// The budgets of whole upstreams by name.
     retries: Shared<String, Retries>,
+    /// What is known for hedging in whole upstreams by name.
+    hedging: Shared<String, Hedging>,
     /// What was decided in whole upstreams by name.
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
@@ -125,6 +128,11 @@ impl Registry {
     /// The budget of an upstream's retries and hedges.
     pub fn retries(&self, upstream: &str) -> Arc<Retries> {
         of(&self.retries, upstream.to_owned())
+    }
+
+    /// What is known for hedging in an upstream.
+    pub fn hedging(&self, upstream: &str) -> Arc<Hedging> {
+        of(&self.hedging, upstream.to_owned())
     }
 
     /// What was decided in an upstream.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::{h1, h2};
+use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
@@ -38,6 +39,8 @@ pub struct UpstreamView {
     /// Which keys this worker saw most, where requests are hashed.
     pub hot_keys: Option<Arc<Mutex<HotKeys>>>,
     pub cells: Arc<UpstreamCells>,
+    /// What answers took, where requests are hedged by it.
+    pub latencies: Option<Arc<Histogram>>,
     pub limits: Limits,
 }
 
@@ -108,6 +111,10 @@ impl View {
             let connections = &shared.connections;
             let cells = door.upstream(&shared.name);
             shared.retries.join(&cells);
+            let latencies = shared.hedge.as_ref().map(|hedge| {
+                hedge.hedging.fund.join(&cells);
+                hedge.hedging.of_worker(place.0)
+            });
             Rc::new(UpstreamView {
                 reaches: reaches.collect(),
                 seen: RefCell::new(shared.groups.seen()),
@@ -117,6 +124,7 @@ impl View {
                     .as_ref()
                     .map(|census| census.of_worker(place.0)),
                 cells,
+                latencies,
                 limits: Limits {
                     idle: share(connections.idle, place.0, place.1),
                     idle_timeout: connections.idle_timeout,

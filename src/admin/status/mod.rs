@@ -20,7 +20,7 @@ use figures::{LISTENER, ROUTE, Reports};
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
-pub use retries::RetryStatus;
+pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;

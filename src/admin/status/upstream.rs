@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::figures::{ATTEMPT, Reports, Windows};
-use super::retries::{self, RetryStatus};
+use super::retries::{self, HedgeStatus, RetryStatus};
 use crate::clock::Instant;
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
@@ -21,6 +21,8 @@ pub struct UpstreamStatus {
     pub attempts: Windows,
     pub balancing: BalancingStatus,
     pub retries: RetryStatus,
+    /// `null` where requests are not hedged.
+    pub hedges: Option<HedgeStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -78,6 +80,7 @@ pub(super) fn read(
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
         balancing,
         retries: retries::read(upstream, reports),
+        hedges: retries::read_hedges(upstream, reports),
         endpoints,
     }
 }

@@ -3,6 +3,7 @@
 mod balance;
 mod endpoint;
 mod hash;
+mod hedge;
 mod narrowing;
 mod retry;
 mod weighing;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use balance::*;
 pub use endpoint::*;
 pub use hash::*;
+pub use hedge::*;
 pub use narrowing::*;
 pub use retry::*;
 pub use weighing::*;
@@ -93,6 +95,9 @@ block! {
         /// When a request is sent again, and what that may cost. On, because endpoints fail and another one serves. Off is as
         /// `{ max_attempts: 1 }`: nothing is sent again that an endpoint may have begun with.
         pub retry: Option<Retry> = Some(Retry::default());
+        /// When a second attempt runs beside a slow first one. Off, because it costs load; for reads whose slowest answers
+        /// matter, where an endpoint is slow now and then and not the request itself.
+        pub hedge: Option<Hedge> = None;
     }
 }
 
@@ -114,6 +119,7 @@ impl Upstream {
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
             retry: Some(Retry::default()),
+            hedge: None,
         }
     }
 }
