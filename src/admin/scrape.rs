@@ -85,6 +85,13 @@ fn retries(upstream: &Upstream, amplification: &Amplification, out: &mut Exposit
         let tokens = upstream.retries.tokens(terms);
         out.fraction(Metric::UpstreamRetryBudget, &[name], tokens);
     }
+    let after = upstream
+        .hedge
+        .as_ref()
+        .and_then(|hedge| hedge.hedging.after());
+    if let Some(after) = after {
+        out.seconds(Metric::UpstreamHedgeAfter, &[name], after);
+    }
     if let Some(ratio) = amplification.of(name) {
         out.fraction(Metric::UpstreamAmplification, &[name], ratio);
     }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
+use crate::attempt::hedge::Hedged;
 use crate::attempt::retry::Decision;
 use crate::balance::Reason;
 use crate::clock::Clock;
@@ -109,6 +110,7 @@ const LABELS: Labels = Labels {
     refusals: &REFUSALS,
     reasons: &Reason::LABELS,
     decisions: &Decision::LABELS,
+    hedges: &Hedged::LABELS,
 };
 
 /// Why a connection or a request is refused before routing.

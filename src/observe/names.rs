@@ -127,6 +127,8 @@ metrics! {
     EndpointFailuresAsLoad: Gauge "endpoint_failures_as_load" ["upstream", "endpoint"] "Failures of late, as the attempts under way that the balancer counts them for.";
     UpstreamPicks: Counter "upstream_picks_total" ["upstream", "reason"] "Picks of an endpoint, by how they came about.";
     UpstreamRetries: Counter "upstream_retries_total" ["upstream", "decision"] "Attempts that failed, by whether another was made and why not.";
+    UpstreamHedges: Counter "upstream_hedges_total" ["upstream", "outcome"] "Attempts that took longer than their like, by what became of trying another beside them.";
+    UpstreamHedgeAfter: Gauge "upstream_hedge_after_seconds" ["upstream"] "After what time requests are hedged now; absent while they are not.";
     UpstreamRetryBudget: Gauge "upstream_retry_budget_tokens" ["upstream"] "Retries and hedges that the budget would pay for now; absent without a budget.";
     UpstreamAmplification: Gauge "upstream_attempts_per_request" ["upstream"] "Attempts of the last minute for each first one: what retries and hedges add; absent while there are none.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod forward;
 pub mod handle;
 pub mod heads;
+pub mod hedge;
 pub mod link;
 pub mod pick;
 pub mod request;

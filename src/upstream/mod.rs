@@ -11,6 +11,7 @@ pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod hedging;
 pub mod outlook;
 pub mod pool;
 pub mod registry;
@@ -20,7 +21,7 @@ pub mod selectors;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::attempt::{Backoff, budget, retry};
+use crate::attempt::{Backoff, budget, hedge, retry};
 use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
@@ -32,6 +33,7 @@ use client_tls::ClientTls;
 use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
+use hedging::Hedging;
 use registry::Registry;
 use retries::Retries;
 use selectors::{SecretError, Selectors};
@@ -71,7 +73,20 @@ pub struct Upstream {
     /// What fills the budget; `None`: retries are not bounded by one.
     pub terms: Option<budget::Terms>,
     pub retries: Arc<Retries>,
+    /// When requests are hedged; `None`: they are not.
+    pub hedge: Option<Hedge>,
 }
+
+/// How requests to an upstream are hedged.
+pub struct Hedge {
+    pub rules: hedge::Rules,
+    /// What pays for hedges, beside the budget of retries.
+    pub terms: budget::Terms,
+    pub hedging: Arc<Hedging>,
+}
+
+/// Hedges that are saved up at most. A few, for requests that come in bursts.
+const HEDGES: f64 = 10.0;
 
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -179,6 +194,17 @@ impl Upstream {
             }),
             retry,
             retries: registry.retries(name),
+            hedge: written.hedge.as_ref().map(|written| Hedge {
+                rules: hedge::Rules {
+                    quantile: written.after.quantile(),
+                    min_samples: written.min_samples.into(),
+                },
+                terms: budget::Terms {
+                    share: written.max.fraction(),
+                    cap: HEDGES,
+                },
+                hedging: registry.hedging(name),
+            }),
         })
     }
 
@@ -214,6 +240,9 @@ impl Upstream {
         {
             self.events
                 .note(now, Kind::Bulkhead, &self.name, None, text);
+        }
+        if let Some(hedge) = &self.hedge {
+            hedge.hedging.tick(now, hedge.rules);
         }
     }
 }

@@ -18,6 +18,7 @@ mod forwarding;
 mod grpc;
 mod h2_conformance;
 mod harness;
+mod hedging;
 mod hostile_requests;
 mod hostile_responses;
 mod lab;

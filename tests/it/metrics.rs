@@ -24,6 +24,11 @@ const EXCUSED: &[(Metric, &str)] = &[
         "nothing that a client does makes a worker panic",
     ),
     (
+        Metric::UpstreamHedges,
+        "takes a hundred answers within ten seconds first; `hedging` has it move",
+    ),
+    (Metric::UpstreamHedgeAfter, "the same"),
+    (
         Metric::WorkerLag,
         "of the worker itself, like the two above, and nothing that traffic brings about",
     ),

@@ -22,7 +22,7 @@ pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceSt
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
-pub use retries::RetryStatus;
+pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;

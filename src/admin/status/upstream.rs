@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::bulkhead::{self, BulkheadStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
-use super::retries::{self, RetryStatus};
+use super::retries::{self, HedgeStatus, RetryStatus};
 use crate::clock::Instant;
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
@@ -24,6 +24,8 @@ pub struct UpstreamStatus {
     pub bulkhead: Option<BulkheadStatus>,
     pub balancing: BalancingStatus,
     pub retries: RetryStatus,
+    /// `null` where requests are not hedged.
+    pub hedges: Option<HedgeStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -82,6 +84,7 @@ pub(super) fn read(
         bulkhead: bulkhead::read(upstream, now),
         balancing,
         retries: retries::read(upstream, reports),
+        hedges: retries::read_hedges(upstream, reports),
         endpoints,
     }
 }

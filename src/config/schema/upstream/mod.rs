@@ -4,6 +4,7 @@ mod balance;
 mod bulkhead;
 mod endpoint;
 mod hash;
+mod hedge;
 mod narrowing;
 mod retry;
 mod weighing;
@@ -15,6 +16,7 @@ pub use balance::*;
 pub use bulkhead::*;
 pub use endpoint::*;
 pub use hash::*;
+pub use hedge::*;
 pub use narrowing::*;
 pub use retry::*;
 pub use weighing::*;
@@ -98,6 +100,9 @@ block! {
         /// When a request is sent again, and what that may cost. On, because endpoints fail and another one serves. Off is as
         /// `{ max_attempts: 1 }`: nothing is sent again that an endpoint may have begun with.
         pub retry: Option<Retry> = Some(Retry::default());
+        /// When a second attempt runs beside a slow first one. Off, because it costs load; for reads whose slowest answers
+        /// matter, where an endpoint is slow now and then and not the request itself.
+        pub hedge: Option<Hedge> = None;
     }
 }
 
@@ -120,6 +125,7 @@ impl Upstream {
             connections: Connections::default(),
             bulkhead: Some(Bulkhead::default()),
             retry: Some(Retry::default()),
+            hedge: None,
         }
     }
 }
