@@ -107,6 +107,9 @@ pub enum ProxyError {
     /// The endpoint cannot switch protocols, or does not do it as it was asked to.
     #[error("the endpoint did not switch protocols as asked")]
     BadUpgrade,
+    /// The route injects this status on purpose.
+    #[error("a fault was injected on purpose")]
+    FaultAbort(u16),
     /// Code of the proxy panicked while it carried the exchange.
     #[error("the proxy panicked, which is a bug")]
     Panicked,
@@ -131,6 +134,7 @@ impl ProxyError {
             | Self::TotalTimeout
             | Self::IdleTimeout
             | Self::MaxDuration
+            | Self::FaultAbort(_)
             | Self::Panicked => Side::Proxy,
             Self::Refused
             | Self::Unreachable
@@ -160,6 +164,7 @@ impl ProxyError {
             // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
             // count what was sent.
             Self::ClientGone => 499,
+            Self::FaultAbort(status) => *status,
             Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
@@ -217,6 +222,7 @@ impl ProxyError {
             Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
+            Self::FaultAbort(_) => "fault_abort",
             Self::Panicked => "panicked",
         }
     }
@@ -254,6 +260,7 @@ impl ProxyError {
             | Self::Unprocessed
             | Self::TooManyInterim => "http_protocol_error",
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
+            Self::FaultAbort(_) => "proxy_internal_response",
             Self::Panicked => "proxy_internal_error",
         }
     }
@@ -281,7 +288,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 25] = [
+const ROUTED: [&str; 26] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -306,6 +313,7 @@ const ROUTED: [&str; 25] = [
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
+    "fault_abort",
     "panicked",
 ];
 
@@ -372,6 +380,7 @@ mod tests {
             ProxyError::TooManyInterim,
             ProxyError::UnaskedSwitch,
             ProxyError::BadUpgrade,
+            ProxyError::FaultAbort(503),
             ProxyError::Method,
             ProxyError::NotHttp2,
             ProxyError::Panicked,

@@ -12,6 +12,7 @@ mod balancing_metrics;
 mod command_line;
 mod endpoint_tls;
 mod failures;
+mod faults;
 mod fields;
 mod forwarding;
 mod grpc;

@@ -3,6 +3,7 @@
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
 mod balancing;
+mod faults;
 mod figures;
 mod hot_keys;
 mod upstream;
@@ -17,6 +18,7 @@ use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
@@ -85,6 +87,8 @@ pub struct ListenerStatus {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteStatus {
     pub name: String,
+    /// `null`: it injects none.
+    pub fault: Option<FaultStatus>,
     pub requests: Windows,
 }
 
@@ -165,6 +169,7 @@ fn routes(snapshot: &Snapshot, reports: &Reports) -> Vec<RouteStatus> {
     let each = snapshot.routes.routes().iter();
     each.map(|route| RouteStatus {
         name: route.name.to_string(),
+        fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
     })
     .collect()

@@ -4,6 +4,7 @@
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
 mod balance;
+mod faults;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -28,6 +29,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     listeners(root, config, reader);
     route_names(root, config, reader);
     idle_edits(root, config, reader);
+    faults::check(root, config, reader);
     for entry in entries(root, "upstreams") {
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
