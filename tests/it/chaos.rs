@@ -293,10 +293,8 @@ fn judge_all(seen: &Seen, executions: &Executions, requests: u64, ends: &BTreeMa
     // It is chaos and not an outage.
     let share = |end| ends.get(&end).copied().unwrap_or_default() as f64 / requests as f64;
     assert!(share(End::Whole) > 0.3, "{ends:?}");
-    assert!(
-        share(End::Told) > 0.0 && share(End::Broken) > 0.0,
-        "{ends:?}"
-    );
+    let failed = share(End::Told) + share(End::Broken);
+    assert!(failed > 0.05, "{ends:?}");
 }
 
 /// Once the backends behave again, everything is as if nothing had been, and nothing of it is still held.

@@ -204,3 +204,39 @@ async fn what_was_injected_stands_in_the_log_and_in_the_status() {
     assert!(stdout.contains("INJECTS FAULTS: delay of 1ms"), "{stdout}");
     assert!(stdout.contains("met so far: abort 1, delay 1"), "{stdout}");
 }
+
+#[test]
+fn a_route_that_injects_says_so_before_anybody_sends_a_request() {
+    let directory = Directory::new();
+    let fault = "fault: { abort: { status: 500, share: 1% } }";
+    let yaml = config(&["127.0.0.1:1".to_owned()], "", fault, "");
+    let file = directory.write("plimsoll.yaml", &yaml);
+    let file = file.to_str().unwrap();
+    let ask = |arguments: &[&str]| {
+        let mut process = Process::start(arguments);
+        assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+        process.stdout() + &process.stderr()
+    };
+    let told = ask(&["route", "-c", file, "/"]);
+    let words = "injects faults on purpose: abort with 500 to 1%";
+    assert!(told.contains(words), "{told}");
+    let told = ask(&["check", "-c", file]);
+    let words = "faults are injected on purpose: abort with 500 to 1%";
+    assert!(told.contains(words), "{told}");
+}
+
+#[tokio::test]
+async fn the_faults_of_a_backend_are_switched_by_a_signal() {
+    let arguments = ["backend", "--listen", "127.0.0.1:0", "--fault", "gone"];
+    let backend = Process::start(&arguments);
+    let line = backend.wait_for_line("\tbackend");
+    let address = line.split('\t').next().unwrap().parse().unwrap();
+    let connect = async || Client::h1(address).await;
+    assert!(connect().await.try_get("/").await.is_err());
+    backend.signal(rustix::process::Signal::USR1);
+    backend.wait_for_line("faults off");
+    assert_eq!(connect().await.get("/").await.backend(), Some("backend"));
+    backend.signal(rustix::process::Signal::USR1);
+    backend.wait_for_line("faults on");
+    assert!(connect().await.try_get("/").await.is_err());
+}

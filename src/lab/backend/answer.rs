@@ -69,6 +69,9 @@ impl Exchange {
             )
         };
         pause(latency).await;
+        if let Some(service) = self.prepared.behaviour.service {
+            pause(self.in_flight.state.turn(service)).await;
+        }
         if let Some(status) = failure {
             drain(request.into_body()).await?;
             return Ok(self.status(status));

@@ -32,6 +32,7 @@ mod answer;
 mod ask;
 mod connection;
 mod fault;
+mod fifo;
 mod misbehave;
 mod payload;
 mod raw;
@@ -43,7 +44,8 @@ mod websocket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -53,10 +55,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::distribution::{Latency, StatusShare};
+use crate::clock::Clock;
 use crate::config::schema::Address;
 use crate::entropy::Random;
 
 pub use fault::{Executions, Fault, PIECES, UnknownFault, identified};
+use fifo::Fifo;
 pub use payload::pattern;
 
 /// How a backend answers; may be changed while it runs.
@@ -76,6 +80,8 @@ pub struct Behaviour {
     pub seed: Option<u64>,
     /// How it misbehaves.
     pub fault: Option<Fault>,
+    /// It works on one request after the other, each for this long, whether or not its client still waits.
+    pub service: Option<Duration>,
 }
 
 impl Behaviour {
@@ -89,6 +95,7 @@ impl Behaviour {
             slots: None,
             seed: None,
             fault: None,
+            service: None,
         }
     }
 }
@@ -174,6 +181,8 @@ impl Backend {
             cut: Notify::new(),
             listens: watch::Sender::new(listens),
             executions: settings.executions,
+            clock: Clock::system(),
+            fifo: Mutex::default(),
         });
         let accepting =
             connection::accept(listener, address.clone(), Arc::clone(&state), settings.tls);
@@ -202,6 +211,14 @@ impl Backend {
         self.state.prepared.store(prepared);
         self.state.listens.send_replace(listens);
         Ok(())
+    }
+
+    /// Where it works on one request after the other, it stands still for so long.
+    pub fn stall(&self, span: Duration) {
+        let now = self.state.clock.now();
+        let fifo = &self.state.fifo;
+        let mut fifo = fifo.lock().unwrap_or_else(PoisonError::into_inner);
+        fifo.stall(now, span);
     }
 
     /// Cuts every open connection, idle or not, and goes on accepting.
@@ -304,6 +321,17 @@ struct State {
     /// Whether it is to be reached.
     listens: watch::Sender<bool>,
     executions: Option<Arc<Executions>>,
+    clock: Clock,
+    fifo: Mutex<Fifo>,
+}
+
+impl State {
+    /// How long a request waits that is worked on for `service` after all that came before it.
+    fn turn(&self, service: Duration) -> Duration {
+        let now = self.clock.now();
+        let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
+        fifo.admit(now, service).since(now)
+    }
 }
 
 /// A behaviour with all that can be made ready before a request comes.
@@ -338,6 +366,7 @@ impl Prepared {
                 None => Random::from_system(),
             }),
             prompt: behaviour.fault.is_none()
+                && behaviour.service.is_none()
                 && slots.is_none()
                 && behaviour.statuses.is_empty()
                 && behaviour.latency == Latency::NONE,
