@@ -220,7 +220,7 @@ fn a_route_that_injects_says_so_before_anybody_sends_a_request() {
     let told = ask(&["route", "-c", file, "/"]);
     let words = "injects faults on purpose: abort with 500 to 1%";
     assert!(told.contains(words), "{told}");
-    let told = ask(&["check", "-c", file]);
+    let told = ask(&["check", file]);
     let words = "faults are injected on purpose: abort with 500 to 1%";
     assert!(told.contains(words), "{told}");
 }
