@@ -8,7 +8,7 @@ use super::status;
 use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
-use crate::observe::{Imbalance, Metric, Picks, Window};
+use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
 use crate::upstream::bulkhead::{Configured, Refusal};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
@@ -20,8 +20,10 @@ pub fn scrape(live: &Live) -> String {
     process(live, &mut out);
     let snapshot = live.snapshot.load_full();
     let picks = live.metrics.picks(Window::Minute, now);
+    let amplification = live.metrics.amplification(Window::Minute, now);
     for upstream in &snapshot.upstreams {
         gauges(upstream, &mut out);
+        retries(upstream, &amplification, &mut out);
         balancing(upstream, &picks, now, &mut out);
         bulkhead(upstream, now, &mut out);
     }
@@ -74,6 +76,18 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
         }
     }
     out.sample(Metric::UpstreamInFlight, &[&upstream.name], in_flight);
+}
+
+/// What retries and hedges cost, and what their budget has left.
+fn retries(upstream: &Upstream, amplification: &Amplification, out: &mut Exposition) {
+    let name = upstream.name.as_str();
+    if let Some(terms) = upstream.terms {
+        let tokens = upstream.retries.tokens(terms);
+        out.fraction(Metric::UpstreamRetryBudget, &[name], tokens);
+    }
+    if let Some(ratio) = amplification.of(name) {
+        out.fraction(Metric::UpstreamAmplification, &[name], ratio);
+    }
 }
 
 /// What the policy goes by, what comes of it, and how far that is from what should. What there is no sample of is left out.

@@ -17,6 +17,7 @@ mod lab_metastable;
 mod lab_report;
 mod panic;
 pub mod proxy;
+mod retries;
 pub mod route;
 pub mod run;
 pub mod schema;

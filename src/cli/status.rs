@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::table::Table;
-use super::{ask, balancing, print};
+use super::{ask, balancing, print, retries};
 use crate::admin::status::{
     BulkheadStatus, Figures, Percentiles, RouteStatus, Status, UpstreamStatus, Windows,
 };
@@ -112,6 +112,7 @@ fn render(status: &Status, lifetime: bool) -> String {
     }
     text.push('\n');
     text.push_str(&upstreams(&status.upstreams, &window).render());
+    text.push_str(&retries::table(&status.upstreams, lifetime));
     text
 }
 

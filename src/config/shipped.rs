@@ -250,7 +250,11 @@ fn a_buffer_for_replays_has_a_size_or_is_off() {
         let text = format!(
             "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\nroutes: [{{ upstream: a }}]\nupstreams: {{ a: {{ endpoints: ['h:1']{keys} }} }}\n"
         );
-        read(&text).config.upstreams["a"].retry.buffer
+        read(&text).config.upstreams["a"]
+            .retry
+            .as_ref()
+            .unwrap()
+            .buffer
     };
     assert_eq!(buffer(""), Some(65_536));
     assert_eq!(buffer(", retry: { buffer: 1MiB }"), Some(1 << 20));

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
+use crate::attempt::retry::Decision;
 use crate::balance::Reason;
 use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
@@ -107,6 +108,7 @@ const LABELS: Labels = Labels {
     errors: ProxyError::LABELS,
     refusals: &REFUSALS,
     reasons: &Reason::LABELS,
+    decisions: &Decision::LABELS,
 };
 
 /// Why a connection or a request is refused before routing.

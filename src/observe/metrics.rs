@@ -19,6 +19,8 @@ pub struct Labels {
     pub refusals: &'static [&'static str],
     /// How a pick can come about.
     pub reasons: &'static [&'static str],
+    /// What can be decided after a failed attempt.
+    pub decisions: &'static [&'static str],
 }
 
 /// What a reader does with one counter: its metric, the value of its last label if it has one of its own, its count.
@@ -168,6 +170,11 @@ impl Cells for RouteCells {
 pub struct UpstreamCells {
     reasons: &'static [&'static str],
     picks: Box<[Counter]>,
+    /// Attempts that were answered well: what funds the budget of retries.
+    pub successes: Counter,
+    decisions: &'static [&'static str],
+    /// What was decided after failed attempts.
+    retries: Box<[Counter]>,
 }
 
 impl UpstreamCells {
@@ -176,6 +183,11 @@ impl UpstreamCells {
     pub fn picked(&self, reason: usize) {
         self.picks[reason].add(1);
     }
+
+    /// Counts what was decided after a failed attempt, by its place in [`Labels::decisions`].
+    pub fn decided(&self, decision: usize) {
+        self.retries[decision].add(1);
+    }
 }
 
 impl Cells for UpstreamCells {
@@ -183,12 +195,21 @@ impl Cells for UpstreamCells {
         Self {
             reasons: labels.reasons,
             picks: labels.reasons.iter().map(|_| Counter::default()).collect(),
+            successes: Counter::default(),
+            decisions: labels.decisions,
+            retries: labels
+                .decisions
+                .iter()
+                .map(|_| Counter::default())
+                .collect(),
         }
     }
 
     fn counters(&self, each: EachCounter<'_>) {
         let reasons = self.reasons.iter().copied();
         list_counters(Metric::UpstreamPicks, reasons, &self.picks, each);
+        let decisions = self.decisions.iter().copied();
+        list_counters(Metric::UpstreamRetries, decisions, &self.retries, each);
     }
 
     fn histograms(&self, _: EachHistogram<'_>) {}

@@ -127,6 +127,9 @@ metrics! {
     EndpointWeightFactor: Gauge "endpoint_weight_factor" ["upstream", "endpoint"] "Part of the endpoint's weight that slow start and failures leave in force.";
     EndpointFailuresAsLoad: Gauge "endpoint_failures_as_load" ["upstream", "endpoint"] "Failures of late, as the attempts under way that the balancer counts them for.";
     UpstreamPicks: Counter "upstream_picks_total" ["upstream", "reason"] "Picks of an endpoint, by how they came about.";
+    UpstreamRetries: Counter "upstream_retries_total" ["upstream", "decision"] "Attempts that failed, by whether another was made and why not.";
+    UpstreamRetryBudget: Gauge "upstream_retry_budget_tokens" ["upstream"] "Retries and hedges that the budget would pay for now; absent without a budget.";
+    UpstreamAmplification: Gauge "upstream_attempts_per_request" ["upstream"] "Attempts of the last minute for each first one: what retries and hedges add; absent while there are none.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
     UpstreamImbalance: Gauge "upstream_imbalance" ["upstream", "of", "index"] "How unevenly endpoints have their picks of the last minute, and their attempts in flight of about ten seconds, beside the shares expected of them; absent while there are none.";
     UpstreamPanicking: Gauge "upstream_panicking" ["upstream"] "1 while too few endpoints are healthy, so that the panic rule decides who serves.";

@@ -420,6 +420,7 @@ mod tests {
                 errors: &["x"],
                 refusals: &["bad_head"],
                 reasons: &["policy"],
+                decisions: &[],
             },
             Instant(0),
         );

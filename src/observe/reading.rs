@@ -217,6 +217,7 @@ mod tests {
         errors: &["connection_timeout"],
         refusals: &["head_too_large"],
         reasons: &["policy"],
+        decisions: &[],
     };
 
     fn at(seconds: u64) -> Instant {

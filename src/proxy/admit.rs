@@ -129,7 +129,7 @@ impl Admission<'_> {
         let mut said = None;
         request.each_header(header, &mut |value| {
             let named = |class: &Priority| class.name().as_bytes() == value.trim_ascii();
-            said = said.or(Priority::ALL.into_iter().find(named));
+            said = said.or_else(|| Priority::ALL.into_iter().find(named));
         });
         said.filter(|said| *said <= given || request.is_trusted())
             .unwrap_or(given)

@@ -107,6 +107,9 @@ pub enum ProxyError {
     /// The endpoint refused the stream or went away without having looked at the request.
     #[error("the endpoint did not take the request")]
     Unprocessed,
+    /// The endpoint answered with a status after which another attempt was to do better, and none did.
+    #[error("the endpoint answered {0}, and no other answered better")]
+    Failing(u16),
     /// More interim responses than anyone has a use for.
     #[error("the endpoint sent too many interim responses")]
     TooManyInterim,
@@ -160,6 +163,7 @@ impl ProxyError {
             | Self::ResponseBody(_)
             | Self::Reset
             | Self::Unprocessed
+            | Self::Failing(_)
             | Self::TooManyInterim
             | Self::UnaskedSwitch
             | Self::BadUpgrade => Side::Upstream,
@@ -176,6 +180,7 @@ impl ProxyError {
             // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
             // count what was sent.
             Self::ClientGone => 499,
+            Self::Failing(status) => *status,
             Self::FaultAbort(status) => *status,
             Self::Panicked => 500,
             Self::Method => 501,
@@ -238,6 +243,7 @@ impl ProxyError {
             Self::ResponseBody(error) => error.response_label(),
             Self::Reset => "stream_reset",
             Self::Unprocessed => "unprocessed",
+            Self::Failing(_) => "failing_status",
             Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
@@ -259,7 +265,7 @@ impl ProxyError {
             | Self::Method => "http_request_error",
             Self::TooLarge => "http_request_denied",
             Self::NoRoute => "destination_not_found",
-            Self::NoEndpoint(_) => "destination_unavailable",
+            Self::NoEndpoint(_) | Self::Failing(_) => "destination_unavailable",
             // There is no type for a bound on requests; the details tell which one it was.
             Self::Full | Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
             Self::Shed => "http_request_denied",
@@ -314,7 +320,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 29] = [
+const ROUTED: [&str; 30] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -339,6 +345,7 @@ const ROUTED: [&str; 29] = [
     "connection_closed",
     "stream_reset",
     "unprocessed",
+    "failing_status",
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
@@ -409,6 +416,7 @@ mod tests {
             ProxyError::ResponseBody(decode),
             ProxyError::Reset,
             ProxyError::Unprocessed,
+            ProxyError::Failing(503),
             ProxyError::TooManyInterim,
             ProxyError::UnaskedSwitch,
             ProxyError::BadUpgrade,

@@ -64,7 +64,7 @@ impl Downstream {
     }
 
     /// Whether the request can be sent again: nothing of its body was read yet, or all that was is kept.
-    fn is_kept(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         self.pump.is_untouched() || self.body.is_whole()
     }
 
@@ -152,13 +152,17 @@ pub async fn head(
             if let Some(error) = wait.stalled(down, now) {
                 return Poll::Ready(Err(error));
             }
-            if let Action::GiveUp(failure) = plan.step(now, Event::Timer) {
-                let error = heads::given_up(failure, ProxyError::TotalTimeout);
-                return Poll::Ready(Err(match error {
-                    // The endpoint would go on; it is the client that does not.
-                    ProxyError::IdleTimeout if down.pump.is_starved => ProxyError::SlowBody,
-                    error => error,
-                }));
+            match plan.step(now, Event::Timer) {
+                Action::GiveUp(failure) => {
+                    let error = heads::given_up(failure, ProxyError::TotalTimeout);
+                    return Poll::Ready(Err(match error {
+                        // The endpoint would go on; it is the client that does not.
+                        ProxyError::IdleTimeout if down.pump.is_starved => ProxyError::SlowBody,
+                        error => error,
+                    }));
+                }
+                Action::Abandon => return Poll::Ready(Err(ProxyError::FirstByteTimeout)),
+                _ => {}
             }
             wait.set(timer, plan, down);
         }
@@ -167,28 +171,34 @@ pub async fn head(
     .await;
     let Err(error) = outcome else {
         attempt.steps.answered = worker.wheel.now();
-        down.body.forget();
         return Ok(response);
     };
-    if let ProxyError::FirstByteTimeout | ProxyError::TotalTimeout | ProxyError::IdleTimeout = error
-    {
+    if is_late(&error) {
         attempt.link.doubt();
     }
     let event = match error {
         ProxyError::ClientGone
         | ProxyError::SlowBody
         | ProxyError::RequestBody(_)
-        | ProxyError::TooLarge
-        | ProxyError::FirstByteTimeout => Event::ClientGone,
+        | ProxyError::TooLarge => Event::ClientGone,
         _ => Event::Died(Death {
             // A stream that was opened counts as written: only the endpoint can say that it did nothing with it.
             written: error != ProxyError::Unprocessed
                 && (matches!(attempt.link, Link::H2 { .. }) || attempt.written() != wait.written),
             received: wait.received,
-            kept: down.is_kept(),
+            // Whoever floods with interim responses would do it again.
+            kept: down.is_kept() && error != ProxyError::TooManyInterim,
+            late: is_late(&error),
         }),
     };
     Err(Failure { error, event })
+}
+
+fn is_late(error: &ProxyError) -> bool {
+    matches!(
+        error,
+        ProxyError::FirstByteTimeout | ProxyError::TotalTimeout | ProxyError::IdleTimeout
+    )
 }
 
 /// Whether an attempt on an idle connection met its end: the endpoint may close those whenever it likes.
@@ -197,6 +207,7 @@ pub fn is_idle_race(event: &Event) -> bool {
         event,
         Event::Died(Death {
             received: false,
+            late: false,
             ..
         })
     )
@@ -210,6 +221,7 @@ pub fn unsent(error: ProxyError) -> Failure {
             written: false,
             received: false,
             kept: true,
+            late: false,
         }),
     };
     Failure { error, event }
@@ -259,7 +271,7 @@ impl Wait {
     /// Begins to keep what the plan may need again.
     fn keep(&mut self, exchange: &Exchange, attempt: &Attempt, down: &mut Downstream, plan: &Plan) {
         let upstream = exchange.upstream.as_ref();
-        let buffer = upstream.map_or(0, |upstream| upstream.shared.replay_buffer);
+        let buffer = upstream.map_or(0, |upstream| upstream.shared.retry.buffer.unwrap_or(0));
         let room = match (plan.keep(), &attempt.link) {
             (Keep::Nothing, _) => 0,
             // An endpoint can refuse a stream until it answers on it.

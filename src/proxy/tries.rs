@@ -3,22 +3,29 @@
 //!
 //! Not here: what to do next ([`crate::attempt`]), and what becomes of the answer ([`super::handle`]).
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use super::admit::{Admission, Denied};
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
 use super::forward::{self, Attempt, Downstream, Failure, Linked};
-use super::heads;
+use super::heads::{self, Told};
 use super::link;
 use super::pick::{self, Died, Slot};
-use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal};
+use super::stream;
+use crate::attempt::retry::Repeat;
+use crate::attempt::{Action, Deadlines, Event, Plan, Refusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::http::buffers::Lent;
+use crate::http::fields::Name;
 use crate::http::head::ResponseHead;
+use crate::http::{grpc, retry_after};
 use crate::observe::AttemptOutcome;
 use crate::route;
+use crate::upstream::Upstream;
 use crate::worker::{UpstreamView, Worker};
 
 /// The tries of one request.
@@ -38,6 +45,8 @@ pub struct Tries<'a> {
     linked: Option<Linked>,
     /// What the client is told if nothing else comes of it.
     last: ProxyError,
+    /// The body is to be read from its first byte again by the next attempt.
+    is_body_used: bool,
     answered: Option<Answered>,
 }
 
@@ -60,9 +69,10 @@ impl<'a> Tries<'a> {
         let worker = Rc::clone(&exchange.worker);
         let shared = &upstream.shared;
         let plan = Plan::new(
-            attempt::retry::idempotent(&exchange.head.method),
+            repeat(exchange, shared),
             shared.endpoints.len(),
             Deadlines::new(&shared.timeouts, exchange.started),
+            shared.tries,
         );
         Self {
             plan,
@@ -76,6 +86,7 @@ impl<'a> Tries<'a> {
             died: None,
             linked: None,
             last: ProxyError::Unreachable,
+            is_body_used: false,
             answered: None,
         }
     }
@@ -89,11 +100,18 @@ impl<'a> Tries<'a> {
                 Action::Connect { fresh, .. } => self.connect(fresh).await,
                 Action::Send => self.send().await,
                 Action::Answer => match self.answered.take() {
-                    Some(answered) => return Ok(answered),
+                    Some(answered) => {
+                        self.down.body.forget();
+                        return Ok(answered);
+                    }
                     None => None,
                 },
+                Action::Ask => Some(self.ask()),
+                // Boxed: it is rare, and the task outlives it.
+                Action::Pause => Some(Box::pin(self.pause()).await),
                 Action::GiveUp(failure) => return Err(heads::given_up(failure, self.last.clone())),
-                Action::Wait => None,
+                // A head that is awaited is abandoned where that is done.
+                Action::Abandon | Action::Wait => None,
             };
             let Some(event) = event else {
                 return Err(self.last.clone());
@@ -102,6 +120,9 @@ impl<'a> Tries<'a> {
             if !matches!(action, Action::Connect { .. }) {
                 // What is not replayed holds no place among those under way.
                 self.died = None;
+            }
+            if let Some(decision) = self.plan.decision() {
+                self.upstream.cells.decided(decision as usize);
             }
         }
     }
@@ -145,12 +166,14 @@ impl<'a> Tries<'a> {
         let taken = match (self.slot.take(), self.died.take()) {
             (Some(taken), _) => taken,
             (None, Some(died)) => {
-                self.down.replay();
                 self.exchange.replays += 1;
                 Slot::again(self.exchange, self.upstream, died)?
             }
             (None, None) => return None,
         };
+        if std::mem::take(&mut self.is_body_used) {
+            self.down.replay();
+        }
         self.exchange.attempt();
         let until = self.plan.deadline().0;
         Some(
@@ -200,7 +223,12 @@ impl<'a> Tries<'a> {
     async fn send(&mut self) -> Option<Event> {
         let linked = self.linked.take()?;
         self.timer.set(self.plan.deadline().0);
-        let sent = heads::send(self.exchange, self.route, self.upstream, linked);
+        self.is_body_used = true;
+        let told = Told {
+            attempt: self.plan.attempt(),
+            time_left: self.plan.time_left(self.exchange.now),
+        };
+        let sent = heads::send(self.exchange, self.route, self.upstream, linked, &told);
         let mut attempt = match sent {
             Ok(attempt) => attempt,
             Err(unsent) => {
@@ -224,12 +252,13 @@ impl<'a> Tries<'a> {
         match attempt.switch.agrees(&exchange.head, &response) {
             Ok(tunnel) => {
                 exchange.now = attempt.steps.answered;
+                let event = self.judge(&response, tunnel);
                 self.answered = Some(Answered {
                     attempt,
                     response,
                     tunnel,
                 });
-                Some(Event::Head { tunnel })
+                Some(event)
             }
             Err(error) => {
                 attempt.slot.record.outcome = AttemptOutcome::Failed;
@@ -238,6 +267,70 @@ impl<'a> Tries<'a> {
                 None
             }
         }
+    }
+
+    /// What a head means for the plan. One that is good funds the budget.
+    fn judge(&self, response: &ResponseHead, tunnel: bool) -> Event {
+        let retry = &self.upstream.shared.retry;
+        let is_listed = response.status >= 400 && retry.on.contains(&response.status);
+        let refused = || {
+            let status = grpc::status_alone(&response.fields)?;
+            grpc::is_call(&self.exchange.head.fields).then_some(status)
+        };
+        let harmless = !retry.grpc_on.is_empty()
+            && refused().is_some_and(|status| retry.grpc_on.iter().any(|on| on.code() == status));
+        if !is_listed && !harmless {
+            if response.status < 500 {
+                self.upstream.cells.successes.add(1);
+            }
+            return Event::Head { tunnel };
+        }
+        let asked = response.fields.get(Name::RetryAfter);
+        let now = || self.worker.unix_seconds(self.exchange.now);
+        Event::Failing {
+            kept: self.down.is_kept(),
+            harmless,
+            retry_after: asked.and_then(|asked| retry_after::parse(asked, now())),
+        }
+    }
+
+    /// Asks the budget for a token.
+    fn ask(&self) -> Event {
+        let shared = &self.upstream.shared;
+        match shared.terms {
+            Some(terms) if !shared.retries.take(terms) => Event::Denied,
+            _ => Event::Granted(self.worker.random.borrow_mut().next_u64()),
+        }
+    }
+
+    /// Lets go of the attempt, and waits until the next may begin, or the client leaves.
+    async fn pause(&mut self) -> Event {
+        self.died = None;
+        if let Some(Answered {
+            attempt, response, ..
+        }) = self.answered.take()
+        {
+            self.last = ProxyError::Failing(response.status);
+            stream::discard(self.exchange, attempt, &response, self.upstream, self.down).await;
+        }
+        let asked = self.worker.wheel.now();
+        self.timer.set(self.plan.deadline().0);
+        let down = &mut *self.down;
+        let event = poll_fn(|cx| {
+            if let Some(responder) = &mut down.responder
+                && down.body.is_done()
+                && responder.poll_gone(cx).is_ready()
+            {
+                return Poll::Ready(Event::ClientGone);
+            }
+            self.timer.poll(cx).map(|()| Event::Timer)
+        })
+        .await;
+        self.exchange.waited_in_vain(asked, self.worker.wheel.now());
+        if event == Event::ClientGone {
+            self.last = ProxyError::ClientGone;
+        }
+        event
     }
 
     /// The attempt ended without a head.
@@ -260,6 +353,15 @@ impl<'a> Tries<'a> {
         self.died = Some(slot.died());
         failure.event
     }
+}
+
+/// Whether a request may be sent again. Of calls of gRPC it depends on their answer, where the upstream lists any.
+fn repeat(exchange: &Exchange, upstream: &Upstream) -> Repeat {
+    let head = &exchange.head;
+    if !upstream.retry.grpc_on.is_empty() && grpc::is_call(&head.fields) {
+        return Repeat::WhenHarmless;
+    }
+    Repeat::from(&head.method)
 }
 
 fn refusal(lack: Lack) -> Refusal {

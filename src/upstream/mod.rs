@@ -14,11 +14,13 @@ pub mod groups;
 pub mod outlook;
 pub mod pool;
 pub mod registry;
+pub mod retries;
 pub mod selectors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::attempt::{Backoff, budget, retry};
 use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
@@ -31,6 +33,7 @@ use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
 use registry::Registry;
+use retries::Retries;
 use selectors::{SecretError, Selectors};
 
 /// A named group of interchangeable endpoints under one policy.
@@ -61,8 +64,13 @@ pub struct Upstream {
     pub connections: config::Connections,
     /// How many attempts at once; off: as many as come.
     pub bulkhead: Option<bulkhead::Configured>,
-    /// Bytes of a request body kept for a replay.
-    pub replay_buffer: usize,
+    /// When a request is sent again.
+    pub retry: config::Retry,
+    /// The same, as far as the plan of a request goes by it.
+    pub tries: retry::Rules,
+    /// What fills the budget; `None`: retries are not bounded by one.
+    pub terms: Option<budget::Terms>,
+    pub retries: Arc<Retries>,
 }
 
 /// Why an upstream cannot be used.
@@ -137,6 +145,10 @@ impl Upstream {
         })?;
         let key = selectors.as_ref().and_then(|all| all.key.as_ref());
         let census = key.map(|key| registry.census(name, key));
+        let retry = written.retry.clone().unwrap_or_else(|| config::Retry {
+            max_attempts: 1,
+            ..config::Retry::default()
+        });
         Ok(Self {
             name: name.to_owned(),
             endpoints,
@@ -160,7 +172,13 @@ impl Upstream {
                 .bulkhead
                 .as_ref()
                 .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
-            replay_buffer: written.retry.buffer.unwrap_or(0),
+            tries: retry_rules(&retry),
+            terms: retry.budget.map(|share| budget::Terms {
+                share: share.fraction(),
+                cap: retry.budget_cap.into(),
+            }),
+            retry,
+            retries: registry.retries(name),
         })
     }
 
@@ -250,6 +268,17 @@ fn narrow_rules(
                 config::PanicRule::FailClosed => narrow::PanicRule::FailClosed,
             },
         }),
+    }
+}
+
+fn retry_rules(written: &config::Retry) -> retry::Rules {
+    retry::Rules {
+        max_attempts: written.max_attempts,
+        backoff: Backoff {
+            base: written.backoff.base,
+            max: written.backoff.max,
+        },
+        retry_after_max: written.retry_after_max,
     }
 }
 

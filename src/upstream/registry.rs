@@ -8,6 +8,7 @@ use super::bulkhead::Bulkhead;
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
+use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
 use crate::entropy;
@@ -31,6 +32,8 @@ pub struct Registry {
     known: Mutex<Known>,
     /// The numbers of whole upstreams by name.
     totals: Shared<String, Totals>,
+    /// The budgets of whole upstreams by name.
+    retries: Shared<String, Retries>,
     /// What was decided in whole upstreams by name.
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
@@ -120,6 +123,11 @@ impl Registry {
     /// What is known of all endpoints of an upstream together.
     pub fn totals(&self, upstream: &str) -> Arc<Totals> {
         of(&self.totals, upstream.to_owned())
+    }
+
+    /// The budget of an upstream's retries and hedges.
+    pub fn retries(&self, upstream: &str) -> Arc<Retries> {
+        of(&self.retries, upstream.to_owned())
     }
 
     /// What was decided in an upstream.

@@ -109,6 +109,8 @@ impl View {
                 )
             });
             let connections = &shared.connections;
+            let cells = door.upstream(&shared.name);
+            shared.retries.join(&cells);
             Rc::new(UpstreamView {
                 reaches: reaches.collect(),
                 seen: RefCell::new(shared.groups.seen()),
@@ -117,7 +119,7 @@ impl View {
                     .census
                     .as_ref()
                     .map(|census| census.of_worker(place.0)),
-                cells: door.upstream(&shared.name),
+                cells,
                 samples: samples(shared, place.0),
                 limits: Limits {
                     idle: share(connections.idle, place.0, place.1),

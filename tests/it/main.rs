@@ -31,6 +31,7 @@ mod pooling;
 mod real_programs;
 mod reload;
 mod replay;
+mod retries;
 mod route_command;
 mod routing;
 mod spread;

@@ -123,6 +123,7 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /mixed }}, upstream: mixed }}\n\
              - {{ match: {{ path: /narrow }}, upstream: narrow, rewrite: {{ prefix: / }} }}\n\
              - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
+             - {{ match: {{ path: /status }}, upstream: pool }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
              \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
@@ -167,6 +168,8 @@ async fn every_metric_moves_or_has_an_excuse() {
     for path in ["/", "/", "/stale", "/stale", "/secure"] {
         assert_eq!(client.get(path).await.status, StatusCode::OK, "{path}");
     }
+    // Which is tried once more.
+    assert_eq!(client.get("/status/503").await.status.as_u16(), 503);
     let answer = client.post("/checksum", vec![7; 100_000]).await;
     assert_eq!(answer.json()["length"], 100_000);
     let refused = client.get("/refused").await;

@@ -7,6 +7,7 @@ mod bulkhead;
 mod faults;
 mod figures;
 mod hot_keys;
+mod retries;
 mod upstream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,6 +24,7 @@ pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
+pub use retries::RetryStatus;
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::bulkhead::{self, BulkheadStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
+use super::retries::{self, RetryStatus};
 use crate::clock::Instant;
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
@@ -22,6 +23,7 @@ pub struct UpstreamStatus {
     /// `null` where it is off.
     pub bulkhead: Option<BulkheadStatus>,
     pub balancing: BalancingStatus,
+    pub retries: RetryStatus,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -79,6 +81,7 @@ pub(super) fn read(
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
         bulkhead: bulkhead::read(upstream, now),
         balancing,
+        retries: retries::read(upstream, reports),
         endpoints,
     }
 }

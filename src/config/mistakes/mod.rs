@@ -8,6 +8,7 @@ mod bulkhead;
 mod faults;
 mod files;
 mod narrowing;
+mod retries;
 mod routes;
 mod values;
 

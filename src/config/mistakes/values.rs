@@ -47,13 +47,6 @@ fn keys_of_later_versions_are_unknown() {
             format!("upstreams.api.{key}")
         );
     }
-    for key in ["max_attempts", "budget", "backoff"] {
-        let text = format!("{GROUND}    retry: {{ {key}: 1 }}\n");
-        assert_eq!(
-            refusal(&text).diagnostics[0].path,
-            format!("upstreams.api.retry.{key}")
-        );
-    }
 }
 
 #[test]

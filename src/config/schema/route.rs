@@ -139,6 +139,10 @@ impl Priority {
     pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
 }
 
+#[allow(
+    clippy::derivable_impls,
+    reason = "the macro that gives the names marks none of them as the default"
+)]
 impl Default for Priority {
     fn default() -> Self {
         Self::Normal

@@ -6,6 +6,7 @@
 mod balance;
 mod bulkhead;
 mod faults;
+mod retries;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -36,6 +37,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
             bulkhead::warnings(&entry.key, entry, upstream, reader);
+            retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);

@@ -38,7 +38,8 @@ impl Arm {
             Self {
                 name: "naive",
                 meaning: "one retry, whatever it costs, and no bound on who waits",
-                keys: "bulkhead: { max_in_flight: 1000000, per_endpoint: 1000000 }\n\
+                keys: "retry: { max_attempts: 2, budget: off }\n\
+                       bulkhead: { max_in_flight: 1000000, per_endpoint: 1000000 }\n\
                        connections: { max: 100000 }\n"
                     .to_owned(),
                 expected: Expected::Collapse,
@@ -47,7 +48,8 @@ impl Arm {
                 name: "cure",
                 meaning: "who waits is less than what is answered in the time of an attempt",
                 keys: format!(
-                    "bulkhead: {{ max_in_flight: {in_flight}, per_endpoint: {in_flight}, queue: {queue}, queue_timeout: 500ms }}\n"
+                    "retry: {{ max_attempts: 2, budget: 10% }}\n\
+                     bulkhead: {{ max_in_flight: {in_flight}, per_endpoint: {in_flight}, queue: {queue}, queue_timeout: 500ms }}\n"
                 ),
                 expected: Expected::Recovery,
             },
