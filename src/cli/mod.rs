@@ -12,6 +12,8 @@ pub mod demo;
 mod demo_report;
 pub mod health;
 pub mod lab;
+mod lab_isolation;
+mod lab_metastable;
 mod lab_report;
 mod panic;
 pub mod proxy;

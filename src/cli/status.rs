@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 
 use super::table::Table;
 use super::{ask, balancing, print, retries};
-use crate::admin::status::{BulkheadStatus, Figures, Percentiles, Status, UpstreamStatus, Windows};
+use crate::admin::status::{
+    BulkheadStatus, Figures, Percentiles, RouteStatus, Status, UpstreamStatus, Windows,
+};
 use crate::config::Address;
 
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
@@ -105,10 +107,31 @@ fn render(status: &Status, lifetime: bool) -> String {
     text.push_str(&listeners.render());
     text.push('\n');
     text.push_str(&routes.render());
+    for route in &status.routes {
+        text.push_str(&faults(route));
+    }
     text.push('\n');
     text.push_str(&upstreams(&status.upstreams, &window).render());
     text.push_str(&retries::table(&status.upstreams, lifetime));
     text
+}
+
+/// What a route injects on purpose, so that nobody takes it for a fault of an endpoint.
+fn faults(route: &RouteStatus) -> String {
+    let Some(fault) = &route.fault else {
+        return String::new();
+    };
+    let met = fault.met.iter().filter(|(_, count)| **count > 0);
+    let met: Vec<String> = met.map(|(kind, count)| format!("{kind} {count}")).collect();
+    let met = if met.is_empty() {
+        "none yet".to_owned()
+    } else {
+        met.join(", ")
+    };
+    format!(
+        "{} INJECTS FAULTS: {}; met so far: {met}\n",
+        route.name, fault.injects
+    )
 }
 
 /// Each upstream with its endpoints below it, not beside it, so that 120 columns are enough where ids are addresses.

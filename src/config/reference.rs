@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::emit::{Yaml, file};
 use super::schema::*;
 use super::setting::Setting as _;
-use super::units::Decimal;
+use super::units::{Decimal, Share};
 
 const HEADER: &str = "\
 # Every key of the configuration, with what it means, its default and its range.
@@ -110,6 +110,10 @@ fn routes() -> Vec<Route> {
                 add: Vec::new(),
             },
             response_fields: FieldEdits::default(),
+            fault: Some(fault(Distribution::Lognormal(Lognormal {
+                median: Duration::from_millis(20),
+                p99: Duration::from_millis(200),
+            }))),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),
@@ -132,11 +136,20 @@ fn routes() -> Vec<Route> {
         Route {
             matcher: path(PathMatch::Prefix(text("/remote"))),
             action: Action::Upstream(text("remote")),
+            fault: Some(fault(Distribution::Pareto(Pareto {
+                minimum: Duration::from_millis(20),
+                p99: Duration::from_secs(2),
+            }))),
             ..Route::default()
         },
         Route {
             matcher: path(PathMatch::Prefix(text("/fleet"))),
             action: Action::Upstream(text("fleet")),
+            fault: Some(fault(Distribution::Bimodal(Bimodal {
+                usual: Duration::from_millis(5),
+                rare: Duration::from_secs(1),
+                share: Share::percent(1),
+            }))),
             ..Route::default()
         },
         Route {
@@ -149,6 +162,22 @@ fn routes() -> Vec<Route> {
             ..Route::default()
         },
     ]
+}
+
+fn fault(distribution: Distribution) -> Fault {
+    Fault {
+        only_with_header: vec![(text("X-Fault"), ValueMatch::Exact(text("1")))],
+        delay: Some(FaultDelay {
+            distribution,
+            share: Share::percent(100),
+            max: Duration::from_secs(10),
+        }),
+        abort: Some(FaultAbort {
+            share: Share::percent(10),
+            ..FaultAbort::default()
+        }),
+        bandwidth: Some(64 * 1024),
+    }
 }
 
 fn upstream() -> Upstream {
@@ -259,7 +288,10 @@ mod tests {
         let loaded = from_text("reference.yaml", &render(), &|_| None)
             .unwrap_or_else(|refusal| panic!("{refusal}"));
         assert_eq!(loaded.config, specimen());
-        assert_eq!(loaded.warnings, []);
+        // It shows how faults are injected, of which a real file is warned.
+        let mut warnings = loaded.warnings;
+        warnings.retain(|warning| !warning.path.ends_with(".fault"));
+        assert_eq!(warnings, []);
     }
 
     #[test]

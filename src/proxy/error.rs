@@ -119,6 +119,9 @@ pub enum ProxyError {
     /// The endpoint cannot switch protocols, or does not do it as it was asked to.
     #[error("the endpoint did not switch protocols as asked")]
     BadUpgrade,
+    /// The route injects this status on purpose.
+    #[error("a fault was injected on purpose")]
+    FaultAbort(u16),
     /// Code of the proxy panicked while it carried the exchange.
     #[error("the proxy panicked, which is a bug")]
     Panicked,
@@ -146,6 +149,7 @@ impl ProxyError {
             | Self::TotalTimeout
             | Self::IdleTimeout
             | Self::MaxDuration
+            | Self::FaultAbort(_)
             | Self::Panicked => Side::Proxy,
             Self::Refused
             | Self::Unreachable
@@ -177,6 +181,7 @@ impl ProxyError {
             // count what was sent.
             Self::ClientGone => 499,
             Self::Failing(status) => *status,
+            Self::FaultAbort(status) => *status,
             Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
@@ -242,6 +247,7 @@ impl ProxyError {
             Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
+            Self::FaultAbort(_) => "fault_abort",
             Self::Panicked => "panicked",
         }
     }
@@ -281,6 +287,7 @@ impl ProxyError {
             | Self::Unprocessed
             | Self::TooManyInterim => "http_protocol_error",
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
+            Self::FaultAbort(_) => "proxy_internal_response",
             Self::Panicked => "proxy_internal_error",
         }
     }
@@ -313,7 +320,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 29] = [
+const ROUTED: [&str; 30] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -342,6 +349,7 @@ const ROUTED: [&str; 29] = [
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
+    "fault_abort",
     "panicked",
 ];
 
@@ -412,6 +420,7 @@ mod tests {
             ProxyError::TooManyInterim,
             ProxyError::UnaskedSwitch,
             ProxyError::BadUpgrade,
+            ProxyError::FaultAbort(503),
             ProxyError::Method,
             ProxyError::NotHttp2,
             ProxyError::Panicked,

@@ -11,7 +11,7 @@ use crate::http::Peer;
 use crate::http::buffers::Lent;
 use crate::http::fields::Name;
 use crate::http::head::{RequestHead, Version};
-use crate::observe::{Outcome, Protocol, Record, Times};
+use crate::observe::{FaultsMet, Outcome, Protocol, Record, Times};
 use crate::worker::{ListenerView, RouteView, UpstreamView, View, Worker};
 
 /// When an attempt came how far; [`Instant::FAR`] as long as it has not.
@@ -71,6 +71,10 @@ pub struct Exchange {
     /// 0 until a head was sent to the client.
     pub status: u16,
     pub error: Option<ProxyError>,
+    /// What its route injected on purpose.
+    pub faults: FaultsMet,
+    /// Bytes per second at which its answer is passed on, when its route slows it down on purpose.
+    pub bandwidth: Option<u64>,
     /// The head of an endpoint's answer was passed on.
     pub passed_on: bool,
     pub bytes_in: u64,
@@ -118,6 +122,8 @@ impl Exchange {
             status: 0,
             // What it stays when it is dropped half way, which a client that left brings about, if not a panic.
             error: Some(ProxyError::ClientGone),
+            faults: FaultsMet::default(),
+            bandwidth: None,
             passed_on: false,
             bytes_in: 0,
             bytes_out: 0,
@@ -293,6 +299,7 @@ impl Drop for Exchange {
             times: self.times(now),
             outcome: self.outcome(),
             error: self.error.as_ref().map(ProxyError::label),
+            faults: self.faults,
             ..Record::default()
         };
         self.listener.cells.record(&record);

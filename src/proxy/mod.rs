@@ -8,6 +8,7 @@ pub mod audience;
 pub mod client;
 pub mod error;
 pub mod exchange;
+pub mod fault;
 pub mod forward;
 pub mod handle;
 pub mod heads;

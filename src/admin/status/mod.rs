@@ -4,6 +4,7 @@
 
 mod balancing;
 mod bulkhead;
+mod faults;
 mod figures;
 mod hot_keys;
 mod retries;
@@ -20,6 +21,7 @@ use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use retries::{HedgeStatus, RetryStatus};
@@ -89,6 +91,8 @@ pub struct ListenerStatus {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteStatus {
     pub name: String,
+    /// `null`: it injects none.
+    pub fault: Option<FaultStatus>,
     pub requests: Windows,
 }
 
@@ -169,6 +173,7 @@ fn routes(snapshot: &Snapshot, reports: &Reports) -> Vec<RouteStatus> {
     let each = snapshot.routes.routes().iter();
     each.map(|route| RouteStatus {
         name: route.name.to_string(),
+        fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
     })
     .collect()

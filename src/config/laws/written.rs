@@ -101,6 +101,41 @@ fn rewrite() -> impl Strategy<Value = Rewrite> {
     ]
 }
 
+fn distribution() -> impl Strategy<Value = Distribution> {
+    let tail = || (millis(1, 1000), millis(1000, 3_600_000));
+    prop_oneof![
+        millis(1, 3_600_000).prop_map(Distribution::Constant),
+        millis(1, 3_600_000).prop_map(Distribution::Exponential),
+        tail().prop_map(|(median, p99)| Distribution::Lognormal(Lognormal { median, p99 })),
+        tail().prop_map(|(minimum, p99)| Distribution::Pareto(Pareto { minimum, p99 })),
+        (tail(), share(1)).prop_map(|((usual, rare), share)| {
+            Distribution::Bimodal(Bimodal { usual, rare, share })
+        }),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let delay = (distribution(), share(1), millis(1, 3_600_000));
+    let delay = delay.prop_map(|(distribution, share, max)| FaultDelay {
+        distribution,
+        share,
+        max,
+    });
+    let abort = (400_u16..600, share(1)).prop_map(|(status, share)| FaultAbort { status, share });
+    (
+        btree_map("[A-Za-z][A-Za-z-]{0,6}", value_match(), 0..3),
+        of(delay),
+        of(abort),
+        of(1_u64..1 << 40),
+    )
+        .prop_map(|(header, delay, abort, bandwidth)| Fault {
+            only_with_header: header.into_iter().collect(),
+            delay,
+            abort,
+            bandwidth,
+        })
+}
+
 fn route() -> impl Strategy<Value = Route> {
     let host = prop_oneof![
         Just(HostRewrite::Endpoint),
@@ -115,6 +150,7 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
         priority(),
+        of(fault()),
     )
         .prop_map(
             |(
@@ -126,6 +162,7 @@ fn route() -> impl Strategy<Value = Route> {
                 response_fields,
                 subset,
                 priority,
+                fault,
             )| {
                 let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
                 // There is no prefix to replace in what an expression matched.
@@ -141,6 +178,7 @@ fn route() -> impl Strategy<Value = Route> {
                     host,
                     request_fields,
                     response_fields,
+                    fault,
                 }
             },
         )

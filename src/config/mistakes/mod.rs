@@ -5,6 +5,7 @@ use super::{Level, Refusal};
 
 mod balance;
 mod bulkhead;
+mod faults;
 mod files;
 mod narrowing;
 mod retries;

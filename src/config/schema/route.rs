@@ -11,6 +11,7 @@ use super::super::kinds::{
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::fault::Fault;
 use super::matcher::{Match, one_key, one_of, single};
 
 /// What to do with the requests that match.
@@ -31,6 +32,8 @@ pub struct Route {
     pub host: Option<HostRewrite>,
     pub request_fields: FieldEdits,
     pub response_fields: FieldEdits,
+    /// What is injected on purpose.
+    pub fault: Option<Fault>,
 }
 
 impl Route {
@@ -114,6 +117,8 @@ block! {
         /// Edits of the response's header fields, also of a redirect and a direct answer; errors
         /// of the proxy stay as they are.
         pub response_headers: FieldEdits = FieldEdits::default();
+        /// Faults that are injected on purpose, for staging. Off.
+        pub fault: Option<Fault> = None;
     }
 }
 
@@ -191,6 +196,7 @@ impl RouteKeys {
             host: self.host,
             request_fields: self.request_headers,
             response_fields: self.response_headers,
+            fault: self.fault,
         })
     }
 
@@ -216,6 +222,7 @@ impl RouteKeys {
             host: route.host.clone(),
             request_headers: route.request_fields.clone(),
             response_headers: route.response_fields.clone(),
+            fault: route.fault.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod balance;
 mod bulkhead;
+mod faults;
 mod retries;
 mod sessions;
 mod subsets;
@@ -30,6 +31,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     listeners(root, config, reader);
     route_names(root, config, reader);
     idle_edits(root, config, reader);
+    faults::check(root, config, reader);
     for entry in entries(root, "upstreams") {
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);

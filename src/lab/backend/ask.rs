@@ -39,6 +39,8 @@ pub(super) enum Ask {
     Gone,
     Hang,
     Close,
+    /// Bytes of the request's id.
+    Identified(usize),
 }
 
 impl Ask {
@@ -76,6 +78,7 @@ impl Ask {
             "gone" => Self::Gone,
             "hang" => Self::Hang,
             "close" => Self::Close,
+            "identified" => Self::Identified(rest.next_or(100)?),
             _ => Self::Label,
         })
     }
@@ -128,6 +131,7 @@ mod tests {
                 "/expect/417",
                 Ask::Expect(Some(StatusCode::EXPECTATION_FAILED)),
             ),
+            ("/identified/7", Ask::Identified(7)),
             ("/reset", Ask::Reset(None)),
             ("/reset/0", Ask::Reset(Some(0))),
             (

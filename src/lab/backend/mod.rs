@@ -22,12 +22,18 @@
 //! | `/reset/N` | the same by a TCP reset or RST_STREAM; without N before any byte of the answer |
 //! | `/gone` | closes without an answer (HTTP/2: REFUSED_STREAM) |
 //! | `/hang` | never answers |
+//! | `/identified/N` | N bytes that only the `X-Request-Id` of the request has; a request body that has others is 400 |
 //! | `/close` | the label, and the connection ends after it (HTTP/2: GOAWAY) |
 //! | any other | `X-Backend` with the label, which is also the body, or a body of the chosen size |
+//!
+//! A [`Fault`] stands above all of that while it is in force.
 
 mod answer;
 mod ask;
 mod connection;
+mod fault;
+mod fifo;
+mod misbehave;
 mod payload;
 mod raw;
 mod received;
@@ -38,19 +44,23 @@ mod websocket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use rustls::ServerConfig;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::distribution::{Latency, StatusShare};
+use crate::clock::Clock;
 use crate::config::schema::Address;
 use crate::entropy::Random;
 
+pub use fault::{Executions, Fault, PIECES, UnknownFault, identified};
+use fifo::Fifo;
 pub use payload::pattern;
 
 /// How a backend answers; may be changed while it runs.
@@ -68,6 +78,10 @@ pub struct Behaviour {
     pub slots: Option<usize>,
     /// Makes the draws repeatable; `None`: seeded by the system.
     pub seed: Option<u64>,
+    /// How it misbehaves.
+    pub fault: Option<Fault>,
+    /// It works on one request after the other, each for this long, whether or not its client still waits.
+    pub service: Option<Duration>,
 }
 
 impl Behaviour {
@@ -80,6 +94,8 @@ impl Behaviour {
             size: None,
             slots: None,
             seed: None,
+            fault: None,
+            service: None,
         }
     }
 }
@@ -91,6 +107,8 @@ pub struct Settings {
     pub behaviour: Behaviour,
     /// `None`: clear text. Its ALPN protocols decide between HTTP/1.1 and HTTP/2. TCP only.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Who keeps count of what was carried out; shared by backends that are told apart by nobody.
+    pub executions: Option<Arc<Executions>>,
 }
 
 impl Settings {
@@ -101,6 +119,7 @@ impl Settings {
             address,
             behaviour,
             tls: None,
+            executions: None,
         }
     }
 }
@@ -155,12 +174,18 @@ impl Backend {
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let listener = connection::Listener::bind(&settings.address).await?;
         let address = listener.address(&settings.address)?;
+        let listens = settings.behaviour.fault != Some(Fault::Refuse);
         let state = Arc::new(State {
             prepared: ArcSwap::from_pointee(Prepared::new(settings.behaviour)?),
             counters: Counters::default(),
             cut: Notify::new(),
+            listens: watch::Sender::new(listens),
+            executions: settings.executions,
+            clock: Clock::system(),
+            fifo: Mutex::default(),
         });
-        let accepting = connection::accept(listener, Arc::clone(&state), settings.tls);
+        let accepting =
+            connection::accept(listener, address.clone(), Arc::clone(&state), settings.tls);
         let accepting = tokio::spawn(accepting).abort_handle();
         Ok(Self {
             address,
@@ -181,10 +206,19 @@ impl Backend {
 
     /// Requests whose head comes in from now on are answered like this.
     pub fn change(&self, behaviour: Behaviour) -> io::Result<()> {
-        self.state
-            .prepared
-            .store(Arc::new(Prepared::new(behaviour)?));
+        let listens = behaviour.fault != Some(Fault::Refuse);
+        let prepared = Arc::new(Prepared::new(behaviour)?);
+        self.state.prepared.store(prepared);
+        self.state.listens.send_replace(listens);
         Ok(())
+    }
+
+    /// Where it works on one request after the other, it stands still for so long.
+    pub fn stall(&self, span: Duration) {
+        let now = self.state.clock.now();
+        let fifo = &self.state.fifo;
+        let mut fifo = fifo.lock().unwrap_or_else(PoisonError::into_inner);
+        fifo.stall(now, span);
     }
 
     /// Cuts every open connection, idle or not, and goes on accepting.
@@ -284,6 +318,20 @@ struct State {
     prepared: ArcSwap<Prepared>,
     counters: Counters,
     cut: Notify,
+    /// Whether it is to be reached.
+    listens: watch::Sender<bool>,
+    executions: Option<Arc<Executions>>,
+    clock: Clock,
+    fifo: Mutex<Fifo>,
+}
+
+impl State {
+    /// How long a request waits that is worked on for `service` after all that came before it.
+    fn turn(&self, service: Duration) -> Duration {
+        let now = self.clock.now();
+        let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
+        fifo.admit(now, service).since(now)
+    }
 }
 
 /// A behaviour with all that can be made ready before a request comes.
@@ -317,7 +365,9 @@ impl Prepared {
                 Some(seed) => Random::seeded(seed),
                 None => Random::from_system(),
             }),
-            prompt: slots.is_none()
+            prompt: behaviour.fault.is_none()
+                && behaviour.service.is_none()
+                && slots.is_none()
                 && behaviour.statuses.is_empty()
                 && behaviour.latency == Latency::NONE,
             behaviour,
