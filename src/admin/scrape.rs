@@ -9,6 +9,7 @@ use crate::clock::Instant;
 use crate::config::Protocol;
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Imbalance, Metric, Picks, Window};
+use crate::upstream::health::{Outcome, Verdict};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -22,6 +23,7 @@ pub fn scrape(live: &Live) -> String {
     for upstream in &snapshot.upstreams {
         gauges(upstream, &mut out);
         balancing(upstream, &picks, now, &mut out);
+        checks(upstream, &mut out);
     }
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -72,6 +74,31 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
         }
     }
     out.sample(Metric::UpstreamInFlight, &[&upstream.name], in_flight);
+}
+
+/// What active checks say, where there are any.
+fn checks(upstream: &Upstream, out: &mut Exposition) {
+    let Some(checks) = &upstream.checks else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    out.sample(
+        Metric::HealthChecksRunning,
+        &[name],
+        checks.running() as u64,
+    );
+    for endpoint in &upstream.endpoints {
+        let Some(health) = endpoint.health().clone() else {
+            continue;
+        };
+        let id = endpoint.id.as_str();
+        let is_healthy = health.verdict() == Verdict::Healthy;
+        out.sample(Metric::HealthVerdict, &[name, id], u64::from(is_healthy));
+        for outcome in Outcome::ALL {
+            let labels = [name, id, outcome.label()];
+            out.sample(Metric::HealthChecks, &labels, health.count(outcome));
+        }
+    }
 }
 
 /// What the policy goes by, what comes of it, and how far that is from what should. What there is no sample of is left out.

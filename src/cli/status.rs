@@ -107,6 +107,10 @@ fn render(status: &Status, lifetime: bool) -> String {
     text.push_str(&routes.render());
     text.push('\n');
     text.push_str(&upstreams(&status.upstreams, &window).render());
+    if let Some(checks) = super::checks::render(&status.upstreams) {
+        text.push('\n');
+        text.push_str(&checks);
+    }
     text
 }
 

@@ -10,8 +10,10 @@ pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod health;
 pub mod outlook;
 pub mod pool;
+pub mod probe;
 pub mod registry;
 pub mod selectors;
 
@@ -29,6 +31,7 @@ use client_tls::ClientTls;
 use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
+use probe::Checks;
 use registry::Registry;
 use selectors::{SecretError, Selectors};
 
@@ -58,6 +61,8 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
+    /// How its endpoints are checked; `None`: they are not.
+    pub checks: Option<Arc<Checks>>,
     /// Bytes of a request body kept for a replay.
     pub replay_buffer: usize,
 }
@@ -75,6 +80,11 @@ pub enum CompileError {
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
+    #[error("upstreams.{upstream}.health.active: {source}")]
+    Checks {
+        upstream: String,
+        source: probe::CompileError,
+    },
     #[error("upstreams.{upstream}.sticky: {source}")]
     Secret {
         upstream: String,
@@ -101,6 +111,7 @@ impl Upstream {
             .as_ref()
             .map(|tls| ClientTls::compile(tls, written.protocol, shared));
         let tls = tls.transpose().map_err(failed)?;
+        let checks = compile_checks(name, written, tls.as_ref(), shared)?;
         let mut endpoints = Vec::new();
         let mut places = Vec::new();
         for endpoint in &written.endpoints {
@@ -153,6 +164,7 @@ impl Upstream {
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
+            checks: checks.map(Arc::new),
             replay_buffer: written.retry.buffer.unwrap_or(0),
         })
     }
@@ -173,6 +185,23 @@ impl Upstream {
             census.tick(now);
         }
     }
+}
+
+fn compile_checks(
+    name: &str,
+    written: &config::Upstream,
+    tls: Option<&ClientTls>,
+    shared: &Shared,
+) -> Result<Option<Checks>, CompileError> {
+    let health = written.health.as_ref();
+    let Some(active) = health.and_then(|health| health.active.as_ref()) else {
+        return Ok(None);
+    };
+    let checks = Checks::compile(active, written, tls, shared);
+    checks.map(Some).map_err(|source| CompileError::Checks {
+        upstream: name.to_owned(),
+        source,
+    })
 }
 
 /// An endpoint, known by its id, as it is narrowed.

@@ -4,6 +4,7 @@
 
 mod balancing;
 mod figures;
+mod health;
 mod hot_keys;
 mod upstream;
 
@@ -18,6 +19,7 @@ use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use figures::{Figures, Percentiles, Windows};
+pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
@@ -116,7 +118,7 @@ pub fn read(live: &Live) -> Status {
         upstreams: snapshot
             .upstreams
             .iter()
-            .map(|one| upstream::read(one, &reports, &picks, now))
+            .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
     }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::figures::{ATTEMPT, Reports, Windows};
-use crate::clock::Instant;
+use super::health::{self, HealthStatus};
+use crate::clock::{Clock, Instant};
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, connect, pool};
@@ -36,6 +37,8 @@ pub struct EndpointStatus {
     /// Connections to it, idle ones included.
     pub connections_open: usize,
     pub attempts: Windows,
+    /// What active checks say; `null` where there are none.
+    pub health: Option<HealthStatus>,
     pub balancing: EndpointBalancing,
 }
 
@@ -44,6 +47,7 @@ pub(super) fn read(
     upstream: &Upstream,
     reports: &Reports,
     picks: &Picks,
+    clock: &Clock,
     now: Instant,
 ) -> UpstreamStatus {
     let outlook = Outlook::of(upstream);
@@ -66,6 +70,7 @@ pub(super) fn read(
                 |report| &report.endpoints,
                 &[&upstream.name, &endpoint.id],
             ),
+            health: health::read(endpoint, clock, now),
             balancing,
         })
         .collect();

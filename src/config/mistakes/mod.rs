@@ -5,6 +5,7 @@ use super::{Level, Refusal};
 
 mod balance;
 mod files;
+mod health;
 mod narrowing;
 mod routes;
 mod values;

@@ -4,6 +4,7 @@
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
 mod balance;
+mod health;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -34,6 +35,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
             upstream::warnings(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
+            health::check(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }

@@ -3,6 +3,7 @@
 mod balance;
 mod endpoint;
 mod hash;
+mod health;
 mod narrowing;
 mod weighing;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use balance::*;
 pub use endpoint::*;
 pub use hash::*;
+pub use health::*;
 pub use narrowing::*;
 pub use weighing::*;
 
@@ -89,6 +91,9 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
+        /// Which endpoints are healthy. Off: all are taken to be, since not every server has something
+        /// to ask for; what requests meet there counts all the same.
+        pub health: Option<Health> = None;
         /// When a request may be sent again, and what that may cost.
         pub retry: Retry = Retry::default();
     }
@@ -111,6 +116,7 @@ impl Upstream {
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
+            health: None,
             retry: Retry::default(),
         }
     }
