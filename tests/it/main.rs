@@ -17,6 +17,7 @@ mod forwarding;
 mod grpc;
 mod h2_conformance;
 mod harness;
+mod health;
 mod hostile_requests;
 mod hostile_responses;
 mod lab;

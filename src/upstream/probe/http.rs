@@ -99,7 +99,9 @@ async fn find(text: &Finder<'_>, reply: &mut Reply) -> Result<(), CheckFailure> 
 pub(super) fn request_fields(written: &[(String, String)]) -> Result<HeaderMap, Unsendable> {
     let mut all: HeaderMap = HeaderMap::new();
     all.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    all.extend(fields(written)?);
+    for (name, value) in fields(written)? {
+        all.insert(name, value);
+    }
     Ok(all)
 }
 

@@ -104,11 +104,12 @@ impl Prober {
                 };
                 let key = (endpoint.upstream.clone(), endpoint.id.clone());
                 let task = match before.remove(&key) {
-                    Some(task) => {
+                    Some(task) if !task.ending.is_finished() => {
                         task.subject.send_replace(subject);
                         task
                     }
-                    None => self.spawn(subject),
+                    // Ended by a panic, which is a bug that must not last longer than it has to.
+                    Some(_) | None => self.spawn(subject),
                 };
                 self.tasks.insert(key, task);
             }
