@@ -24,6 +24,8 @@ impl Upstream {
             let checks = self.checks.as_ref().filter(|_| checked.contains(&i));
             let mut health = endpoint.health();
             match (checks, &mut *health) {
+                // Who was never checked is out for other reasons, if at all.
+                (None, None) => continue,
                 (None, known) => *known = None,
                 (Some(checks), Some(known)) => known.replan(now, &checks.rules, random),
                 (Some(checks), unknown) => {
