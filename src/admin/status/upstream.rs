@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
+use super::bulkhead::{self, BulkheadStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
 use super::health::{self, HealthStatus};
 use crate::clock::{Clock, Instant};
@@ -19,6 +20,8 @@ pub struct UpstreamStatus {
     /// Attempts under way.
     pub in_flight: u64,
     pub attempts: Windows,
+    /// `null` where it is off.
+    pub bulkhead: Option<BulkheadStatus>,
     pub balancing: BalancingStatus,
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -79,6 +82,7 @@ pub(super) fn read(
         balance: upstream.balance.to_owned(),
         in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
+        bulkhead: bulkhead::read(upstream, now),
         balancing,
         endpoints,
     }

@@ -1,6 +1,7 @@
 //! Keys of an upstream.
 
 mod balance;
+mod bulkhead;
 mod endpoint;
 mod hash;
 mod health;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balance::*;
+pub use bulkhead::*;
 pub use endpoint::*;
 pub use hash::*;
 pub use health::*;
@@ -91,6 +93,9 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
+        /// How many attempts at once, and who waits for a place. On, because an upstream that gets slow
+        /// otherwise takes sockets and memory from all others. Off: no cap but that on connections.
+        pub bulkhead: Option<Bulkhead> = Some(Bulkhead::default());
         /// Which endpoints are healthy. Off: all are taken to be, since not every server has something
         /// to ask for; what requests meet there counts all the same.
         pub health: Option<Health> = None;
@@ -116,6 +121,7 @@ impl Upstream {
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
+            bulkhead: Some(Bulkhead::default()),
             health: None,
             retry: Retry::default(),
         }
