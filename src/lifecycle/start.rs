@@ -15,9 +15,9 @@ use crate::admin::live::{Bound, Live, Parts};
 use crate::attempt::hedge::Hedged;
 use crate::attempt::retry::Decision;
 use crate::balance::Reason;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::{Config, LogTarget};
-use crate::entropy;
+use crate::entropy::{self, Random};
 use crate::http::Handler;
 use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
@@ -74,6 +74,7 @@ pub fn start_with<H: Handler>(
     });
     let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
+    enroll(&snapshot, clock.now());
     let log = open_log(&config)?;
     let listening = bind(&config, count)?;
     let admin = match &config.admin {
@@ -102,6 +103,15 @@ pub fn start_with<H: Handler>(
     let threads = spawn(&live, inboxes, &ended, &handler)?;
     let files = hand_out(listening, &live.mailboxes);
     Ok(Running::new(live, kept, admin, files, threads, ends))
+}
+
+/// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.
+pub(super) fn enroll(snapshot: &Snapshot, now: Instant) {
+    let mut random = Random::from_system();
+    for upstream in &snapshot.upstreams {
+        upstream.enroll(now, &mut random);
+        upstream.look(now);
+    }
 }
 
 /// The words by which errors are counted.
