@@ -6,11 +6,13 @@
 //! - [`Deadlines`] knows which timeout ends next, and which one it was that did.
 //! - [`Pace`] tells a client that keeps up from one that drips.
 //! - [`retry`] holds the rules for sending a request again.
+//! - [`idempotency`] keeps the results of requests with a key for those who repeat them.
 //! - [`Tried`] is the set of endpoints that a request has been to.
 //!
 //! Not here: which endpoint (`balance`), and how an outcome is answered (`proxy::error`).
 
 mod deadline;
+pub mod idempotency;
 mod pace;
 mod plan;
 pub mod retry;

@@ -108,6 +108,7 @@ fn routes() -> Vec<Route> {
                 add: Vec::new(),
             },
             response_fields: FieldEdits::default(),
+            idempotency: Some(Idempotency::default()),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),

@@ -6,6 +6,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 
+use super::keyed::idempotency;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -113,9 +114,10 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
+        of(idempotency()),
     )
         .prop_map(
-            |(matcher, action, rewrite, host, request_fields, response_fields, subset)| {
+            |(matcher, action, rewrite, host, request_fields, response_fields, subset, idempotency)| {
                 let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
                 // There is no prefix to replace in what an expression matched.
                 let rewrite = rewrite.filter(|to| !regex || !matches!(to, Rewrite::Prefix(_)));
@@ -128,6 +130,7 @@ fn route() -> impl Strategy<Value = Route> {
                     host,
                     request_fields,
                     response_fields,
+                    idempotency,
                 }
             },
         )

@@ -5,6 +5,7 @@ use super::{Level, Refusal};
 
 mod balance;
 mod files;
+mod idempotency;
 mod narrowing;
 mod routes;
 mod values;

@@ -11,6 +11,7 @@ use super::super::kinds::{
 };
 use super::super::setting::{Block, Book, Setting, block, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
 
 /// What to do with the requests that match.
@@ -28,6 +29,8 @@ pub struct Route {
     pub host: Option<HostRewrite>,
     pub request_fields: FieldEdits,
     pub response_fields: FieldEdits,
+    /// Executes a request with a key once.
+    pub idempotency: Option<Idempotency>,
 }
 
 impl Route {
@@ -103,6 +106,10 @@ block! {
         /// Edits of the response's header fields, also of a redirect and a direct answer; errors
         /// of the proxy stay as they are.
         pub response_headers: FieldEdits = FieldEdits::default();
+        /// Makes requests with an idempotency key safe to repeat: the first is executed, its result is
+        /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
+        /// here.
+        pub idempotency: Option<Idempotency> = None;
     }
 }
 
@@ -151,6 +158,7 @@ impl RouteKeys {
             host: self.host,
             request_fields: self.request_headers,
             response_fields: self.response_headers,
+            idempotency: self.idempotency,
         })
     }
 
@@ -174,6 +182,7 @@ impl RouteKeys {
             host: route.host.clone(),
             request_headers: route.request_fields.clone(),
             response_headers: route.response_fields.clone(),
+            idempotency: route.idempotency.clone(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
 mod balance;
+mod idempotency;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -39,6 +40,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     }
     sessions::all(root, config, reader);
     subsets::check(root, config, reader);
+    idempotency::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);
