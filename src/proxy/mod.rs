@@ -17,6 +17,7 @@ pub mod respond;
 pub mod select;
 pub mod stream;
 pub mod switch;
+pub mod tries;
 
 use std::rc::Rc;
 
