@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
+use crate::attempt::idempotency::Stores;
 use crate::balance::Reason;
 use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
@@ -48,6 +49,8 @@ pub enum StartError {
 pub(super) struct Kept {
     /// Endpoints by identity.
     pub(super) endpoints: Registry,
+    /// Idempotency keys by route.
+    pub(super) keys: Stores,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
 }
@@ -66,11 +69,19 @@ pub fn start_with<H: Handler>(
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let count = config.workers.map_or_else(cores, NonZeroUsize::get);
+    let endpoints = Registry::default();
     let kept = Arc::new(Kept {
-        endpoints: Registry::default(),
+        keys: Stores::new(endpoints.events()),
+        endpoints,
         tls: Shared::new()?,
     });
-    let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
+    let snapshot = Arc::new(Snapshot::compile(
+        &config,
+        1,
+        &kept.endpoints,
+        &kept.keys,
+        &kept.tls,
+    )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     let log = open_log(&config)?;
     let listening = bind(&config, count)?;

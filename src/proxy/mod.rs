@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod forward;
 pub mod handle;
 pub mod heads;
+pub mod keyed;
 pub mod link;
 pub mod pick;
 pub mod request;

@@ -11,7 +11,7 @@ use super::forward::{self, Attempt, Downstream, Failure, Linked};
 use super::heads;
 use super::link;
 use super::pick::{self, Slot};
-use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal};
+use crate::attempt::{self, Action, Deadlines, Death, Event, Plan, Refusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::http::buffers::Lent;
@@ -182,12 +182,14 @@ impl<'a> Tries<'a> {
     /// Sends the request on its connection and awaits the head of the answer.
     async fn send(&mut self) -> Option<Event> {
         let linked = self.linked.take()?;
+        let was_in_doubt = std::mem::replace(&mut self.exchange.in_doubt, true);
         self.timer.set(self.plan.deadline().0);
         let sent = heads::send(self.exchange, self.route, self.upstream, linked);
         let mut attempt = match sent {
             Ok(attempt) => attempt,
             Err(unsent) => {
                 let (error, slot) = *unsent;
+                self.exchange.in_doubt = was_in_doubt;
                 return Some(self.failed(forward::unsent(error), slot));
             }
         };
@@ -195,7 +197,12 @@ impl<'a> Tries<'a> {
         let head = forward::head(exchange, &mut attempt, down, &self.timer, &mut self.plan);
         match head.await {
             Ok(response) => self.headed(attempt, response),
-            Err(failure) => Some(self.failed(failure, attempt.slot)),
+            Err(failure) => {
+                if let Event::Died(Death { written: false, .. }) = failure.event {
+                    self.exchange.in_doubt = was_in_doubt;
+                }
+                Some(self.failed(failure, attempt.slot))
+            }
         }
     }
 

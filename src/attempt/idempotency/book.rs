@@ -66,14 +66,8 @@ struct Entry<W> {
 #[derive(Debug)]
 enum State<W> {
     Running(W),
-    Stored {
-        answer: Arc<Answer>,
-        since: Instant,
-    },
-    Unknown {
-        why: Why,
-        since: Instant,
-    },
+    Stored { answer: Arc<Answer>, since: Instant },
+    Unknown { why: Why, since: Instant },
 }
 
 impl<W> Default for Book<W> {
@@ -130,7 +124,7 @@ impl<W: Clone> Book<W> {
         answer: &Arc<Answer>,
     ) -> Option<W> {
         let size = answer.size();
-        if size > limits.bytes {
+        if size > limits.bytes || !self.is_running(key) {
             return None;
         }
         self.expire(now, limits.ttl);
@@ -154,7 +148,7 @@ impl<W: Clone> Book<W> {
 
     /// Nothing was executed for a running key, for certain: it is as if no request with it had come.
     pub fn forget(&mut self, key: &Hash) -> Option<W> {
-        if !matches!(self.entries.get(key)?.state, State::Running(_)) {
+        if !self.is_running(key) {
             return None;
         }
         match self.entries.remove(key)?.state {
@@ -177,6 +171,11 @@ impl<W: Clone> Book<W> {
 }
 
 impl<W> Book<W> {
+    fn is_running(&self, key: &Hash) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| matches!(entry.state, State::Running(_)))
+    }
+
     /// Forgets the keys whose time has passed.
     pub fn expire(&mut self, now: Instant, ttl: Duration) {
         self.latest = self.latest.max(now);

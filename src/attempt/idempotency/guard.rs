@@ -98,7 +98,10 @@ impl Guard {
     /// The cookies of one field, of which HTTP/2 may make several (RFC 9113, 8.2.3).
     fn cookies(&self, value: &[u8], out: &mut Vec<Vec<u8>>) {
         for cookie in value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
-            let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default();
+            let name = cookie
+                .split(|byte| *byte == b'=')
+                .next()
+                .unwrap_or_default();
             let is_own = |own: &String| own.as_bytes() == name;
             if !cookie.is_empty() && !self.own_cookies.iter().any(is_own) {
                 out.push(cookie.to_vec());
@@ -143,7 +146,9 @@ mod tests {
             key: b"1",
         };
         guard.scoped(&scope, &|name, each| {
-            let named = fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+            let named = fields
+                .iter()
+                .filter(|(known, _)| known.eq_ignore_ascii_case(name));
             named.for_each(|(_, value)| each(value.as_bytes()));
         })
     }
@@ -159,7 +164,11 @@ mod tests {
             ("a", "/pay", &[("authorization", "Bearer 2")]),
             ("a", "/pay", &[("cookie", "Bearer 1")]),
             ("a", "/pay", &[("cookie", "session=1")]),
-            ("a", "/pay", &[("authorization", "Bearer 1"), ("cookie", "session=1")]),
+            (
+                "a",
+                "/pay",
+                &[("authorization", "Bearer 1"), ("cookie", "session=1")],
+            ),
         ];
         let hashes: std::collections::HashSet<Hash> = all
             .iter()

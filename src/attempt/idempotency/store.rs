@@ -156,21 +156,24 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// It came to this result. False: it is larger than all that may be kept, and so the outcome counts as lost.
-    pub fn complete(mut self, now: Instant, limits: &Limits, answer: &Arc<Answer>) -> bool {
+    /// It came to this result. Where that is larger than all that may be kept, the claim is given back, to be ended
+    /// otherwise.
+    pub fn complete(
+        mut self,
+        now: Instant,
+        limits: &Limits,
+        answer: &Arc<Answer>,
+    ) -> Result<(), Self> {
         let mut shared = self.store.shared();
         let waiters = shared.book.complete(now, limits, &self.key, answer);
         self.store.tell_lost(&mut shared, now);
         drop(shared);
-        let is_kept = waiters.is_some();
-        if is_kept {
-            self.is_open = false;
-            let ended = Ended::Stored(Arc::clone(answer));
-            self.ended(End::Stored, waiters, ended);
-        } else {
-            self.close(now, Why::TooLarge);
+        if waiters.is_none() {
+            return Err(self);
         }
-        is_kept
+        self.is_open = false;
+        self.ended(End::Stored, waiters, Ended::Stored(Arc::clone(answer)));
+        Ok(())
     }
 
     /// What it came to is not known, and will not be.

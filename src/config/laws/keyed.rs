@@ -10,14 +10,24 @@ use crate::config::schema::{Idempotency, OnDuplicate, OnStoreFailure};
 
 pub(super) fn idempotency() -> impl Strategy<Value = Idempotency> {
     let field = || "[A-Za-z][A-Za-z-]{0,6}";
-    let sizes = (16_usize..=4096, 0_usize..1 << 26, 1024_usize..1 << 40, 0_usize..1 << 30);
+    let sizes = (
+        16_usize..=4096,
+        0_usize..1 << 26,
+        1024_usize..1 << 40,
+        0_usize..1 << 30,
+    );
     let spans = (1_u64..=86_400, 1_u64..=3_600_000);
     let choices = (
         prop_oneof![Just(OnDuplicate::Wait), Just(OnDuplicate::Conflict)],
         prop_oneof![Just(OnStoreFailure::Open), Just(OnStoreFailure::Closed)],
     );
     (
-        (field(), vec("POST|PUT|PATCH|PURGE", 1..3), vec(field(), 0..3), of(field())),
+        (
+            field(),
+            vec("POST|PUT|PATCH|PURGE", 1..3),
+            vec(field(), 0..3),
+            of(field()),
+        ),
         (any::<bool>(), any::<bool>()),
         sizes,
         spans,

@@ -117,7 +117,16 @@ fn route() -> impl Strategy<Value = Route> {
         of(idempotency()),
     )
         .prop_map(
-            |(matcher, action, rewrite, host, request_fields, response_fields, subset, idempotency)| {
+            |(
+                matcher,
+                action,
+                rewrite,
+                host,
+                request_fields,
+                response_fields,
+                subset,
+                idempotency,
+            )| {
                 let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
                 // There is no prefix to replace in what an expression matched.
                 let rewrite = rewrite.filter(|to| !regex || !matches!(to, Rewrite::Prefix(_)));

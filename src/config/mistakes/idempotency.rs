@@ -70,10 +70,9 @@ fn what_would_not_help_is_told() {
 
 #[test]
 fn an_answer_of_the_proxy_is_not_executed() {
-    let text = with("{ respond: {}, idempotency: {} }").replace("upstreams:\n", "").replace(
-        "  api:\n    endpoints: [\"127.0.0.1:9001\"]\n",
-        "",
-    );
+    let text = with("{ respond: {}, idempotency: {} }")
+        .replace("upstreams:\n", "")
+        .replace("  api:\n    endpoints: [\"127.0.0.1:9001\"]\n", "");
     warned(
         &text,
         (4, 20),

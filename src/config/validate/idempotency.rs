@@ -16,7 +16,9 @@ pub(super) fn check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
         return;
     }
     for (index, (route, item)) in config.routes.iter().zip(items).enumerate() {
-        let written = item.child("idempotency").filter(|entry| !is_off(&entry.node));
+        let written = item
+            .child("idempotency")
+            .filter(|entry| !is_off(&entry.node));
         let (Some(rules), Some(entry)) = (&route.idempotency, written) else {
             continue;
         };
@@ -38,7 +40,13 @@ fn of_route(path: &str, entry: &Entry, rules: &Idempotency, reader: &mut Reader<
             format_size(rules.bytes as u64)
         );
         let path = format!("{path}.body_bytes");
-        warn(reader, mark("body_bytes"), path, message, "raise `bytes`, or lower this");
+        warn(
+            reader,
+            mark("body_bytes"),
+            path,
+            message,
+            "raise `bytes`, or lower this",
+        );
     }
     if rules.credentials.is_empty() {
         let message = "clients are not told apart: whoever sends the key and the body of another is given the answer";
