@@ -19,6 +19,7 @@ mod h2_conformance;
 mod harness;
 mod hostile_requests;
 mod hostile_responses;
+mod idempotency;
 mod lab;
 mod large_bodies;
 mod lifecycle;

@@ -5,6 +5,7 @@
 mod balancing;
 mod figures;
 mod hot_keys;
+mod idempotency;
 mod upstream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
+use crate::clock::Instant;
 use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
@@ -19,6 +21,7 @@ use figures::{LISTENER, ROUTE, Reports};
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
+pub use idempotency::{IdempotencyStatus, KeysStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;
@@ -86,6 +89,9 @@ pub struct ListenerStatus {
 pub struct RouteStatus {
     pub name: String,
     pub requests: Windows,
+    /// Where the route asks for keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<IdempotencyStatus>,
 }
 
 /// Reads everything. Takes microseconds for each object in use: not for a worker's thread.
@@ -112,7 +118,7 @@ pub fn read(live: &Live) -> Status {
             &[],
         ),
         listeners: listeners(live, &reports),
-        routes: routes(&snapshot, &reports),
+        routes: routes(&snapshot, &reports, now),
         upstreams: snapshot
             .upstreams
             .iter()
@@ -161,11 +167,12 @@ fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
     .collect()
 }
 
-fn routes(snapshot: &Snapshot, reports: &Reports) -> Vec<RouteStatus> {
-    let each = snapshot.routes.routes().iter();
-    each.map(|route| RouteStatus {
+fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStatus> {
+    let each = snapshot.routes.routes().iter().zip(&snapshot.guards);
+    each.map(|(route, guard)| RouteStatus {
         name: route.name.to_string(),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
+        idempotency: guard.as_ref().map(|guard| idempotency::read(guard, now)),
     })
     .collect()
 }

@@ -59,6 +59,11 @@ impl Guard {
         })
     }
 
+    /// The name of the route.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
     /// Whether a key is looked for in requests of this method.
     pub fn is_for(&self, method: &Method) -> bool {
         self.methods.contains(method)
