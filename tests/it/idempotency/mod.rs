@@ -1,6 +1,7 @@
 //! Requests with an idempotency key are executed once, whoever repeats them, leaves or fails meanwhile.
 
 mod bounds;
+mod chaos;
 mod leaving;
 mod outcomes;
 mod scope;
