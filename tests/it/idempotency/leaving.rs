@@ -74,7 +74,7 @@ async fn a_client_that_leaves_at_once_does_not_keep_its_request_from_being_execu
 async fn after_504_the_repeat_gets_the_result() {
     let told = Arc::new(Notify::new());
     let endpoint = slow(&told).await;
-    let timeouts = "timeouts: { total: 10s, first_byte: 1s }";
+    let timeouts = "timeouts: { connect: 10s, total: 10s, first_byte: 1s }";
     let rules = "result_wait: 1h";
     let proxy = fast_before(&endpoint.address().to_string(), rules, timeouts).await;
     let answer = post(&proxy, keyed("once", "/", "pay 5")).await;
@@ -93,7 +93,7 @@ async fn after_504_the_repeat_gets_the_result() {
 async fn what_is_not_there_after_result_wait_is_unknown_until_its_ttl_ends() {
     let never = Arc::new(Notify::new());
     let endpoint = slow(&never).await;
-    let timeouts = "timeouts: { total: 2s }";
+    let timeouts = "timeouts: { connect: 10s, total: 10s }";
     let rules = "result_wait: 2s, ttl: 5m";
     let proxy = fast_before(&endpoint.address().to_string(), rules, timeouts).await;
     let answer = post(&proxy, keyed("once", "/", "pay 5")).await;
