@@ -22,7 +22,10 @@ block! {
     /// Every status of an endpoint is a result, 5xx included, as the draft has it. Where no byte was
     /// sent (no connection, no capacity) nothing is kept, and a repeat is executed. Where the
     /// outcome was lost the key is unknown: repeats get 409 until `ttl` ends, and are never executed.
-    /// A repeat is known by its key together with the route, method, host, path and `credentials`.
+    /// A repeat is known by its key together with the route, method, host, path and `credentials`; with
+    /// another body or query it is 422. Trailers of such requests are left out.
+    /// Everything is kept in the memory of this process: a restart forgets it, and several proxies do
+    /// not share it.
     pub struct Idempotency {
         /// The header field of the key, a string in quotation marks or a bare word. That of the
         /// draft (draft-ietf-httpapi-idempotency-key-header-07).
@@ -80,7 +83,7 @@ block! {
 choice! {
     /// What a request gets whose first one is still running.
     pub enum OnDuplicate, "an answer to duplicates" {
-        /// It waits for the result, for as long as `total` of the upstream.
+        /// It waits for the result, for as long as `total` of the upstream; 409 after it.
         Wait = "wait",
         /// 409 at once, as the draft asks of servers that do not wait.
         Conflict = "conflict",
