@@ -226,11 +226,16 @@ fn blocks_are_switched_off_and_on() {
     assert_eq!(on.slow_start, Some(SlowStart::default()));
     assert_eq!(on.sticky, Some(Sticky::default()));
     assert_eq!(on.panic, Some(Panic::default()));
+    let shed = upstream("bulkhead: { shed: { low: off }, adaptive: {} }");
+    let shed = shed.bulkhead.unwrap();
+    assert_eq!((shed.shed.low, shed.shed.normal), (None, None));
+    assert_eq!(shed.adaptive, Some(AdaptiveLimit::default()));
     let off = upstream(
-        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off",
+        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, bulkhead: off",
     );
     let expected = Upstream {
         failure_penalty: None,
+        bulkhead: None,
         ..Upstream::new(vec![Endpoint::new("h:1")])
     };
     assert_eq!(off, expected);

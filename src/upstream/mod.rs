@@ -4,6 +4,7 @@
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
 pub mod absence;
+pub mod bulkhead;
 pub mod census;
 pub mod client_tls;
 pub mod connect;
@@ -22,7 +23,7 @@ use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
 use crate::observe::decision::Decisions;
-use crate::observe::event::Events;
+use crate::observe::event::{Events, Kind};
 use crate::tls::{Shared, TlsError};
 use census::Census;
 use client_tls::ClientTls;
@@ -58,6 +59,8 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
+    /// How many attempts at once; off: as many as come.
+    pub bulkhead: Option<bulkhead::Configured>,
     /// Bytes of a request body kept for a replay.
     pub replay_buffer: usize,
 }
@@ -153,6 +156,10 @@ impl Upstream {
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
+            bulkhead: written
+                .bulkhead
+                .as_ref()
+                .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
             replay_buffer: written.retry.buffer.unwrap_or(0),
         })
     }
@@ -166,11 +173,29 @@ impl Upstream {
         ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
     }
 
+    /// How many attempts may be under way at an endpoint now: fewer in slow start, at least one.
+    pub fn attempt_cap(&self, endpoint: &Endpoint, now: Instant) -> u32 {
+        let Some(bulkhead) = &self.bulkhead else {
+            return u32::MAX;
+        };
+        let cap = bulkhead.rules.per_endpoint;
+        if endpoint.signals.ramping_since().is_none() {
+            return cap;
+        }
+        ((f64::from(cap) * self.groups.in_force(endpoint, now)) as u32).max(1)
+    }
+
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
         self.groups.look(&self.endpoints, now);
         if let Some(census) = &self.census {
             census.tick(now);
+        }
+        if let Some(bulkhead) = &self.bulkhead
+            && let Some(text) = bulkhead.state.look(now, &bulkhead.rules)
+        {
+            self.events
+                .note(now, Kind::Bulkhead, &self.name, None, text);
         }
     }
 }

@@ -9,6 +9,7 @@ mod access_log;
 mod admin;
 mod balancing;
 mod balancing_metrics;
+mod bulkhead;
 mod command_line;
 mod endpoint_tls;
 mod failures;

@@ -3,6 +3,7 @@
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
 mod balancing;
+mod bulkhead;
 mod figures;
 mod hot_keys;
 mod idempotency;
@@ -19,6 +20,7 @@ use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};

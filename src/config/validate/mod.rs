@@ -4,6 +4,7 @@
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
 mod balance;
+mod bulkhead;
 mod idempotency;
 mod sessions;
 mod subsets;
@@ -33,6 +34,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
+            bulkhead::warnings(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);

@@ -76,7 +76,10 @@ pub async fn answer(
                 return first(exchange, down, ticket, claim, body, until).await;
             }
             Begun::Running(mut waiting) if guard.rules.on_duplicate == OnDuplicate::Wait => {
-                match wait(exchange, down, until, waiting.ended()).await? {
+                let asked = exchange.now;
+                let waited = wait(exchange, down, until, waiting.ended()).await;
+                exchange.waited_in_vain(asked, exchange.now);
+                match waited? {
                     Some(Ended::Stored(answer)) => {
                         counts.met(Met::Replayed);
                         return give::replay(exchange, down, guard, &answer).await;
@@ -200,7 +203,6 @@ async fn wait<T>(
     what: impl Future<Output = T>,
 ) -> Result<Option<T>, ProxyError> {
     let worker = Rc::clone(&exchange.worker);
-    let asked = exchange.now;
     let timer = worker.wheel.timer();
     timer.set(until);
     let mut what = std::pin::pin!(what);
@@ -216,7 +218,7 @@ async fn wait<T>(
         timer.poll(cx).map(|()| Ok(None))
     })
     .await;
-    exchange.waited_in_vain(asked, worker.wheel.now());
+    exchange.now = worker.wheel.now();
     waited
 }
 

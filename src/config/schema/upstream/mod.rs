@@ -1,6 +1,7 @@
 //! Keys of an upstream.
 
 mod balance;
+mod bulkhead;
 mod endpoint;
 mod hash;
 mod narrowing;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balance::*;
+pub use bulkhead::*;
 pub use endpoint::*;
 pub use hash::*;
 pub use narrowing::*;
@@ -89,6 +91,9 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
+        /// How many attempts at once, and who waits for a place. On, because an upstream that gets slow
+        /// otherwise takes sockets and memory from all others. Off: no cap but that on connections.
+        pub bulkhead: Option<Bulkhead> = Some(Bulkhead::default());
         /// When a request may be sent again, and what that may cost.
         pub retry: Retry = Retry::default();
     }
@@ -111,6 +116,7 @@ impl Upstream {
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
+            bulkhead: Some(Bulkhead::default()),
             retry: Retry::default(),
         }
     }
