@@ -79,7 +79,7 @@ async fn after_504_the_repeat_gets_the_result() {
     let proxy = fast_before(&endpoint.address().to_string(), rules, timeouts).await;
     let answer = post(&proxy, keyed("once", "/", "pay 5")).await;
     answer.assert_told(504, "http_response_timeout", "total_timeout");
-    assert_eq!(proxy.routes(Metric::RequestAttempts, ""), 1);
+    eventually(DEADLINE, || proxy.routes(Metric::RequestAttempts, "") == 1).await;
     let answer = post(&proxy, keyed("once", "/", "pay 5")).await;
     answer.assert_told(409, "http_request_denied", "idempotency_key_in_use");
     told.notify_one();
