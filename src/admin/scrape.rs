@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use super::live::Live;
 use super::status;
+use crate::attempt::idempotency::Guard;
 use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
@@ -28,6 +29,9 @@ pub fn scrape(live: &Live) -> String {
         balancing(upstream, &picks, now, &mut out);
         bulkhead(upstream, now, &mut out);
         checks(upstream, &mut out);
+    }
+    for guard in snapshot.guards.iter().flatten() {
+        idempotency(guard, now, &mut out);
     }
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -58,6 +62,30 @@ fn process(live: &Live, out: &mut Exposition) {
         out.sample(Metric::AccessLogLines, &[], log.written());
         out.sample(Metric::AccessLogDropped, &[], log.dropped());
     }
+}
+
+/// The idempotency keys of one route.
+fn idempotency(guard: &Guard, now: Instant, out: &mut Exposition) {
+    let (store, route) = (&guard.store, guard.route());
+    for (met, count) in store.counts.all_met() {
+        out.sample(Metric::IdempotencyRequests, &[route, met.label()], count);
+    }
+    for (end, count) in store.counts.all_ended() {
+        out.sample(Metric::IdempotencyExecutions, &[route, end.label()], count);
+    }
+    let lost = store.counts.all_lost();
+    for (what, count) in [("result", lost.results), ("key", lost.keys)] {
+        out.sample(Metric::IdempotencyLost, &[route, what], count);
+    }
+    let reading = store.read(now, &guard.limits);
+    for (state, count) in [
+        ("running", reading.running),
+        ("stored", reading.stored),
+        ("unknown", reading.unknown),
+    ] {
+        out.sample(Metric::IdempotencyKeys, &[route, state], count as u64);
+    }
+    out.sample(Metric::IdempotencyBytes, &[route], reading.bytes as u64);
 }
 
 fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {

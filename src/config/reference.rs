@@ -114,6 +114,7 @@ fn routes() -> Vec<Route> {
                 median: Duration::from_millis(20),
                 p99: Duration::from_millis(200),
             }))),
+            idempotency: Some(Idempotency::default()),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),

@@ -152,7 +152,13 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         return Err(ReloadError::Fixed(fixed));
     }
     let generation = current.generation + 1;
-    let compiled = Snapshot::compile(&Arc::new(config), generation, &kept.endpoints, &kept.tls);
+    let compiled = Snapshot::compile(
+        &Arc::new(config),
+        generation,
+        &kept.endpoints,
+        &kept.keys,
+        &kept.tls,
+    );
     let snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {
             return Err(ReloadError::Refused(findings::refusal(&errors, places)));

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
 use crate::attempt::hedge::Hedged;
+use crate::attempt::idempotency::Stores;
 use crate::attempt::retry::Decision;
 use crate::balance::Reason;
 use crate::clock::{Clock, Instant};
@@ -50,6 +51,8 @@ pub enum StartError {
 pub(super) struct Kept {
     /// Endpoints by identity.
     pub(super) endpoints: Registry,
+    /// Idempotency keys by route.
+    pub(super) keys: Stores,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
 }
@@ -68,11 +71,19 @@ pub fn start_with<H: Handler>(
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let count = config.workers.map_or_else(cores, NonZeroUsize::get);
+    let endpoints = Registry::default();
     let kept = Arc::new(Kept {
-        endpoints: Registry::default(),
+        keys: Stores::new(endpoints.events()),
+        endpoints,
         tls: Shared::new()?,
     });
-    let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
+    let snapshot = Arc::new(Snapshot::compile(
+        &config,
+        1,
+        &kept.endpoints,
+        &kept.keys,
+        &kept.tls,
+    )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
     let log = open_log(&config)?;

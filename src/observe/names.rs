@@ -100,6 +100,13 @@ metrics! {
     RequestPhase: Histogram "request_phase_seconds" ["route", "phase"] "Time of a request in one phase; phase proxy is the proxy's own share.";
     RequestQuantiles: Summary "request_quantiles_seconds" ["route"] "Percentiles of the last minute over requests completed, broken or failed; sum and count since the start.";
 
+    // Idempotency keys of routes.
+    IdempotencyRequests: Counter "idempotency_requests_total" ["route", "met"] "Requests with an idempotency key, by what they met.";
+    IdempotencyExecutions: Counter "idempotency_executions_total" ["route", "end"] "Executions of requests with an idempotency key that ended, by what is known of their outcome.";
+    IdempotencyLost: Counter "idempotency_lost_total" ["route", "what"] "Results and keys that made room for others before their time.";
+    IdempotencyKeys: Gauge "idempotency_keys" ["route", "state"] "Keys known, by state.";
+    IdempotencyBytes: Gauge "idempotency_stored_bytes" ["route"] "Memory that results of requests with an idempotency key take.";
+
     // Endpoints.
     Attempts: Counter "attempts_total" ["upstream", "endpoint", "outcome"] "Attempts ended, by outcome.";
     AttemptKinds: Counter "attempt_kinds_total" ["upstream", "endpoint", "kind"] "Attempts ended, by why they were made.";

@@ -24,6 +24,7 @@ mod health;
 mod hedging;
 mod hostile_requests;
 mod hostile_responses;
+mod idempotency;
 mod lab;
 mod large_bodies;
 mod lifecycle;

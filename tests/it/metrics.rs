@@ -98,6 +98,17 @@ async fn overload(proxy: &Proxy, client: &mut Client, moved: &mut HashSet<String
     held
 }
 
+/// Two requests with an idempotency key, of which one is displaced by the other.
+async fn keyed(proxy: &Proxy) {
+    for key in ["one", "two"] {
+        let mut raw = Raw::connect(proxy.listener("web")).await;
+        let head = "POST /keyed HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n";
+        raw.send(format!("{head}Idempotency-Key: {key}\r\n\r\n"))
+            .await;
+        assert_eq!(raw.response().await.status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn every_metric_moves_or_has_an_excuse() {
     let (authority, directory) = (Authority::new(), Directory::new());
@@ -130,6 +141,7 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /narrow }}, upstream: narrow, rewrite: {{ prefix: / }} }}\n\
              - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
              - {{ match: {{ path: /status }}, upstream: pool }}\n\
+             - {{ match: {{ path: /keyed }}, upstream: pool, idempotency: {{ entries: 1 }} }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
              \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
@@ -186,6 +198,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     assert_eq!(answer.json()["length"], 100_000);
     let refused = client.get("/refused").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
+    keyed(&proxy).await;
     let mut unlogged = Client::h1(lossy.listener("web")).await;
     assert_eq!(unlogged.get("/").await.status, StatusCode::OK);
     // Some of these keys belong to the endpoint that refuses, and go to the other in the end. A failure counts as load for

@@ -7,6 +7,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::keyed::idempotency;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -149,6 +150,7 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
+        of(idempotency()),
         priority(),
         of(fault()),
     )
@@ -161,6 +163,7 @@ fn route() -> impl Strategy<Value = Route> {
                 request_fields,
                 response_fields,
                 subset,
+                idempotency,
                 priority,
                 fault,
             )| {
@@ -179,6 +182,7 @@ fn route() -> impl Strategy<Value = Route> {
                     request_fields,
                     response_fields,
                     fault,
+                    idempotency,
                 }
             },
         )

@@ -8,6 +8,7 @@ mod bulkhead;
 mod faults;
 mod files;
 mod health;
+mod idempotency;
 mod narrowing;
 mod retries;
 mod routes;

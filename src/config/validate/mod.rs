@@ -7,6 +7,7 @@ mod balance;
 mod bulkhead;
 mod faults;
 mod health;
+mod idempotency;
 mod retries;
 mod sessions;
 mod subsets;
@@ -47,6 +48,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     }
     sessions::all(root, config, reader);
     subsets::check(root, config, reader);
+    idempotency::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);
