@@ -77,9 +77,12 @@ pub enum ProxyError {
     /// `timeouts.total`
     #[error("the request took too long in all")]
     TotalTimeout,
-    /// `timeouts.idle` or `timeouts.tunnel_idle`
+    /// `timeouts.idle`
     #[error("no byte moved for too long")]
     IdleTimeout,
+    /// `timeouts.tunnel_idle`
+    #[error("no byte moved in the tunnel for too long")]
+    TunnelIdleTimeout,
     /// `timeouts.max_duration`
     #[error("the exchange reached its longest duration")]
     MaxDuration,
@@ -133,6 +136,7 @@ impl ProxyError {
             | Self::Full
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration
             | Self::Panicked => Side::Proxy,
             Self::Refused
@@ -173,6 +177,7 @@ impl ProxyError {
             | Self::FirstByteTimeout
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration => 504,
             Self::Refused
             | Self::Unreachable
@@ -213,6 +218,7 @@ impl ProxyError {
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::TunnelIdleTimeout => "tunnel_idle_timeout",
             Self::MaxDuration => "max_duration",
             Self::Closed => "connection_closed",
             Self::Response(error) => error.response_label(),
@@ -251,7 +257,7 @@ impl ProxyError {
             Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => {
                 "http_response_timeout"
             }
-            Self::IdleTimeout => "connection_read_timeout",
+            Self::IdleTimeout | Self::TunnelIdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
             Self::NotHttp2
             | Self::Response(_)
@@ -287,7 +293,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 26] = [
+const ROUTED: [&str; 27] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -305,6 +311,7 @@ const ROUTED: [&str; 26] = [
     "first_byte_timeout",
     "total_timeout",
     "idle_timeout",
+    "tunnel_idle_timeout",
     "max_duration",
     "connection_closed",
     "stream_reset",
@@ -370,6 +377,7 @@ mod tests {
             ProxyError::FirstByteTimeout,
             ProxyError::TotalTimeout,
             ProxyError::IdleTimeout,
+            ProxyError::TunnelIdleTimeout,
             ProxyError::MaxDuration,
             ProxyError::Closed,
             ProxyError::Response(parse),
