@@ -209,6 +209,16 @@ fn upstream() -> Upstream {
     };
     Upstream {
         slow_start: Some(SlowStart::default()),
+        hedge: Some(Hedge::default()),
+        retry: Some(Retry {
+            grpc_on: vec![GrpcStatus::Unavailable],
+            attempt_header: Some(text("X-Attempt")),
+            ..Retry::default()
+        }),
+        timeouts: UpstreamTimeouts {
+            deadline_header: Some(text("X-Deadline-Ms")),
+            ..UpstreamTimeouts::default()
+        },
         sticky: Some(sticky),
         panic: Some(Panic::default()),
         subset: Some(subset),

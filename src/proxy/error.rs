@@ -87,9 +87,12 @@ pub enum ProxyError {
     /// `timeouts.total`
     #[error("the request took too long in all")]
     TotalTimeout,
-    /// `timeouts.idle` or `timeouts.tunnel_idle`
+    /// `timeouts.idle`
     #[error("no byte moved for too long")]
     IdleTimeout,
+    /// `timeouts.tunnel_idle`
+    #[error("no byte moved in the tunnel for too long")]
+    TunnelIdleTimeout,
     /// `timeouts.max_duration`
     #[error("the exchange reached its longest duration")]
     MaxDuration,
@@ -165,6 +168,7 @@ impl ProxyError {
             | Self::Shed
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration
             | Self::FaultAbort(_)
             | Self::KeyInUse
@@ -218,6 +222,7 @@ impl ProxyError {
             | Self::FirstByteTimeout
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration => 504,
             Self::Refused
             | Self::Unreachable
@@ -261,6 +266,7 @@ impl ProxyError {
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::TunnelIdleTimeout => "tunnel_idle_timeout",
             Self::MaxDuration => "max_duration",
             Self::Closed => "connection_closed",
             Self::Response(error) => error.response_label(),
@@ -312,7 +318,7 @@ impl ProxyError {
             Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => {
                 "http_response_timeout"
             }
-            Self::IdleTimeout => "connection_read_timeout",
+            Self::IdleTimeout | Self::TunnelIdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
             Self::NotHttp2
             | Self::Response(_)
@@ -376,6 +382,7 @@ const ROUTED: [&str; 34] = [
     "first_byte_timeout",
     "total_timeout",
     "idle_timeout",
+    "tunnel_idle_timeout",
     "max_duration",
     "connection_closed",
     "stream_reset",
@@ -449,6 +456,7 @@ mod tests {
             ProxyError::FirstByteTimeout,
             ProxyError::TotalTimeout,
             ProxyError::IdleTimeout,
+            ProxyError::TunnelIdleTimeout,
             ProxyError::MaxDuration,
             ProxyError::Closed,
             ProxyError::Response(parse),

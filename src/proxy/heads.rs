@@ -332,7 +332,8 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
         Failure::TimedOut(Timeout::Connect) => ProxyError::ConnectTimeout,
         Failure::TimedOut(Timeout::FirstByte) => ProxyError::FirstByteTimeout,
         Failure::TimedOut(Timeout::Total) => ProxyError::TotalTimeout,
-        Failure::TimedOut(Timeout::Idle | Timeout::TunnelIdle) => ProxyError::IdleTimeout,
+        Failure::TimedOut(Timeout::Idle) => ProxyError::IdleTimeout,
+        Failure::TimedOut(Timeout::TunnelIdle) => ProxyError::TunnelIdleTimeout,
         Failure::TimedOut(Timeout::MaxDuration) => ProxyError::MaxDuration,
         Failure::Died | Failure::Failing | Failure::ClientGone => last,
     }
