@@ -10,6 +10,7 @@ use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
 use crate::upstream::bulkhead::{Configured, Refusal};
+use crate::upstream::health::{Outcome, Verdict};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -26,6 +27,7 @@ pub fn scrape(live: &Live) -> String {
         retries(upstream, &amplification, &mut out);
         balancing(upstream, &picks, now, &mut out);
         bulkhead(upstream, now, &mut out);
+        checks(upstream, &mut out);
     }
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -85,8 +87,40 @@ fn retries(upstream: &Upstream, amplification: &Amplification, out: &mut Exposit
         let tokens = upstream.retries.tokens(terms);
         out.fraction(Metric::UpstreamRetryBudget, &[name], tokens);
     }
+    let after = upstream
+        .hedge
+        .as_ref()
+        .and_then(|hedge| hedge.hedging.after());
+    if let Some(after) = after {
+        out.seconds(Metric::UpstreamHedgeAfter, &[name], after);
+    }
     if let Some(ratio) = amplification.of(name) {
         out.fraction(Metric::UpstreamAmplification, &[name], ratio);
+    }
+}
+
+/// What active checks say, where there are any.
+fn checks(upstream: &Upstream, out: &mut Exposition) {
+    let Some(checks) = &upstream.checks else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    out.sample(
+        Metric::HealthChecksRunning,
+        &[name],
+        checks.running() as u64,
+    );
+    for endpoint in &upstream.endpoints {
+        let Some(health) = endpoint.health().clone() else {
+            continue;
+        };
+        let id = endpoint.id.as_str();
+        let is_healthy = health.verdict() == Verdict::Healthy;
+        out.sample(Metric::HealthVerdict, &[name, id], u64::from(is_healthy));
+        for outcome in Outcome::ALL {
+            let labels = [name, id, outcome.label()];
+            out.sample(Metric::HealthChecks, &labels, health.count(outcome));
+        }
     }
 }
 

@@ -68,6 +68,9 @@ pub enum Action {
     Send,
     /// The attempt takes too long: end it, and tell how far it had come ([`Event::Died`], [`Death::late`]).
     Abandon,
+    /// The attempt under way takes longer than its like: try another endpoint beside it ([`super::Plan::rival`]), if one can
+    /// be had, and go on waiting.
+    Hedge,
     /// Ask the budget for a token.
     Ask,
     /// Drop the attempt under way and give its slot back; then nothing until [`super::Plan::deadline`].

@@ -7,6 +7,7 @@
 //! - [`Pace`] tells a client that keeps up from one that drips.
 //! - [`retry`] holds the rules for sending a request again, [`Backoff`] says after what pause, [`Budget`] what share of
 //!   an upstream's traffic that may be.
+//! - [`hedge`] says when to try in parallel.
 //! - [`Tried`] is the set of endpoints that a request has been to.
 //!
 //! Not here: which endpoint (`balance`), and how an outcome is answered (`proxy::error`).
@@ -15,6 +16,7 @@ mod backoff;
 pub mod budget;
 mod deadline;
 mod event;
+pub mod hedge;
 mod pace;
 mod plan;
 pub mod retry;

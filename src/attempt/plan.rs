@@ -14,6 +14,8 @@
 //!   time left, and if the budget has a token; after a pause, to an endpoint that it has not been to. Only when it has
 //!   been to all of them does it go back to one.
 //!
+//! Beside a slow first attempt another one can run ([`Action::Hedge`]), by a plan of its own ([`Plan::rival`]).
+//!
 //! The straight path, events above and actions below:
 //!
 //! ```text
@@ -47,6 +49,7 @@ pub struct Plan {
     /// Retries made: attempts beyond the first that an endpoint may have acted upon.
     retries: u32,
     rules: Rules,
+    hedge: Hedge,
     /// Why the last connection was not made.
     failure: Option<ConnectFailure>,
     /// Why the last attempt failed that had one.
@@ -58,6 +61,15 @@ pub struct Plan {
     picks_left: usize,
     tried: Tried,
     deadlines: Deadlines,
+}
+
+/// When another attempt runs beside the one under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hedge {
+    Off,
+    /// So long after the request is sent.
+    After(Duration),
+    Due(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +108,7 @@ impl Plan {
             came_back: false,
             retries: 0,
             rules,
+            hedge: Hedge::Off,
             failure: None,
             cause: None,
             decision: None,
@@ -134,6 +147,9 @@ impl Plan {
             }
             (State::Sending { .. }, Event::Sent) => {
                 self.deadlines.sent(now);
+                if let Hedge::After(span) = self.hedge {
+                    self.hedge = Hedge::Due(now + span);
+                }
                 Action::Wait
             }
             (State::Sending { .. }, Event::Head { tunnel }) => self.answer(now, tunnel),
@@ -175,8 +191,35 @@ impl Plan {
         let next = self.deadlines.next();
         match self.state {
             State::Pausing { until } => (next.0.min(until), next.1),
+            State::Sending { .. } => (next.0.min(self.hedge_at()), next.1),
             _ => next,
         }
+    }
+
+    /// Hedges the first attempt when its answer takes longer than this. Only of a request that may be repeated.
+    pub fn hedge_after(&mut self, span: Duration) {
+        if self.is_idempotent() {
+            self.hedge = Hedge::After(span);
+        }
+    }
+
+    /// The plan of the attempt beside the one under way, which will be the request's if that one answers first. It picks
+    /// among the endpoints that are not in its `tried`. Whatever becomes of it, this plan does not go to `endpoint` as if it
+    /// had not been there: [`Plan::also_tried`].
+    pub fn rival(&self, now: Instant) -> Self {
+        let mut rival = self.clone();
+        if let State::Sending { endpoint, .. } = self.state {
+            rival.tried.insert(endpoint);
+        }
+        rival.hedge = Hedge::Off;
+        rival.state = State::Picking;
+        rival.deadlines.waiting(now);
+        rival
+    }
+
+    /// Another attempt was made at this endpoint, beside those of this plan.
+    pub fn also_tried(&mut self, endpoint: usize) {
+        self.tried.insert(endpoint);
     }
 
     /// What is left at `now` until there is to be a response head.
@@ -223,6 +266,13 @@ impl Plan {
         &self.tried
     }
 
+    fn hedge_at(&self) -> Instant {
+        match self.hedge {
+            Hedge::Due(at) => at,
+            Hedge::Off | Hedge::After(_) => Instant::FAR,
+        }
+    }
+
     fn is_idempotent(&self) -> bool {
         self.repeat == Repeat::Yes
     }
@@ -261,6 +311,9 @@ impl Plan {
 
     fn connect(&mut self, now: Instant, endpoint: usize) -> Action {
         self.state = State::Connecting { endpoint };
+        if let Hedge::Due(_) = self.hedge {
+            self.hedge = Hedge::Off;
+        }
         self.deadlines.connecting(now);
         Action::Connect {
             endpoint,
@@ -350,6 +403,7 @@ impl Plan {
         let spare = spare.saturating_sub(least);
         let pause = least + jitter.min(spare / 2);
         self.decision = Some(Decision::Made);
+        self.hedge = Hedge::Off;
         self.retries += 1;
         self.failure = None;
         self.came_back = false;
@@ -372,6 +426,10 @@ impl Plan {
     fn timer(&mut self, now: Instant) -> Action {
         match (self.deadlines.fired(now), self.state) {
             (None, State::Pausing { until }) if until <= now => self.pick(now),
+            (None, State::Sending { .. }) if self.hedge_at() <= now => {
+                self.hedge = Hedge::Off;
+                Action::Hedge
+            }
             (None, _) => Action::Wait,
             (Some(Timeout::Connect), State::Connecting { endpoint }) => {
                 self.connect_failed(now, endpoint, ConnectFailure::TimedOut)

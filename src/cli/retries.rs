@@ -1,5 +1,7 @@
 //! The table of `plimsoll status` that shows what retries and hedges add to the load of upstreams.
 
+use std::collections::BTreeMap;
+
 use super::table::Table;
 use crate::admin::status::UpstreamStatus;
 
@@ -16,6 +18,8 @@ pub(super) fn table(all: &[UpstreamStatus], lifetime: bool) -> String {
             "NO TIME",
             "NOT REPLAYABLE",
             "ATTEMPTS USED",
+            "HEDGES WON",
+            "LOST",
         ],
     );
     let mut is_empty = true;
@@ -26,12 +30,25 @@ pub(super) fn table(all: &[UpstreamStatus], lifetime: bool) -> String {
         } else {
             &retries.minute
         };
-        if counts.is_empty() {
+        let hedges = upstream.hedges.as_ref().map(|hedges| {
+            if lifetime {
+                &hedges.lifetime
+            } else {
+                &hedges.minute
+            }
+        });
+        if counts.is_empty() && hedges.is_none_or(BTreeMap::is_empty) {
             continue;
         }
         is_empty = false;
         let budget = retries.budget_tokens.zip(retries.budget_cap);
         let count = |word| counts.get(word).copied().unwrap_or_default().to_string();
+        let hedged = |word| {
+            hedges.map_or_else(
+                || "off".to_owned(),
+                |hedges| hedges.get(word).copied().unwrap_or_default().to_string(),
+            )
+        };
         table.row(vec![
             upstream.name.clone(),
             retries
@@ -46,6 +63,8 @@ pub(super) fn table(all: &[UpstreamStatus], lifetime: bool) -> String {
             count("no_time"),
             count("not_replayable"),
             count("attempts_used"),
+            hedged("won"),
+            hedged("lost"),
         ]);
     }
     if is_empty {

@@ -113,6 +113,10 @@ fn render(status: &Status, lifetime: bool) -> String {
     text.push('\n');
     text.push_str(&upstreams(&status.upstreams, &window).render());
     text.push_str(&retries::table(&status.upstreams, lifetime));
+    if let Some(checks) = super::checks::render(&status.upstreams) {
+        text.push('\n');
+        text.push_str(&checks);
+    }
     text
 }
 

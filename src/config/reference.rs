@@ -217,7 +217,24 @@ fn upstream() -> Upstream {
             adaptive: Some(AdaptiveLimit::default()),
             ..Bulkhead::default()
         }),
+        health: Some(health()),
         ..Upstream::new(vec![first, Endpoint::new("app.internal:9001")])
+    }
+}
+
+/// Checks over gRPC have no body to look into: these are over HTTP.
+fn health() -> Health {
+    let active = ActiveHealth {
+        host: Some(text("app.example.com")),
+        headers: vec![(text("X-Check"), text("plimsoll"))],
+        port: Some(9100),
+        body: Some(text("ready")),
+        header: Some(vec![(text("X-Service"), text("app"))]),
+        slow_interval: Some(Duration::from_secs(15)),
+        ..ActiveHealth::default()
+    };
+    Health {
+        active: Some(active),
     }
 }
 

@@ -8,6 +8,8 @@
 
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+
 use super::body::{Body, BodyError, Chunk, Frame};
 use super::fields::Fields;
 use super::head::Length;
@@ -76,6 +78,18 @@ impl Body {
                 Stage::Over => false,
             },
             Self::Fixed(_) | Self::H1(_) | Self::H2(_) => false,
+        }
+    }
+
+    /// All of it, where all was read and is kept, without trailers.
+    pub fn copy(&self) -> Option<Bytes> {
+        match self {
+            Self::Empty => Some(Bytes::new()),
+            Self::Kept(kept) if self.is_whole() => {
+                let has_ended = matches!(kept.end, Some(None));
+                has_ended.then(|| Bytes::copy_from_slice(&kept.bytes))
+            }
+            _ => None,
         }
     }
 
@@ -174,7 +188,6 @@ impl Kept {
 mod tests {
     use std::task::Waker;
 
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;

@@ -21,6 +21,8 @@ pub struct Labels {
     pub reasons: &'static [&'static str],
     /// What can be decided after a failed attempt.
     pub decisions: &'static [&'static str],
+    /// What can become of a hedge.
+    pub hedges: &'static [&'static str],
 }
 
 /// What a reader does with one counter: its metric, the value of its last label if it has one of its own, its count.
@@ -175,6 +177,8 @@ pub struct UpstreamCells {
     decisions: &'static [&'static str],
     /// What was decided after failed attempts.
     retries: Box<[Counter]>,
+    hedge_words: &'static [&'static str],
+    hedges: Box<[Counter]>,
 }
 
 impl UpstreamCells {
@@ -182,6 +186,11 @@ impl UpstreamCells {
     #[inline]
     pub fn picked(&self, reason: usize) {
         self.picks[reason].add(1);
+    }
+
+    /// Counts what became of a hedge, by its place in [`Labels::hedges`].
+    pub fn hedged(&self, outcome: usize) {
+        self.hedges[outcome].add(1);
     }
 
     /// Counts what was decided after a failed attempt, by its place in [`Labels::decisions`].
@@ -197,6 +206,8 @@ impl Cells for UpstreamCells {
             picks: labels.reasons.iter().map(|_| Counter::default()).collect(),
             successes: Counter::default(),
             decisions: labels.decisions,
+            hedge_words: labels.hedges,
+            hedges: labels.hedges.iter().map(|_| Counter::default()).collect(),
             retries: labels
                 .decisions
                 .iter()
@@ -210,6 +221,8 @@ impl Cells for UpstreamCells {
         list_counters(Metric::UpstreamPicks, reasons, &self.picks, each);
         let decisions = self.decisions.iter().copied();
         list_counters(Metric::UpstreamRetries, decisions, &self.retries, each);
+        let hedges = self.hedge_words.iter().copied();
+        list_counters(Metric::UpstreamHedges, hedges, &self.hedges, each);
     }
 
     fn histograms(&self, _: EachHistogram<'_>) {}

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod names;
 pub mod prometheus;
 pub mod reading;
+pub mod recent;
 pub mod record;
 pub mod registry;
 pub mod window;

@@ -421,6 +421,7 @@ mod tests {
                 refusals: &["bad_head"],
                 reasons: &["policy"],
                 decisions: &[],
+                hedges: &[],
             },
             Instant(0),
         );

@@ -218,6 +218,7 @@ mod tests {
         refusals: &["head_too_large"],
         reasons: &["policy"],
         decisions: &[],
+        hedges: &[],
     };
 
     fn at(seconds: u64) -> Instant {

@@ -197,6 +197,13 @@ impl Exchange {
         self.steps.picked = now;
     }
 
+    /// Another attempt that ran beside the last one has answered: what was before it was in vain.
+    pub fn take_over(&mut self, endpoint: usize, steps: Steps) {
+        self.in_vain += steps.picked.since(self.steps.picked);
+        self.endpoint = Some(endpoint);
+        self.steps = steps;
+    }
+
     /// The id as it is shown.
     pub fn id(&self) -> String {
         format!("{:016x}", self.id)

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod forward;
 pub mod handle;
 pub mod heads;
+pub mod hedge;
 pub mod link;
 pub mod pick;
 pub mod request;

@@ -8,22 +8,25 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::admit::{Admission, Denied};
-use super::error::{ProxyError, Side};
+use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{self, Attempt, Downstream, Failure, Linked};
+use super::forward::{self, Attempt, Awaited, Downstream, Failure, Linked, Wait};
 use super::heads::{self, Told};
+use super::hedge::{self, Raced, Rival, Track};
 use super::link;
 use super::pick::{self, Died, Slot};
 use super::stream;
+use crate::attempt::hedge::Hedged;
 use crate::attempt::retry::Repeat;
 use crate::attempt::{Action, Deadlines, Event, Plan, Refusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
+use crate::config;
 use crate::http::buffers::Lent;
 use crate::http::fields::Name;
 use crate::http::head::ResponseHead;
 use crate::http::{grpc, retry_after};
-use crate::observe::AttemptOutcome;
+use crate::observe::{AttemptKind, AttemptOutcome};
 use crate::route;
 use crate::upstream::Upstream;
 use crate::worker::{UpstreamView, Worker};
@@ -68,12 +71,15 @@ impl<'a> Tries<'a> {
     ) -> Self {
         let worker = Rc::clone(&exchange.worker);
         let shared = &upstream.shared;
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             repeat(exchange, shared),
             shared.endpoints.len(),
             Deadlines::new(&shared.timeouts, exchange.started),
             shared.tries,
         );
+        if let Some(span) = hedge::after(exchange, upstream) {
+            plan.hedge_after(span);
+        }
         Self {
             plan,
             timer: worker.wheel.timer(),
@@ -110,8 +116,8 @@ impl<'a> Tries<'a> {
                 // Boxed: it is rare, and the task outlives it.
                 Action::Pause => Some(Box::pin(self.pause()).await),
                 Action::GiveUp(failure) => return Err(heads::given_up(failure, self.last.clone())),
-                // A head that is awaited is abandoned where that is done.
-                Action::Abandon | Action::Wait => None,
+                // What happens while a head is awaited is carried out there.
+                Action::Abandon | Action::Hedge | Action::Wait => None,
             };
             let Some(event) = event else {
                 return Err(self.last.clone());
@@ -236,11 +242,54 @@ impl<'a> Tries<'a> {
                 return Some(self.failed(forward::unsent(error), slot));
             }
         };
-        let (exchange, down) = (&*self.exchange, &mut *self.down);
-        let head = forward::head(exchange, &mut attempt, down, &self.timer, &mut self.plan);
-        match head.await {
-            Ok(response) => self.headed(attempt, response),
-            Err(failure) => Some(self.failed(failure, attempt.slot)),
+        let down = &mut *self.down;
+        let mut wait = Wait::new(self.exchange, &attempt, down, &self.plan);
+        loop {
+            let (exchange, down) = (&*self.exchange, &mut *self.down);
+            let head = wait.head(exchange, &mut attempt, down, &self.timer, &mut self.plan);
+            match head.await {
+                Awaited::Head => return self.headed(attempt, wait.response),
+                Awaited::Failed(failure) => return Some(self.failed(failure, attempt.slot)),
+                Awaited::Hedge => {}
+            }
+            let rival = hedge::rival(self.exchange, self.upstream, self.down, &mut self.plan);
+            if let Some(rival) = rival {
+                // Boxed: it is rare, and the task outlives it.
+                return Box::pin(self.race(attempt, wait, rival)).await;
+            }
+        }
+    }
+
+    /// Two attempts at once.
+    async fn race(&mut self, mut attempt: Attempt, mut wait: Wait, rival: Rival) -> Option<Event> {
+        let call = grpc::is_call(&self.exchange.head.fields);
+        let track = Track {
+            exchange: self.exchange,
+            route: self.route,
+            upstream: self.upstream,
+            timer: &self.timer,
+        };
+        let upstream = self.upstream;
+        let (down, plan) = (&mut *self.down, &mut self.plan);
+        let is_good = |head: &ResponseHead| !is_failing(&upstream.shared.retry, call, head);
+        match hedge::race(track, &mut attempt, &mut wait, down, plan, rival, is_good).await {
+            Raced::First(first) => {
+                upstream.cells.hedged(Hedged::Lost as usize);
+                match first {
+                    Ok(()) => self.headed(attempt, wait.response),
+                    Err(failure) => Some(self.failed(failure, attempt.slot)),
+                }
+            }
+            Raced::Rival(won) => {
+                upstream.cells.hedged(Hedged::Won as usize);
+                let waited = won.attempt.steps.answered.since(attempt.steps.sent);
+                hedge::note(upstream, waited);
+                drop((wait, attempt));
+                self.exchange.take_over(won.endpoint, won.attempt.steps);
+                self.plan = won.plan;
+                self.down.take_over(won.down);
+                self.headed(won.attempt, won.response)
+            }
         }
     }
 
@@ -249,6 +298,10 @@ impl<'a> Tries<'a> {
         let exchange = &mut *self.exchange;
         exchange.steps = attempt.steps;
         attempt.slot.head_came(attempt.steps.answered, &response);
+        if attempt.slot.record.kind == AttemptKind::First {
+            let waited = attempt.steps.answered.since(attempt.steps.sent);
+            hedge::note(self.upstream, waited);
+        }
         match attempt.switch.agrees(&exchange.head, &response) {
             Ok(tunnel) => {
                 exchange.now = attempt.steps.answered;
@@ -272,14 +325,10 @@ impl<'a> Tries<'a> {
     /// What a head means for the plan. One that is good funds the budget.
     fn judge(&self, response: &ResponseHead, tunnel: bool) -> Event {
         let retry = &self.upstream.shared.retry;
-        let is_listed = response.status >= 400 && retry.on.contains(&response.status);
-        let refused = || {
-            let status = grpc::status_alone(&response.fields)?;
-            grpc::is_call(&self.exchange.head.fields).then_some(status)
-        };
         let harmless = !retry.grpc_on.is_empty()
-            && refused().is_some_and(|status| retry.grpc_on.iter().any(|on| on.code() == status));
-        if !is_listed && !harmless {
+            && grpc::is_call(&self.exchange.head.fields)
+            && is_failed_call(retry, response);
+        if !harmless && !is_failing(retry, false, response) {
             if response.status < 500 {
                 self.upstream.cells.successes.add(1);
             }
@@ -335,12 +384,7 @@ impl<'a> Tries<'a> {
 
     /// The attempt ended without a head.
     fn failed(&mut self, failure: Failure, mut slot: Slot) -> Event {
-        slot.record.outcome = if failure.error.side() == Side::Downstream {
-            AttemptOutcome::Cancelled
-        } else {
-            AttemptOutcome::Failed
-        };
-        slot.record.error = Some(failure.error.label());
+        slot.failed(&failure.error);
         if slot.record.reused && forward::is_idle_race(&failure.event) {
             slot.excuse();
         }
@@ -362,6 +406,17 @@ fn repeat(exchange: &Exchange, upstream: &Upstream) -> Repeat {
         return Repeat::WhenHarmless;
     }
     Repeat::from(&head.method)
+}
+
+/// Whether an answer is one after which another attempt may do better.
+fn is_failing(retry: &config::Retry, call: bool, response: &ResponseHead) -> bool {
+    let is_listed = response.status >= 400 && retry.on.contains(&response.status);
+    is_listed || call && is_failed_call(retry, response)
+}
+
+fn is_failed_call(retry: &config::Retry, response: &ResponseHead) -> bool {
+    let status = grpc::status_alone(&response.fields);
+    status.is_some_and(|status| retry.grpc_on.iter().any(|on| on.code() == status))
 }
 
 fn refusal(lack: Lack) -> Refusal {

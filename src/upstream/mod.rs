@@ -11,8 +11,11 @@ pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod health;
+pub mod hedging;
 pub mod outlook;
 pub mod pool;
+pub mod probe;
 pub mod registry;
 pub mod retries;
 pub mod selectors;
@@ -20,7 +23,7 @@ pub mod selectors;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::attempt::{Backoff, budget, retry};
+use crate::attempt::{Backoff, budget, hedge, retry};
 use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
@@ -32,6 +35,8 @@ use client_tls::ClientTls;
 use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
+use hedging::Hedging;
+use probe::Checks;
 use registry::Registry;
 use retries::Retries;
 use selectors::{SecretError, Selectors};
@@ -64,6 +69,8 @@ pub struct Upstream {
     pub connections: config::Connections,
     /// How many attempts at once; off: as many as come.
     pub bulkhead: Option<bulkhead::Configured>,
+    /// How its endpoints are checked; `None`: they are not.
+    pub checks: Option<Arc<Checks>>,
     /// When a request is sent again.
     pub retry: config::Retry,
     /// The same, as far as the plan of a request goes by it.
@@ -71,7 +78,20 @@ pub struct Upstream {
     /// What fills the budget; `None`: retries are not bounded by one.
     pub terms: Option<budget::Terms>,
     pub retries: Arc<Retries>,
+    /// When requests are hedged; `None`: they are not.
+    pub hedge: Option<Hedge>,
 }
+
+/// How requests to an upstream are hedged.
+pub struct Hedge {
+    pub rules: hedge::Rules,
+    /// What pays for hedges, beside the budget of retries.
+    pub terms: budget::Terms,
+    pub hedging: Arc<Hedging>,
+}
+
+/// Hedges that are saved up at most. A few, for requests that come in bursts.
+const HEDGES: f64 = 10.0;
 
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +106,11 @@ pub enum CompileError {
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
+    #[error("upstreams.{upstream}.health.active: {source}")]
+    Checks {
+        upstream: String,
+        source: probe::CompileError,
+    },
     #[error("upstreams.{upstream}.sticky: {source}")]
     Secret {
         upstream: String,
@@ -112,6 +137,7 @@ impl Upstream {
             .as_ref()
             .map(|tls| ClientTls::compile(tls, written.protocol, shared));
         let tls = tls.transpose().map_err(failed)?;
+        let checks = compile_checks(name, written, tls.as_ref(), shared)?;
         let mut endpoints = Vec::new();
         let mut places = Vec::new();
         for endpoint in &written.endpoints {
@@ -172,6 +198,7 @@ impl Upstream {
                 .bulkhead
                 .as_ref()
                 .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
+            checks: checks.map(Arc::new),
             tries: retry_rules(&retry),
             terms: retry.budget.map(|share| budget::Terms {
                 share: share.fraction(),
@@ -179,6 +206,17 @@ impl Upstream {
             }),
             retry,
             retries: registry.retries(name),
+            hedge: written.hedge.as_ref().map(|written| Hedge {
+                rules: hedge::Rules {
+                    quantile: written.after.quantile(),
+                    min_samples: written.min_samples.into(),
+                },
+                terms: budget::Terms {
+                    share: written.max.fraction(),
+                    cap: HEDGES,
+                },
+                hedging: registry.hedging(name),
+            }),
         })
     }
 
@@ -215,7 +253,27 @@ impl Upstream {
             self.events
                 .note(now, Kind::Bulkhead, &self.name, None, text);
         }
+        if let Some(hedge) = &self.hedge {
+            hedge.hedging.tick(now, hedge.rules);
+        }
     }
+}
+
+fn compile_checks(
+    name: &str,
+    written: &config::Upstream,
+    tls: Option<&ClientTls>,
+    shared: &Shared,
+) -> Result<Option<Checks>, CompileError> {
+    let health = written.health.as_ref();
+    let Some(active) = health.and_then(|health| health.active.as_ref()) else {
+        return Ok(None);
+    };
+    let checks = Checks::compile(active, written, tls, shared);
+    checks.map(Some).map_err(|source| CompileError::Checks {
+        upstream: name.to_owned(),
+        source,
+    })
 }
 
 /// An endpoint, known by its id, as it is narrowed.

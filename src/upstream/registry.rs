@@ -8,6 +8,7 @@ use super::bulkhead::Bulkhead;
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
+use super::hedging::Hedging;
 use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
@@ -34,6 +35,8 @@ pub struct Registry {
     totals: Shared<String, Totals>,
     /// The budgets of whole upstreams by name.
     retries: Shared<String, Retries>,
+    /// What is known for hedging in whole upstreams by name.
+    hedging: Shared<String, Hedging>,
     /// What was decided in whole upstreams by name.
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
@@ -128,6 +131,11 @@ impl Registry {
     /// The budget of an upstream's retries and hedges.
     pub fn retries(&self, upstream: &str) -> Arc<Retries> {
         of(&self.retries, upstream.to_owned())
+    }
+
+    /// What is known for hedging in an upstream.
+    pub fn hedging(&self, upstream: &str) -> Arc<Hedging> {
+        of(&self.hedging, upstream.to_owned())
     }
 
     /// What was decided in an upstream.

@@ -20,6 +20,8 @@ mod forwarding;
 mod grpc;
 mod h2_conformance;
 mod harness;
+mod health;
+mod hedging;
 mod hostile_requests;
 mod hostile_responses;
 mod lab;

@@ -6,6 +6,7 @@ mod balancing;
 mod bulkhead;
 mod faults;
 mod figures;
+mod health;
 mod hot_keys;
 mod retries;
 mod upstream;
@@ -23,8 +24,9 @@ pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceSt
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
+pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
-pub use retries::RetryStatus;
+pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;
@@ -124,7 +126,7 @@ pub fn read(live: &Live) -> Status {
         upstreams: snapshot
             .upstreams
             .iter()
-            .map(|one| upstream::read(one, &reports, &picks, now))
+            .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
     }
 }

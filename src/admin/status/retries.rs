@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Reports;
+use crate::attempt::hedge::Verdict;
 use crate::observe::{AttemptKind, Metric, Reading, Report};
 use crate::upstream::Upstream;
 
@@ -26,16 +27,55 @@ pub struct RetryStatus {
     pub lifetime: BTreeMap<String, u64>,
 }
 
+/// How the hedges of an upstream stand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HedgeStatus {
+    /// `on`, `too_few_samples` or `all_slow`.
+    pub state: String,
+    /// After what time requests are hedged now; `null` while they are not.
+    pub after_seconds: Option<f64>,
+    /// Answers of about the last ten seconds, by which it is found.
+    pub samples: u64,
+    /// Hedges that successes have paid for, the budget of retries aside.
+    pub tokens: f64,
+    /// Attempts that took longer than their like, by what became of trying another beside them, in the last minute.
+    #[serde(rename = "1m")]
+    pub minute: BTreeMap<String, u64>,
+    /// The same since the start.
+    pub lifetime: BTreeMap<String, u64>,
+}
+
+/// Reads the hedges of one upstream; `None` where there are none.
+pub(super) fn read_hedges(upstream: &Upstream, reports: &Reports) -> Option<HedgeStatus> {
+    let hedge = upstream.hedge.as_ref()?;
+    let (samples, verdict) = hedge.hedging.verdict();
+    let (state, after) = match verdict {
+        Verdict::After(after) => ("on", Some(after.as_secs_f64())),
+        Verdict::TooFewSamples => ("too_few_samples", None),
+        Verdict::AllSlow => ("all_slow", None),
+    };
+    let counts = |report| counts(report, &upstream.name, Metric::UpstreamHedges);
+    Some(HedgeStatus {
+        state: state.to_owned(),
+        after_seconds: after,
+        samples,
+        tokens: hedge.hedging.fund.tokens(hedge.terms),
+        minute: counts(&reports.minute),
+        lifetime: counts(&reports.lifetime),
+    })
+}
+
 /// Reads the retries of one upstream.
 pub(super) fn read(upstream: &Upstream, reports: &Reports) -> RetryStatus {
     let terms = upstream.terms;
+    let decisions = |report| counts(report, &upstream.name, Metric::UpstreamRetries);
     RetryStatus {
         max_attempts: upstream.tries.max_attempts,
         budget_tokens: terms.map(|terms| upstream.retries.tokens(terms)),
         budget_cap: terms.map(|terms| terms.cap),
         attempts_per_request: amplification(&reports.minute, &upstream.name),
-        minute: decisions(&reports.minute, &upstream.name),
-        lifetime: decisions(&reports.lifetime, &upstream.name),
+        minute: decisions(&reports.minute),
+        lifetime: decisions(&reports.lifetime),
     }
 }
 
@@ -50,13 +90,13 @@ fn amplification(report: &Report, upstream: &str) -> Option<f64> {
     (first > 0).then(|| reading.sum(Metric::AttemptKinds) as f64 / first as f64)
 }
 
-fn decisions(report: &Report, upstream: &str) -> BTreeMap<String, u64> {
+fn counts(report: &Report, upstream: &str, metric: Metric) -> BTreeMap<String, u64> {
     let reading = named(&report.picks, upstream);
     let counts = reading
         .into_iter()
-        .flat_map(|reading| reading.counts(Metric::UpstreamRetries));
+        .flat_map(|reading| reading.counts(metric));
     counts
         .filter(|(_, count)| *count > 0)
-        .map(|(decision, count)| (decision.to_owned(), count))
+        .map(|(word, count)| (word.to_owned(), count))
         .collect()
 }

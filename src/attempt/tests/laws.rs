@@ -76,7 +76,7 @@ impl World {
                     },
                 }))
             }
-            Action::Send | Action::Wait | Action::Answer => {
+            Action::Send | Action::Wait | Action::Answer | Action::Hedge => {
                 if action == Action::Send {
                     assert!(self.connected, "two sends on one connection");
                     assert!(!self.answered, "sent again after an answer was passed on");
@@ -140,19 +140,23 @@ proptest! {
             (any::<u8>(), 0u64..1500, any::<bool>(), any::<bool>(), any::<bool>()), 400),
         endpoints in 1usize..80,
         max_attempts in 1u32..5,
+        hedge_after in prop::option::of(0u64..4000),
         idempotent: bool,
     ) {
         let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
         let repeat = if idempotent { Repeat::Yes } else { Repeat::WhenHarmless };
         let rules = Rules { max_attempts, ..TWICE };
-        let plan = Plan::new(repeat, endpoints, deadlines, rules);
+        let mut plan = Plan::new(repeat, endpoints, deadlines, rules);
+        if let Some(span) = hedge_after {
+            plan.hedge_after(Duration::from_millis(span));
+        }
         let mut world = World {
             plan, idempotent, endpoints, now: at(0), sends: 0, connected: false, written: false,
             answered: false, connects: Vec::new(), been: Vec::new(), sent_to: Vec::new(), tokens: 0,
             harmless: false,
         };
         let mut action = world.plan.step(at(0), Event::Admitted);
-        let mut over = false;
+        let (mut over, mut hedges) = (false, 0);
         for whim in whims {
             let Some(event) = world.answer(action, whim) else {
                 over = true;
@@ -161,6 +165,7 @@ proptest! {
             world.connected |= matches!(event, Event::Connected { .. });
             let keep = world.plan.keep();
             action = world.plan.step(world.now, event);
+            hedges += usize::from(action == Action::Hedge);
             let is_again = matches!(action, Action::Connect { .. } | Action::Ask | Action::Pick);
             if let (Event::Died(death), true) = (event, is_again) {
                 prop_assert!(death.kept && keep != Keep::Nothing, "repeated what nobody kept");
@@ -173,6 +178,7 @@ proptest! {
             }
         }
         prop_assert!(over, "it did not end: {:?}", world.plan);
+        prop_assert!(hedges <= usize::from(idempotent && hedge_after.is_some()));
         prop_assert!(world.tokens < max_attempts, "more retries than attempts");
         // To each endpoint once a round, and one more for the replay; a round that was at all begins anew once.
         let rounds = 2 * max_attempts as usize;

@@ -7,6 +7,7 @@ mod balance;
 mod bulkhead;
 mod faults;
 mod files;
+mod health;
 mod narrowing;
 mod retries;
 mod routes;

@@ -12,15 +12,15 @@ fn warned_of(lines: &str, column: u32, path: &str, message: &str, help: &str) {
 #[test]
 fn values_out_of_range_are_refused() {
     for (block, path, message) in [
-        ("max_attempts: 0", "max_attempts", "at least 1"),
-        ("max_attempts: 11", "max_attempts", "at most 10"),
+        ("max_attempts: 0", "max_attempts", "out of range"),
+        ("max_attempts: 11", "max_attempts", "out of range"),
         ("on: [200]", "on[0]", "this status is no failure"),
         ("on: [503, 600]", "on[1]", "this status is no failure"),
         ("on: 503", "on", "expected a list"),
         ("grpc_on: [ok]", "grpc_on[0]", "status of gRPC"),
         ("budget: 101%", "budget", "share"),
         ("attempt_header: 'a b'", "attempt_header", "header field"),
-        ("backoff: { base: 0s }", "backoff.base", "at least"),
+        ("backoff: { base: 0s }", "backoff.base", "out of range"),
     ] {
         let refusal = refusal(&format!("{GROUND}    retry: {{ {block} }}\n"));
         let first = &refusal.diagnostics[0];
@@ -64,4 +64,24 @@ fn contradictions_are_warned_of() {
         "no time for another attempt",
         "lower `timeouts.first_byte`",
     );
+}
+
+#[test]
+fn a_hedge_without_another_endpoint_is_warned_of() {
+    warned(
+        &format!("{GROUND}    hedge: {{}}\n"),
+        (8, 12),
+        "upstreams.api.hedge",
+        "there is no other",
+        "add an endpoint",
+    );
+    for (block, path) in [
+        ("after: p75", "after"),
+        ("min_samples: 5", "min_samples"),
+        ("max: 51%", "max"),
+    ] {
+        let refusal = refusal(&format!("{GROUND}    hedge: {{ {block} }}\n"));
+        let path = format!("upstreams.api.hedge.{path}");
+        assert_eq!(refusal.diagnostics[0].path, path, "{refusal}");
+    }
 }

@@ -6,6 +6,7 @@
 mod balance;
 mod bulkhead;
 mod faults;
+mod health;
 mod retries;
 mod sessions;
 mod subsets;
@@ -40,6 +41,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
             retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
+            health::check(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }

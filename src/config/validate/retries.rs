@@ -1,12 +1,35 @@
 //! Retries that cannot do what was written.
 
+use std::net::SocketAddr;
+
 use super::{child, warn};
 use crate::config::cursor::Reader;
 use crate::config::schema::Upstream;
 use crate::config::tree::Entry;
 
+/// A hedge needs another endpoint. A host name may stand for several.
+fn hedge(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
+    let [only] = &upstream.endpoints[..] else {
+        return;
+    };
+    let is_one = only.address.parse::<SocketAddr>().is_ok() || only.address.starts_with("unix:");
+    if upstream.hedge.is_some()
+        && is_one
+        && let Some(written) = entry.node.child("hedge")
+    {
+        warn(
+            reader,
+            written.node.mark,
+            format!("upstreams.{name}.hedge"),
+            "with one endpoint there is no other to try beside it",
+            "add an endpoint, or write `hedge: off`",
+        );
+    }
+}
+
 /// The retries of one upstream. Only what somebody wrote is worth a warning.
 pub(super) fn one(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
+    hedge(name, entry, upstream, reader);
     let Some(retry) = &upstream.retry else {
         return;
     };
