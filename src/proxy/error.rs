@@ -361,7 +361,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 34] = [
+const ROUTED: [&str; 35] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
