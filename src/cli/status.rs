@@ -107,7 +107,37 @@ fn render(status: &Status, lifetime: bool) -> String {
     text.push_str(&routes.render());
     text.push('\n');
     text.push_str(&upstreams(&status.upstreams, &window).render());
+    text.push_str(&sources(&status.upstreams));
     text
+}
+
+/// Where endpoints come from that come and go; nothing where all of them are fixed.
+fn sources(all: &[UpstreamStatus]) -> String {
+    let mut table = Table::new(
+        2,
+        &["UPSTREAM", "SOURCE", "ENTRIES", "AGE", "CHANGES", "FAILURES", "NOW"],
+    );
+    let mut any = false;
+    for upstream in all {
+        for source in &upstream.sources {
+            any = true;
+            let state = source.error.as_ref();
+            table.row(vec![
+                upstream.name.clone(),
+                source.source.clone(),
+                source.entries.to_string(),
+                source.age_seconds.map_or_else(|| "n/a".to_owned(), span),
+                source.changes.to_string(),
+                source.failures.to_string(),
+                state.map_or_else(|| "ok".to_owned(), |error| format!("FAILS: {error}")),
+            ]);
+        }
+    }
+    if any {
+        format!("\n{}", table.render())
+    } else {
+        String::new()
+    }
 }
 
 /// Each upstream with its endpoints below it, not beside it, so that 120 columns are enough where ids are addresses.

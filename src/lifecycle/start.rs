@@ -15,6 +15,7 @@ use crate::admin::live::{Bound, Live, Parts};
 use crate::balance::Reason;
 use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
+use crate::discovery::supply::{self, Means};
 use crate::entropy;
 use crate::http::Handler;
 use crate::listener::SocketFile;
@@ -42,6 +43,8 @@ pub enum StartError {
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
+    #[error("cannot ask for names: {0}")]
+    Names(#[source] io::Error),
 }
 
 /// The State that every later configuration finds again.
@@ -50,6 +53,17 @@ pub(super) struct Kept {
     pub(super) endpoints: Registry,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+}
+
+impl Kept {
+    /// With what names and files of endpoints are asked.
+    pub(super) fn means(&self, clock: Clock) -> Means {
+        Means {
+            supply: Arc::clone(self.endpoints.supply()),
+            clock,
+            events: self.endpoints.events(),
+        }
+    }
 }
 
 /// Compiles, binds and starts the workers; the caller then lets the control loop run. Nothing is left behind when it
@@ -70,6 +84,10 @@ pub fn start_with<H: Handler>(
         endpoints: Registry::default(),
         tls: Shared::new()?,
     });
+    // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
+    kept.means(clock)
+        .ask_new_and_wait(supply::upstreams(&config))
+        .map_err(StartError::Names)?;
     let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     let log = open_log(&config)?;

@@ -130,6 +130,11 @@ metrics! {
     UpstreamImbalance: Gauge "upstream_imbalance" ["upstream", "of", "index"] "How unevenly endpoints have their picks of the last minute, and their attempts in flight of about ten seconds, beside the shares expected of them; absent while there are none.";
     UpstreamPanicking: Gauge "upstream_panicking" ["upstream"] "1 while too few endpoints are healthy, so that the panic rule decides who serves.";
     UpstreamHottestKey: Gauge "upstream_hottest_key_share" ["upstream"] "Part of the picks by key of about the last two minutes that the hottest key surely had; absent while there are none.";
+    DiscoveryAge: Gauge "discovery_age_seconds" ["upstream", "source"] "Time since the source confirmed the list of endpoints in force; absent while it has none.";
+    DiscoveryEntries: Gauge "discovery_entries" ["upstream", "source"] "Addresses or entries in the source's list in force.";
+    DiscoveryFailing: Gauge "discovery_failing" ["upstream", "source"] "1 while the source gives no list that can be used, 0 when it does.";
+    DiscoveryFailures: Counter "discovery_failures_total" ["upstream", "source"] "Times that the source was asked and gave no whole list that can be used.";
+    DiscoveryChanges: Counter "discovery_changes_total" ["upstream", "source"] "Lists of the source that replaced another one.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }
 

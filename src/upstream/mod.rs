@@ -10,6 +10,7 @@ pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod members;
 pub mod outlook;
 pub mod pool;
 pub mod registry;
@@ -26,9 +27,9 @@ use crate::observe::event::Events;
 use crate::tls::{Shared, TlsError};
 use census::Census;
 use client_tls::ClientTls;
-use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
+use members::{Member, Used};
 use registry::Registry;
 use selectors::{SecretError, Selectors};
 
@@ -36,12 +37,14 @@ use selectors::{SecretError, Selectors};
 pub struct Upstream {
     pub name: String,
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// What those were made of that are written as names or stand in a file.
+    found: Vec<Used>,
     /// Who of them can be picked, and how.
     pub groups: Groups,
     /// The name of the policy.
     pub balance: &'static str,
     /// By what of a request they are chosen; `None`: by nothing of it.
-    pub selectors: Option<Selectors>,
+    pub selectors: Option<Arc<Selectors>>,
     /// Which keys it is asked for most, where it hashes any.
     pub census: Option<Arc<Census>>,
     /// Values of the subset's metadata by their number.
@@ -66,12 +69,12 @@ pub struct Upstream {
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     #[error(
-        "upstreams.{upstream}: endpoint `{address}`: {reason}; write `host:port`, `[v6]:port` or `unix:/path`"
+        "upstreams.{upstream}: endpoint `{address}`: {reason}; write `host:port`, `[v6]:port`, `srv:name` or `unix:/path`"
     )]
-    Resolve {
+    Malformed {
         upstream: String,
         address: String,
-        reason: ResolveError,
+        reason: config::units::UnitError,
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
@@ -83,9 +86,21 @@ pub enum CompileError {
 }
 
 impl Upstream {
-    /// Resolves the endpoints of one upstream and finds what is known of them. `zone` is that of this proxy. Blocks on the system's resolver and on
-    /// files.
+    /// Finds the endpoints of one upstream and what is known of them. `zone` is that of this proxy. Blocks on files.
     pub fn compile(
+        name: &str,
+        written: &config::Upstream,
+        zone: Option<&str>,
+        registry: &Registry,
+        shared: &Shared,
+    ) -> Result<Self, CompileError> {
+        Self::compile_after(None, name, written, zone, registry, shared)
+    }
+
+    /// The same; `before` is what was compiled of the same configuration, in which only the endpoints have changed. No file is
+    /// read again: a certificate that somebody is about to replace must not keep a new list out.
+    pub fn compile_after(
+        before: Option<&Self>,
         name: &str,
         written: &config::Upstream,
         zone: Option<&str>,
@@ -96,30 +111,32 @@ impl Upstream {
             upstream: name.to_owned(),
             source,
         };
-        let tls = written
-            .tls
-            .as_ref()
-            .map(|tls| ClientTls::compile(tls, written.protocol, shared));
-        let tls = tls.transpose().map_err(failed)?;
-        let mut endpoints = Vec::new();
-        let mut places = Vec::new();
-        for endpoint in &written.endpoints {
-            let id = endpoint.id.as_deref().unwrap_or(&endpoint.address);
-            let resolved =
-                connect::resolve(&endpoint.address).map_err(|reason| CompileError::Resolve {
-                    upstream: name.to_owned(),
-                    address: endpoint.address.clone(),
-                    reason,
-                })?;
-            for (child, target) in resolved {
-                if let Some(tls) = &tls {
-                    tls.check(&target).map_err(failed)?;
-                }
-                // A host name expands to one endpoint per address, each with its own identity and the whole weight.
-                let id = child.map_or_else(|| id.to_owned(), |ip| format!("{id}/{ip}"));
-                places.push(place(endpoint, &id, written, zone));
-                endpoints.push(registry.endpoint(name, &id, &endpoint.address, target));
+        let tls = match (before, &written.tls) {
+            (Some(before), _) => before.tls.clone(),
+            (None, Some(tls)) => {
+                Some(ClientTls::compile(tls, written.protocol, shared).map_err(failed)?)
             }
+            (None, None) => None,
+        };
+        let gathered = members::gather(name, written, registry.supply());
+        let (members, found) = gathered.map_err(|(address, reason)| CompileError::Malformed {
+            upstream: name.to_owned(),
+            address,
+            reason,
+        })?;
+        let mut endpoints = Vec::with_capacity(members.len());
+        let mut places = Vec::with_capacity(members.len());
+        for member in &members {
+            if let Some(tls) = &tls {
+                tls.check(&member.target).map_err(failed)?;
+            }
+            places.push(place(&member.written, &member.id, written, zone));
+            endpoints.push(registry.endpoint(
+                name,
+                &member.id,
+                &member.authority,
+                member.target.clone(),
+            ));
         }
         let rules = (
             narrow_rules(written, zone, registry),
@@ -127,7 +144,10 @@ impl Upstream {
         );
         let totals = registry.totals(name);
         let groups = Groups::compile(&places, &endpoints, &written.balance, rules, totals);
-        let selectors = Selectors::compile(name, written, registry);
+        let selectors = match before {
+            Some(before) => Ok(before.selectors.clone()),
+            None => Selectors::compile(name, written, registry).map(|all| all.map(Arc::new)),
+        };
         let selectors = selectors.map_err(|source| CompileError::Secret {
             upstream: name.to_owned(),
             source,
@@ -137,11 +157,12 @@ impl Upstream {
         Ok(Self {
             name: name.to_owned(),
             endpoints,
+            found,
             groups,
             census,
             balance: written.balance.name(),
             selectors,
-            subsets: subsets(written),
+            subsets: subsets(written, &members),
             report: match &written.balance {
                 config::Balance::Prequal(options) => options.report.as_deref().map(Into::into),
                 _ => None,
@@ -155,6 +176,16 @@ impl Upstream {
             connections: written.connections.clone(),
             replay_buffer: written.retry.buffer.unwrap_or(0),
         })
+    }
+
+    /// The names and files that its endpoints come from, and which of their lists was used.
+    pub fn sources(&self) -> &[Used] {
+        &self.found
+    }
+
+    /// Whether what its endpoints were made of has changed since.
+    pub fn is_outdated(&self) -> bool {
+        self.found.iter().any(Used::is_outdated)
     }
 
     /// How many connections an endpoint may have now: fewer in slow start, at least one.
@@ -196,12 +227,12 @@ fn place(
 }
 
 /// The values of the subset's metadata that endpoints have, by the numbers that stand for them.
-fn subsets(written: &config::Upstream) -> HashMap<u32, String> {
+fn subsets(written: &config::Upstream, members: &[Member]) -> HashMap<u32, String> {
     let Some(subset) = &written.subset else {
         return HashMap::new();
     };
-    let endpoints = written.endpoints.iter();
-    let values = endpoints.filter_map(|endpoint| endpoint.metadata.get(&subset.metadata));
+    let metadata = members.iter().map(|member| &member.written.metadata);
+    let values = metadata.filter_map(|metadata| metadata.get(&subset.metadata));
     values
         .map(|value| (groups::subset(value.as_bytes()), value.clone()))
         .collect()

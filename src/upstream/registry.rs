@@ -9,6 +9,7 @@ use super::connect::Target;
 use super::endpoint::Endpoint;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
+use crate::discovery::Supply;
 use crate::entropy;
 use crate::observe::decision::Decisions;
 use crate::observe::event::Events;
@@ -36,6 +37,8 @@ pub struct Registry {
     censuses: Shared<(String, HashKey), Census>,
     /// What changed by itself, in all upstreams.
     events: Arc<Events>,
+    /// What names and files said of endpoints.
+    supply: Arc<Supply>,
     chance: Chance,
 }
 
@@ -132,6 +135,11 @@ impl Registry {
     /// Where it is noted what changes by itself.
     pub fn events(&self) -> Arc<Events> {
         Arc::clone(&self.events)
+    }
+
+    /// What names and files said of endpoints.
+    pub fn supply(&self) -> &Arc<Supply> {
+        &self.supply
     }
 
     /// By which this process draws the endpoints that it uses of many.

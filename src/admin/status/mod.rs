@@ -3,6 +3,7 @@
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
 mod balancing;
+mod discovery;
 mod figures;
 mod hot_keys;
 mod upstream;
@@ -17,6 +18,7 @@ use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use discovery::SourceStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};

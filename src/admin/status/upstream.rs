@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
+use super::discovery::{self, SourceStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
 use crate::clock::Instant;
 use crate::observe::Picks;
@@ -19,6 +20,8 @@ pub struct UpstreamStatus {
     pub in_flight: u64,
     pub attempts: Windows,
     pub balancing: BalancingStatus,
+    /// Where endpoints come from that come and go.
+    pub sources: Vec<SourceStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -75,6 +78,7 @@ pub(super) fn read(
         in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
         balancing,
+        sources: discovery::read(upstream, now),
         endpoints,
     }
 }

@@ -1,0 +1,33 @@
+//! Following one source: asking it again and again, and telling when its list is another one.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::file::Watch;
+use super::supply::Means;
+use super::{Feed, Source};
+use crate::config::Discovery;
+
+/// Goes on until it is dropped. `changed` is notified of each other list.
+pub async fn follow(means: Means, feed: Arc<Feed>, rules: Discovery, changed: Arc<Notify>) {
+    match &feed.source {
+        Source::File(path) => {
+            let mut watch = Watch::new(path, rules.poll);
+            loop {
+                // Read also when nothing was told: what changed before the watch began was told to nobody.
+                if means.ask(&feed, &rules).await {
+                    changed.notify_one();
+                }
+                watch.next(&means.clock).await;
+            }
+        }
+        Source::Host(_) | Source::Srv(_) => loop {
+            let pause = feed.due().since(means.clock.now());
+            tokio::time::sleep(means.clock.real(pause)).await;
+            if means.ask(&feed, &rules).await {
+                changed.notify_one();
+            }
+        },
+    }
+}

@@ -1,0 +1,184 @@
+//! What a source said last that could be used, and what became of it since (pure).
+//!
+//! A list is replaced by another list only: a failure leaves it as it is, and so does an answer that there is nothing unless
+//! that is allowed to count.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Answer, Failure, Listing, schedule};
+use crate::clock::Instant;
+use crate::config::Discovery;
+
+/// Names that are written out in a text; of more only the number is.
+const SHOWN: usize = 6;
+
+/// The last good list of one source.
+#[derive(Debug, Default)]
+pub struct LastGood {
+    /// `None`: there was none yet.
+    list: Option<Arc<Listing>>,
+    /// Counts up with each other list.
+    revision: u64,
+    /// When the source last confirmed all of the list; where it never did, when there first was one.
+    confirmed: Instant,
+    asked: u64,
+    failures: u64,
+    /// Failures since the last good answer.
+    streak: u32,
+    error: Option<Failure>,
+    /// When to ask again.
+    due: Instant,
+}
+
+/// What an answer changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// The list is another one.
+    pub replaced: Option<Replaced>,
+    /// It fails, and did not before.
+    pub failed: Option<Failure>,
+    /// It failed before, and does no more.
+    pub recovered: bool,
+}
+
+/// The difference between two lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replaced {
+    pub is_first: bool,
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub kept: usize,
+}
+
+impl LastGood {
+    /// Takes up an answer.
+    pub fn record(&mut self, now: Instant, answer: Answer, rules: &Discovery) -> Turn {
+        self.asked += 1;
+        let (list, ttl, failure) = match answer {
+            Answer::Complete(list, ttl) => (Some(list), ttl, None),
+            Answer::Partial(list, failure) => (Some(list), None, Some(failure)),
+            Answer::Empty(_, ttl) if rules.allow_empty => {
+                let none = Listing::Endpoints(Vec::new());
+                (Some(none), ttl, None)
+            }
+            Answer::Empty(absence, _) => (None, None, Some(Failure::Empty(absence))),
+            Answer::Failed(failure) => (None, None, Some(failure)),
+        };
+        let replaced = list.and_then(|list| self.replace(now, list));
+        match failure {
+            Some(failure) => {
+                self.failures += 1;
+                self.streak = self.streak.saturating_add(1);
+                self.due = now + schedule::after_failure(self.streak, rules);
+                self.error = Some(failure.clone());
+                Turn {
+                    replaced,
+                    failed: (self.streak == 1).then_some(failure),
+                    recovered: false,
+                }
+            }
+            None => {
+                let recovered = self.streak > 0;
+                (self.streak, self.error) = (0, None);
+                self.confirmed = now;
+                self.due = now + schedule::after_answer(ttl, rules);
+                Turn {
+                    replaced,
+                    failed: None,
+                    recovered,
+                }
+            }
+        }
+    }
+
+    fn replace(&mut self, now: Instant, list: Listing) -> Option<Replaced> {
+        let before = self.list.as_deref();
+        if before == Some(&list) || before.is_some_and(|old| old.is_empty() && list.is_empty()) {
+            return None;
+        }
+        let replaced = Replaced::between(before, &list);
+        if replaced.is_first {
+            self.confirmed = now;
+        }
+        self.list = Some(Arc::new(list));
+        self.revision += 1;
+        Some(replaced)
+    }
+
+    /// The list, and which in the row of lists it is: 0 while there is none.
+    pub fn current(&self) -> (u64, Option<Arc<Listing>>) {
+        (self.revision, self.list.clone())
+    }
+
+    /// Whether it was never asked.
+    pub fn is_new(&self) -> bool {
+        self.asked == 0
+    }
+
+    /// When to ask again.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// How old the list is; `None`: there is none.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        self.list.as_ref()?;
+        Some(now.since(self.confirmed))
+    }
+
+    /// How often it failed.
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Why it fails now; `None`: it does not.
+    pub fn error(&self) -> Option<&Failure> {
+        self.error.as_ref()
+    }
+}
+
+impl Replaced {
+    fn between(old: Option<&Listing>, new: &Listing) -> Self {
+        let sorted = |list: &Listing| {
+            let mut names = list.names();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        let (before, now) = (old.map(sorted).unwrap_or_default(), sorted(new));
+        let missing = |from: &[String], names: &[String]| -> Vec<String> {
+            let not_there = |name: &&String| from.binary_search(name).is_err();
+            names.iter().filter(not_there).cloned().collect()
+        };
+        let added = missing(&before, &now);
+        Self {
+            is_first: old.is_none(),
+            removed: missing(&now, &before),
+            kept: now.len() - added.len(),
+            added,
+        }
+    }
+}
+
+impl fmt::Display for Replaced {
+    /// `added 10.0.0.3; removed 10.0.0.1; 2 kept`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.added.is_empty() && self.removed.is_empty() {
+            return write!(f, "other weights or keys; {} kept", self.kept);
+        }
+        for (word, names) in [("added", &self.added), ("removed", &self.removed)] {
+            if names.is_empty() {
+                continue;
+            }
+            let shown = names.iter().take(SHOWN).map(String::as_str);
+            write!(f, "{word} {}", shown.collect::<Vec<_>>().join(", "))?;
+            if names.len() > SHOWN {
+                write!(f, " and {} more", names.len() - SHOWN)?;
+            }
+            f.write_str("; ")?;
+        }
+        write!(f, "{} kept", self.kept)
+    }
+}
