@@ -115,7 +115,9 @@ fn render(status: &Status, lifetime: bool) -> String {
 fn sources(all: &[UpstreamStatus]) -> String {
     let mut table = Table::new(
         2,
-        &["UPSTREAM", "SOURCE", "ENTRIES", "AGE", "CHANGES", "FAILURES", "NOW"],
+        &[
+            "UPSTREAM", "SOURCE", "ENTRIES", "AGE", "CHANGES", "FAILURES", "NOW",
+        ],
     );
     let mut any = false;
     for upstream in all {

@@ -176,6 +176,7 @@ fn upstream() -> Upstream {
         otherwise: Otherwise::Any,
     };
     Upstream {
+        endpoints_file: Some(PathBuf::from("endpoints.yaml")),
         slow_start: Some(SlowStart::default()),
         sticky: Some(sticky),
         panic: Some(Panic::default()),

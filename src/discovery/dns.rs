@@ -38,7 +38,10 @@ pub async fn ask(
     let servers = rules.servers.clone();
     let opened = tokio::task::spawn_blocking(move || open(&servers, timeout)).await;
     let Ok(opened) = opened else {
-        return Answer::Failed(no_answer(&source.to_string(), "the process is about to end"));
+        return Answer::Failed(no_answer(
+            &source.to_string(),
+            "the process is about to end",
+        ));
     };
     let (hosts, resolver) = opened;
     let asker = Asker {
@@ -91,7 +94,9 @@ impl Asker {
     fn in_hosts(&self, name: &str, v4: bool, v6: bool) -> Option<Vec<IpAddr>> {
         let name = Name::from_str_relaxed(name).ok()?;
         let listed = |kind| {
-            let found = self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
+            let found = self
+                .hosts
+                .lookup_static_host(&Query::query(name.clone(), kind));
             found.map(|found| addresses(&found)).unwrap_or_default()
         };
         let mut all = Vec::new();

@@ -83,13 +83,7 @@ impl Feed {
     }
 
     /// Takes up an answer, notes what it changed, and says whether the list is another one.
-    pub fn record(
-        &self,
-        now: Instant,
-        answer: Answer,
-        rules: &Discovery,
-        events: &Events,
-    ) -> bool {
+    pub fn record(&self, now: Instant, answer: Answer, rules: &Discovery, events: &Events) -> bool {
         let (turn, kept) = {
             let mut known = self.known();
             let turn = known.record(now, answer, &self.paced(rules));

@@ -182,3 +182,129 @@ impl fmt::Display for Replaced {
         write!(f, "{} kept", self.kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::super::Absence;
+    use super::*;
+
+    fn list(last: &[u8]) -> Listing {
+        Listing::Addresses(
+            last.iter()
+                .map(|byte| IpAddr::from([10, 0, 0, *byte]))
+                .collect(),
+        )
+    }
+
+    fn complete(last: &[u8]) -> Answer {
+        Answer::Complete(list(last), Some(Duration::from_secs(60)))
+    }
+
+    fn failed() -> Answer {
+        Answer::Failed(Failure::Unreadable("no such file".to_owned()))
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant(0) + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_list_is_replaced_by_another_one_and_the_difference_told() {
+        let (mut known, rules) = (LastGood::default(), Discovery::default());
+        let turn = known.record(at(1), complete(&[1, 2]), &rules);
+        assert!(turn.replaced.unwrap().is_first);
+        assert_eq!(
+            known.record(at(2), complete(&[1, 2]), &rules),
+            Turn::default()
+        );
+        let replaced = known
+            .record(at(3), complete(&[2, 3]), &rules)
+            .replaced
+            .unwrap();
+        let text = "added 10.0.0.3; removed 10.0.0.1; 1 kept";
+        assert_eq!(replaced.to_string(), text);
+        assert_eq!(known.current(), (2, Some(Arc::new(list(&[2, 3])))));
+        assert_eq!(known.due(), at(63));
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_so_is_its_end_while_the_list_grows_old() {
+        let (mut known, rules) = (LastGood::default(), Discovery::default());
+        known.record(at(0), complete(&[1]), &rules);
+        assert!(known.record(at(60), failed(), &rules).failed.is_some());
+        assert_eq!(known.record(at(65), failed(), &rules), Turn::default());
+        assert_eq!((known.due(), known.failures()), (at(75), 2));
+        assert_eq!(known.age(at(70)), Some(Duration::from_secs(70)));
+        assert!(known.error().is_some());
+        let turn = known.record(at(75), complete(&[1]), &rules);
+        assert!(turn.recovered && turn.replaced.is_none());
+        assert_eq!(
+            (known.error(), known.age(at(76))),
+            (None, Some(Duration::from_secs(1)))
+        );
+    }
+
+    #[test]
+    fn a_part_that_fails_does_not_hold_up_the_rest_and_does_not_make_the_list_younger() {
+        let (mut known, rules) = (LastGood::default(), Discovery::default());
+        known.record(at(0), complete(&[1]), &rules);
+        let failure = Failure::Unreadable("half".to_owned());
+        let turn = known.record(at(9), Answer::Partial(list(&[1, 2]), failure), &rules);
+        assert!(turn.replaced.is_some() && turn.failed.is_some());
+        assert_eq!(known.age(at(10)), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn an_answer_that_there_is_nothing_counts_only_where_it_may() {
+        let mut rules = Discovery::default();
+        let mut known = LastGood::default();
+        let none = || Answer::Empty(Absence::NoName, Some(Duration::from_secs(10)));
+        known.record(at(0), complete(&[1]), &rules);
+        let failed = known.record(at(1), none(), &rules).failed;
+        assert_eq!(failed, Some(Failure::Empty(Absence::NoName)));
+        assert_eq!(known.current().1.unwrap().len(), 1);
+        rules.allow_empty = true;
+        let turn = known.record(at(2), none(), &rules);
+        assert_eq!(turn.replaced.unwrap().removed, ["10.0.0.1"]);
+        assert!(turn.recovered && known.current().1.unwrap().is_empty());
+        assert_eq!(known.record(at(3), none(), &rules), Turn::default());
+    }
+
+    fn answers() -> impl Strategy<Value = Vec<Answer>> {
+        let one = prop_oneof![
+            proptest::collection::btree_set(0_u8..4, 1..4)
+                .prop_map(|set| complete(&set.into_iter().collect::<Vec<_>>())),
+            Just(Answer::Empty(Absence::NoAddress, None)),
+            Just(failed()),
+        ];
+        proptest::collection::vec(one, 0..40)
+    }
+
+    proptest! {
+        /// Against the plain rule: what serves is the last list that was complete.
+        #[test]
+        fn whatever_is_said_the_last_good_list_serves(answers in answers()) {
+            let (mut known, rules) = (LastGood::default(), Discovery::default());
+            let (mut expected, mut is_failing) = (None, false);
+            for (second, answer) in answers.into_iter().enumerate() {
+                let now = at(second as u64);
+                let is_good = matches!(answer, Answer::Complete(..));
+                let before = expected.clone();
+                if let Answer::Complete(list, _) = &answer {
+                    expected = Some(Arc::new(list.clone()));
+                }
+                let turn = known.record(now, answer, &rules);
+                prop_assert_eq!(turn.replaced.is_some(), before != expected);
+                prop_assert_eq!(turn.failed.is_some(), !is_good && !is_failing);
+                prop_assert_eq!(turn.recovered, is_good && is_failing);
+                prop_assert_eq!(&known.current().1, &expected);
+                prop_assert!(known.due() >= now + rules.refresh_min);
+                is_failing = !is_good;
+            }
+        }
+    }
+}

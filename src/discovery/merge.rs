@@ -228,16 +228,18 @@ mod tests {
             ("b".to_owned(), Answer::Failed(failure())),
             ("c".to_owned(), Answer::Empty(Absence::NoName, None)),
         ]);
-        let records = vec![record(1, "a"), record(0, "b"), record(0, "c"), record(2, "a")];
+        let records = vec![
+            record(1, "a"),
+            record(0, "b"),
+            record(0, "c"),
+            record(2, "a"),
+        ];
         let list = vec![
             service(0, "b", &["10.0.0.2"]),
             service(1, "a", &["10.0.0.7"]),
         ];
         let answer = services(&known, records, None, &hosts);
-        assert_eq!(
-            answer,
-            Answer::Partial(Listing::Services(list), failure())
-        );
+        assert_eq!(answer, Answer::Partial(Listing::Services(list), failure()));
     }
 
     #[test]

@@ -88,7 +88,12 @@ impl Supply {
         let sources: HashSet<Source> = entries.all.iter().filter_map(source_of).collect();
         let named = sources.into_iter();
         let named = named.map(|source| self.feed(upstream, source));
-        entries.file.map(|(feed, _)| feed).into_iter().chain(named).collect()
+        entries
+            .file
+            .map(|(feed, _)| feed)
+            .into_iter()
+            .chain(named)
+            .collect()
     }
 
     /// Forgets the feeds that nobody wants or uses.
@@ -128,7 +133,12 @@ impl Means {
 
     /// The list of a file as an answer. Names that it is the first to mention are asked for before it counts, so that it does
     /// not take the place of one whose endpoints serve while it has none yet.
-    pub async fn reachable(&self, upstream: &str, list: Vec<Endpoint>, rules: &Discovery) -> Answer {
+    pub async fn reachable(
+        &self,
+        upstream: &str,
+        list: Vec<Endpoint>,
+        rules: &Discovery,
+    ) -> Answer {
         let mut feeds = Vec::new();
         let mut is_reachable = false;
         for endpoint in &list {
@@ -208,5 +218,6 @@ impl Means {
 /// The upstreams of a configuration, for [`Means::ask_new`].
 pub fn upstreams(config: &Config) -> Vec<(String, Upstream)> {
     let all = config.upstreams.iter();
-    all.map(|(name, written)| (name.clone(), written.clone())).collect()
+    all.map(|(name, written)| (name.clone(), written.clone()))
+        .collect()
 }

@@ -76,6 +76,13 @@ impl Following {
         );
         let handle = tokio::spawn(following).abort_handle();
         let rules = rules.clone();
-        self.tasks.insert(key, Task { rules, feed, handle });
+        self.tasks.insert(
+            key,
+            Task {
+                rules,
+                feed,
+                handle,
+            },
+        );
     }
 }

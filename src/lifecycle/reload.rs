@@ -34,7 +34,9 @@ pub enum ReloadError {
     #[error("these keys cannot change while the process runs: {}; restart it for them", .0.join(", "))]
     Fixed(Vec<String>),
     /// What was written is right, and leads nowhere; what is in force serves.
-    #[error("upstreams.{upstream}: it would have no endpoint, and every request be answered with 503: {reasons}")]
+    #[error(
+        "upstreams.{upstream}: it would have no endpoint, and every request be answered with 503: {reasons}"
+    )]
     NoEndpoint { upstream: String, reasons: String },
     #[error("the process was started without a file; there is nothing to read again")]
     NoFile,
@@ -162,8 +164,10 @@ async fn relist(live: &Arc<Live>, kept: &Arc<Kept>) {
         return;
     };
     for (upstream, error) in errors {
-        let text = format!("keeps its endpoints, since the list that it has now is of no use: {error}");
-        live.events.note(live.clock.now(), Kind::Discovery, &upstream, None, text);
+        let text =
+            format!("keeps its endpoints, since the list that it has now is of no use: {error}");
+        live.events
+            .note(live.clock.now(), Kind::Discovery, &upstream, None, text);
     }
     apply(live, kept, snapshot);
 }

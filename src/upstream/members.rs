@@ -186,7 +186,10 @@ mod tests {
         let expected = ["app.internal:80/10.0.0.1", "app.internal:80/fd00::1"];
         assert_eq!(ids(&members), expected);
         let target = &members[1].target;
-        assert_eq!(target.address, Address::Tcp("[fd00::1]:80".parse().unwrap()));
+        assert_eq!(
+            target.address,
+            Address::Tcp("[fd00::1]:80".parse().unwrap())
+        );
         assert_eq!(host(&members[1]).as_deref(), Some("app.internal"));
         assert_eq!(members[1].authority, "app.internal:80");
         assert_eq!(members[1].written.weight, 3);

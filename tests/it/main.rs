@@ -10,6 +10,7 @@ mod admin;
 mod balancing;
 mod balancing_metrics;
 mod command_line;
+mod discovery;
 mod endpoint_tls;
 mod failures;
 mod fields;

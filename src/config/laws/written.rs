@@ -278,6 +278,32 @@ fn narrowing()
     (of(sticky), of(panic), of(subset), of(2_usize..=100_000))
 }
 
+fn discovery() -> impl Strategy<Value = (Option<std::path::PathBuf>, Discovery)> {
+    let family = prop_oneof![Just(Family::Any), Just(Family::Ipv4), Just(Family::Ipv6)];
+    let server = any::<([u8; 4], u16)>()
+        .prop_map(|(ip, port)| std::net::SocketAddr::from((ip, port.max(1))));
+    let rules = (
+        vec(server, 0..3),
+        family,
+        millis(100, 5000),
+        millis(5000, 86_400_000),
+        millis(10, 60_000),
+        any::<bool>(),
+    );
+    let rules = rules.prop_map(
+        |(servers, family, refresh_min, refresh_max, timeout, allow_empty)| Discovery {
+            servers,
+            family,
+            refresh_min,
+            refresh_max,
+            timeout,
+            allow_empty,
+            ..Discovery::default()
+        },
+    );
+    (of("[a-z ]{1,9}"), rules).prop_map(|(file, rules)| (file.map(Into::into), rules))
+}
+
 fn upstream() -> impl Strategy<Value = Upstream> {
     let tls =
         (of(any::<bool>()), of("[a-z]{1,5}"), any::<bool>()).prop_map(|(ca, name, verify)| {
@@ -295,34 +321,39 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         narrowing(),
         of(tls),
         times,
-        vec(endpoint(), 1..4),
+        (vec(endpoint(), 1..4), discovery()),
     )
-        .prop_map(|(balance, scaling, narrowing, tls, times, mut endpoints)| {
-            for (index, endpoint) in endpoints.iter_mut().enumerate() {
-                endpoint.address = format!("host-{index}:80");
-                endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
-            }
-            let (slow_start, failure_penalty, decisions) = scaling;
-            let (sticky, panic, subset, random_subset) = narrowing;
-            let (total, max_duration) = times;
-            Upstream {
-                balance,
-                slow_start,
-                failure_penalty,
-                sticky,
-                panic,
-                subset,
-                random_subset,
-                decisions,
-                tls,
-                timeouts: UpstreamTimeouts {
-                    total,
-                    max_duration,
-                    ..UpstreamTimeouts::default()
-                },
-                ..Upstream::new(endpoints)
-            }
-        })
+        .prop_map(
+            |(balance, scaling, narrowing, tls, times, (mut endpoints, found))| {
+                for (index, endpoint) in endpoints.iter_mut().enumerate() {
+                    endpoint.address = format!("host-{index}:80");
+                    endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
+                }
+                let (slow_start, failure_penalty, decisions) = scaling;
+                let (sticky, panic, subset, random_subset) = narrowing;
+                let (total, max_duration) = times;
+                let (endpoints_file, discovery) = found;
+                Upstream {
+                    endpoints_file,
+                    discovery,
+                    balance,
+                    slow_start,
+                    failure_penalty,
+                    sticky,
+                    panic,
+                    subset,
+                    random_subset,
+                    decisions,
+                    tls,
+                    timeouts: UpstreamTimeouts {
+                        total,
+                        max_duration,
+                        ..UpstreamTimeouts::default()
+                    },
+                    ..Upstream::new(endpoints)
+                }
+            },
+        )
 }
 
 pub(super) fn config() -> impl Strategy<Value = Config> {

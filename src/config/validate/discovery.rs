@@ -22,19 +22,19 @@ pub(super) fn check(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut
             .push(problem.help("lower `refresh_min`, or raise `refresh_max`"));
     }
     let has_file = upstream.endpoints_file.is_some();
-    let has_name = upstream.endpoints.iter().any(|endpoint| {
-        matches!(
-            endpoint.target(),
-            Ok(Target::Name { .. } | Target::Srv(_))
-        )
-    });
+    let has_name = upstream
+        .endpoints
+        .iter()
+        .any(|endpoint| matches!(endpoint.target(), Ok(Target::Name { .. } | Target::Srv(_))));
     // A file may hold names, too.
     let unused = |key: &str| !has_file && (key == "poll" || !has_name);
     let written = child(&entry.node, &["discovery"]).map_or(&[][..], |block| block.node.entries());
     for key in written.iter().filter(|key| unused(&key.key)) {
         let message = match &*key.key {
             "poll" => "without effect: there is no `endpoints_file`",
-            _ => "without effect: no endpoint is written as a name, and there is no `endpoints_file`",
+            _ => {
+                "without effect: no endpoint is written as a name, and there is no `endpoints_file`"
+            }
         };
         let path = format!("{path}.{}", key.key);
         warn(reader, key.mark, path, message, "remove it");

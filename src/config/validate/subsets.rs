@@ -37,7 +37,8 @@ fn of_upstream(entry: &Entry, config: &Config, reader: &mut Reader<'_>) {
     };
     let mut endpoints = upstream.endpoints.iter();
     if upstream.endpoints_file.is_none()
-        && !endpoints.any(|endpoint| endpoint.metadata.contains_key(&subset.metadata)) {
+        && !endpoints.any(|endpoint| endpoint.metadata.contains_key(&subset.metadata))
+    {
         let path = format!("upstreams.{}.subset.metadata", entry.key);
         let message = "no endpoint has this in its `metadata`, so that every subset is empty";
         warn(
