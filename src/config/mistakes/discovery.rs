@@ -42,7 +42,7 @@ fn the_floor_of_refreshes_is_not_above_their_ceiling() {
     let text = GROUND.replace("127.0.0.1:9001", "app.internal:80");
     one(
         &format!("{text}    discovery: {{ refresh_min: 10s, refresh_max: 5s }}\n"),
-        (8, 47),
+        (8, 49),
         "upstreams.api.discovery",
         "longer than `refresh_max`",
         "lower `refresh_min`",
