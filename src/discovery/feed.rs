@@ -53,11 +53,6 @@ impl Feed {
         self.current().1.is_some()
     }
 
-    /// Whether it was never asked.
-    pub fn is_new(&self) -> bool {
-        self.known().is_new()
-    }
-
     /// When to ask again.
     pub fn due(&self) -> Instant {
         self.known().due()

@@ -9,8 +9,14 @@ use super::supply::Means;
 use super::{Feed, Source};
 use crate::config::Discovery;
 
-/// Goes on until it is dropped. `changed` is notified of each other list.
-pub async fn follow(means: Means, feed: Arc<Feed>, rules: Discovery, changed: Arc<Notify>) {
+/// Goes on until it is dropped. `changed` is notified of each other list; `at_once`: it is asked now, whenever it is due.
+pub async fn follow(
+    means: Means,
+    feed: Arc<Feed>,
+    rules: Discovery,
+    changed: Arc<Notify>,
+    mut at_once: bool,
+) {
     match &feed.source {
         Source::File(path) => {
             let mut watch = Watch::new(path, rules.poll);
@@ -23,8 +29,10 @@ pub async fn follow(means: Means, feed: Arc<Feed>, rules: Discovery, changed: Ar
             }
         }
         Source::Host(_) | Source::Srv(_) => loop {
-            let pause = feed.due().since(means.clock.now());
-            tokio::time::sleep(means.clock.real(pause)).await;
+            if !std::mem::take(&mut at_once) {
+                let pause = feed.due().since(means.clock.now());
+                tokio::time::sleep(means.clock.real(pause)).await;
+            }
             if means.ask(&feed, &rules).await {
                 changed.notify_one();
             }

@@ -23,7 +23,6 @@ pub struct LastGood {
     revision: u64,
     /// When the source last confirmed all of the list; where it never did, when there first was one.
     confirmed: Instant,
-    asked: u64,
     failures: u64,
     /// Failures since the last good answer.
     streak: u32,
@@ -55,7 +54,6 @@ pub struct Replaced {
 impl LastGood {
     /// Takes up an answer.
     pub fn record(&mut self, now: Instant, answer: Answer, rules: &Discovery) -> Turn {
-        self.asked += 1;
         let (list, ttl, failure) = match answer {
             Answer::Complete(list, ttl) => (Some(list), ttl, None),
             Answer::Partial(list, failure) => (Some(list), None, Some(failure)),
@@ -110,11 +108,6 @@ impl LastGood {
     /// The list, and which in the row of lists it is: 0 while there is none.
     pub fn current(&self) -> (u64, Option<Arc<Listing>>) {
         (self.revision, self.list.clone())
-    }
-
-    /// Whether it was never asked.
-    pub fn is_new(&self) -> bool {
-        self.asked == 0
     }
 
     /// When to ask again.

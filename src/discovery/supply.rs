@@ -1,4 +1,4 @@
-//! The feeds of all upstreams, and asking those that were never asked.
+//! The feeds of all upstreams, and asking those that have no list yet.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -169,34 +169,34 @@ impl Means {
         while asked.join_next().await.is_some() {}
     }
 
-    /// Asks every source of these upstreams that was never asked; takes about as long as the slowest.
-    async fn ask_new(&self, upstreams: impl IntoIterator<Item = (String, Upstream)>) {
+    /// Asks every source of these upstreams that has no list yet; takes about as long as the slowest.
+    async fn ask_missing(&self, upstreams: impl IntoIterator<Item = (String, Upstream)>) {
         let mut asked = JoinSet::new();
         for (name, written) in upstreams {
             let means = self.clone();
-            asked.spawn(async move { means.ask_new_of(&name, &written).await });
+            asked.spawn(async move { means.ask_missing_of(&name, &written).await });
         }
         while asked.join_next().await.is_some() {}
     }
 
-    async fn ask_new_of(&self, name: &str, written: &Upstream) {
+    async fn ask_missing_of(&self, name: &str, written: &Upstream) {
         let rules = &written.discovery;
         let file = self.supply.entries(name, written).file;
-        if let Some((feed, _)) = file.filter(|(feed, _)| feed.is_new()) {
+        if let Some((feed, _)) = file.filter(|(feed, _)| !feed.has_list()) {
             self.ask(&feed, rules).await;
         }
         let wanted = self.supply.wanted(name, written);
-        self.ask_each(wanted.iter().filter(|feed| feed.is_new()), rules)
+        self.ask_each(wanted.iter().filter(|feed| !feed.has_list()), rules)
             .await;
     }
 
     /// The same before there is a runtime: on a thread of its own, since the caller may have one.
-    pub fn ask_new_and_wait(&self, upstreams: Vec<(String, Upstream)>) -> std::io::Result<()> {
+    pub fn ask_missing_and_wait(&self, upstreams: Vec<(String, Upstream)>) -> std::io::Result<()> {
         let upstreams: Vec<_> = upstreams
             .into_iter()
             .filter(|(name, written)| {
                 let wanted = self.supply.wanted(name, written);
-                wanted.iter().any(|feed| feed.is_new())
+                wanted.iter().any(|feed| !feed.has_list())
             })
             .collect();
         if upstreams.is_empty() {
@@ -206,7 +206,7 @@ impl Means {
             .enable_all()
             .build()?;
         std::thread::scope(|scope| {
-            let asking = scope.spawn(|| runtime.block_on(self.ask_new(upstreams)));
+            let asking = scope.spawn(|| runtime.block_on(self.ask_missing(upstreams)));
             // Its panic was printed by the panic hook; what was not found out is asked again while the process runs.
             let _ = asking.join();
         });
@@ -215,7 +215,7 @@ impl Means {
     }
 }
 
-/// The upstreams of a configuration, for [`Means::ask_new`].
+/// The upstreams of a configuration, for [`Means::ask_missing`].
 pub fn upstreams(config: &Config) -> Vec<(String, Upstream)> {
     let all = config.upstreams.iter();
     all.map(|(name, written)| (name.clone(), written.clone()))

@@ -68,11 +68,14 @@ impl Following {
         if known.is_some_and(|task| task.rules == *rules && Arc::ptr_eq(&task.feed, &feed)) {
             return;
         }
+        // Other servers may know better.
+        let at_once = known.is_some();
         let following = follow(
             self.means.clone(),
             Arc::clone(&feed),
             rules.clone(),
             Arc::clone(&self.changed),
+            at_once,
         );
         let handle = tokio::spawn(following).abort_handle();
         let rules = rules.clone();

@@ -196,7 +196,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     // Whom nobody could be asked for has no endpoints, which is judged below.
     let _ = kept
         .means(live.clock)
-        .ask_new_and_wait(supply::upstreams(&config));
+        .ask_missing_and_wait(supply::upstreams(&config));
     let generation = current.generation + 1;
     let compiled = Snapshot::compile(&Arc::new(config), generation, &kept.endpoints, &kept.tls);
     let snapshot = match (compiled, &places) {

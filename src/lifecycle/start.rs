@@ -86,7 +86,7 @@ pub fn start_with<H: Handler>(
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
     kept.means(clock)
-        .ask_new_and_wait(supply::upstreams(&config))
+        .ask_missing_and_wait(supply::upstreams(&config))
         .map_err(StartError::Names)?;
     let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);

@@ -147,7 +147,7 @@ fn ask(registry: &Registry, name: &str, written: &config::Upstream) -> Result<()
         code: UNAVAILABLE,
         text: format!("plimsoll: upstreams.{name}: {what}: {reason}"),
     };
-    let asked = means.ask_new_and_wait(vec![(name.to_owned(), written.clone())]);
+    let asked = means.ask_missing_and_wait(vec![(name.to_owned(), written.clone())]);
     asked.map_err(|error| unknown("cannot ask for names", &error.to_string()))?;
     let feeds = registry.supply().wanted(name, written);
     match feeds.iter().find_map(|feed| Some((feed, feed.error()?))) {

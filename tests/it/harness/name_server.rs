@@ -29,10 +29,13 @@ pub enum Trouble {
 /// An SRV record: priority, weight, port, target.
 pub type Srv<'a> = (u16, u16, u16, &'a str);
 
+/// A TTL, and the data of each record.
+type Records = (u32, Vec<Vec<u8>>);
+
 #[derive(Default)]
 struct Zone {
-    /// Record data by name and type, with their TTL.
-    records: HashMap<(String, u16), (u32, Vec<Vec<u8>>)>,
+    /// By name and type.
+    records: HashMap<(String, u16), Records>,
     troubles: HashMap<String, Trouble>,
     asked: HashMap<String, u64>,
 }

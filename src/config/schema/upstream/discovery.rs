@@ -22,8 +22,7 @@ block! {
         /// the network carries no other.
         pub family: Family = Family::Any;
         /// A name is asked for again when its answer has expired (its TTL), though not sooner than this.
-        /// Guards the name servers against answers that expire at once. As Envoy's and half of nginx
-        /// Plus' usual 10 s.
+        /// Guards the name servers against answers that expire at once. As often as Envoy asks.
         pub refresh_min: Duration = seconds(5), in millis(100)..=DAY;
         /// And not later than this. Guards against answers that are valid for days, after which nobody
         /// could be moved. Must not be less than `refresh_min`.
