@@ -9,8 +9,8 @@ use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 
 use crate::harness::{
-    Authority, Backend, Client, Closed, DEADLINE, Directory, Proxy, Raw, Scripted, Step,
-    eventually, within,
+    Authority, Backend, Client, Closed, DEADLINE, Directory, NameServer, Proxy, Raw, Scripted,
+    Step, Trouble, eventually, within,
 };
 
 /// Those that are not moved here, each with the reason.
@@ -71,6 +71,8 @@ async fn every_metric_moves_or_has_an_excuse() {
     let secure = Backend::labelled("secure").tls(server).start();
     let backend = Backend::start("a");
     let closed = [Closed::new(), Closed::new()];
+    let names = NameServer::start();
+    names.addresses("app.test", 0, &["127.0.0.1"]);
     let stale = Scripted::stale(vec![Step::ReadHead]).await;
     let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
     // Timeouts have no part in this.
@@ -95,6 +97,7 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 mixed: {{ endpoints: [{:?}, {:?}], {far}, panic: {{}},\n\
              \x20   balance: {{ consistent_hash: {{ key: path }} }} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
+             \x20 named: {{ endpoints: [\"app.test:80\"], discovery: {{ servers: [{:?}], timeout: 1m }} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
             stale.address().to_string(),
@@ -103,7 +106,8 @@ async fn every_metric_moves_or_has_an_excuse() {
             closed[1].endpoint(),
             closed[0].endpoint(),
             backend.endpoint(),
-            backend.endpoint()
+            backend.endpoint(),
+            names.address().to_string()
         )
     };
     let log = directory.path().join("access.log");
@@ -149,6 +153,15 @@ async fn every_metric_moves_or_has_an_excuse() {
     })
     .await;
     fall_ill(&lossy, "mixed");
+    // What name servers do: change their minds, then fail.
+    names.addresses("app.test", 0, &["127.0.0.2"]);
+    let changes = Metric::DiscoveryChanges.family().name;
+    let changed = || {
+        note(&scrape(proxy.live()), &mut moved);
+        moved.contains(changes)
+    };
+    eventually(DEADLINE, changed).await;
+    names.trouble("app.test", Trouble::Fails);
     // What the operator does.
     proxy.reload(&yaml_of_log).await.unwrap();
 

@@ -1,7 +1,7 @@
 //! SRV records.
 
 use super::{endpoints_become, pool, pool_when, proxy, source_when, tells};
-use crate::harness::{Backend, Client, DEADLINE, NameServer, Trouble, eventually};
+use crate::harness::{Backend, Client, DEADLINE, NameServer, Trouble, eventually, within};
 
 const NAME: &str = "_http._tcp.api.test";
 
@@ -72,7 +72,7 @@ async fn a_target_that_moves_keeps_its_identity() {
     let at = format!("127.0.0.2:{port}");
     let moved = pool_when(&proxy, |pool| pool.endpoints[0].address == at).await;
     assert_eq!(moved.endpoints[0].id, ids[0]);
-    while client.get("/").await.backend() != Some("new") {}
+    within(async { while client.get("/").await.backend() != Some("new") {} }).await;
     assert!(pool(&proxy).await.endpoints[0].attempts.lifetime.count >= 2);
     drop(new);
 }
