@@ -111,34 +111,39 @@ fn render(status: &Status, lifetime: bool) -> String {
     text
 }
 
-/// Where endpoints come from that come and go; nothing where all of them are fixed.
+/// Where endpoints come from that come and go, and why a source fails; nothing where all of them are fixed.
 fn sources(all: &[UpstreamStatus]) -> String {
-    let mut table = Table::new(
-        2,
-        &[
-            "UPSTREAM", "SOURCE", "ENTRIES", "AGE", "CHANGES", "FAILURES", "NOW",
-        ],
-    );
-    let mut any = false;
-    for upstream in all {
-        for source in &upstream.sources {
-            any = true;
-            let state = source.error.as_ref();
-            table.row(vec![
-                upstream.name.clone(),
-                source.source.clone(),
-                source.entries.to_string(),
-                source.age_seconds.map_or_else(|| "n/a".to_owned(), span),
-                source.changes.to_string(),
-                source.failures.to_string(),
-                state.map_or_else(|| "ok".to_owned(), |error| format!("FAILS: {error}")),
-            ]);
+    let heading = [
+        "UPSTREAM", "SOURCE", "STATE", "ENTRIES", "AGE", "CHANGES", "FAILURES",
+    ];
+    let mut table = Table::new(3, &heading);
+    let mut errors = String::new();
+    let each = all.iter().flat_map(|upstream| {
+        let sources = upstream.sources.iter();
+        sources.map(|source| (&upstream.name, source))
+    });
+    for (upstream, source) in each.clone() {
+        let state = if source.error.is_none() {
+            "ok"
+        } else {
+            "FAILS"
+        };
+        table.row(vec![
+            upstream.clone(),
+            source.source.clone(),
+            state.to_owned(),
+            source.entries.to_string(),
+            source.age_seconds.map_or_else(|| "n/a".to_owned(), span),
+            source.changes.to_string(),
+            source.failures.to_string(),
+        ]);
+        if let Some(error) = &source.error {
+            errors.push_str(&format!("{upstream}, {}: {error}\n", source.source));
         }
     }
-    if any {
-        format!("\n{}", table.render())
-    } else {
-        String::new()
+    match each.count() {
+        0 => String::new(),
+        _ => format!("\n{}{errors}", table.render()),
     }
 }
 

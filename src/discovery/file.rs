@@ -70,8 +70,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks at the file at least each `poll`.
-    pub fn new(path: &Path, poll: Duration) -> Self {
+    /// Looks at the file now, and then at least each `poll`.
+    pub async fn open(path: &Path, poll: Duration) -> Self {
         let mut watch = Self {
             path: path.to_owned(),
             poll,
@@ -81,23 +81,41 @@ impl Watch {
             seen: None,
         };
         watch.cover();
+        watch.seen = watch.look().await;
         watch
     }
 
-    /// Waits until the file is to be read again: it was touched and has settled, or it is time to poll.
+    /// Waits until the file is to be read again: it holds something else and has settled, or it is time to poll.
     pub async fn next(&mut self, clock: &Clock) {
-        // Whoever came between the last look and now has left a note.
-        let _ = tokio::time::timeout(clock.real(self.poll), self.touched.notified()).await;
+        let due = clock.now() + self.poll;
+        loop {
+            let left = clock.real(due.since(clock.now()));
+            // Whoever came between the last look and now has left a note.
+            let told = tokio::time::timeout(left, self.touched.notified()).await;
+            let is_due = told.is_err();
+            let has_changed = self.settle(clock).await;
+            // The file behind the path may be another one, in another folder.
+            self.cover();
+            if is_due || has_changed {
+                return;
+            }
+        }
+    }
+
+    /// Looks until it finds the same twice, and says whether that is something else than before.
+    async fn settle(&mut self, clock: &Clock) -> bool {
+        let mut before = self.seen.take();
+        let mut has_changed = false;
         for _ in 0..LOOKS {
-            let now = self.look().await;
-            if now == self.seen {
+            self.seen = self.look().await;
+            if self.seen == before {
                 break;
             }
-            self.seen = now;
+            has_changed = true;
+            before = self.seen.take();
             tokio::time::sleep(clock.real(SETTLED)).await;
         }
-        // The file behind the path may be another one, in another folder.
-        self.cover();
+        has_changed
     }
 
     async fn look(&self) -> Option<Vec<u8>> {

@@ -19,7 +19,7 @@ pub async fn follow(
 ) {
     match &feed.source {
         Source::File(path) => {
-            let mut watch = Watch::new(path, rules.poll);
+            let mut watch = Watch::open(path, rules.poll).await;
             loop {
                 // Read also when nothing was told: what changed before the watch began was told to nobody.
                 if means.ask(&feed, &rules).await {

@@ -131,7 +131,7 @@ pub enum Failure {
     #[error("none of its {0} entries has an address")]
     Unresolved(usize),
     /// The answer is that there is nothing, which does not count (`allow_empty`).
-    #[error("{0}; `allow_empty` is off")]
+    #[error("{0}")]
     Empty(Absence),
 }
 
