@@ -6,9 +6,10 @@ use std::time::UNIX_EPOCH;
 use super::live::Live;
 use super::status;
 use crate::clock::Instant;
-use crate::config::Protocol;
+use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
-use crate::observe::{Imbalance, Metric, Picks, Window};
+use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
+use crate::upstream::bulkhead::{Configured, Refusal};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -19,9 +20,12 @@ pub fn scrape(live: &Live) -> String {
     process(live, &mut out);
     let snapshot = live.snapshot.load_full();
     let picks = live.metrics.picks(Window::Minute, now);
+    let amplification = live.metrics.amplification(Window::Minute, now);
     for upstream in &snapshot.upstreams {
         gauges(upstream, &mut out);
+        retries(upstream, &amplification, &mut out);
         balancing(upstream, &picks, now, &mut out);
+        bulkhead(upstream, now, &mut out);
         sources(upstream, now, &mut out);
     }
     prometheus::expose(&live.metrics, now, &mut out);
@@ -92,6 +96,25 @@ fn sources(upstream: &Upstream, now: Instant, out: &mut Exposition) {
     }
 }
 
+/// What retries and hedges cost, and what their budget has left.
+fn retries(upstream: &Upstream, amplification: &Amplification, out: &mut Exposition) {
+    let name = upstream.name.as_str();
+    if let Some(terms) = upstream.terms {
+        let tokens = upstream.retries.tokens(terms);
+        out.fraction(Metric::UpstreamRetryBudget, &[name], tokens);
+    }
+    let after = upstream
+        .hedge
+        .as_ref()
+        .and_then(|hedge| hedge.hedging.after());
+    if let Some(after) = after {
+        out.seconds(Metric::UpstreamHedgeAfter, &[name], after);
+    }
+    if let Some(ratio) = amplification.of(name) {
+        out.fraction(Metric::UpstreamAmplification, &[name], ratio);
+    }
+}
+
 /// What the policy goes by, what comes of it, and how far that is from what should. What there is no sample of is left out.
 fn balancing(upstream: &Upstream, picks: &Picks, now: Instant, out: &mut Exposition) {
     let outlook = Outlook::of(upstream);
@@ -125,5 +148,40 @@ fn balancing(upstream: &Upstream, picks: &Picks, now: Instant, out: &mut Exposit
     out.sample(Metric::UpstreamPanicking, &[name], panicking);
     if let Some(share) = status::hottest_share(upstream) {
         out.fraction(Metric::UpstreamHottestKey, &[name], share);
+    }
+}
+
+/// How much room there is, who waits for it, and who was refused.
+fn bulkhead(upstream: &Upstream, now: Instant, out: &mut Exposition) {
+    let Some(Configured { state, .. }) = &upstream.bulkhead else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    let (limit, in_flight) = (state.limit(), state.in_flight());
+    let remaining = limit.saturating_sub(in_flight);
+    out.sample(Metric::BulkheadInFlight, &[name], in_flight.into());
+    out.sample(Metric::BulkheadLimit, &[name], limit.into());
+    out.sample(Metric::BulkheadRemaining, &[name], remaining.into());
+    let standing = state.standing(now);
+    for (class, count) in Priority::ALL.into_iter().zip(standing.waiting) {
+        let labels = [name, class.name()];
+        out.sample(Metric::BulkheadWaiting, &labels, count as u64);
+    }
+    out.sample(Metric::BulkheadStanding, &[name], standing.stands.into());
+    out.sample(Metric::BulkheadWaited, &[name], state.waited());
+    for reason in Refusal::ALL {
+        let labels = [name, reason.label()];
+        out.sample(Metric::BulkheadRefused, &labels, state.refused_by(reason));
+    }
+    let Some(inputs) = state.inputs().filter(|inputs| inputs.windows > 0) else {
+        return;
+    };
+    out.seconds(Metric::BulkheadLatency, &[name], inputs.latency);
+    out.seconds(Metric::BulkheadBaseline, &[name], inputs.baseline);
+    if let Some(gradient) = inputs.gradient {
+        out.fraction(Metric::BulkheadGradient, &[name], gradient);
+    }
+    if let Some(queue) = inputs.queue {
+        out.fraction(Metric::BulkheadQueuedUpstream, &[name], queue);
     }
 }

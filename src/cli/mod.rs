@@ -15,6 +15,7 @@ pub mod lab;
 mod lab_report;
 mod panic;
 pub mod proxy;
+mod retries;
 pub mod route;
 pub mod run;
 pub mod schema;

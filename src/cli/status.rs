@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::table::Table;
-use super::{ask, balancing, print};
-use crate::admin::status::{Figures, Percentiles, Status, UpstreamStatus, Windows};
+use super::{ask, balancing, print, retries};
+use crate::admin::status::{BulkheadStatus, Figures, Percentiles, Status, UpstreamStatus, Windows};
 use crate::config::Address;
 
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
@@ -107,6 +107,7 @@ fn render(status: &Status, lifetime: bool) -> String {
     text.push_str(&routes.render());
     text.push('\n');
     text.push_str(&upstreams(&status.upstreams, &window).render());
+    text.push_str(&retries::table(&status.upstreams, lifetime));
     text.push_str(&sources(&status.upstreams));
     text
 }
@@ -170,7 +171,7 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         let open: usize = endpoints.map(|endpoint| endpoint.connections_open).sum();
         let head = [
             format!("{} ({})", upstream.name, upstream.balance),
-            String::new(),
+            room(upstream.bulkhead.as_ref()),
             upstream.in_flight.to_string(),
             open.to_string(),
         ];
@@ -190,6 +191,19 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         }
     }
     table
+}
+
+/// How many attempts an upstream may have under way, and how many wait for it.
+fn room(bulkhead: Option<&BulkheadStatus>) -> String {
+    let Some(bulkhead) = bulkhead else {
+        return String::new();
+    };
+    let waiting: usize = bulkhead.queue.waiting.values().sum();
+    if waiting == 0 {
+        format!("limit {}", bulkhead.limit)
+    } else {
+        format!("limit {}, {waiting} wait", bulkhead.limit)
+    }
 }
 
 /// The columns that all tables end with.

@@ -226,11 +226,16 @@ fn blocks_are_switched_off_and_on() {
     assert_eq!(on.slow_start, Some(SlowStart::default()));
     assert_eq!(on.sticky, Some(Sticky::default()));
     assert_eq!(on.panic, Some(Panic::default()));
+    let shed = upstream("bulkhead: { shed: { low: off }, adaptive: {} }");
+    let shed = shed.bulkhead.unwrap();
+    assert_eq!((shed.shed.low, shed.shed.normal), (None, None));
+    assert_eq!(shed.adaptive, Some(AdaptiveLimit::default()));
     let off = upstream(
-        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off",
+        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, bulkhead: off",
     );
     let expected = Upstream {
         failure_penalty: None,
+        bulkhead: None,
         ..Upstream::new(vec![Endpoint::new("h:1")])
     };
     assert_eq!(off, expected);
@@ -242,7 +247,11 @@ fn a_buffer_for_replays_has_a_size_or_is_off() {
         let text = format!(
             "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\nroutes: [{{ upstream: a }}]\nupstreams: {{ a: {{ endpoints: ['h:1']{keys} }} }}\n"
         );
-        read(&text).config.upstreams["a"].retry.buffer
+        read(&text).config.upstreams["a"]
+            .retry
+            .as_ref()
+            .unwrap()
+            .buffer
     };
     assert_eq!(buffer(""), Some(65_536));
     assert_eq!(buffer(", retry: { buffer: 1MiB }"), Some(1 << 20));

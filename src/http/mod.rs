@@ -8,6 +8,7 @@ pub mod body;
 pub mod buffers;
 pub mod drain;
 pub mod fields;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod head;
@@ -16,6 +17,7 @@ pub mod kept;
 pub mod outgoing;
 pub mod pipe;
 pub mod responder;
+pub mod retry_after;
 pub mod target;
 pub mod upgrade;
 

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
+use crate::attempt::hedge::Hedged;
+use crate::attempt::retry::Decision;
 use crate::balance::Reason;
 use crate::clock::Clock;
 use crate::config::{Config, LogTarget};
@@ -125,6 +127,8 @@ const LABELS: Labels = Labels {
     errors: ProxyError::LABELS,
     refusals: &REFUSALS,
     reasons: &Reason::LABELS,
+    decisions: &Decision::LABELS,
+    hedges: &Hedged::LABELS,
 };
 
 /// Why a connection or a request is refused before routing.

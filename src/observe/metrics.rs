@@ -17,6 +17,10 @@ pub struct Labels {
     pub refusals: &'static [&'static str],
     /// How a pick can come about.
     pub reasons: &'static [&'static str],
+    /// What can be decided after a failed attempt.
+    pub decisions: &'static [&'static str],
+    /// What can become of a hedge.
+    pub hedges: &'static [&'static str],
 }
 
 /// What a reader does with one counter: its metric, the value of its last label if it has one of its own, its count.
@@ -157,6 +161,13 @@ impl Cells for RouteCells {
 pub struct UpstreamCells {
     reasons: &'static [&'static str],
     picks: Box<[Counter]>,
+    /// Attempts that were answered well: what funds the budget of retries.
+    pub successes: Counter,
+    decisions: &'static [&'static str],
+    /// What was decided after failed attempts.
+    retries: Box<[Counter]>,
+    hedge_words: &'static [&'static str],
+    hedges: Box<[Counter]>,
 }
 
 impl UpstreamCells {
@@ -165,6 +176,16 @@ impl UpstreamCells {
     pub fn picked(&self, reason: usize) {
         self.picks[reason].add(1);
     }
+
+    /// Counts what became of a hedge, by its place in [`Labels::hedges`].
+    pub fn hedged(&self, outcome: usize) {
+        self.hedges[outcome].add(1);
+    }
+
+    /// Counts what was decided after a failed attempt, by its place in [`Labels::decisions`].
+    pub fn decided(&self, decision: usize) {
+        self.retries[decision].add(1);
+    }
 }
 
 impl Cells for UpstreamCells {
@@ -172,12 +193,25 @@ impl Cells for UpstreamCells {
         Self {
             reasons: labels.reasons,
             picks: labels.reasons.iter().map(|_| Counter::default()).collect(),
+            successes: Counter::default(),
+            decisions: labels.decisions,
+            hedge_words: labels.hedges,
+            hedges: labels.hedges.iter().map(|_| Counter::default()).collect(),
+            retries: labels
+                .decisions
+                .iter()
+                .map(|_| Counter::default())
+                .collect(),
         }
     }
 
     fn counters(&self, each: EachCounter<'_>) {
         let reasons = self.reasons.iter().copied();
         list_counters(Metric::UpstreamPicks, reasons, &self.picks, each);
+        let decisions = self.decisions.iter().copied();
+        list_counters(Metric::UpstreamRetries, decisions, &self.retries, each);
+        let hedges = self.hedge_words.iter().copied();
+        list_counters(Metric::UpstreamHedges, hedges, &self.hedges, each);
     }
 
     fn histograms(&self, _: EachHistogram<'_>) {}

@@ -54,6 +54,15 @@ pub enum ProxyError {
     /// Every endpoint is at its cap of connections.
     #[error("all endpoints are at their cap")]
     Full,
+    /// Neither the upstream nor its queue has room.
+    #[error("as many requests are under way and wait as may")]
+    QueueFull,
+    /// `bulkhead.queue_timeout`, or what may be waited while the queue stands.
+    #[error("the request waited too long for its turn")]
+    QueueTimeout,
+    /// It matters less than others, and not all can be served.
+    #[error("requests that matter more were preferred")]
+    Shed,
     /// Every endpoint that could be asked was, in vain; the last one refused the connection.
     #[error("the endpoint refused the connection")]
     Refused,
@@ -98,6 +107,9 @@ pub enum ProxyError {
     /// The endpoint refused the stream or went away without having looked at the request.
     #[error("the endpoint did not take the request")]
     Unprocessed,
+    /// The endpoint answered with a status after which another attempt was to do better, and none did.
+    #[error("the endpoint answered {0}, and no other answered better")]
+    Failing(u16),
     /// More interim responses than anyone has a use for.
     #[error("the endpoint sent too many interim responses")]
     TooManyInterim,
@@ -128,6 +140,9 @@ impl ProxyError {
             Self::NoRoute
             | Self::NoEndpoint(_)
             | Self::Full
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Shed
             | Self::TotalTimeout
             | Self::IdleTimeout
             | Self::MaxDuration
@@ -144,6 +159,7 @@ impl ProxyError {
             | Self::ResponseBody(_)
             | Self::Reset
             | Self::Unprocessed
+            | Self::Failing(_)
             | Self::TooManyInterim
             | Self::UnaskedSwitch
             | Self::BadUpgrade => Side::Upstream,
@@ -160,10 +176,15 @@ impl ProxyError {
             // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
             // count what was sent.
             Self::ClientGone => 499,
+            Self::Failing(status) => *status,
             Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
-            Self::NoEndpoint(_) | Self::Full => 503,
+            Self::NoEndpoint(_)
+            | Self::Full
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Shed => 503,
             Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::TotalTimeout
@@ -200,6 +221,9 @@ impl ProxyError {
             Self::NoRoute => "no_route",
             Self::NoEndpoint(absence) => absence.label(),
             Self::Full => "endpoints_full",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Shed => "shed",
             Self::Refused => "connection_refused",
             Self::Unreachable => "unreachable",
             Self::Certificate(label) | Self::Tls(label) => label,
@@ -214,6 +238,7 @@ impl ProxyError {
             Self::ResponseBody(error) => error.response_label(),
             Self::Reset => "stream_reset",
             Self::Unprocessed => "unprocessed",
+            Self::Failing(_) => "failing_status",
             Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
@@ -234,8 +259,10 @@ impl ProxyError {
             | Self::Method => "http_request_error",
             Self::TooLarge => "http_request_denied",
             Self::NoRoute => "destination_not_found",
-            Self::NoEndpoint(_) => "destination_unavailable",
-            Self::Full => "connection_limit_reached",
+            Self::NoEndpoint(_) | Self::Failing(_) => "destination_unavailable",
+            // There is no type for a bound on requests; the details tell which one it was.
+            Self::Full | Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
+            Self::Shed => "http_request_denied",
             Self::Refused => "connection_refused",
             Self::Unreachable => "destination_ip_unroutable",
             Self::Certificate(_) => "tls_certificate_error",
@@ -256,6 +283,11 @@ impl ProxyError {
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
             Self::Panicked => "proxy_internal_error",
         }
+    }
+
+    /// Whether there was too much to do, which may be over soon.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::Shed)
     }
 
     /// Every label with which a request that had a route can end, or an attempt.
@@ -281,7 +313,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 25] = [
+const ROUTED: [&str; 29] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -292,6 +324,9 @@ const ROUTED: [&str; 25] = [
     "panic",
     "no_subset",
     "endpoints_full",
+    "queue_full",
+    "queue_timeout",
+    "shed",
     "connection_refused",
     "unreachable",
     "not_http2",
@@ -303,6 +338,7 @@ const ROUTED: [&str; 25] = [
     "connection_closed",
     "stream_reset",
     "unprocessed",
+    "failing_status",
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
@@ -355,6 +391,9 @@ mod tests {
             ProxyError::NoEndpoint(absence(Lack::Panic)),
             ProxyError::NoEndpoint(Absence::NO_SUBSET),
             ProxyError::Full,
+            ProxyError::QueueFull,
+            ProxyError::QueueTimeout,
+            ProxyError::Shed,
             ProxyError::Refused,
             ProxyError::Unreachable,
             ProxyError::Certificate(TlsFailure::UnknownIssuer.label()),
@@ -369,6 +408,7 @@ mod tests {
             ProxyError::ResponseBody(decode),
             ProxyError::Reset,
             ProxyError::Unprocessed,
+            ProxyError::Failing(503),
             ProxyError::TooManyInterim,
             ProxyError::UnaskedSwitch,
             ProxyError::BadUpgrade,

@@ -3,6 +3,7 @@
 //! Not here: what to try next ([`crate::attempt`]), which endpoint ([`crate::balance`]), the rules of HTTP
 //! ([`crate::http`]).
 
+pub mod admit;
 pub mod audience;
 pub mod client;
 pub mod error;
@@ -10,6 +11,7 @@ pub mod exchange;
 pub mod forward;
 pub mod handle;
 pub mod heads;
+pub mod hedge;
 pub mod link;
 pub mod pick;
 pub mod request;
@@ -17,6 +19,7 @@ pub mod respond;
 pub mod select;
 pub mod stream;
 pub mod switch;
+pub mod tries;
 
 use std::rc::Rc;
 

@@ -14,6 +14,7 @@ use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::h1::body::DecodeError;
+use crate::http::head::ResponseHead;
 use crate::observe::{AttemptOutcome, Times};
 use crate::worker::UpstreamView;
 
@@ -108,44 +109,83 @@ pub async fn stream(
     outcome
 }
 
+/// Bytes of an answer that nobody gets which are read for the sake of its connection.
+const DISCARDED: u64 = 64 * 1024;
+
+/// Drops an answer that nobody gets. If all of it has come already, its connection carries another request.
+pub async fn discard(
+    exchange: &Exchange,
+    mut attempt: Attempt,
+    response: &ResponseHead,
+    upstream: &UpstreamView,
+    down: &Downstream,
+) {
+    let mut body = attempt.link.body(response);
+    let mut pump = Pump::limited(Some(DISCARDED));
+    let buffers = &exchange.worker.buffers;
+    let read = poll_fn(|cx| Poll::Ready(pump.poll(cx, &mut body, &mut Sink::Nowhere, buffers)));
+    let is_whole = matches!(read.await, Poll::Ready(Ok(()))) && down.pump.is_done();
+    drop(body);
+    attempt.slot.record.status = response.status;
+    attempt.slot.record.outcome = if is_whole {
+        AttemptOutcome::Answered
+    } else {
+        AttemptOutcome::Cancelled
+    };
+    let bytes = (down.pump.bytes, pump.bytes);
+    close(exchange, attempt, upstream, bytes, is_whole);
+}
+
 /// Notes how the attempt ended, and gives its connection back if that left it fit for another.
 pub fn end(
     exchange: &mut Exchange,
-    attempt: Attempt,
+    mut attempt: Attempt,
     upstream: &UpstreamView,
     sent: u64,
     outcome: &Result<(), ProxyError>,
 ) {
-    let Attempt {
-        link,
-        sink,
-        mut slot,
-        ..
-    } = attempt;
-    drop(sink);
-    slot.record.outcome = match outcome {
+    attempt.slot.record.outcome = match outcome {
         Ok(()) => AttemptOutcome::Answered,
         Err(error) if error.side() == Side::Downstream => AttemptOutcome::Cancelled,
         Err(_) => AttemptOutcome::Broken,
     };
-    slot.record.error = outcome.as_ref().err().map(ProxyError::label);
-    slot.record.bytes_sent = sent;
-    slot.record.bytes_received = exchange.bytes_out;
+    attempt.slot.record.error = outcome.as_ref().err().map(ProxyError::label);
+    let bytes = (sent, exchange.bytes_out);
+    exchange.ended = close(exchange, attempt, upstream, bytes, outcome.is_ok());
+}
+
+/// Gives the connection back, if it is fit for another request, and the slot. `bytes` are those sent and received. Gives when
+/// it ended.
+fn close(
+    exchange: &Exchange,
+    attempt: Attempt,
+    upstream: &UpstreamView,
+    bytes: (u64, u64),
+    is_fit: bool,
+) -> Instant {
+    let Attempt {
+        link,
+        sink,
+        mut slot,
+        steps,
+        ..
+    } = attempt;
+    drop(sink);
+    (slot.record.bytes_sent, slot.record.bytes_received) = bytes;
     slot.record.times = Times {
-        first_byte: nanos(exchange.sent, exchange.answered),
+        first_byte: nanos(steps.sent, steps.answered),
         ..Times::default()
     };
-    if !exchange.reused {
-        slot.record.times.connect = nanos(exchange.picked, exchange.connected);
+    if !steps.reused {
+        slot.record.times.connect = nanos(steps.picked, steps.connected);
     }
     let worker = &exchange.worker;
     let now = worker.wheel.now();
-    exchange.ended = now;
     slot.end_at(now);
     let pool = &slot.reach.pool;
     match link {
         Link::H1(connected) => {
-            if outcome.is_ok() && pool.give(now, connected, &upstream.limits, &worker.idle) {
+            if is_fit && pool.give(now, connected, &upstream.limits, &worker.idle) {
                 worker.sweep();
             }
         }
@@ -154,6 +194,7 @@ pub fn end(
             pool.rest(now, &client, &upstream.limits, &worker.idle);
         }
     }
+    now
 }
 
 fn nanos(from: Instant, to: Instant) -> Option<u64> {

@@ -4,33 +4,39 @@
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
 pub mod absence;
+pub mod bulkhead;
 pub mod census;
 pub mod client_tls;
 pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod hedging;
 pub mod members;
 pub mod outlook;
 pub mod pool;
 pub mod registry;
+pub mod retries;
 pub mod selectors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::attempt::{Backoff, budget, hedge, retry};
 use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
 use crate::observe::decision::Decisions;
-use crate::observe::event::Events;
+use crate::observe::event::{Events, Kind};
 use crate::tls::{Shared, TlsError};
 use census::Census;
 use client_tls::ClientTls;
 use endpoint::Endpoint;
 use groups::Groups;
+use hedging::Hedging;
 use members::{Member, Used};
 use registry::Registry;
+use retries::Retries;
 use selectors::{SecretError, Selectors};
 
 /// A named group of interchangeable endpoints under one policy.
@@ -61,9 +67,29 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
-    /// Bytes of a request body kept for a replay.
-    pub replay_buffer: usize,
+    /// How many attempts at once; off: as many as come.
+    pub bulkhead: Option<bulkhead::Configured>,
+    /// When a request is sent again.
+    pub retry: config::Retry,
+    /// The same, as far as the plan of a request goes by it.
+    pub tries: retry::Rules,
+    /// What fills the budget; `None`: retries are not bounded by one.
+    pub terms: Option<budget::Terms>,
+    pub retries: Arc<Retries>,
+    /// When requests are hedged; `None`: they are not.
+    pub hedge: Option<Hedge>,
 }
+
+/// How requests to an upstream are hedged.
+pub struct Hedge {
+    pub rules: hedge::Rules,
+    /// What pays for hedges, beside the budget of retries.
+    pub terms: budget::Terms,
+    pub hedging: Arc<Hedging>,
+}
+
+/// Hedges that are saved up at most. A few, for requests that come in bursts.
+const HEDGES: f64 = 10.0;
 
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +180,10 @@ impl Upstream {
         })?;
         let key = selectors.as_ref().and_then(|all| all.key.as_ref());
         let census = key.map(|key| registry.census(name, key));
+        let retry = written.retry.clone().unwrap_or_else(|| config::Retry {
+            max_attempts: 1,
+            ..config::Retry::default()
+        });
         Ok(Self {
             name: name.to_owned(),
             endpoints,
@@ -174,7 +204,28 @@ impl Upstream {
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
-            replay_buffer: written.retry.buffer.unwrap_or(0),
+            bulkhead: written
+                .bulkhead
+                .as_ref()
+                .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
+            tries: retry_rules(&retry),
+            terms: retry.budget.map(|share| budget::Terms {
+                share: share.fraction(),
+                cap: retry.budget_cap.into(),
+            }),
+            retry,
+            retries: registry.retries(name),
+            hedge: written.hedge.as_ref().map(|written| Hedge {
+                rules: hedge::Rules {
+                    quantile: written.after.quantile(),
+                    min_samples: written.min_samples.into(),
+                },
+                terms: budget::Terms {
+                    share: written.max.fraction(),
+                    cap: HEDGES,
+                },
+                hedging: registry.hedging(name),
+            }),
         })
     }
 
@@ -197,11 +248,32 @@ impl Upstream {
         ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
     }
 
+    /// How many attempts may be under way at an endpoint now: fewer in slow start, at least one.
+    pub fn attempt_cap(&self, endpoint: &Endpoint, now: Instant) -> u32 {
+        let Some(bulkhead) = &self.bulkhead else {
+            return u32::MAX;
+        };
+        let cap = bulkhead.rules.per_endpoint;
+        if endpoint.signals.ramping_since().is_none() {
+            return cap;
+        }
+        ((f64::from(cap) * self.groups.in_force(endpoint, now)) as u32).max(1)
+    }
+
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
         self.groups.look(&self.endpoints, now);
         if let Some(census) = &self.census {
             census.tick(now);
+        }
+        if let Some(bulkhead) = &self.bulkhead
+            && let Some(text) = bulkhead.state.look(now, &bulkhead.rules)
+        {
+            self.events
+                .note(now, Kind::Bulkhead, &self.name, None, text);
+        }
+        if let Some(hedge) = &self.hedge {
+            hedge.hedging.tick(now, hedge.rules);
         }
     }
 }
@@ -256,6 +328,17 @@ fn narrow_rules(
                 config::PanicRule::FailClosed => narrow::PanicRule::FailClosed,
             },
         }),
+    }
+}
+
+fn retry_rules(written: &config::Retry) -> retry::Rules {
+    retry::Rules {
+        max_attempts: written.max_attempts,
+        backoff: Backoff {
+            base: written.backoff.base,
+            max: written.backoff.max,
+        },
+        retry_after_max: written.retry_after_max,
     }
 }
 

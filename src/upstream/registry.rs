@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::bulkhead::Bulkhead;
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
+use super::hedging::Hedging;
+use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
 use crate::discovery::Supply;
@@ -31,10 +34,16 @@ pub struct Registry {
     known: Mutex<Known>,
     /// The numbers of whole upstreams by name.
     totals: Shared<String, Totals>,
+    /// The budgets of whole upstreams by name.
+    retries: Shared<String, Retries>,
+    /// What is known for hedging in whole upstreams by name.
+    hedging: Shared<String, Hedging>,
     /// What was decided in whole upstreams by name.
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
     censuses: Shared<(String, HashKey), Census>,
+    /// Permits and queues of upstreams by name.
+    bulkheads: Shared<String, Bulkhead>,
     /// What changed by itself, in all upstreams.
     events: Arc<Events>,
     /// What names and files said of endpoints.
@@ -122,6 +131,16 @@ impl Registry {
         of(&self.totals, upstream.to_owned())
     }
 
+    /// The budget of an upstream's retries and hedges.
+    pub fn retries(&self, upstream: &str) -> Arc<Retries> {
+        of(&self.retries, upstream.to_owned())
+    }
+
+    /// What is known for hedging in an upstream.
+    pub fn hedging(&self, upstream: &str) -> Arc<Hedging> {
+        of(&self.hedging, upstream.to_owned())
+    }
+
     /// What was decided in an upstream.
     pub fn decisions(&self, upstream: &str) -> Arc<Decisions> {
         of(&self.decisions, upstream.to_owned())
@@ -130,6 +149,11 @@ impl Registry {
     /// The keys of this kind that an upstream was asked for.
     pub fn census(&self, upstream: &str, key: &HashKey) -> Arc<Census> {
         of(&self.censuses, (upstream.to_owned(), key.clone()))
+    }
+
+    /// The permits and the queue of an upstream.
+    pub fn bulkhead(&self, upstream: &str) -> Arc<Bulkhead> {
+        of(&self.bulkheads, upstream.to_owned())
     }
 
     /// Where it is noted what changes by itself.

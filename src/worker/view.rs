@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex};
 use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::{h1, h2};
+use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
+use crate::upstream::bulkhead::Samples;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::groups::{Groups, Seen};
 use crate::upstream::pool::{Limits, Pool};
@@ -38,6 +40,10 @@ pub struct UpstreamView {
     /// Which keys this worker saw most, where requests are hashed.
     pub hot_keys: Option<Arc<Mutex<HotKeys>>>,
     pub cells: Arc<UpstreamCells>,
+    /// Where this worker counts what an adaptive limit goes by, if there is one.
+    pub samples: Option<Arc<Samples>>,
+    /// What answers took, where requests are hedged by it.
+    pub latencies: Option<Arc<Histogram>>,
     pub limits: Limits,
 }
 
@@ -106,6 +112,12 @@ impl View {
                 )
             });
             let connections = &shared.connections;
+            let cells = door.upstream(&shared.name);
+            shared.retries.join(&cells);
+            let latencies = shared.hedge.as_ref().map(|hedge| {
+                hedge.hedging.fund.join(&cells);
+                hedge.hedging.of_worker(place.0)
+            });
             Rc::new(UpstreamView {
                 reaches: reaches.collect(),
                 seen: RefCell::new(shared.groups.seen()),
@@ -114,7 +126,9 @@ impl View {
                     .census
                     .as_ref()
                     .map(|census| census.of_worker(place.0)),
-                cells: door.upstream(&shared.name),
+                cells,
+                samples: samples(shared, place.0),
+                latencies,
                 limits: Limits {
                     idle: share(connections.idle, place.0, place.1),
                     idle_timeout: connections.idle_timeout,
@@ -175,6 +189,13 @@ impl View {
             }
         }
     }
+}
+
+/// Where this worker counts what the adaptive limit of an upstream goes by.
+fn samples(upstream: &Upstream, worker: usize) -> Option<Arc<Samples>> {
+    let bulkhead = upstream.bulkhead.as_ref()?;
+    bulkhead.rules.adaptive.as_ref()?;
+    Some(bulkhead.state.samples(worker))
 }
 
 /// What the policies of these groups remember: what they did before, where they have the same label.

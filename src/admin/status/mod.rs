@@ -3,9 +3,11 @@
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
 mod balancing;
+mod bulkhead;
 mod discovery;
 mod figures;
 mod hot_keys;
+mod retries;
 mod upstream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,9 +20,11 @@ use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use discovery::SourceStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
+pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
+use super::bulkhead::{self, BulkheadStatus};
 use super::discovery::{self, SourceStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
+use super::retries::{self, HedgeStatus, RetryStatus};
 use crate::clock::Instant;
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
@@ -19,7 +21,12 @@ pub struct UpstreamStatus {
     /// Attempts under way.
     pub in_flight: u64,
     pub attempts: Windows,
+    /// `null` where it is off.
+    pub bulkhead: Option<BulkheadStatus>,
     pub balancing: BalancingStatus,
+    pub retries: RetryStatus,
+    /// `null` where requests are not hedged.
+    pub hedges: Option<HedgeStatus>,
     /// Where endpoints come from that come and go.
     pub sources: Vec<SourceStatus>,
     pub endpoints: Vec<EndpointStatus>,
@@ -77,7 +84,10 @@ pub(super) fn read(
         balance: upstream.balance.to_owned(),
         in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
+        bulkhead: bulkhead::read(upstream, now),
         balancing,
+        retries: retries::read(upstream, reports),
+        hedges: retries::read_hedges(upstream, reports),
         sources: discovery::read(upstream, now),
         endpoints,
     }

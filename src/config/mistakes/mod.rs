@@ -4,9 +4,11 @@ use super::read::from_text;
 use super::{Level, Refusal};
 
 mod balance;
+mod bulkhead;
 mod discovery;
 mod files;
 mod narrowing;
+mod retries;
 mod routes;
 mod values;
 

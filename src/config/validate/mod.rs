@@ -4,7 +4,9 @@
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
 mod balance;
+mod bulkhead;
 mod discovery;
+mod retries;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -42,6 +44,8 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
+            bulkhead::warnings(&entry.key, entry, upstream, reader);
+            retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
             discovery::check(&entry.key, entry, upstream, reader);
