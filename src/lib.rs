@@ -20,6 +20,7 @@ pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod discovery;
 pub mod entropy;
 pub mod http;
 pub mod lab;

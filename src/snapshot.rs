@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// In the order of their names, which is how they are referred to by index.
     pub listeners: Vec<Arc<Listener>>,
-    pub routes: Table,
+    pub routes: Arc<Table>,
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
@@ -118,7 +118,7 @@ fn own_cookies(upstream: &config::Upstream) -> impl Iterator<Item = String> {
 }
 
 impl Snapshot {
-    /// Compiles a configuration. Blocks: host names are resolved and files read.
+    /// Compiles a configuration, by what is known of names and files of endpoints. Blocks: other files are read.
     pub fn compile(
         config: &Arc<Config>,
         generation: u64,
@@ -134,7 +134,8 @@ impl Snapshot {
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
         let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();
         let routes = Table::compile(&config.routes, &listener_names, &upstream_names)
-            .map_err(CompileError::Routes)?;
+            .map_err(CompileError::Routes)
+            .map(Arc::new)?;
         let upstreams = config
             .upstreams
             .iter()
@@ -151,6 +152,40 @@ impl Snapshot {
             routes,
             upstreams,
         })
+    }
+
+    /// The same configuration with the endpoints that there are now: those upstreams that are outdated are compiled anew, all
+    /// else is shared. What cannot be compiled stays as it was, and its error is given back.
+    pub fn relisted(
+        &self,
+        registry: &Registry,
+        shared: &Shared,
+    ) -> (Self, Vec<(String, upstream::CompileError)>) {
+        let zone = self.config.zone.as_deref();
+        let mut errors = Vec::new();
+        let mut anew = |old: &Arc<Upstream>| {
+            let written = self.config.upstreams.get(&old.name);
+            let Some(written) = written.filter(|_| old.is_outdated()) else {
+                return Arc::clone(old);
+            };
+            let name = &old.name;
+            match Upstream::compile_after(Some(old), name, written, zone, registry, shared) {
+                Ok(upstream) => Arc::new(upstream),
+                Err(error) => {
+                    errors.push((name.clone(), error));
+                    Arc::clone(old)
+                }
+            }
+        };
+        let relisted = Self {
+            generation: self.generation,
+            config: Arc::clone(&self.config),
+            listeners: self.listeners.clone(),
+            routes: Arc::clone(&self.routes),
+            upstreams: self.upstreams.iter().map(&mut anew).collect(),
+            guards: self.guards.clone(),
+        };
+        (relisted, errors)
     }
 
     /// Those of all upstreams.

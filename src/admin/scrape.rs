@@ -29,6 +29,7 @@ pub fn scrape(live: &Live) -> String {
         balancing(upstream, &picks, now, &mut out);
         bulkhead(upstream, now, &mut out);
         checks(upstream, &mut out);
+        sources(upstream, now, &mut out);
     }
     for guard in snapshot.guards.iter().flatten() {
         idempotency(guard, now, &mut out);
@@ -106,6 +107,23 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
         }
     }
     out.sample(Metric::UpstreamInFlight, &[&upstream.name], in_flight);
+}
+
+/// Where endpoints come from that come and go.
+fn sources(upstream: &Upstream, now: Instant, out: &mut Exposition) {
+    for used in upstream.sources() {
+        let reading = used.feed.reading(now);
+        let source = used.feed.source.to_string();
+        let labels = [upstream.name.as_str(), source.as_str()];
+        if let Some(age) = reading.age {
+            out.seconds(Metric::DiscoveryAge, &labels, age);
+        }
+        out.sample(Metric::DiscoveryEntries, &labels, reading.entries as u64);
+        let failing = u64::from(reading.error.is_some());
+        out.sample(Metric::DiscoveryFailing, &labels, failing);
+        out.sample(Metric::DiscoveryFailures, &labels, reading.failures);
+        out.sample(Metric::DiscoveryChanges, &labels, reading.changes);
+    }
 }
 
 /// What retries and hedges cost, and what their budget has left.

@@ -72,7 +72,7 @@ fn exit_code(error: &StartError) -> u8 {
         StartError::Compile(error) => compile_code(error),
         StartError::Tls(source) => tls_code(source),
         StartError::Bind(_) | StartError::Log { .. } => UNAVAILABLE,
-        StartError::Worker(_) => 1,
+        StartError::Worker(_) | StartError::Names(_) => 1,
     }
 }
 
@@ -81,16 +81,14 @@ pub(super) fn compile_code(error: &CompileError) -> u8 {
     use crate::upstream::CompileError as UpstreamError;
     use crate::upstream::probe::CompileError as CheckError;
     match error {
-        CompileError::Routes(_) => USAGE,
+        CompileError::Routes(_) | CompileError::Upstream(UpstreamError::Malformed { .. }) => USAGE,
         CompileError::Tls { source, .. }
         | CompileError::Upstream(UpstreamError::Tls { source, .. }) => tls_code(source),
         CompileError::Upstream(UpstreamError::Checks { source, .. }) => match source {
             CheckError::Tls(source) => tls_code(source),
             CheckError::Unsendable(_) => USAGE,
         },
-        CompileError::Upstream(UpstreamError::Resolve { .. } | UpstreamError::Secret { .. }) => {
-            UNAVAILABLE
-        }
+        CompileError::Upstream(UpstreamError::Secret { .. }) => UNAVAILABLE,
     }
 }
 

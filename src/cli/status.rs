@@ -121,6 +121,7 @@ fn render(status: &Status, lifetime: bool) -> String {
         text.push('\n');
         text.push_str(&checks);
     }
+    text.push_str(&sources(&status.upstreams));
     text
 }
 
@@ -181,6 +182,42 @@ fn idempotency(routes: &[RouteStatus]) -> Option<Table> {
         is_any = true;
     }
     is_any.then_some(table)
+}
+
+/// Where endpoints come from that come and go, and why a source fails; nothing where all of them are fixed.
+fn sources(all: &[UpstreamStatus]) -> String {
+    let heading = [
+        "UPSTREAM", "SOURCE", "STATE", "ENTRIES", "AGE", "CHANGES", "FAILURES",
+    ];
+    let mut table = Table::new(3, &heading);
+    let mut errors = String::new();
+    let each = all.iter().flat_map(|upstream| {
+        let sources = upstream.sources.iter();
+        sources.map(|source| (&upstream.name, source))
+    });
+    for (upstream, source) in each.clone() {
+        let state = if source.error.is_none() {
+            "ok"
+        } else {
+            "FAILS"
+        };
+        table.row(vec![
+            upstream.clone(),
+            source.source.clone(),
+            state.to_owned(),
+            source.entries.to_string(),
+            source.age_seconds.map_or_else(|| "n/a".to_owned(), span),
+            source.changes.to_string(),
+            source.failures.to_string(),
+        ]);
+        if let Some(error) = &source.error {
+            errors.push_str(&format!("{upstream}, {}: {error}\n", source.source));
+        }
+    }
+    match each.count() {
+        0 => String::new(),
+        _ => format!("\n{}{errors}", table.render()),
+    }
 }
 
 /// Each upstream with its endpoints below it, not beside it, so that 120 columns are enough where ids are addresses.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
 use super::places::Places;
-use super::schema::Config;
+use super::schema::{Config, Endpoint};
 use super::setting::Setting as _;
 use super::{tree, validate};
 
@@ -43,7 +43,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         }
     };
     let bytes =
-        read(path).map_err(|error| refuse(format!("cannot be read: {error}"), None, true))?;
+        bytes(path).map_err(|error| refuse(format!("cannot be read: {error}"), None, true))?;
     match String::from_utf8(bytes) {
         Ok(text) => from_text(&name, &text, env),
         Err(error) => {
@@ -55,7 +55,36 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Reads a file of endpoints; `name` stands for it in diagnostics. An empty text names none.
+pub fn endpoints(
+    name: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<Endpoint>, Refusal> {
+    let mut reader = Reader::new(env);
+    let root = tree::parse(text, &mut reader.problems);
+    let endpoints = match root {
+        Some(root) if !matches!(root.value, tree::Value::Null) => {
+            let endpoints = Vec::<Endpoint>::read(&root, &mut reader);
+            if let Some(endpoints) = &endpoints {
+                validate::endpoints(&root, endpoints, &mut reader);
+            }
+            endpoints
+        }
+        _ => Some(Vec::new()),
+    };
+    let refuse = reader.problems.refuse();
+    match endpoints {
+        Some(endpoints) if !refuse => Ok(endpoints),
+        _ => Err(Refusal {
+            diagnostics: reader.problems.into_diagnostics(name, text),
+            unreadable: false,
+        }),
+    }
+}
+
+/// The bytes of a file, of which one may be more than [`MAX_BYTES`].
+pub fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file of just the allowed size from a larger one.
     std::fs::File::open(path)?

@@ -208,6 +208,7 @@ fn upstream() -> Upstream {
         otherwise: Otherwise::Any,
     };
     Upstream {
+        endpoints_file: Some(PathBuf::from("endpoints.yaml")),
         slow_start: Some(SlowStart::default()),
         hedge: Some(Hedge::default()),
         retry: Some(Retry {

@@ -95,22 +95,11 @@ fn routes(snapshot: &Snapshot) -> Named<&crate::config::Route> {
 fn endpoints(snapshot: &Snapshot) -> Named<(Address, u32)> {
     let mut all = BTreeMap::new();
     for upstream in &snapshot.upstreams {
-        let written = snapshot.config.upstreams.get(&upstream.name);
-        let weights: BTreeMap<&str, u32> = written
-            .iter()
-            .flat_map(|written| &written.endpoints)
-            .map(|endpoint| (endpoint.identity(), endpoint.weight))
-            .collect();
-        for endpoint in &upstream.endpoints {
-            // A host name stands for children `id/ip`, each of which has its weight.
-            let parent = endpoint
-                .id
-                .rsplit_once('/')
-                .map_or("", |(parent, _)| parent);
-            let weight = weights.get(&*endpoint.id).or_else(|| weights.get(parent));
+        let places = upstream.groups.layout().places();
+        for (endpoint, place) in upstream.endpoints.iter().zip(places) {
             let name = format!("{}/{}", upstream.name, endpoint.id);
             let address = endpoint.target.address.clone();
-            all.insert(name, (address, weight.copied().unwrap_or_default()));
+            all.insert(name, (address, place.weight));
         }
     }
     all

@@ -8,6 +8,7 @@ mod control;
 pub mod drain;
 pub mod findings;
 pub mod fixed;
+mod following;
 pub mod handle;
 pub mod reload;
 mod signal;

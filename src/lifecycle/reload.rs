@@ -1,5 +1,8 @@
 //! Reloading: read, compile, then swap, or change nothing and say why. One reload at a time, off the control thread
 //! where it may block.
+//!
+//! Lists of endpoints that change by themselves are put in force on the same way, between two reloads: the configuration
+//! stays, and with it its generation.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +13,12 @@ use super::changes::Changes;
 use super::control::Say;
 use super::findings;
 use super::fixed::fixed;
+use super::following::Following;
 use super::start::{Kept, enroll};
 use crate::admin::live::{Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
+use crate::discovery::supply;
+use crate::observe::event::Kind;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::upstream::probe::Prober;
 use crate::worker::Mail;
@@ -28,6 +34,11 @@ pub enum ReloadError {
     /// These keys are bound to sockets or threads.
     #[error("these keys cannot change while the process runs: {}; restart it for them", .0.join(", "))]
     Fixed(Vec<String>),
+    /// What was written is right, and leads nowhere; what is in force serves.
+    #[error(
+        "upstreams.{upstream}: it would have no endpoint, and every request be answered with 503: {reasons}"
+    )]
+    NoEndpoint { upstream: String, reasons: String },
     #[error("the process was started without a file; there is nothing to read again")]
     NoFile,
     #[error("the process is about to end")]
@@ -61,8 +72,18 @@ impl Reloader {
         let (jobs, mut asked) = mpsc::unbounded_channel();
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
         tokio::spawn(async move {
-            while let Some(job) = asked.recv().await {
-                carry(job, &known, &kept, &mut prober, &telling).await;
+            let mut following = Following::new(kept.means(known.clock));
+            loop {
+                // Whatever happened, a list may have changed meanwhile; and of those in force each is followed.
+                relist(&known, &kept, &mut prober).await;
+                following.keep_to(&known.snapshot.load().config);
+                tokio::select! {
+                    job = asked.recv() => match job {
+                        Some(job) => carry(job, &known, &kept, &mut prober, &telling).await,
+                        None => return,
+                    },
+                    () = following.changed() => {}
+                }
             }
         });
         Self { live, jobs, say }
@@ -130,13 +151,35 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober
     }
 }
 
+/// Puts in force what names and files of endpoints say now, where that is another list than the one in force.
+async fn relist(live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober) {
+    let current = live.snapshot.load_full();
+    if live.is_draining() || !current.upstreams.iter().any(|one| one.is_outdated()) {
+        return;
+    }
+    let state = Arc::clone(kept);
+    let compiling =
+        tokio::task::spawn_blocking(move || current.relisted(&state.endpoints, &state.tls));
+    // A panic was printed by the panic hook; what is in force serves.
+    let Ok((snapshot, errors)) = compiling.await else {
+        return;
+    };
+    for (upstream, error) in errors {
+        let text =
+            format!("keeps its endpoints, since the list that it has now is of no use: {error}");
+        live.events
+            .note(live.clock.now(), Kind::Discovery, &upstream, None, text);
+    }
+    apply(live, kept, prober, snapshot);
+}
+
 /// A snapshot that can be put in force.
 struct Prepared {
     snapshot: Snapshot,
     warnings: Vec<Diagnostic>,
 }
 
-/// Reads, checks and compiles. Blocks.
+/// Reads, checks, asks for the names that are new, and compiles. Blocks.
 fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadError> {
     let (config, mut warnings, places) = match source {
         Source::Given(config) => (*config, Vec::new(), None),
@@ -151,6 +194,10 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     if !fixed.is_empty() {
         return Err(ReloadError::Fixed(fixed));
     }
+    // Whom nobody could be asked for has no endpoints, which is judged below.
+    let _ = kept
+        .means(live.clock)
+        .ask_missing_and_wait(supply::upstreams(&config));
     let generation = current.generation + 1;
     let compiled = Snapshot::compile(
         &Arc::new(config),
@@ -165,6 +212,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         }
         (compiled, _) => compiled?,
     };
+    endpoints_left(&current, &snapshot)?;
     if let Some(places) = places {
         warnings.extend(findings::unreachable(
             &snapshot.config,
@@ -173,6 +221,29 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         ));
     }
     Ok(Prepared { snapshot, warnings })
+}
+
+/// Refuses to leave an upstream without any endpoint because its names and files give none; at a start there would be no
+/// better choice. One that has none already may stay so: other changes must not wait for it.
+fn endpoints_left(current: &Snapshot, new: &Snapshot) -> Result<(), ReloadError> {
+    for upstream in new.upstreams.iter().filter(|one| one.endpoints.is_empty()) {
+        let written = new.config.upstreams.get(&upstream.name);
+        let may_be_empty = written.is_some_and(|written| written.discovery.allow_empty);
+        let mut before = current.upstreams.iter();
+        let before = before.find(|before| before.name == upstream.name);
+        if may_be_empty || before.is_some_and(|before| before.endpoints.is_empty()) {
+            continue;
+        }
+        let reasons = upstream.sources().iter().filter_map(|used| {
+            let feed = &used.feed;
+            Some(format!("{}: {}", feed.source, feed.error()?))
+        });
+        return Err(ReloadError::NoEndpoint {
+            upstream: upstream.name.clone(),
+            reasons: reasons.collect::<Vec<_>>().join("; "),
+        });
+    }
+    Ok(())
 }
 
 /// Puts a snapshot in force for all workers, and forgets the numbers of what is gone.

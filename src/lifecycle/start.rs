@@ -18,6 +18,7 @@ use crate::attempt::retry::Decision;
 use crate::balance::Reason;
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, LogTarget};
+use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
 use crate::listener::SocketFile;
@@ -45,6 +46,8 @@ pub enum StartError {
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
+    #[error("cannot ask for names: {0}")]
+    Names(#[source] io::Error),
 }
 
 /// The State that every later configuration finds again.
@@ -55,6 +58,17 @@ pub(super) struct Kept {
     pub(super) keys: Stores,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+}
+
+impl Kept {
+    /// With what names and files of endpoints are asked.
+    pub(super) fn means(&self, clock: Clock) -> Means {
+        Means {
+            supply: Arc::clone(self.endpoints.supply()),
+            clock,
+            events: self.endpoints.events(),
+        }
+    }
 }
 
 /// Compiles, binds and starts the workers; the caller then lets the control loop run. Nothing is left behind when it
@@ -77,6 +91,10 @@ pub fn start_with<H: Handler>(
         endpoints,
         tls: Shared::new()?,
     });
+    // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
+    kept.means(clock)
+        .ask_missing_and_wait(supply::upstreams(&config))
+        .map_err(StartError::Names)?;
     let snapshot = Arc::new(Snapshot::compile(
         &config,
         1,

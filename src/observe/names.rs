@@ -157,6 +157,11 @@ metrics! {
     BulkheadBaseline: Gauge "bulkhead_baseline_latency_seconds" ["upstream"] "Latency that an adaptive limit compares with: a long mean, or the least one.";
     BulkheadGradient: Gauge "bulkhead_gradient" ["upstream"] "What gradient2 multiplied its limit by last; below 1 the upstream is slower than it was.";
     BulkheadQueuedUpstream: Gauge "bulkhead_queued_upstream" ["upstream"] "Attempts that vegas takes to queue at the upstream.";
+    DiscoveryAge: Gauge "discovery_age_seconds" ["upstream", "source"] "Time since the source confirmed the list of endpoints in force; absent while it has none.";
+    DiscoveryEntries: Gauge "discovery_entries" ["upstream", "source"] "Addresses or entries in the source's list in force.";
+    DiscoveryFailing: Gauge "discovery_failing" ["upstream", "source"] "1 while the source gives no list that can be used, 0 when it does.";
+    DiscoveryFailures: Counter "discovery_failures_total" ["upstream", "source"] "Times that the source was asked and gave no whole list that can be used.";
+    DiscoveryChanges: Counter "discovery_changes_total" ["upstream", "source"] "Lists of the source that replaced another one.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }
 

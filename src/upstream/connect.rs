@@ -1,7 +1,7 @@
 //! Dialling an endpoint: TCP or Unix socket, and TLS over TCP.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::client_tls::{ClientTls, TlsFailure};
-use crate::config::units;
 use crate::stream::{Stream, UNSENT};
 
 /// Where an endpoint listens.
@@ -86,73 +85,13 @@ async fn connect(address: &Address) -> io::Result<Stream> {
     }
 }
 
-/// Why an endpoint's address leads nowhere.
-#[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
-    #[error(transparent)]
-    Malformed(#[from] units::UnitError),
-    #[error("the name cannot be resolved: {0}")]
-    Resolver(#[from] io::Error),
-    #[error("the name has no address")]
-    NoAddress,
-}
-
-/// The targets behind an endpoint as written; a host name gives one for each of its addresses, with the address as
-/// the name of the child. Blocks on the system's resolver.
-pub fn resolve(written: &str) -> Result<Vec<(Option<IpAddr>, Target)>, ResolveError> {
-    let (host, port) = match written.parse()? {
-        units::Target::Unix(path) => {
-            return Ok(vec![(
-                None,
-                Target {
-                    address: Address::Unix(path),
-                    host: None,
-                },
-            )]);
-        }
-        units::Target::Ip(address) => {
-            let host = Some(ServerName::from(address.ip()));
-            return Ok(vec![(
-                None,
-                Target {
-                    address: Address::Tcp(address),
-                    host,
-                },
-            )]);
-        }
-        units::Target::Name { host, port } => (host, port),
-    };
-    let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?;
-    let children = children(&host, found);
-    if children.is_empty() {
-        return Err(ResolveError::NoAddress);
-    }
-    Ok(children)
-}
-
-/// What a host name stands for: each of its addresses once, in an order that does not depend on the resolver's.
-fn children(host: &str, found: impl Iterator<Item = SocketAddr>) -> Vec<(Option<IpAddr>, Target)> {
-    let mut addresses: Vec<SocketAddr> = found.collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    let host = super::client_tls::server_name(host).ok();
-    let target = |address| Target {
-        address: Address::Tcp(address),
-        host: host.clone(),
-    };
-    addresses
-        .into_iter()
-        .map(|address| (Some(address.ip()), target(address)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use socket2::SockRef;
 
-    use super::{Address, ResolveError, Target, UNSENT, children, dial, resolve};
+    use super::{Address, Target, UNSENT, dial};
     use crate::stream::Stream;
 
     #[tokio::test]
@@ -177,53 +116,5 @@ mod tests {
             socket.tcp_keepalive_interval().unwrap(),
             Duration::from_secs(10)
         );
-    }
-
-    #[test]
-    fn the_host_of_an_address_is_the_name_of_its_certificate() {
-        let name = |written: &str| {
-            let resolved = resolve(written).unwrap();
-            resolved[0]
-                .1
-                .host
-                .as_ref()
-                .map(|host| host.to_str().into_owned())
-        };
-        assert_eq!(name("127.0.0.1:443").as_deref(), Some("127.0.0.1"));
-        assert_eq!(name("[::1]:443").as_deref(), Some("::1"));
-        assert_eq!(name("localhost:443").as_deref(), Some("localhost"));
-        assert_eq!(name("unix:/run/a.sock"), None);
-    }
-
-    #[test]
-    fn a_name_has_a_child_for_each_of_its_addresses() {
-        let found = ["[fd00::1]:80", "10.0.0.2:80", "10.0.0.1:80", "10.0.0.2:80"];
-        let found = found.map(|address| address.parse().unwrap());
-        let children = children("app.internal", found.into_iter());
-        let ips: Vec<_> = children
-            .iter()
-            .map(|(ip, _)| ip.unwrap().to_string())
-            .collect();
-        assert_eq!(ips, ["10.0.0.1", "10.0.0.2", "fd00::1"]);
-        for (ip, target) in &children {
-            let Address::Tcp(address) = &target.address else {
-                panic!("{target:?}");
-            };
-            assert_eq!((Some(address.ip()), address.port()), (*ip, 80));
-            let host = target.host.as_ref().map(|host| host.to_str());
-            assert_eq!(host.as_deref(), Some("app.internal"));
-        }
-    }
-
-    #[test]
-    fn an_address_without_a_name_has_no_child() {
-        let resolved = resolve("127.0.0.1:9001").unwrap();
-        assert!(
-            matches!(&resolved[..], [(None, target)] if target.address == Address::Tcp("127.0.0.1:9001".parse().unwrap()))
-        );
-        assert!(matches!(
-            resolve("127.0.0.1"),
-            Err(ResolveError::Malformed(_))
-        ));
     }
 }

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod groups;
 pub mod health;
 pub mod hedging;
+pub mod members;
 pub mod outlook;
 pub mod pool;
 pub mod probe;
@@ -32,10 +33,10 @@ use crate::observe::event::{Events, Kind};
 use crate::tls::{Shared, TlsError};
 use census::Census;
 use client_tls::ClientTls;
-use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
 use hedging::Hedging;
+use members::{Member, Used};
 use probe::Checks;
 use registry::Registry;
 use retries::Retries;
@@ -45,12 +46,14 @@ use selectors::{SecretError, Selectors};
 pub struct Upstream {
     pub name: String,
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// What those were made of that are written as names or stand in a file.
+    found: Vec<Used>,
     /// Who of them can be picked, and how.
     pub groups: Groups,
     /// The name of the policy.
     pub balance: &'static str,
     /// By what of a request they are chosen; `None`: by nothing of it.
-    pub selectors: Option<Selectors>,
+    pub selectors: Option<Arc<Selectors>>,
     /// Which keys it is asked for most, where it hashes any.
     pub census: Option<Arc<Census>>,
     /// Values of the subset's metadata by their number.
@@ -97,12 +100,12 @@ const HEDGES: f64 = 10.0;
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     #[error(
-        "upstreams.{upstream}: endpoint `{address}`: {reason}; write `host:port`, `[v6]:port` or `unix:/path`"
+        "upstreams.{upstream}: endpoint `{address}`: {reason}; write `host:port`, `[v6]:port`, `srv:name` or `unix:/path`"
     )]
-    Resolve {
+    Malformed {
         upstream: String,
         address: String,
-        reason: ResolveError,
+        reason: config::units::UnitError,
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
@@ -119,9 +122,21 @@ pub enum CompileError {
 }
 
 impl Upstream {
-    /// Resolves the endpoints of one upstream and finds what is known of them. `zone` is that of this proxy. Blocks on the system's resolver and on
-    /// files.
+    /// Finds the endpoints of one upstream and what is known of them. `zone` is that of this proxy. Blocks on files.
     pub fn compile(
+        name: &str,
+        written: &config::Upstream,
+        zone: Option<&str>,
+        registry: &Registry,
+        shared: &Shared,
+    ) -> Result<Self, CompileError> {
+        Self::compile_after(None, name, written, zone, registry, shared)
+    }
+
+    /// The same; `before` is what was compiled of the same configuration, in which only the endpoints have changed. No file is
+    /// read again: a certificate that somebody is about to replace must not keep a new list out.
+    pub fn compile_after(
+        before: Option<&Self>,
         name: &str,
         written: &config::Upstream,
         zone: Option<&str>,
@@ -132,31 +147,36 @@ impl Upstream {
             upstream: name.to_owned(),
             source,
         };
-        let tls = written
-            .tls
-            .as_ref()
-            .map(|tls| ClientTls::compile(tls, written.protocol, shared));
-        let tls = tls.transpose().map_err(failed)?;
-        let checks = compile_checks(name, written, tls.as_ref(), shared)?;
-        let mut endpoints = Vec::new();
-        let mut places = Vec::new();
-        for endpoint in &written.endpoints {
-            let id = endpoint.id.as_deref().unwrap_or(&endpoint.address);
-            let resolved =
-                connect::resolve(&endpoint.address).map_err(|reason| CompileError::Resolve {
-                    upstream: name.to_owned(),
-                    address: endpoint.address.clone(),
-                    reason,
-                })?;
-            for (child, target) in resolved {
-                if let Some(tls) = &tls {
-                    tls.check(&target).map_err(failed)?;
-                }
-                // A host name expands to one endpoint per address, each with its own identity and the whole weight.
-                let id = child.map_or_else(|| id.to_owned(), |ip| format!("{id}/{ip}"));
-                places.push(place(endpoint, &id, written, zone));
-                endpoints.push(registry.endpoint(name, &id, &endpoint.address, target));
+        let tls = match (before, &written.tls) {
+            (Some(before), _) => before.tls.clone(),
+            (None, Some(tls)) => {
+                Some(ClientTls::compile(tls, written.protocol, shared).map_err(failed)?)
             }
+            (None, None) => None,
+        };
+        let checks = match before {
+            Some(before) => before.checks.clone(),
+            None => compile_checks(name, written, tls.as_ref(), shared)?.map(Arc::new),
+        };
+        let gathered = members::gather(name, written, registry.supply());
+        let (members, found) = gathered.map_err(|(address, reason)| CompileError::Malformed {
+            upstream: name.to_owned(),
+            address,
+            reason,
+        })?;
+        let mut endpoints = Vec::with_capacity(members.len());
+        let mut places = Vec::with_capacity(members.len());
+        for member in &members {
+            if let Some(tls) = &tls {
+                tls.check(&member.target).map_err(failed)?;
+            }
+            places.push(place(&member.written, &member.id, written, zone));
+            endpoints.push(registry.endpoint(
+                name,
+                &member.id,
+                &member.authority,
+                member.target.clone(),
+            ));
         }
         let rules = (
             narrow_rules(written, zone, registry),
@@ -164,7 +184,10 @@ impl Upstream {
         );
         let totals = registry.totals(name);
         let groups = Groups::compile(&places, &endpoints, &written.balance, rules, totals);
-        let selectors = Selectors::compile(name, written, registry);
+        let selectors = match before {
+            Some(before) => Ok(before.selectors.clone()),
+            None => Selectors::compile(name, written, registry).map(|all| all.map(Arc::new)),
+        };
         let selectors = selectors.map_err(|source| CompileError::Secret {
             upstream: name.to_owned(),
             source,
@@ -178,11 +201,12 @@ impl Upstream {
         Ok(Self {
             name: name.to_owned(),
             endpoints,
+            found,
             groups,
             census,
             balance: written.balance.name(),
             selectors,
-            subsets: subsets(written),
+            subsets: subsets(written, &members),
             report: match &written.balance {
                 config::Balance::Prequal(options) => options.report.as_deref().map(Into::into),
                 _ => None,
@@ -198,7 +222,7 @@ impl Upstream {
                 .bulkhead
                 .as_ref()
                 .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
-            checks: checks.map(Arc::new),
+            checks,
             tries: retry_rules(&retry),
             terms: retry.budget.map(|share| budget::Terms {
                 share: share.fraction(),
@@ -218,6 +242,16 @@ impl Upstream {
                 hedging: registry.hedging(name),
             }),
         })
+    }
+
+    /// The names and files that its endpoints come from, and which of their lists was used.
+    pub fn sources(&self) -> &[Used] {
+        &self.found
+    }
+
+    /// Whether what its endpoints were made of has changed since.
+    pub fn is_outdated(&self) -> bool {
+        self.found.iter().any(Used::is_outdated)
     }
 
     /// How many connections an endpoint may have now: fewer in slow start, at least one.
@@ -297,12 +331,12 @@ fn place(
 }
 
 /// The values of the subset's metadata that endpoints have, by the numbers that stand for them.
-fn subsets(written: &config::Upstream) -> HashMap<u32, String> {
+fn subsets(written: &config::Upstream, members: &[Member]) -> HashMap<u32, String> {
     let Some(subset) = &written.subset else {
         return HashMap::new();
     };
-    let endpoints = written.endpoints.iter();
-    let values = endpoints.filter_map(|endpoint| endpoint.metadata.get(&subset.metadata));
+    let metadata = members.iter().map(|member| &member.written.metadata);
+    let values = metadata.filter_map(|metadata| metadata.get(&subset.metadata));
     values
         .map(|value| (groups::subset(value.as_bytes()), value.clone()))
         .collect()

@@ -12,6 +12,7 @@ use super::hedging::Hedging;
 use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
+use crate::discovery::Supply;
 use crate::entropy;
 use crate::observe::decision::Decisions;
 use crate::observe::event::Events;
@@ -45,6 +46,8 @@ pub struct Registry {
     bulkheads: Shared<String, Bulkhead>,
     /// What changed by itself, in all upstreams.
     events: Arc<Events>,
+    /// What names and files said of endpoints.
+    supply: Arc<Supply>,
     chance: Chance,
 }
 
@@ -156,6 +159,11 @@ impl Registry {
     /// Where it is noted what changes by itself.
     pub fn events(&self) -> Arc<Events> {
         Arc::clone(&self.events)
+    }
+
+    /// What names and files said of endpoints.
+    pub fn supply(&self) -> &Arc<Supply> {
+        &self.supply
     }
 
     /// By which this process draws the endpoints that it uses of many.

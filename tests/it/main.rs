@@ -12,6 +12,7 @@ mod balancing_metrics;
 mod bulkhead;
 mod chaos;
 mod command_line;
+mod discovery;
 mod endpoint_tls;
 mod failures;
 mod faults;

@@ -9,8 +9,8 @@ use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 
 use crate::harness::{
-    Authority, Backend, Client, Closed, DEADLINE, Directory, Proxy, Raw, Scripted, Step,
-    eventually, within,
+    Authority, Backend, Client, Closed, DEADLINE, Directory, NameServer, Proxy, Raw, Scripted,
+    Step, Trouble, eventually, within,
 };
 
 /// Those that are not moved here, each with the reason.
@@ -119,6 +119,8 @@ async fn every_metric_moves_or_has_an_excuse() {
     let secure = Backend::labelled("secure").tls(server).start();
     let backend = Backend::start("a");
     let closed = [Closed::new(), Closed::new()];
+    let names = NameServer::start();
+    names.addresses("app.test", 0, &["127.0.0.1"]);
     let stale = Scripted::stale(vec![Step::ReadHead]).await;
     let silent = Scripted::play(vec![vec![Step::Stall]]).await;
     let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
@@ -155,6 +157,7 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 checked: {{ endpoints: [{:?}, {:?}], health: {{}} }}\n\
              \x20 waited_for: {{ endpoints: [{:?}],\n\
              \x20   health: {{ active: {{ timeout: 1h, interval: 1h }} }} }}\n\
+             \x20 named: {{ endpoints: [\"app.test:80\"], discovery: {{ servers: [{:?}], timeout: 1m }} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
             stale.address().to_string(),
@@ -169,6 +172,7 @@ async fn every_metric_moves_or_has_an_excuse() {
             closed[0].endpoint(),
             backend.endpoint(),
             silent.address().to_string(),
+            names.address().to_string()
         )
     };
     let log = directory.path().join("access.log");
@@ -218,6 +222,15 @@ async fn every_metric_moves_or_has_an_excuse() {
     .await;
     fall_ill(&lossy, "mixed");
     let _held = overload(&lossy, &mut unlogged, &mut moved).await;
+    // What name servers do: change their minds, then fail.
+    names.addresses("app.test", 0, &["127.0.0.2"]);
+    let changes = Metric::DiscoveryChanges.family().name;
+    let changed = || {
+        note(&scrape(proxy.live()), &mut moved);
+        moved.contains(changes)
+    };
+    eventually(DEADLINE, changed).await;
+    names.trouble("app.test", Trouble::Fails);
     // What the operator does.
     proxy.reload(&yaml_of_log).await.unwrap();
 

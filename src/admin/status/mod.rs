@@ -4,6 +4,7 @@
 
 mod balancing;
 mod bulkhead;
+mod discovery;
 mod faults;
 mod figures;
 mod health;
@@ -24,6 +25,7 @@ use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use discovery::SourceStatus;
 pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::bulkhead::{self, BulkheadStatus};
+use super::discovery::{self, SourceStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
 use super::health::{self, HealthStatus};
 use super::retries::{self, HedgeStatus, RetryStatus};
@@ -27,6 +28,8 @@ pub struct UpstreamStatus {
     pub retries: RetryStatus,
     /// `null` where requests are not hedged.
     pub hedges: Option<HedgeStatus>,
+    /// Where endpoints come from that come and go.
+    pub sources: Vec<SourceStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -90,6 +93,7 @@ pub(super) fn read(
         balancing,
         retries: retries::read(upstream, reports),
         hedges: retries::read_hedges(upstream, reports),
+        sources: discovery::read(upstream, now),
         endpoints,
     }
 }

@@ -4,6 +4,7 @@
 //! so that the file of one machine can be asked about on another.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use crate::admin::signals::{EndpointReading, Readings};
 use crate::admin::status::address;
 use crate::balance::{self, Charge, Exclusion, Signals, Totals};
 use crate::cli::{UNAVAILABLE, USAGE, config_path, serve};
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 use crate::config::{self, Address, Config, Places, read};
+use crate::discovery::supply::Means;
 use crate::lifecycle::findings;
 use crate::route::Table;
 use crate::snapshot::CompileError;
@@ -99,7 +101,7 @@ impl Present {
         Ok(())
     }
 
-    /// Compiles an upstream and gives it its load. Blocks on the resolver.
+    /// Compiles an upstream and gives it its load. Blocks on name servers.
     pub(super) fn upstream(&self, name: &str) -> Result<Loaded, Stop> {
         let Some(written) = self.config.upstreams.get(name) else {
             return Err(Stop::usage(format!("there is no upstream `{name}`")));
@@ -114,7 +116,9 @@ impl Present {
             text: format!("plimsoll: {error}"),
         })?;
         let zone = self.config.zone.as_deref();
-        let compiled = Upstream::compile(name, &written, zone, &Registry::default(), &shared);
+        let registry = Registry::default();
+        ask(&registry, name, &written)?;
+        let compiled = Upstream::compile(name, &written, zone, &registry, &shared);
         let upstream = compiled.map_err(|error| {
             let text = format!("plimsoll: {error}");
             let code = serve::compile_code(&CompileError::Upstream(error));
@@ -129,6 +133,26 @@ impl Present {
             upstream,
             newcomers,
         })
+    }
+}
+
+/// Asks for the names and the file of an upstream. Without one of their lists nobody could say who gets a request.
+fn ask(registry: &Registry, name: &str, written: &config::Upstream) -> Result<(), Stop> {
+    let means = Means {
+        supply: Arc::clone(registry.supply()),
+        clock: Clock::system(),
+        events: registry.events(),
+    };
+    let unknown = |what: &str, reason: &str| Stop {
+        code: UNAVAILABLE,
+        text: format!("plimsoll: upstreams.{name}: {what}: {reason}"),
+    };
+    let asked = means.ask_missing_and_wait(vec![(name.to_owned(), written.clone())]);
+    asked.map_err(|error| unknown("cannot ask for names", &error.to_string()))?;
+    let feeds = registry.supply().wanted(name, written);
+    match feeds.iter().find_map(|feed| Some((feed, feed.error()?))) {
+        Some((feed, error)) => Err(unknown(&feed.source.to_string(), &error)),
+        None => Ok(()),
     }
 }
 

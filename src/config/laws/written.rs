@@ -438,6 +438,32 @@ fn health() -> impl Strategy<Value = Health> {
     of(active).prop_map(|active| Health { active })
 }
 
+fn discovery() -> impl Strategy<Value = (Option<std::path::PathBuf>, Discovery)> {
+    let family = prop_oneof![Just(Family::Any), Just(Family::Ipv4), Just(Family::Ipv6)];
+    let server = any::<([u8; 4], u16)>()
+        .prop_map(|(ip, port)| std::net::SocketAddr::from((ip, port.max(1))));
+    let rules = (
+        vec(server, 0..3),
+        family,
+        millis(100, 5000),
+        millis(5000, 86_400_000),
+        millis(10, 60_000),
+        any::<bool>(),
+    );
+    let rules = rules.prop_map(
+        |(servers, family, refresh_min, refresh_max, timeout, allow_empty)| Discovery {
+            servers,
+            family,
+            refresh_min,
+            refresh_max,
+            timeout,
+            allow_empty,
+            ..Discovery::default()
+        },
+    );
+    (of("[a-z ]{1,9}"), rules).prop_map(|(file, rules)| (file.map(Into::into), rules))
+}
+
 fn upstream() -> impl Strategy<Value = Upstream> {
     let tls =
         (of(any::<bool>()), of("[a-z]{1,5}"), any::<bool>()).prop_map(|(ca, name, verify)| {
@@ -455,11 +481,19 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         narrowing(),
         of(tls),
         times,
-        vec(endpoint(), 1..4),
+        (vec(endpoint(), 1..4), discovery()),
         (of(bulkhead()), of(health())),
     )
         .prop_map(
-            |(balance, scaling, narrowing, tls, times, mut endpoints, (bulkhead, health))| {
+            |(
+                balance,
+                scaling,
+                narrowing,
+                tls,
+                times,
+                (mut endpoints, found),
+                (bulkhead, health),
+            )| {
                 for (index, endpoint) in endpoints.iter_mut().enumerate() {
                     endpoint.address = format!("host-{index}:80");
                     endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
@@ -467,7 +501,10 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                 let (slow_start, failure_penalty, decisions) = scaling;
                 let (sticky, panic, subset, random_subset) = narrowing;
                 let (total, max_duration) = times;
+                let (endpoints_file, discovery) = found;
                 Upstream {
+                    endpoints_file,
+                    discovery,
                     balance,
                     slow_start,
                     failure_penalty,

@@ -5,6 +5,7 @@ use super::{Level, Refusal};
 
 mod balance;
 mod bulkhead;
+mod discovery;
 mod faults;
 mod files;
 mod health;

@@ -34,7 +34,7 @@ fn an_unknown_key_with_nothing_near_lists_what_is_known() {
         (8, 5),
         "zzz",
         "not known here",
-        "known here: `endpoints`, `protocol`, `balance`",
+        "known here: `endpoints`, `endpoints_file`, `discovery`",
     );
 }
 

@@ -121,7 +121,7 @@ fn unix_path(path: &str) -> Result<PathBuf, UnitError> {
     }
 }
 
-/// What the address of an endpoint says: an IP address, a name to resolve, or a Unix socket.
+/// What the address of an endpoint says: an IP address, a name to resolve, a service to look up, or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
     Ip(SocketAddr),
@@ -130,6 +130,8 @@ pub enum Target {
         host: String,
         port: u16,
     },
+    /// The name of SRV records, which say hosts and ports (RFC 2782).
+    Srv(String),
     Unix(PathBuf),
 }
 
@@ -139,6 +141,13 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(path).map(Self::Unix);
+        }
+        if let Some(name) = text.strip_prefix("srv:") {
+            return if is_host_name(name) && name.parse::<u16>().is_err() {
+                Ok(Self::Srv(name.to_owned()))
+            } else {
+                Err(UnitError::Srv)
+            };
         }
         if text.contains("://") {
             return Err(UnitError::Scheme);
@@ -182,6 +191,7 @@ impl fmt::Display for Target {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Srv(name) => write!(f, "srv:{name}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -232,6 +242,8 @@ mod tests {
             "unix:/run/a.sock".parse(),
             Ok(Target::Unix("/run/a.sock".into()))
         );
+        let service = Target::Srv("_http._tcp.api.internal".to_owned());
+        assert_eq!("srv:_http._tcp.api.internal".parse(), Ok(service));
         let slips = [
             "app",
             "app:",
@@ -243,6 +255,10 @@ mod tests {
             "a b:80",
             "-a:80",
             "http://a:80",
+            "srv:",
+            "srv:80",
+            "srv: _http._tcp.a",
+            "srv:_http._tcp.a:80",
         ];
         for text in slips {
             assert!(text.parse::<Target>().is_err(), "{text}");

@@ -41,6 +41,10 @@ pub enum UnitError {
     UnixPath,
     #[error("the path of a Unix socket holds at most 107 bytes")]
     UnixPathLength,
+    #[error(
+        "write the name of SRV records after `srv:`, without a port, such as `srv:_http._tcp.api.internal`"
+    )]
+    Srv,
     #[error("the port is missing; write it after a colon, such as `:8080`")]
     NoPort,
     #[error("a port is a number from {0} to 65535")]

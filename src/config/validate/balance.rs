@@ -109,7 +109,10 @@ pub(super) fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: 
         warn(reader, mark, format!("{path}.{key}"), message, help);
     };
     // With a faulty endpoint nothing can be said of all; its error comes first.
-    let complete = |list: &&Entry| matches!(&list.node.value, Value::List(items) if items.len() == all.len() && !all.is_empty());
+    let complete = |list: &&Entry| {
+        upstream.endpoints_file.is_none()
+            && matches!(&list.node.value, Value::List(items) if items.len() == all.len() && !all.is_empty())
+    };
     if let Some(list) = entry.node.child("endpoints").filter(complete) {
         if all.iter().all(|endpoint| endpoint.backup) {
             let message = "every endpoint is a backup, so that all serve as if none were";
@@ -131,10 +134,11 @@ pub(super) fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: 
             );
         }
     }
-    // How many endpoints a host name stands for is not known yet.
-    let exact = all
-        .iter()
-        .all(|endpoint| !matches!(endpoint.target(), Ok(Target::Name { .. })));
+    // How many endpoints a name or a file stands for is not known yet.
+    let exact = upstream.endpoints_file.is_none()
+        && all
+            .iter()
+            .all(|endpoint| !matches!(endpoint.target(), Ok(Target::Name { .. } | Target::Srv(_))));
     if let (Some(size), Some(written)) = (upstream.random_subset, entry.node.child("random_subset"))
         && exact
         && size >= all.len()

@@ -5,6 +5,7 @@
 
 mod balance;
 mod bulkhead;
+mod discovery;
 mod faults;
 mod health;
 mod idempotency;
@@ -17,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
-use super::schema::{Action, Address, Config, PathMatch, Rewrite, TrustedProxy};
+use super::schema::{Action, Address, Config, Endpoint, PathMatch, Rewrite, TrustedProxy};
 use super::tree::{Entry, Node, Value};
 
 /// Refuses a file with nothing in it.
@@ -26,6 +27,15 @@ pub(crate) fn nothing(reader: &mut Reader<'_>) {
     reader.problems.push(
         problem.help("at least `listeners` must be given: nothing would be served otherwise"),
     );
+}
+
+/// Checks what spans several entries of a file of endpoints.
+pub(crate) fn endpoints(root: &Node, endpoints: &[Endpoint], reader: &mut Reader<'_>) {
+    if let Value::List(items) = &root.value
+        && items.len() == endpoints.len()
+    {
+        upstream::duplicates("", endpoints, items, reader);
+    }
 }
 
 /// Checks what spans several blocks of the file.
@@ -43,6 +53,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
             health::check(&entry.key, entry, upstream, reader);
+            discovery::check(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }

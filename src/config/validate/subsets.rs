@@ -36,7 +36,9 @@ fn of_upstream(entry: &Entry, config: &Config, reader: &mut Reader<'_>) {
         return;
     };
     let mut endpoints = upstream.endpoints.iter();
-    if !endpoints.any(|endpoint| endpoint.metadata.contains_key(&subset.metadata)) {
+    if upstream.endpoints_file.is_none()
+        && !endpoints.any(|endpoint| endpoint.metadata.contains_key(&subset.metadata))
+    {
         let path = format!("upstreams.{}.subset.metadata", entry.key);
         let message = "no endpoint has this in its `metadata`, so that every subset is empty";
         warn(
@@ -81,7 +83,7 @@ fn of_route(
                     .get(&subset.metadata)
                     .is_some_and(|own| own == value)
             };
-            if upstream.endpoints.iter().any(fits) {
+            if upstream.endpoints_file.is_some() || upstream.endpoints.iter().any(fits) {
                 return;
             }
             let message = format!("no endpoint of `{name}` has this value");

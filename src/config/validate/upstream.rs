@@ -1,15 +1,25 @@
 //! What one upstream shows only as a whole.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::{child, warn};
 use crate::config::cursor::Reader;
 use crate::config::diagnostic::Problem;
-use crate::config::schema::Upstream;
-use crate::config::tree::{Entry, Value};
+use crate::config::schema::{Endpoint, Upstream};
+use crate::config::tree::{Entry, Node, Value};
 
 pub(super) fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
+    let has_file = upstream.endpoints_file.is_some();
     let Some(list) = entry.node.child("endpoints") else {
+        if !has_file {
+            let message = "the key `endpoints` is missing";
+            let help = "write `endpoints: [\"127.0.0.1:9001\"]`, or name an `endpoints_file`";
+            let path = format!("upstreams.{name}");
+            reader
+                .problems
+                .push(Problem::error(entry.node.mark, path, message).help(help));
+        }
         return;
     };
     let Value::List(items) = &list.node.value else {
@@ -17,6 +27,9 @@ pub(super) fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: 
     };
     let path = format!("upstreams.{name}.endpoints");
     if items.is_empty() {
+        if has_file {
+            return;
+        }
         let message = "the upstream has no endpoints: every request would be answered with 503";
         reader
             .problems
@@ -27,8 +40,33 @@ pub(super) fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: 
     if items.len() != upstream.endpoints.len() {
         return;
     }
+    duplicates(&path, &upstream.endpoints, items, reader);
+    if !has_file
+        && upstream
+            .endpoints
+            .iter()
+            .all(|endpoint| endpoint.weight == 0)
+    {
+        let message = "every endpoint has weight 0, so that all serve as if it were 1";
+        warn(
+            reader,
+            list.node.mark,
+            path,
+            message,
+            "give one of them a weight of 1 or more",
+        );
+    }
+}
+
+/// Endpoints of the list at `path` that share an identity.
+pub(super) fn duplicates(
+    path: &str,
+    endpoints: &[Endpoint],
+    items: &[Rc<Node>],
+    reader: &mut Reader<'_>,
+) {
     let mut seen: HashMap<&str, usize> = HashMap::new();
-    for (index, (endpoint, item)) in upstream.endpoints.iter().zip(items).enumerate() {
+    for (index, (endpoint, item)) in endpoints.iter().zip(items).enumerate() {
         let identity = endpoint.identity();
         let Some(first) = seen.get(identity) else {
             seen.insert(identity, index);
@@ -50,20 +88,6 @@ pub(super) fn endpoints(name: &str, entry: &Entry, upstream: &Upstream, reader: 
         reader
             .problems
             .push(Problem::error(mark, format!("{path}[{index}]"), message).help(help));
-    }
-    if upstream
-        .endpoints
-        .iter()
-        .all(|endpoint| endpoint.weight == 0)
-    {
-        let message = "every endpoint has weight 0, so that all serve as if it were 1";
-        warn(
-            reader,
-            list.node.mark,
-            path,
-            message,
-            "give one of them a weight of 1 or more",
-        );
     }
 }
 

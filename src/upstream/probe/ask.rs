@@ -93,11 +93,18 @@ fn authority(endpoint: &Endpoint, port: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::connect::resolve;
+    use crate::upstream::connect::Target;
 
-    fn endpoint(address: &str) -> Endpoint {
-        let (_, target) = resolve(address).unwrap().remove(0);
-        Endpoint::new("api", "a", address, target)
+    fn endpoint(authority: &str) -> Endpoint {
+        let address = match authority.strip_prefix("unix:") {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Tcp(authority.replace("localhost", "127.0.0.1").parse().unwrap()),
+        };
+        let target = Target {
+            address,
+            host: None,
+        };
+        Endpoint::new("api", "a", authority, target)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!   address where nobody listens.
 //! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
 //!   [`Process`]: the program itself.
+//! - [`NameServer`]: one that says what a test wants, and fails as it wants.
 //! - [`Faults`]: a panic or a standstill within the proxy, on demand.
 //! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
 //!   [`WebSocket`].
@@ -25,6 +26,7 @@ mod directory;
 mod faults;
 mod front;
 mod message;
+mod name_server;
 mod process;
 mod proxy;
 mod raw;
@@ -40,6 +42,7 @@ pub use directory::Directory;
 pub use faults::{Faults, ON_PURPOSE, assert_on_purpose};
 pub use front::{Front, expect_no_panic};
 pub use message::{Head, Message};
+pub use name_server::{NameServer, Trouble};
 pub use process::Process;
 pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;

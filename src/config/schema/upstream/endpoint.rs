@@ -14,8 +14,11 @@ use crate::config::units::{Target, UnitError};
 block! {
     /// One address of an upstream.
     pub struct Endpoint {
-        /// `host:port`, `[v6]:port` or `unix:/path`. A host name is resolved at start and stands
-        /// for each of its addresses.
+        /// `host:port`, `[v6]:port`, `srv:name` or `unix:/path`. A host name stands for each of its
+        /// addresses, `srv:_http._tcp.api.internal` for each host and port of its SRV records
+        /// (RFC 2782); both are asked for again as `discovery` says, so that changes of DNS are
+        /// followed. Of SRV records the lowest priority serves first, as with `priority`, to which they
+        /// add; their weight multiplies `weight`, where 0 counts as 1: the least there is.
         pub address: String as EndpointAddress;
         /// What its numbers are kept under across reloads. Off: the address as written. With an id
         /// of its own an endpoint may change its address and keep its history.

@@ -2,6 +2,7 @@
 
 mod balance;
 mod bulkhead;
+mod discovery;
 mod endpoint;
 mod hash;
 mod health;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use balance::*;
 pub use bulkhead::*;
+pub use discovery::*;
 pub use endpoint::*;
 pub use hash::*;
 pub use health::*;
@@ -31,8 +33,16 @@ use crate::config::units::Share;
 block! {
     /// A group of interchangeable endpoints under one policy.
     pub struct Upstream {
-        /// The endpoints, each an address or a map. At least one.
-        pub endpoints: Vec<Endpoint>;
+        /// The endpoints, each an address or a map. At least one, unless there is an `endpoints_file`.
+        pub endpoints: Vec<Endpoint> = Vec::new();
+        /// A file of further endpoints: a YAML list of what may stand in `endpoints`. It is watched, and a
+        /// change of it is put in force within a second, without a reload; for lists that another
+        /// program writes. A file that cannot be read, has a mistake or names nobody changes nothing.
+        /// What has the id of one in `endpoints` is left out. Off: there are no others.
+        pub endpoints_file: Option<PathBuf> = None;
+        /// How host names, SRV records and `endpoints_file` are followed while the process runs. What they
+        /// say changes without a reload; while a source fails, its last good list serves.
+        pub discovery: Discovery = Discovery::default();
         /// `h1`, `h2` or `auto`. HTTP/1.1 by default, which every server speaks.
         pub protocol: Protocol = Protocol::H1;
         /// The policy that picks an endpoint: a name, or one name with its options,
@@ -116,6 +126,8 @@ impl Upstream {
     pub fn new(endpoints: Vec<Endpoint>) -> Self {
         Self {
             endpoints,
+            endpoints_file: None,
+            discovery: Discovery::default(),
             protocol: Protocol::H1,
             balance: Balance::default(),
             slow_start: None,
