@@ -9,8 +9,9 @@ use crate::attempt::idempotency::Guard;
 use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
-use crate::observe::{Imbalance, Metric, Picks, Window};
+use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
 use crate::upstream::bulkhead::{Configured, Refusal};
+use crate::upstream::health::{Outcome, Verdict};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -21,10 +22,13 @@ pub fn scrape(live: &Live) -> String {
     process(live, &mut out);
     let snapshot = live.snapshot.load_full();
     let picks = live.metrics.picks(Window::Minute, now);
+    let amplification = live.metrics.amplification(Window::Minute, now);
     for upstream in &snapshot.upstreams {
         gauges(upstream, &mut out);
+        retries(upstream, &amplification, &mut out);
         balancing(upstream, &picks, now, &mut out);
         bulkhead(upstream, now, &mut out);
+        checks(upstream, &mut out);
     }
     for guard in snapshot.guards.iter().flatten() {
         idempotency(guard, now, &mut out);
@@ -102,6 +106,50 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
         }
     }
     out.sample(Metric::UpstreamInFlight, &[&upstream.name], in_flight);
+}
+
+/// What retries and hedges cost, and what their budget has left.
+fn retries(upstream: &Upstream, amplification: &Amplification, out: &mut Exposition) {
+    let name = upstream.name.as_str();
+    if let Some(terms) = upstream.terms {
+        let tokens = upstream.retries.tokens(terms);
+        out.fraction(Metric::UpstreamRetryBudget, &[name], tokens);
+    }
+    let after = upstream
+        .hedge
+        .as_ref()
+        .and_then(|hedge| hedge.hedging.after());
+    if let Some(after) = after {
+        out.seconds(Metric::UpstreamHedgeAfter, &[name], after);
+    }
+    if let Some(ratio) = amplification.of(name) {
+        out.fraction(Metric::UpstreamAmplification, &[name], ratio);
+    }
+}
+
+/// What active checks say, where there are any.
+fn checks(upstream: &Upstream, out: &mut Exposition) {
+    let Some(checks) = &upstream.checks else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    out.sample(
+        Metric::HealthChecksRunning,
+        &[name],
+        checks.running() as u64,
+    );
+    for endpoint in &upstream.endpoints {
+        let Some(health) = endpoint.health().clone() else {
+            continue;
+        };
+        let id = endpoint.id.as_str();
+        let is_healthy = health.verdict() == Verdict::Healthy;
+        out.sample(Metric::HealthVerdict, &[name, id], u64::from(is_healthy));
+        for outcome in Outcome::ALL {
+            let labels = [name, id, outcome.label()];
+            out.sample(Metric::HealthChecks, &labels, health.count(outcome));
+        }
+    }
 }
 
 /// What the policy goes by, what comes of it, and how far that is from what should. What there is no sample of is left out.

@@ -2,7 +2,7 @@
 //!
 //! | in the course of the exchange | what may end it |
 //! |---|---|
-//! | waiting for an endpoint | `total` |
+//! | waiting for an endpoint, or before a retry | `total` |
 //! | connecting | `connect`, `total` |
 //! | sending the request | `idle` |
 //! | waiting for the response head | `first_byte`, `total` |
@@ -162,6 +162,15 @@ impl Deadlines {
     pub fn fired(&self, now: Instant) -> Option<Timeout> {
         let (deadline, timeout) = self.next();
         (deadline <= now).then_some(timeout)
+    }
+
+    /// What is left at `now` until there is to be a response head; `None` where there is one.
+    pub fn left(&self, now: Instant) -> Option<Duration> {
+        match self.total {
+            Total::Running { deadline } => Some(deadline.min(self.end).since(now)),
+            Total::Held { deadline, since } => Some(deadline.min(self.end).since(since)),
+            Total::Over => None,
+        }
     }
 
     fn enter(&mut self, now: Instant, timeout: Timeout) {

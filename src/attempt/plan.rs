@@ -1,14 +1,20 @@
 //! The state machine of one request's tries: told what happened, it says what to do next.
 //!
-//! What it knows so far is one attempt, and two cases in which another one is safe for certain:
+//! Three cases in which another attempt is made:
 //!
-//! - A connection could not be made. Nothing was sent, so a request of any method goes to another
-//!   endpoint, while `total` lasts, and to each endpoint once.
+//! - Nothing was sent, or nothing was done with it for certain: a connection could not be made, not a byte was
+//!   written, or the endpoint says so by REFUSED_STREAM or GOAWAY. A request of any method goes to another endpoint
+//!   at once, while `total` lasts, and to each endpoint once. It costs no endpoint any work, and so counts neither
+//!   as one of [`Rules::max_attempts`] nor against the budget.
 //! - A reused idle connection died without a byte of a response. The request is replayed once, free of
 //!   charge, on a new connection to the same endpoint, when [`retry::replayable`] allows it. For that its
 //!   body must still be there: [`Plan::keep`] says what of it is worth keeping meanwhile.
-//!   So is one of which the endpoint did nothing for certain, as it says by REFUSED_STREAM or GOAWAY, or
-//!   of which no byte was written: whatever its method, and on a new connection too.
+//! - The attempt failed: it died, its `first_byte` ended, or its answer is one of those that the upstream lists. A request
+//!   that may have been acted upon is sent again only if it is idempotent and its body is kept, if it has attempts and
+//!   time left, and if the budget has a token; after a pause, to an endpoint that it has not been to. Only when it has
+//!   been to all of them does it go back to one.
+//!
+//! Beside a slow first attempt another one can run ([`Action::Hedge`]), by a plan of its own ([`Plan::rival`]).
 //!
 //! The straight path, events above and actions below:
 //!
@@ -16,148 +22,54 @@
 //! Admitted   Picked       Connected   Sent   Head       Done
 //!       Pick      Connect        Send    Wait    Answer     Wait
 //! ```
+//!
+//! and when an attempt fails:
+//!
+//! ```text
+//! Died, Failing   Granted   Timer       Picked
+//!              Ask       Pause     Pick
+//! ```
 
-use super::{Deadlines, Timeout, Tried, retry};
+use super::retry::{self, Decision, Repeat, Rules};
+use super::{
+    Action, ConnectFailure, Deadlines, Death, Event, Failure, Keep, Refusal, Timeout, Tried,
+};
 use crate::clock::Instant;
-
-/// What happened to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The upstream lets one attempt of it in.
-    Admitted,
-    /// A slot of this endpoint is reserved for it.
-    Picked(usize),
-    /// This endpoint was picked, and had no slot left when it was to be reserved.
-    Full(usize),
-    /// There is no endpoint to pick.
-    Refused(Refusal),
-    /// There is a connection to the endpoint picked.
-    Connected {
-        /// It had carried a request before.
-        reused: bool,
-    },
-    /// There is none, and nothing was sent.
-    ConnectFailed(ConnectFailure),
-    /// The last byte of the request is written.
-    Sent,
-    /// The final response head is received.
-    Head {
-        /// What follows is not a body but a tunnel (WebSocket, CONNECT).
-        tunnel: bool,
-    },
-    /// The connection broke, before the response head or after it.
-    Died(Death),
-    /// Time has passed; whether a deadline has, the plan finds out.
-    Timer,
-    /// Nobody waits for the answer any more.
-    ClientGone,
-    /// The exchange ended as it should.
-    Done,
-}
-
-/// What to do next for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Drop the attempt under way and give its slot back, if there is one; pick an endpoint that is not
-    /// in [`Plan::tried`] and reserve a slot of it.
-    Pick,
-    /// Get a connection to this endpoint, whose slot is held.
-    Connect {
-        /// Its index.
-        endpoint: usize,
-        /// A new one; one that was idle will not do.
-        fresh: bool,
-    },
-    /// Write the request on that connection, from its first byte.
-    Send,
-    /// Pass the response on.
-    Answer,
-    /// Drop what is under way, and answer with this; if the response head was passed on already, break
-    /// the client's stream off, so that it cannot be taken for a whole one.
-    GiveUp(Failure),
-    /// Nothing, until the next event.
-    Wait,
-}
-
-/// Why there is no endpoint to pick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// None is eligible.
-    NoEndpoint,
-    /// All that are left are full.
-    Full,
-    /// The request has been to all of them.
-    AllTried,
-}
-
-/// Why there is no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ConnectFailure {
-    /// The endpoint's system refused or reset it.
-    Refused,
-    /// There is no way there, or its name has no address.
-    Unreachable,
-    /// The `connect` timeout ended.
-    TimedOut,
-    /// The TLS handshake failed.
-    Tls,
-    /// It does not speak the protocol that it is to be spoken to in.
-    Protocol,
-}
-
-/// How far an exchange had come when its connection broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Death {
-    /// At least a byte of the request may have left, and the endpoint does not say that it did nothing.
-    pub written: bool,
-    /// At least a byte of a response came.
-    pub received: bool,
-    /// The request can be sent again: it has no body, or all of what was read of it so far is kept.
-    pub kept: bool,
-}
-
-/// What of a request's body is worth keeping until its response head comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Nothing: whatever happens to its connection, the request is not sent again on its account.
-    Nothing,
-    /// What was read before a byte of the request may have reached the endpoint, or of which the
-    /// endpoint may still say that it did nothing with it. After that the request is not repeated.
-    Unwritten,
-    /// All that is read.
-    All,
-}
-
-/// Why a request was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No endpoint is eligible.
-    NoEndpoint,
-    /// Endpoints are eligible, but full.
-    NoCapacity,
-    /// No connection could be made, to the last endpoint tried for this reason.
-    Connect(ConnectFailure),
-    /// The endpoint broke the exchange.
-    Died,
-    /// This timeout ended.
-    TimedOut(Timeout),
-    /// The client left.
-    ClientGone,
-}
+use std::time::Duration;
 
 /// The tries of one request; built when its head is routed.
 #[derive(Debug, Clone)]
 pub struct Plan {
     state: State,
-    idempotent: bool,
+    repeat: Repeat,
     /// A death on a reused connection was made good; later connections are new ones.
     replayed: bool,
+    /// The tries of this round have gone back to endpoints tried before.
+    came_back: bool,
+    /// Retries made: attempts beyond the first that an endpoint may have acted upon.
+    retries: u32,
+    rules: Rules,
+    hedge: Hedge,
     /// Why the last connection was not made.
     failure: Option<ConnectFailure>,
+    /// Why the last attempt failed that had one.
+    cause: Option<Failure>,
+    /// What was decided after the last failure.
+    decision: Option<Decision>,
+    endpoints: usize,
     /// Endpoints that may still be picked, so that the tries end even if a pick ignores `tried`.
     picks_left: usize,
     tried: Tried,
     deadlines: Deadlines,
+}
+
+/// When another attempt runs beside the one under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hedge {
+    Off,
+    /// So long after the request is sent.
+    After(Duration),
+    Due(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,18 +84,35 @@ enum State {
         endpoint: usize,
         reused: bool,
     },
+    /// The attempt at this endpoint failed, and the budget is asked for another.
+    Asking {
+        endpoint: usize,
+        cause: Failure,
+        /// The least pause before it.
+        least: Duration,
+    },
+    Pausing {
+        until: Instant,
+    },
     Answering,
     Over,
 }
 
 impl Plan {
-    /// For a request to an upstream of so many endpoints; see [`retry::idempotent`].
-    pub fn new(idempotent: bool, endpoints: usize, deadlines: Deadlines) -> Self {
+    /// For a request to an upstream of so many endpoints.
+    pub fn new(repeat: Repeat, endpoints: usize, deadlines: Deadlines, rules: Rules) -> Self {
         Self {
             state: State::Queued,
-            idempotent,
+            repeat,
             replayed: false,
+            came_back: false,
+            retries: 0,
+            rules,
+            hedge: Hedge::Off,
             failure: None,
+            cause: None,
+            decision: None,
+            endpoints,
             picks_left: endpoints.max(1),
             tried: Tried::default(),
             deadlines,
@@ -207,7 +136,7 @@ impl Plan {
                 self.tried.insert(endpoint);
                 self.pick(now)
             }
-            (State::Picking, Event::Refused(refusal)) => self.refused(refusal),
+            (State::Picking, Event::Refused(refusal)) => self.refused(now, refusal),
             (State::Connecting { endpoint }, Event::Connected { reused }) => {
                 self.state = State::Sending { endpoint, reused };
                 self.deadlines.sending(now);
@@ -218,11 +147,34 @@ impl Plan {
             }
             (State::Sending { .. }, Event::Sent) => {
                 self.deadlines.sent(now);
+                if let Hedge::After(span) = self.hedge {
+                    self.hedge = Hedge::Due(now + span);
+                }
                 Action::Wait
             }
             (State::Sending { .. }, Event::Head { tunnel }) => self.answer(now, tunnel),
             (State::Sending { endpoint, reused }, Event::Died(death)) => {
                 self.died(now, endpoint, reused, death)
+            }
+            (
+                State::Sending { endpoint, .. },
+                Event::Failing {
+                    kept,
+                    harmless,
+                    retry_after,
+                },
+            ) => {
+                let may_repeat = kept && (self.is_idempotent() || harmless);
+                self.consider(now, endpoint, Failure::Failing, may_repeat, retry_after)
+            }
+            (
+                State::Asking {
+                    endpoint, least, ..
+                },
+                Event::Granted(draw),
+            ) => self.retry(now, endpoint, least, draw),
+            (State::Asking { cause, .. }, Event::Denied) => {
+                self.decline(now, Decision::NoBudget, cause)
             }
             (State::Answering, Event::Died(_)) => self.give_up(Failure::Died),
             _ => Action::Wait,
@@ -236,22 +188,77 @@ impl Plan {
 
     /// When an [`Event::Timer`] is due if nothing else happens before, and which timeout ends then.
     pub fn deadline(&self) -> (Instant, Timeout) {
-        self.deadlines.next()
+        let next = self.deadlines.next();
+        match self.state {
+            State::Pausing { until } => (next.0.min(until), next.1),
+            State::Sending { .. } => (next.0.min(self.hedge_at()), next.1),
+            _ => next,
+        }
     }
 
-    /// What of the body is worth keeping, now that the request is being sent. It is so until the
-    /// response head comes, and as long as there is room.
+    /// Hedges the first attempt when its answer takes longer than this. Only of a request that may be repeated.
+    pub fn hedge_after(&mut self, span: Duration) {
+        if self.is_idempotent() {
+            self.hedge = Hedge::After(span);
+        }
+    }
+
+    /// The plan of the attempt beside the one under way, which will be the request's if that one answers first. It picks
+    /// among the endpoints that are not in its `tried`. Whatever becomes of it, this plan does not go to `endpoint` as if it
+    /// had not been there: [`Plan::also_tried`].
+    pub fn rival(&self, now: Instant) -> Self {
+        let mut rival = self.clone();
+        if let State::Sending { endpoint, .. } = self.state {
+            rival.tried.insert(endpoint);
+        }
+        rival.hedge = Hedge::Off;
+        rival.state = State::Picking;
+        rival.deadlines.waiting(now);
+        rival
+    }
+
+    /// Another attempt was made at this endpoint, beside those of this plan.
+    pub fn also_tried(&mut self, endpoint: usize) {
+        self.tried.insert(endpoint);
+    }
+
+    /// What is left at `now` until there is to be a response head.
+    pub fn time_left(&self, now: Instant) -> Option<Duration> {
+        self.deadlines.left(now)
+    }
+
+    /// What of the body is worth keeping, now that the request is being sent. It is so until its answer is passed on, and
+    /// as long as there is room.
     pub fn keep(&self) -> Keep {
         match self.state {
-            State::Sending { reused, .. } if !self.replayed => {
-                if self.idempotent && reused {
+            State::Sending { reused, .. } => {
+                let may_retry = self.retries + 1 < self.rules.max_attempts;
+                let may_replay = reused && !self.replayed;
+                let keeps_all = match self.repeat {
+                    Repeat::Yes => may_retry || may_replay,
+                    Repeat::WhenHarmless => may_retry,
+                    Repeat::No => false,
+                };
+                if keeps_all {
                     Keep::All
-                } else {
+                } else if !self.replayed || self.picks_left > 0 {
                     Keep::Unwritten
+                } else {
+                    Keep::Nothing
                 }
             }
             _ => Keep::Nothing,
         }
+    }
+
+    /// What was decided after the last failure, once: to be counted.
+    pub fn decision(&mut self) -> Option<Decision> {
+        self.decision.take()
+    }
+
+    /// Attempts that an endpoint may have acted upon, the one under way included; replays of one are it.
+    pub fn attempt(&self) -> u32 {
+        self.retries + 1
     }
 
     /// The endpoints that this request has been to.
@@ -259,12 +266,23 @@ impl Plan {
         &self.tried
     }
 
+    fn hedge_at(&self) -> Instant {
+        match self.hedge {
+            Hedge::Due(at) => at,
+            Hedge::Off | Hedge::After(_) => Instant::FAR,
+        }
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.repeat == Repeat::Yes
+    }
+
     fn pick(&mut self, now: Instant) -> Action {
         if let Some(timeout) = self.deadlines.fired(now) {
             return self.give_up(Failure::TimedOut(timeout));
         }
         if self.picks_left == 0 {
-            return self.refused(Refusal::AllTried);
+            return self.refused(now, Refusal::AllTried);
         }
         self.picks_left -= 1;
         self.state = State::Picking;
@@ -272,17 +290,30 @@ impl Plan {
         Action::Pick
     }
 
-    fn refused(&mut self, refusal: Refusal) -> Action {
-        let failure = match (refusal, self.failure) {
-            (Refusal::Full, _) | (Refusal::AllTried, None) => Failure::NoCapacity,
-            (Refusal::NoEndpoint, None) => Failure::NoEndpoint,
-            (Refusal::AllTried | Refusal::NoEndpoint, Some(failure)) => Failure::Connect(failure),
+    fn refused(&mut self, now: Instant, refusal: Refusal) -> Action {
+        if refusal == Refusal::AllTried && self.retries > 0 && !self.came_back {
+            // Better the same endpoint again than none.
+            self.came_back = true;
+            self.tried = Tried::default();
+            self.picks_left = self.endpoints.max(1);
+            return self.pick(now);
+        }
+        let failure = match (refusal, self.failure, self.cause) {
+            (Refusal::AllTried | Refusal::NoEndpoint, Some(failure), _) => {
+                Failure::Connect(failure)
+            }
+            (_, _, Some(cause)) => cause,
+            (Refusal::Full, _, None) | (Refusal::AllTried, None, None) => Failure::NoCapacity,
+            (Refusal::NoEndpoint, None, None) => Failure::NoEndpoint,
         };
         self.give_up(failure)
     }
 
     fn connect(&mut self, now: Instant, endpoint: usize) -> Action {
         self.state = State::Connecting { endpoint };
+        if let Hedge::Due(_) = self.hedge {
+            self.hedge = Hedge::Off;
+        }
         self.deadlines.connecting(now);
         Action::Connect {
             endpoint,
@@ -299,16 +330,87 @@ impl Plan {
     }
 
     fn died(&mut self, now: Instant, endpoint: usize, reused: bool, death: Death) -> Action {
-        let is_free = !self.replayed && (reused || !death.written);
-        if !is_free || !retry::replayable(self.idempotent, death) {
-            return self.give_up(Failure::Died);
+        let replayable = retry::replayable(self.is_idempotent(), death);
+        if replayable && !self.replayed && (reused || !death.written) {
+            self.deadlines.waiting(now);
+            if let Some(timeout) = self.deadlines.fired(now) {
+                return self.give_up(Failure::TimedOut(timeout));
+            }
+            self.replayed = true;
+            return self.connect(now, endpoint);
+        }
+        if replayable && !death.written {
+            self.cause = Some(Failure::Died);
+            self.tried.insert(endpoint);
+            self.deadlines.waiting(now);
+            return self.pick(now);
+        }
+        let cause = if death.late {
+            Failure::TimedOut(Timeout::FirstByte)
+        } else {
+            Failure::Died
+        };
+        let may_repeat = death.kept && self.is_idempotent();
+        self.consider(now, endpoint, cause, may_repeat, None)
+    }
+
+    /// Whether a failed attempt is followed by another, as far as that can be told without the budget.
+    fn consider(
+        &mut self,
+        now: Instant,
+        endpoint: usize,
+        cause: Failure,
+        may_repeat: bool,
+        retry_after: Option<Duration>,
+    ) -> Action {
+        let least = self.rules.asked(retry_after);
+        if !may_repeat {
+            return self.decline(now, Decision::NotReplayable, cause);
+        }
+        if self.retries + 1 >= self.rules.max_attempts {
+            return self.decline(now, Decision::AttemptsUsed, cause);
         }
         self.deadlines.waiting(now);
-        if let Some(timeout) = self.deadlines.fired(now) {
-            return self.give_up(Failure::TimedOut(timeout));
+        if self.deadlines.left(now).is_some_and(|left| left <= least) {
+            return self.decline(now, Decision::NoTime, cause);
         }
-        self.replayed = true;
-        self.connect(now, endpoint)
+        self.state = State::Asking {
+            endpoint,
+            cause,
+            least,
+        };
+        Action::Ask
+    }
+
+    /// The failure is what the request comes to.
+    fn decline(&mut self, now: Instant, decision: Decision, cause: Failure) -> Action {
+        self.decision = Some(decision);
+        if cause == Failure::Failing {
+            self.answer(now, false)
+        } else {
+            self.give_up(cause)
+        }
+    }
+
+    /// A token was given: the pause before the next attempt begins.
+    fn retry(&mut self, now: Instant, endpoint: usize, least: Duration, draw: u64) -> Action {
+        if let State::Asking { cause, .. } = self.state {
+            self.cause = Some(cause);
+        }
+        let jitter = self.rules.backoff.pause(self.retries, draw);
+        // Whatever was drawn, half of the time left is for the attempt.
+        let spare = self.deadlines.left(now).unwrap_or(Duration::MAX);
+        let spare = spare.saturating_sub(least);
+        let pause = least + jitter.min(spare / 2);
+        self.decision = Some(Decision::Made);
+        self.hedge = Hedge::Off;
+        self.retries += 1;
+        self.failure = None;
+        self.came_back = false;
+        self.tried.insert(endpoint);
+        self.picks_left = self.endpoints.max(1);
+        self.state = State::Pausing { until: now + pause };
+        Action::Pause
     }
 
     fn answer(&mut self, now: Instant, tunnel: bool) -> Action {
@@ -323,10 +425,16 @@ impl Plan {
 
     fn timer(&mut self, now: Instant) -> Action {
         match (self.deadlines.fired(now), self.state) {
+            (None, State::Pausing { until }) if until <= now => self.pick(now),
+            (None, State::Sending { .. }) if self.hedge_at() <= now => {
+                self.hedge = Hedge::Off;
+                Action::Hedge
+            }
             (None, _) => Action::Wait,
             (Some(Timeout::Connect), State::Connecting { endpoint }) => {
                 self.connect_failed(now, endpoint, ConnectFailure::TimedOut)
             }
+            (Some(Timeout::FirstByte), State::Sending { .. }) => Action::Abandon,
             (Some(timeout), _) => self.give_up(Failure::TimedOut(timeout)),
         }
     }

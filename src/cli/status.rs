@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::table::Table;
-use super::{ask, balancing, print};
+use super::{ask, balancing, print, retries};
 use crate::admin::status::{
     BulkheadStatus, Figures, Percentiles, RouteStatus, Status, UpstreamStatus, Windows,
 };
@@ -107,13 +107,39 @@ fn render(status: &Status, lifetime: bool) -> String {
     text.push_str(&listeners.render());
     text.push('\n');
     text.push_str(&routes.render());
+    for route in &status.routes {
+        text.push_str(&faults(route));
+    }
     text.push('\n');
     if let Some(keys) = idempotency(&status.routes) {
         text.push_str(&keys.render());
         text.push('\n');
     }
     text.push_str(&upstreams(&status.upstreams, &window).render());
+    text.push_str(&retries::table(&status.upstreams, lifetime));
+    if let Some(checks) = super::checks::render(&status.upstreams) {
+        text.push('\n');
+        text.push_str(&checks);
+    }
     text
+}
+
+/// What a route injects on purpose, so that nobody takes it for a fault of an endpoint.
+fn faults(route: &RouteStatus) -> String {
+    let Some(fault) = &route.fault else {
+        return String::new();
+    };
+    let met = fault.met.iter().filter(|(_, count)| **count > 0);
+    let met: Vec<String> = met.map(|(kind, count)| format!("{kind} {count}")).collect();
+    let met = if met.is_empty() {
+        "none yet".to_owned()
+    } else {
+        met.join(", ")
+    };
+    format!(
+        "{} INJECTS FAULTS: {}; met so far: {met}\n",
+        route.name, fault.injects
+    )
 }
 
 /// The idempotency keys of the routes that ask for such, all since the start; `None` where none does.

@@ -264,6 +264,10 @@ pub struct Pump {
     pub without: Names,
     /// What it waits for is the source, not the sink.
     pub is_starved: bool,
+    /// `Some`: no more than so many bytes may have been moved for now.
+    pub allowance: Option<u64>,
+    /// What it waits for is its allowance.
+    pub is_held: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -311,18 +315,30 @@ impl Pump {
         buffers: &Buffers,
     ) -> Poll<Result<(), PumpError>> {
         self.is_starved = false;
+        self.is_held = false;
         let turn = self.bytes + TURN;
         while self.state == State::Moving {
             if self.bytes >= turn {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if ready!(self.splice(cx, body, sink, buffers))? {
+            let room = match self.allowance {
+                None => usize::MAX,
+                Some(allowed) if self.bytes >= allowed => {
+                    self.is_held = true;
+                    ready!(sink.poll_flush(cx)).map_err(PumpError::Sink)?;
+                    return Poll::Pending;
+                }
+                Some(allowed) => usize::try_from(allowed - self.bytes).unwrap_or(usize::MAX),
+            };
+            // Within the kernel nobody sees how much is moved.
+            if room == usize::MAX && ready!(self.splice(cx, body, sink, buffers))? {
                 continue;
             }
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
-            let frame = match body.poll_frame(cx, &mut scratch) {
+            let room = room.min(scratch.len());
+            let frame = match body.poll_frame(cx, &mut scratch[..room]) {
                 Poll::Ready(frame) => frame.map_err(PumpError::Source)?,
                 Poll::Pending => {
                     drop(scratch);

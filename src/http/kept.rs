@@ -8,6 +8,8 @@
 
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+
 use super::body::{Body, BodyError, Chunk, Frame};
 use super::fields::Fields;
 use super::head::Length;
@@ -26,15 +28,25 @@ pub struct Kept {
 enum Stage {
     /// Read for the first time: all is kept, up to so many bytes.
     Keeping { room: usize },
-    /// Read again: so many bytes were given out, the rest is to come, and then the source.
-    Replaying { from: usize },
+    /// Read again: so many bytes were given out, the rest is to come, and then the source. With room, all is kept for yet
+    /// another time.
+    Replaying { from: usize, room: usize },
     /// Nothing is kept; the source goes on alone.
     Over,
 }
 
 impl Body {
-    /// Keeps what is read from here on, up to `room` bytes. Only of a body that nothing was read of yet.
+    /// Keeps what is read from here on, up to `room` bytes. Only of a body that nothing was read of yet, or that is to be
+    /// read again and of which nothing was yet.
     pub fn keep(&mut self, room: usize) {
+        if let Self::Kept(kept) = self
+            && let Stage::Replaying {
+                from: 0,
+                room: kept,
+            } = &mut kept.stage
+        {
+            *kept = room;
+        }
         if room == 0 || matches!(self, Self::Empty | Self::Kept(_)) {
             return;
         }
@@ -52,7 +64,7 @@ impl Body {
             source,
             bytes: read,
             end: None,
-            stage: Stage::Replaying { from: 0 },
+            stage: Stage::Replaying { from: 0, room: 0 },
         }))
     }
 
@@ -62,16 +74,17 @@ impl Body {
             source: Self::Empty,
             bytes,
             end: Some(Some(Box::new(trailers))),
-            stage: Stage::Replaying { from: 0 },
+            stage: Stage::Replaying { from: 0, room: 0 },
         }))
     }
 
     /// Frees what is kept. What is being sent again already is still given out.
     pub fn forget(&mut self) {
-        if let Self::Kept(kept) = self
-            && let Stage::Keeping { .. } = kept.stage
-        {
-            *self = kept.take_source();
+        let Self::Kept(kept) = self else { return };
+        match &mut kept.stage {
+            Stage::Keeping { .. } => *self = kept.take_source(),
+            Stage::Replaying { room, .. } => *room = 0,
+            Stage::Over => {}
         }
     }
 
@@ -79,15 +92,31 @@ impl Body {
     pub fn is_whole(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Kept(kept) => matches!(kept.stage, Stage::Keeping { .. }),
+            Self::Kept(kept) => match kept.stage {
+                Stage::Keeping { .. } => true,
+                Stage::Replaying { from, room } => from == 0 || room > 0,
+                Stage::Over => false,
+            },
             Self::Fixed(_) | Self::H1(_) | Self::H2(_) => false,
+        }
+    }
+
+    /// All of it, where all was read and is kept, without trailers.
+    pub fn copy(&self) -> Option<Bytes> {
+        match self {
+            Self::Empty => Some(Bytes::new()),
+            Self::Kept(kept) if self.is_whole() => {
+                let has_ended = matches!(kept.end, Some(None));
+                has_ended.then(|| Bytes::copy_from_slice(&kept.bytes))
+            }
+            _ => None,
         }
     }
 
     /// Starts from the first byte again. Only while it is whole, or as long as nothing was read of it.
     pub fn rewind(&mut self) {
         if let Self::Kept(kept) = self {
-            kept.stage = Stage::Replaying { from: 0 };
+            kept.stage = Stage::Replaying { from: 0, room: 0 };
         }
     }
 }
@@ -99,11 +128,15 @@ impl Kept {
         cx: &mut Context<'_>,
         scratch: &'s mut [u8],
     ) -> Poll<Result<Frame<'s>, BodyError>> {
-        if let Stage::Replaying { from } = self.stage {
+        if let Stage::Replaying { from, room } = self.stage {
             if from < self.bytes.len() || self.end.is_some() {
-                return Poll::Ready(Ok(self.replay(from, scratch)));
+                return Poll::Ready(Ok(self.replay(from, room, scratch)));
             }
-            self.stage = Stage::Over;
+            self.stage = if room > 0 {
+                Stage::Keeping { room }
+            } else {
+                Stage::Over
+            };
         }
         let frame = ready!(self.source.poll_frame(cx, scratch))?;
         match &frame {
@@ -118,14 +151,19 @@ impl Kept {
     }
 
     /// The next piece of what is kept.
-    fn replay<'s>(&mut self, from: usize, scratch: &'s mut [u8]) -> Frame<'s> {
+    fn replay<'s>(&mut self, from: usize, room: usize, scratch: &'s mut [u8]) -> Frame<'s> {
         let left = &self.bytes[from..];
         if left.is_empty() {
-            return Frame::End(self.end.take().flatten());
+            return Frame::End(if room > 0 {
+                self.end.clone().flatten()
+            } else {
+                self.end.take().flatten()
+            });
         }
         let count = left.len().min(scratch.len());
         scratch[..count].copy_from_slice(&left[..count]);
-        self.stage = Stage::Replaying { from: from + count };
+        let from = from + count;
+        self.stage = Stage::Replaying { from, room };
         Frame::Data(Chunk::Borrowed(&scratch[..count]))
     }
 
@@ -170,7 +208,6 @@ impl Kept {
 mod tests {
     use std::task::Waker;
 
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -263,7 +300,7 @@ mod tests {
                 source: Body::Empty,
                 bytes: bytes.to_vec(),
                 end: Some(Some(Box::new(trailers.clone()))),
-                stage: Stage::Replaying { from: 0 },
+                stage: Stage::Replaying { from: 0, room: 0 },
             };
             let mut body = Body::Kept(Box::new(Kept {
                 source: Body::Kept(Box::new(source)),

@@ -9,6 +9,7 @@ pub mod buffers;
 pub mod drain;
 pub mod fields;
 pub mod gathered;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod head;
@@ -17,6 +18,7 @@ pub mod kept;
 pub mod outgoing;
 pub mod pipe;
 pub mod responder;
+pub mod retry_after;
 pub mod target;
 pub mod upgrade;
 

@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
+use crate::attempt::hedge::Hedged;
 use crate::attempt::idempotency::Stores;
+use crate::attempt::retry::Decision;
 use crate::balance::Reason;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::{Config, LogTarget};
-use crate::entropy;
+use crate::entropy::{self, Random};
 use crate::http::Handler;
 use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
@@ -83,6 +85,7 @@ pub fn start_with<H: Handler>(
         &kept.tls,
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
+    enroll(&snapshot, clock.now());
     let log = open_log(&config)?;
     let listening = bind(&config, count)?;
     let admin = match &config.admin {
@@ -113,11 +116,22 @@ pub fn start_with<H: Handler>(
     Ok(Running::new(live, kept, admin, files, threads, ends))
 }
 
+/// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.
+pub(super) fn enroll(snapshot: &Snapshot, now: Instant) {
+    let mut random = Random::from_system();
+    for upstream in &snapshot.upstreams {
+        upstream.enroll(now, &mut random);
+        upstream.look(now);
+    }
+}
+
 /// The words by which errors are counted.
 const LABELS: Labels = Labels {
     errors: ProxyError::LABELS,
     refusals: &REFUSALS,
     reasons: &Reason::LABELS,
+    decisions: &Decision::LABELS,
+    hedges: &Hedged::LABELS,
 };
 
 /// Why a connection or a request is refused before routing.

@@ -6,7 +6,9 @@
 use super::counter::{Counter, Tally};
 use super::histogram::Histogram;
 use super::names::{CLASSES, Metric, class};
-use super::record::{Attempt, AttemptKind, AttemptOutcome, Outcome, Phase, Record, Times};
+use super::record::{
+    Attempt, AttemptKind, AttemptOutcome, FaultsMet, Outcome, Phase, Record, Times,
+};
 
 /// The words that may appear as labels of errors and refusals; what is not listed is counted as `other`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +19,10 @@ pub struct Labels {
     pub refusals: &'static [&'static str],
     /// How a pick can come about.
     pub reasons: &'static [&'static str],
+    /// What can be decided after a failed attempt.
+    pub decisions: &'static [&'static str],
+    /// What can become of a hedge.
+    pub hedges: &'static [&'static str],
 }
 
 /// What a reader does with one counter: its metric, the value of its last label if it has one of its own, its count.
@@ -83,6 +89,7 @@ pub struct RouteCells {
     attempts: Counter,
     retries: Counter,
     replays: Counter,
+    faults: [Counter; FaultsMet::WORDS.len()],
     durations: [Histogram; Outcome::ALL.len()],
     phases: Phases,
 }
@@ -107,6 +114,11 @@ impl RouteCells {
         if let Some(error) = record.error {
             self.errors.add(error);
         }
+        if record.faults != FaultsMet::default() {
+            for (counter, is_met) in self.faults.iter().zip(record.faults.each()) {
+                counter.add(u64::from(is_met));
+            }
+        }
     }
 }
 
@@ -121,6 +133,7 @@ impl Cells for RouteCells {
             attempts: Counter::default(),
             retries: Counter::default(),
             replays: Counter::default(),
+            faults: Default::default(),
             durations: Default::default(),
             phases: Phases::default(),
         }
@@ -142,6 +155,8 @@ impl Cells for RouteCells {
         each(Metric::RequestAttempts, "", self.attempts.value());
         each(Metric::Retries, "", self.retries.value());
         each(Metric::Replays, "", self.replays.value());
+        let words = FaultsMet::WORDS.into_iter();
+        list_counters(Metric::RequestFaults, words, &self.faults, each);
     }
 
     fn histograms(&self, each: EachHistogram<'_>) {
@@ -157,6 +172,13 @@ impl Cells for RouteCells {
 pub struct UpstreamCells {
     reasons: &'static [&'static str],
     picks: Box<[Counter]>,
+    /// Attempts that were answered well: what funds the budget of retries.
+    pub successes: Counter,
+    decisions: &'static [&'static str],
+    /// What was decided after failed attempts.
+    retries: Box<[Counter]>,
+    hedge_words: &'static [&'static str],
+    hedges: Box<[Counter]>,
 }
 
 impl UpstreamCells {
@@ -165,6 +187,16 @@ impl UpstreamCells {
     pub fn picked(&self, reason: usize) {
         self.picks[reason].add(1);
     }
+
+    /// Counts what became of a hedge, by its place in [`Labels::hedges`].
+    pub fn hedged(&self, outcome: usize) {
+        self.hedges[outcome].add(1);
+    }
+
+    /// Counts what was decided after a failed attempt, by its place in [`Labels::decisions`].
+    pub fn decided(&self, decision: usize) {
+        self.retries[decision].add(1);
+    }
 }
 
 impl Cells for UpstreamCells {
@@ -172,12 +204,25 @@ impl Cells for UpstreamCells {
         Self {
             reasons: labels.reasons,
             picks: labels.reasons.iter().map(|_| Counter::default()).collect(),
+            successes: Counter::default(),
+            decisions: labels.decisions,
+            hedge_words: labels.hedges,
+            hedges: labels.hedges.iter().map(|_| Counter::default()).collect(),
+            retries: labels
+                .decisions
+                .iter()
+                .map(|_| Counter::default())
+                .collect(),
         }
     }
 
     fn counters(&self, each: EachCounter<'_>) {
         let reasons = self.reasons.iter().copied();
         list_counters(Metric::UpstreamPicks, reasons, &self.picks, each);
+        let decisions = self.decisions.iter().copied();
+        list_counters(Metric::UpstreamRetries, decisions, &self.retries, each);
+        let hedges = self.hedge_words.iter().copied();
+        list_counters(Metric::UpstreamHedges, hedges, &self.hedges, each);
     }
 
     fn histograms(&self, _: EachHistogram<'_>) {}

@@ -10,6 +10,7 @@
 //! Merging adds counts; percentiles are computed from merged counts and never averaged.
 
 pub mod access_log;
+pub mod amplification;
 pub mod counter;
 pub mod decision;
 pub mod distribution;
@@ -20,15 +21,19 @@ pub mod metrics;
 pub mod names;
 pub mod prometheus;
 pub mod reading;
+pub mod recent;
 pub mod record;
 pub mod registry;
 pub mod window;
 
+pub use amplification::Amplification;
 pub use distribution::{Distribution, Summary};
 pub use imbalance::{Imbalance, Part};
 pub use metrics::{EndpointCells, Labels, ListenerCells, RouteCells, UpstreamCells, WorkerCells};
 pub use names::Metric;
 pub use reading::{Picks, Reading, Report};
-pub use record::{Attempt, AttemptKind, AttemptOutcome, Outcome, Phase, Protocol, Record, Times};
+pub use record::{
+    Attempt, AttemptKind, AttemptOutcome, FaultsMet, Outcome, Phase, Protocol, Record, Times,
+};
 pub use registry::{Door, Registry};
 pub use window::Window;

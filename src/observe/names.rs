@@ -95,6 +95,7 @@ metrics! {
     RequestAttempts: Counter "request_attempts_total" ["route"] "Attempts made for requests of the route.";
     Retries: Counter "request_retries_total" ["route"] "Attempts after the first, replays not counted.";
     Replays: Counter "request_replays_total" ["route"] "Attempts repeated free of charge because an idle connection had died.";
+    RequestFaults: Counter "request_faults_total" ["route", "fault"] "Faults injected on purpose, by kind; a request may meet several.";
     RequestDuration: Histogram "request_duration_seconds" ["route", "outcome"] "First byte of a request to last byte of its response, by outcome.";
     RequestPhase: Histogram "request_phase_seconds" ["route", "phase"] "Time of a request in one phase; phase proxy is the proxy's own share.";
     RequestQuantiles: Summary "request_quantiles_seconds" ["route"] "Percentiles of the last minute over requests completed, broken or failed; sum and count since the start.";
@@ -124,6 +125,8 @@ metrics! {
     AttemptQuantiles: Summary "attempt_quantiles_seconds" ["upstream", "endpoint"] "Percentiles of the last minute over attempts answered, broken or failed; sum and count since the start.";
     EndpointInFlight: Gauge "endpoint_in_flight" ["upstream", "endpoint"] "Attempts under way at the endpoint.";
     EndpointHealthy: Gauge "endpoint_healthy" ["upstream", "endpoint"] "1 when the endpoint may be picked, 0 when it may not.";
+    HealthVerdict: Gauge "health_verdict" ["upstream", "endpoint"] "1 when active checks find the endpoint healthy, 0 when not, or not yet; absent where there are none.";
+    HealthChecks: Counter "health_checks_total" ["upstream", "endpoint", "result"] "Active checks ended, by result; void ones were spoilt by a delay of this process, and do not count.";
     EndpointWeight: Gauge "endpoint_weight" ["upstream", "endpoint"] "Weight in force.";
     EndpointIdle: Gauge "endpoint_connections_idle" ["upstream", "endpoint"] "Idle connections kept to the endpoint.";
     EndpointShare: Gauge "endpoint_share" ["upstream", "endpoint"] "Part of the upstream's picks of the last minute that the endpoint got; absent while there are none.";
@@ -133,8 +136,14 @@ metrics! {
     EndpointWeightFactor: Gauge "endpoint_weight_factor" ["upstream", "endpoint"] "Part of the endpoint's weight that slow start and failures leave in force.";
     EndpointFailuresAsLoad: Gauge "endpoint_failures_as_load" ["upstream", "endpoint"] "Failures of late, as the attempts under way that the balancer counts them for.";
     UpstreamPicks: Counter "upstream_picks_total" ["upstream", "reason"] "Picks of an endpoint, by how they came about.";
+    UpstreamRetries: Counter "upstream_retries_total" ["upstream", "decision"] "Attempts that failed, by whether another was made and why not.";
+    UpstreamHedges: Counter "upstream_hedges_total" ["upstream", "outcome"] "Attempts that took longer than their like, by what became of trying another beside them.";
+    UpstreamHedgeAfter: Gauge "upstream_hedge_after_seconds" ["upstream"] "After what time requests are hedged now; absent while they are not.";
+    UpstreamRetryBudget: Gauge "upstream_retry_budget_tokens" ["upstream"] "Retries and hedges that the budget would pay for now; absent without a budget.";
+    UpstreamAmplification: Gauge "upstream_attempts_per_request" ["upstream"] "Attempts of the last minute for each first one: what retries and hedges add; absent while there are none.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
     UpstreamImbalance: Gauge "upstream_imbalance" ["upstream", "of", "index"] "How unevenly endpoints have their picks of the last minute, and their attempts in flight of about ten seconds, beside the shares expected of them; absent while there are none.";
+    HealthChecksRunning: Gauge "health_checks_running" ["upstream"] "Active checks under way; at_once of the configuration bounds them.";
     UpstreamPanicking: Gauge "upstream_panicking" ["upstream"] "1 while too few endpoints are healthy, so that the panic rule decides who serves.";
     UpstreamHottestKey: Gauge "upstream_hottest_key_share" ["upstream"] "Part of the picks by key of about the last two minutes that the hottest key surely had; absent while there are none.";
     BulkheadInFlight: Gauge "bulkhead_in_flight" ["upstream"] "Attempts under way that the bulkhead counts.";

@@ -420,6 +420,8 @@ mod tests {
                 errors: &["x"],
                 refusals: &["bad_head"],
                 reasons: &["policy"],
+                decisions: &[],
+                hedges: &[],
             },
             Instant(0),
         );

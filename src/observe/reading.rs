@@ -217,6 +217,8 @@ mod tests {
         errors: &["connection_timeout"],
         refusals: &["head_too_large"],
         reasons: &["policy"],
+        decisions: &[],
+        hedges: &[],
     };
 
     fn at(seconds: u64) -> Instant {

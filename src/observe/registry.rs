@@ -49,8 +49,13 @@ impl<C: Cells> Series<C> {
         merged
     }
 
-    /// One of the counters alone, summed over its own label.
-    pub(super) fn count(&self, metric: Metric, window: Window, now: Instant) -> u64 {
+    /// One of the counters alone, by its own label.
+    pub(super) fn counts(
+        &self,
+        metric: Metric,
+        window: Window,
+        now: Instant,
+    ) -> Vec<(&'static str, u64)> {
         let fold = locked(&self.fold);
         let mut merged = Merged::default();
         self.present().for_each(|cells| merged.add_counters(cells));
@@ -58,8 +63,14 @@ impl<C: Cells> Series<C> {
         let counters = merged.counters.iter();
         counters
             .filter(|counter| counter.0 == metric)
-            .map(|counter| counter.2)
-            .sum()
+            .map(|counter| (counter.1, counter.2))
+            .collect()
+    }
+
+    /// One of the counters alone, summed over its own label.
+    pub(super) fn count(&self, metric: Metric, window: Window, now: Instant) -> u64 {
+        let counts = self.counts(metric, window, now).into_iter();
+        counts.map(|(_, count)| count).sum()
     }
 }
 

@@ -15,7 +15,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
 use super::pick::{self, Slot};
-use crate::attempt::Plan;
+use crate::attempt::{Plan, Tried};
 use crate::balance::{Asked, Lack};
 use crate::clock::Instant;
 use crate::config::Priority;
@@ -129,7 +129,7 @@ impl Admission<'_> {
         let mut said = None;
         request.each_header(header, &mut |value| {
             let named = |class: &Priority| class.name().as_bytes() == value.trim_ascii();
-            said = said.or(Priority::ALL.into_iter().find(named));
+            said = said.or_else(|| Priority::ALL.into_iter().find(named));
         });
         said.filter(|said| *said <= given || request.is_trusted())
             .unwrap_or(given)
@@ -225,18 +225,19 @@ impl Admission<'_> {
     }
 }
 
-/// Lets one attempt in that waits for nobody: a hedge, which is of no use later. `None`: there is no permit, or no slot.
+/// Lets one attempt in that waits for nobody: a hedge, which is of no use later.
 pub fn admit_now(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
-    plan: &Plan,
-) -> Option<(usize, Slot)> {
-    let permit = match &upstream.shared.bulkhead {
-        Some(bulkhead) => Some(Permit::new(bulkhead.state.take()?, exchange, upstream)),
-        None => None,
-    };
-    let (index, slot) = pick::pick(exchange, upstream, plan.tried()).ok()?;
-    Some((index, slot.under(permit)))
+    tried: &Tried,
+) -> Result<(usize, Slot), Lack> {
+    let mut permit = None;
+    if let Some(bulkhead) = &upstream.shared.bulkhead {
+        let number = bulkhead.state.take().ok_or(Lack::Capacity)?;
+        permit = Some(Permit::new(number, exchange, upstream));
+    }
+    let (index, slot) = pick::pick(exchange, upstream, tried)?;
+    Ok((index, slot.under(permit)))
 }
 
 impl From<Refusal> for ProxyError {

@@ -87,9 +87,12 @@ pub enum ProxyError {
     /// `timeouts.total`
     #[error("the request took too long in all")]
     TotalTimeout,
-    /// `timeouts.idle` or `timeouts.tunnel_idle`
+    /// `timeouts.idle`
     #[error("no byte moved for too long")]
     IdleTimeout,
+    /// `timeouts.tunnel_idle`
+    #[error("no byte moved in the tunnel for too long")]
+    TunnelIdleTimeout,
     /// `timeouts.max_duration`
     #[error("the exchange reached its longest duration")]
     MaxDuration,
@@ -108,6 +111,9 @@ pub enum ProxyError {
     /// The endpoint refused the stream or went away without having looked at the request.
     #[error("the endpoint did not take the request")]
     Unprocessed,
+    /// The endpoint answered with a status after which another attempt was to do better, and none did.
+    #[error("the endpoint answered {0}, and no other answered better")]
+    Failing(u16),
     /// More interim responses than anyone has a use for.
     #[error("the endpoint sent too many interim responses")]
     TooManyInterim,
@@ -117,6 +123,9 @@ pub enum ProxyError {
     /// The endpoint cannot switch protocols, or does not do it as it was asked to.
     #[error("the endpoint did not switch protocols as asked")]
     BadUpgrade,
+    /// The route injects this status on purpose.
+    #[error("a fault was injected on purpose")]
+    FaultAbort(u16),
     /// The idempotency key of the request will not do.
     #[error("{0}")]
     Key(KeyError),
@@ -159,7 +168,9 @@ impl ProxyError {
             | Self::Shed
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration
+            | Self::FaultAbort(_)
             | Self::KeyInUse
             | Self::KeyMismatch
             | Self::KeyUnknown(_)
@@ -177,6 +188,7 @@ impl ProxyError {
             | Self::ResponseBody(_)
             | Self::Reset
             | Self::Unprocessed
+            | Self::Failing(_)
             | Self::TooManyInterim
             | Self::UnaskedSwitch
             | Self::BadUpgrade => Side::Upstream,
@@ -195,6 +207,8 @@ impl ProxyError {
             // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
             // count what was sent.
             Self::ClientGone => 499,
+            Self::Failing(status) => *status,
+            Self::FaultAbort(status) => *status,
             Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
@@ -208,6 +222,7 @@ impl ProxyError {
             | Self::FirstByteTimeout
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration => 504,
             Self::Refused
             | Self::Unreachable
@@ -251,15 +266,18 @@ impl ProxyError {
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::TunnelIdleTimeout => "tunnel_idle_timeout",
             Self::MaxDuration => "max_duration",
             Self::Closed => "connection_closed",
             Self::Response(error) => error.response_label(),
             Self::ResponseBody(error) => error.response_label(),
             Self::Reset => "stream_reset",
             Self::Unprocessed => "unprocessed",
+            Self::Failing(_) => "failing_status",
             Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
+            Self::FaultAbort(_) => "fault_abort",
             Self::Key(error) => error.label(),
             Self::KeyInUse => "idempotency_key_in_use",
             Self::KeyMismatch => "idempotency_key_mismatch",
@@ -287,7 +305,7 @@ impl ProxyError {
             | Self::KeyUnknown(_)
             | Self::NoRoomForKey => "http_request_denied",
             Self::NoRoute => "destination_not_found",
-            Self::NoEndpoint(_) => "destination_unavailable",
+            Self::NoEndpoint(_) | Self::Failing(_) => "destination_unavailable",
             // There is no type for a bound on requests; the details tell which one it was.
             Self::Full | Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
             Self::Shed => "http_request_denied",
@@ -300,7 +318,7 @@ impl ProxyError {
             Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => {
                 "http_response_timeout"
             }
-            Self::IdleTimeout => "connection_read_timeout",
+            Self::IdleTimeout | Self::TunnelIdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
             Self::NotHttp2
             | Self::Response(_)
@@ -309,6 +327,7 @@ impl ProxyError {
             | Self::Unprocessed
             | Self::TooManyInterim => "http_protocol_error",
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
+            Self::FaultAbort(_) => "proxy_internal_response",
             Self::Panicked => "proxy_internal_error",
         }
     }
@@ -342,7 +361,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 32] = [
+const ROUTED: [&str; 35] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -363,13 +382,16 @@ const ROUTED: [&str; 32] = [
     "first_byte_timeout",
     "total_timeout",
     "idle_timeout",
+    "tunnel_idle_timeout",
     "max_duration",
     "connection_closed",
     "stream_reset",
     "unprocessed",
+    "failing_status",
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
+    "fault_abort",
     "idempotency_key_in_use",
     "idempotency_key_mismatch",
     "idempotency_outcome_unknown",
@@ -434,15 +456,18 @@ mod tests {
             ProxyError::FirstByteTimeout,
             ProxyError::TotalTimeout,
             ProxyError::IdleTimeout,
+            ProxyError::TunnelIdleTimeout,
             ProxyError::MaxDuration,
             ProxyError::Closed,
             ProxyError::Response(parse),
             ProxyError::ResponseBody(decode),
             ProxyError::Reset,
             ProxyError::Unprocessed,
+            ProxyError::Failing(503),
             ProxyError::TooManyInterim,
             ProxyError::UnaskedSwitch,
             ProxyError::BadUpgrade,
+            ProxyError::FaultAbort(503),
             ProxyError::Method,
             ProxyError::NotHttp2,
             ProxyError::Key(KeyError::Missing),

@@ -12,7 +12,7 @@ use crate::http::Peer;
 use crate::http::buffers::Lent;
 use crate::http::fields::Name;
 use crate::http::head::{RequestHead, Version};
-use crate::observe::{Outcome, Protocol, Record, Times};
+use crate::observe::{FaultsMet, Outcome, Protocol, Record, Times};
 use crate::worker::{ListenerView, RouteView, UpstreamView, View, Worker};
 
 /// When an attempt came how far; [`Instant::FAR`] as long as it has not.
@@ -91,6 +91,10 @@ pub struct Exchange {
     /// 0 until a head was sent to the client.
     pub status: u16,
     pub error: Option<ProxyError>,
+    /// What its route injected on purpose.
+    pub faults: FaultsMet,
+    /// Bytes per second at which its answer is passed on, when its route slows it down on purpose.
+    pub bandwidth: Option<u64>,
     /// The head of an endpoint's answer was passed on.
     pub passed_on: bool,
     pub bytes_in: u64,
@@ -142,6 +146,8 @@ impl Exchange {
             status: 0,
             // What it stays when it is dropped half way, which a client that left brings about, if not a panic.
             error: Some(ProxyError::ClientGone),
+            faults: FaultsMet::default(),
+            bandwidth: None,
             passed_on: false,
             bytes_in: 0,
             bytes_out: 0,
@@ -178,6 +184,8 @@ impl Exchange {
             replays: 0,
             status: 0,
             error: None,
+            faults: FaultsMet::default(),
+            bandwidth: None,
             passed_on: false,
             bytes_in: 0,
             bytes_out: 0,
@@ -281,6 +289,13 @@ impl Exchange {
         self.steps.picked = now;
     }
 
+    /// Another attempt that ran beside the last one has answered: what was before it was in vain.
+    pub fn take_over(&mut self, endpoint: usize, steps: Steps) {
+        self.in_vain += steps.picked.since(self.steps.picked);
+        self.endpoint = Some(endpoint);
+        self.steps = steps;
+    }
+
     /// The id as it is shown.
     pub fn id(&self) -> String {
         format!("{:016x}", self.id)
@@ -379,6 +394,7 @@ impl Drop for Exchange {
             times: self.times(now),
             outcome: self.outcome(),
             error: self.error.as_ref().map(ProxyError::label),
+            faults: self.faults,
             ..Record::default()
         };
         self.listener.cells.record(&record);

@@ -1,9 +1,10 @@
 //! One attempt: send, await the response head.
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::error::ProxyError;
 use super::exchange::{Exchange, Steps};
@@ -76,8 +77,30 @@ impl Downstream {
     }
 
     /// Whether the request can be sent again: nothing of its body was read yet, or all that was is kept.
-    fn is_kept(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         self.pump.is_untouched() || self.body.is_whole()
+    }
+
+    /// For another attempt beside the one under way, of a request whose body is this: it has no way to the client.
+    pub fn beside(&self, body: Bytes) -> Self {
+        Self {
+            responder: None,
+            body: if body.is_empty() {
+                Body::Empty
+            } else {
+                Body::Fixed(body)
+            },
+            held: Body::Empty,
+            pump: self.pump.anew(),
+            replayed: 0,
+            pace: self.pace.clone(),
+        }
+    }
+
+    /// Goes on with the body of another attempt, which is the same.
+    pub fn take_over(&mut self, other: Self) {
+        self.replayed = self.received();
+        (self.body, self.pump) = (other.body, other.pump);
     }
 
     /// Begins with the first byte of the body again, which is counted and limited as if it came for the first time.
@@ -126,81 +149,11 @@ pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
     }
 }
 
-/// Waits for the head of the answer while the request is being sent; interim responses are passed on as they come.
-pub async fn head(
-    exchange: &Exchange,
-    attempt: &mut Attempt,
-    down: &mut Downstream,
-    timer: &Timer,
-    plan: &mut Plan,
-) -> Result<Lent<ResponseHead>, Failure> {
-    let worker = Rc::clone(&exchange.worker);
-    let mut response = worker.buffers.response_head();
-    let mut wait = Wait::new(exchange, attempt.written());
-    if !matches!(down.body, Body::Empty) {
-        wait.keep(exchange, attempt, down, plan);
-    }
-    let outcome = poll_fn(|cx| {
-        if let Poll::Ready(error) = wait.send(cx, exchange, attempt, down, timer, plan) {
-            return Poll::Ready(Err(error));
-        }
-        let awaited_continue = wait.awaits_continue;
-        if let Poll::Ready(read) = wait.receive(cx, exchange, attempt, down, &mut response) {
-            return Poll::Ready(read);
-        }
-        if awaited_continue && !wait.awaits_continue {
-            // It is the client's turn, whose patience may be shorter.
-            wait.set(timer, plan, down);
-        }
-        wait.flush(cx, down);
-        if let Some(responder) = &mut down.responder
-            && down.body.is_done()
-            && responder.poll_gone(cx).is_ready()
-        {
-            return Poll::Ready(Err(ProxyError::ClientGone));
-        }
-        while timer.poll(cx).is_ready() {
-            let now = worker.wheel.now();
-            if let Some(error) = wait.stalled(down, now) {
-                return Poll::Ready(Err(error));
-            }
-            if let Action::GiveUp(failure) = plan.step(now, Event::Timer) {
-                let error = heads::given_up(failure, ProxyError::TotalTimeout);
-                return Poll::Ready(Err(match error {
-                    // The endpoint would go on; it is the client that does not.
-                    ProxyError::IdleTimeout if down.pump.is_starved => ProxyError::SlowBody,
-                    error => error,
-                }));
-            }
-            wait.set(timer, plan, down);
-        }
-        Poll::Pending
-    })
-    .await;
-    let Err(error) = outcome else {
-        attempt.steps.answered = worker.wheel.now();
-        down.body.forget();
-        return Ok(response);
-    };
-    if let ProxyError::FirstByteTimeout | ProxyError::TotalTimeout | ProxyError::IdleTimeout = error
-    {
-        attempt.link.doubt();
-    }
-    let event = match error {
-        ProxyError::ClientGone
-        | ProxyError::SlowBody
-        | ProxyError::RequestBody(_)
-        | ProxyError::TooLarge
-        | ProxyError::FirstByteTimeout => Event::ClientGone,
-        _ => Event::Died(Death {
-            // A stream that was opened counts as written: only the endpoint can say that it did nothing with it.
-            written: error != ProxyError::Unprocessed
-                && (matches!(attempt.link, Link::H2 { .. }) || attempt.written() != wait.written),
-            received: wait.received,
-            kept: down.is_kept(),
-        }),
-    };
-    Err(Failure { error, event })
+fn is_late(error: &ProxyError) -> bool {
+    matches!(
+        error,
+        ProxyError::FirstByteTimeout | ProxyError::TotalTimeout | ProxyError::IdleTimeout
+    )
 }
 
 /// Whether an attempt on an idle connection met its end: the endpoint may close those whenever it likes.
@@ -209,6 +162,7 @@ pub fn is_idle_race(event: &Event) -> bool {
         event,
         Event::Died(Death {
             received: false,
+            late: false,
             ..
         })
     )
@@ -222,14 +176,38 @@ pub fn unsent(error: ProxyError) -> Failure {
             written: false,
             received: false,
             kept: true,
+            late: false,
         }),
     };
     Failure { error, event }
 }
 
+/// What came of waiting for a head.
+pub enum Awaited {
+    Head,
+    /// It takes longer than its like, and is still waited for.
+    Hedge,
+    Failed(Failure),
+}
+
+/// Why a head is waited for no longer.
+enum Stop {
+    Hedge,
+    Error(ProxyError),
+}
+
+impl From<ProxyError> for Stop {
+    fn from(error: ProxyError) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// Where an attempt stands before its response head.
-struct Wait {
+pub struct Wait {
+    /// The head of the answer, once it is there.
+    pub response: Lent<ResponseHead>,
     received: bool,
+    is_muted: bool,
     write_failed: bool,
     /// Interim responses passed on, and whether the last may not have left yet.
     interim: u32,
@@ -250,10 +228,138 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(exchange: &Exchange, written: u64) -> Self {
+    /// Waits for the head of the answer, which is then in `response`, while the request is being sent; interim responses are
+    /// passed on as they come.
+    pub async fn head(
+        &mut self,
+        exchange: &Exchange,
+        attempt: &mut Attempt,
+        down: &mut Downstream,
+        timer: &Timer,
+        plan: &mut Plan,
+    ) -> Awaited {
+        poll_fn(|cx| self.poll_head(cx, exchange, attempt, down, timer, plan)).await
+    }
+
+    /// The same, to be polled beside something else.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        attempt: &mut Attempt,
+        down: &mut Downstream,
+        timer: &Timer,
+        plan: &mut Plan,
+    ) -> Poll<Awaited> {
+        let polled = self.poll(cx, exchange, attempt, down, timer, plan);
+        polled.map(|stopped| match stopped {
+            Ok(()) => {
+                attempt.steps.answered = exchange.worker.wheel.now();
+                Awaited::Head
+            }
+            Err(Stop::Hedge) => Awaited::Hedge,
+            Err(Stop::Error(error)) => Awaited::Failed(self.failure(attempt, down, error)),
+        })
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        attempt: &mut Attempt,
+        down: &mut Downstream,
+        timer: &Timer,
+        plan: &mut Plan,
+    ) -> Poll<Result<(), Stop>> {
+        if let Poll::Ready(error) = self.send(cx, exchange, attempt, down, timer, plan) {
+            return Poll::Ready(Err(error.into()));
+        }
+        let awaited_continue = self.awaits_continue;
+        if let Poll::Ready(read) = self.receive(cx, exchange, attempt, down) {
+            return Poll::Ready(read.map_err(Stop::from));
+        }
+        if awaited_continue && !self.awaits_continue {
+            // It is the client's turn, whose patience may be shorter.
+            self.set(timer, plan, down);
+        }
+        self.flush(cx, down);
+        if let Some(responder) = &mut down.responder
+            && down.body.is_done()
+            && responder.poll_gone(cx).is_ready()
+        {
+            return Poll::Ready(Err(ProxyError::ClientGone.into()));
+        }
+        while timer.poll(cx).is_ready() {
+            let now = exchange.worker.wheel.now();
+            if let Some(error) = self.stalled(down, now) {
+                return Poll::Ready(Err(error.into()));
+            }
+            let action = plan.step(now, Event::Timer);
+            self.set(timer, plan, down);
+            match action {
+                Action::GiveUp(failure) => {
+                    let error = heads::given_up(failure, ProxyError::TotalTimeout);
+                    return Poll::Ready(Err(Stop::Error(match error {
+                        // The endpoint would go on; it is the client that does not.
+                        ProxyError::IdleTimeout if down.pump.is_starved => ProxyError::SlowBody,
+                        error => error,
+                    })));
+                }
+                Action::Abandon => return Poll::Ready(Err(ProxyError::FirstByteTimeout.into())),
+                // An endpoint that has begun to answer is waited for.
+                Action::Hedge if !self.received => return Poll::Ready(Err(Stop::Hedge)),
+                _ => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// What it means that there is no head.
+    fn failure(&self, attempt: &Attempt, down: &Downstream, error: ProxyError) -> Failure {
+        if is_late(&error) {
+            attempt.link.doubt();
+        }
+        let event = match error {
+            ProxyError::ClientGone
+            | ProxyError::SlowBody
+            | ProxyError::RequestBody(_)
+            | ProxyError::TooLarge => Event::ClientGone,
+            _ => Event::Died(Death {
+                // A stream that was opened counts as written: only the endpoint can say that it did nothing with it.
+                written: error != ProxyError::Unprocessed
+                    && (matches!(attempt.link, Link::H2 { .. })
+                        || attempt.written() != self.written),
+                received: self.received,
+                // Whoever floods with interim responses would do it again.
+                kept: down.is_kept() && error != ProxyError::TooManyInterim,
+                late: is_late(&error),
+            }),
+        };
+        Failure { error, event }
+    }
+
+    /// Passes no more interim responses on: another attempt may win.
+    pub fn mute(&mut self) {
+        self.is_muted = true;
+    }
+}
+
+impl Wait {
+    /// Of an attempt whose head was written. Begins to keep what the plan may need again of its body.
+    pub fn new(exchange: &Exchange, attempt: &Attempt, down: &mut Downstream, plan: &Plan) -> Self {
+        let mut wait = Self::begun(exchange, attempt.written());
+        if !matches!(down.body, Body::Empty) {
+            wait.keep(exchange, attempt, down, plan);
+        }
+        wait
+    }
+
+    fn begun(exchange: &Exchange, written: u64) -> Self {
         let upstream = exchange.upstream.as_ref().map(|upstream| &upstream.shared);
         Self {
+            response: exchange.worker.buffers.response_head(),
             received: false,
+            is_muted: false,
             write_failed: false,
             interim: 0,
             is_unflushed: false,
@@ -271,7 +377,7 @@ impl Wait {
     /// Begins to keep what the plan may need again.
     fn keep(&mut self, exchange: &Exchange, attempt: &Attempt, down: &mut Downstream, plan: &Plan) {
         let upstream = exchange.upstream.as_ref();
-        let buffer = upstream.map_or(0, |upstream| upstream.shared.replay_buffer);
+        let buffer = upstream.map_or(0, |upstream| upstream.shared.retry.buffer.unwrap_or(0));
         let room = match (plan.keep(), &attempt.link) {
             (Keep::Nothing, _) => 0,
             // An endpoint can refuse a stream until it answers on it.
@@ -380,8 +486,8 @@ impl Wait {
         exchange: &Exchange,
         attempt: &mut Attempt,
         down: &mut Downstream,
-        response: &mut ResponseHead,
     ) -> Poll<Result<(), ProxyError>> {
+        let response = &mut self.response;
         loop {
             match attempt.link.poll_head(cx, &attempt.method, response) {
                 Poll::Ready(Ok(true)) if response.is_interim() => {
@@ -394,7 +500,9 @@ impl Wait {
                         self.awaits_continue = false;
                         self.starved = exchange.worker.wheel.now();
                     }
-                    if let Some(responder) = &mut down.responder {
+                    if let Some(responder) = &mut down.responder
+                        && !self.is_muted
+                    {
                         heads::pass_interim(&exchange.worker, responder, response);
                         self.is_unflushed = true;
                     }

@@ -12,6 +12,7 @@ use ::http::Method;
 
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
+use super::fault;
 use super::forward::{Attempt, Downstream};
 use super::heads;
 use super::keyed;
@@ -139,6 +140,11 @@ async fn answer(
         return Err(ProxyError::NoRoute);
     };
     exchange.route = Some(Rc::clone(&view.routes[route.index]));
+    if let Some(injection) = &route.fault {
+        // Boxed: it is rare, and the task outlives it.
+        let total = fault::total(&view, route);
+        Box::pin(fault::inject(exchange, down, injection, total)).await?;
+    }
     // 4.
     let index = match &route.action {
         route::Action::Upstream(index) => *index,

@@ -1,5 +1,7 @@
 //! Writing heads anew: the request's towards the endpoint, the answer's towards the client.
 
+use std::time::Duration;
+
 use super::audience::{EXPLAIN, may_ask};
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -13,7 +15,7 @@ use crate::http::body::Sink;
 use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
 use crate::http::head::{Length, ResponseHead, Version};
-use crate::http::{Outgoing, RequestLine, Responder, headers, target};
+use crate::http::{Outgoing, RequestLine, Responder, grpc, headers, target};
 use crate::route;
 use crate::upstream::connect::Address;
 use crate::worker::{UpstreamView, Worker};
@@ -24,6 +26,7 @@ pub fn send(
     route: &route::Route,
     upstream: &UpstreamView,
     linked: Linked,
+    told: &Told,
 ) -> Result<Attempt, Box<(ProxyError, Slot)>> {
     let Linked {
         mut link,
@@ -74,6 +77,9 @@ pub fn send(
     }
     forward.write(&head.fields, &mut extra);
     edit(&route.request_edits, &mut omit, &mut extra);
+    skip = skip.and(tell_endpoint(
+        exchange, upstream, told, &mut omit, &mut extra,
+    ));
     let to_h2 = matches!(link, Link::H2 { .. });
     let ask = Ask::of(head, to_h2, &mut worker.random.borrow_mut(), &mut extra);
     let mut rewritten = Vec::new();
@@ -138,6 +144,46 @@ pub fn send(
         switch,
         method,
     })
+}
+
+/// What an endpoint may be told of an attempt.
+pub struct Told {
+    /// Counted from 1.
+    pub attempt: u32,
+    /// Until the client is told that it took too long.
+    pub time_left: Option<Duration>,
+}
+
+/// Tells the endpoint of the attempt what its upstream asks for, in place of what the client said of it. Gives what is left
+/// out of the client's fields.
+fn tell_endpoint(
+    exchange: &Exchange,
+    upstream: &UpstreamView,
+    told: &Told,
+    omit: &mut Vec<Vec<u8>>,
+    extra: &mut Fields,
+) -> Names {
+    let shared = &upstream.shared;
+    if let Some(name) = &shared.retry.attempt_header {
+        omit.push(name.clone().into_bytes());
+        let mut number = itoa::Buffer::new();
+        extra.push(name.as_bytes(), number.format(told.attempt).as_bytes());
+    }
+    let Some((name, left)) = shared.timeouts.deadline_header.as_ref().zip(told.time_left) else {
+        return Names::NONE;
+    };
+    omit.push(name.clone().into_bytes());
+    let millis = left.as_millis();
+    let mut number = itoa::Buffer::new();
+    extra.push(name.as_bytes(), number.format(millis).as_bytes());
+    let fields = &exchange.head.fields;
+    let own = fields.get(Name::GrpcTimeout).and_then(grpc::parse_timeout);
+    if !grpc::is_call(fields) || own.is_some_and(|own| own <= left) {
+        return Names::NONE;
+    }
+    let timeout = grpc::format_timeout(left);
+    extra.push_known(Name::GrpcTimeout, b"grpc-timeout", timeout.as_bytes());
+    Names::of(&[Name::GrpcTimeout])
 }
 
 /// How the end of a body is told to a peer that speaks HTTP/1.1. There only chunks have a place for trailers behind
@@ -286,8 +332,9 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
         Failure::TimedOut(Timeout::Connect) => ProxyError::ConnectTimeout,
         Failure::TimedOut(Timeout::FirstByte) => ProxyError::FirstByteTimeout,
         Failure::TimedOut(Timeout::Total) => ProxyError::TotalTimeout,
-        Failure::TimedOut(Timeout::Idle | Timeout::TunnelIdle) => ProxyError::IdleTimeout,
+        Failure::TimedOut(Timeout::Idle) => ProxyError::IdleTimeout,
+        Failure::TimedOut(Timeout::TunnelIdle) => ProxyError::TunnelIdleTimeout,
         Failure::TimedOut(Timeout::MaxDuration) => ProxyError::MaxDuration,
-        Failure::Died | Failure::ClientGone => last,
+        Failure::Died | Failure::Failing | Failure::ClientGone => last,
     }
 }

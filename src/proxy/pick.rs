@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::admit::Permit;
 use super::audience::Audience;
-use super::error::ProxyError;
+use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
 use crate::attempt::Tried;
 use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
@@ -134,6 +134,16 @@ impl Slot {
         if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit) {
             samples.timed_out(now.since(self.taken), permit.number);
         }
+    }
+
+    /// The attempt ended without a head.
+    pub fn failed(&mut self, error: &ProxyError) {
+        self.record.outcome = if error.side() == Side::Downstream {
+            AttemptOutcome::Cancelled
+        } else {
+            AttemptOutcome::Failed
+        };
+        self.record.error = Some(error.label());
     }
 
     /// That the attempt failed says nothing of the endpoint.

@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
+use super::fault::Brake;
 use super::forward::{Attempt, Downstream, request_error};
 use super::heads;
 use super::link::Link;
@@ -14,6 +15,7 @@ use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::h1::body::DecodeError;
+use crate::http::head::ResponseHead;
 use crate::observe::{AttemptOutcome, Times};
 use crate::worker::UpstreamView;
 
@@ -36,13 +38,18 @@ pub async fn stream(
 ) -> Result<(), ProxyError> {
     let worker = Rc::clone(&exchange.worker);
     let mut answer = Pump::default();
+    let mut brake = Brake::of(exchange);
     let mut pace = Pace::new(exchange.listener.shared.limits.min_rate);
     let mut moved = u64::MAX;
     let mut was_awaited = false;
     let mut upload_failed = false;
     let outcome = poll_fn(|cx| {
         if !answer.is_done() {
-            match answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers) {
+            let polled = match &mut brake {
+                None => answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers),
+                Some(brake) => brake.poll(cx, &mut answer, flow, &worker),
+            };
+            match polled {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(response_error(&error))),
                 Poll::Pending => {}
@@ -74,7 +81,7 @@ pub async fn stream(
         let total = answer.bytes + down.pump.bytes + written;
         let has_moved = std::mem::replace(&mut moved, total) != total;
         // The client is waited for, not the endpoint.
-        let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved;
+        let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved && !answer.is_held;
         let has_turned = std::mem::replace(&mut was_awaited, is_awaited) != is_awaited;
         if has_moved || has_turned {
             let now = worker.wheel.now();
@@ -108,14 +115,60 @@ pub async fn stream(
     outcome
 }
 
+/// Bytes of an answer that nobody gets which are read for the sake of its connection.
+const DISCARDED: u64 = 64 * 1024;
+
+/// Drops an answer that nobody gets. If all of it has come already, its connection carries another request.
+pub async fn discard(
+    exchange: &Exchange,
+    mut attempt: Attempt,
+    response: &ResponseHead,
+    upstream: &UpstreamView,
+    down: &Downstream,
+) {
+    let mut body = attempt.link.body(response);
+    let mut pump = Pump::limited(Some(DISCARDED));
+    let buffers = &exchange.worker.buffers;
+    let read = poll_fn(|cx| Poll::Ready(pump.poll(cx, &mut body, &mut Sink::Nowhere, buffers)));
+    let is_whole = matches!(read.await, Poll::Ready(Ok(()))) && down.pump.is_done();
+    drop(body);
+    attempt.slot.record.status = response.status;
+    attempt.slot.record.outcome = if is_whole {
+        AttemptOutcome::Answered
+    } else {
+        AttemptOutcome::Cancelled
+    };
+    let bytes = (down.pump.bytes, pump.bytes);
+    close(exchange, attempt, upstream, bytes, is_whole);
+}
+
 /// Notes how the attempt ended, and gives its connection back if that left it fit for another.
 pub fn end(
     exchange: &mut Exchange,
-    attempt: Attempt,
+    mut attempt: Attempt,
     upstream: &UpstreamView,
     sent: u64,
     outcome: &Result<(), ProxyError>,
 ) {
+    attempt.slot.record.outcome = match outcome {
+        Ok(()) => AttemptOutcome::Answered,
+        Err(error) if error.side() == Side::Downstream => AttemptOutcome::Cancelled,
+        Err(_) => AttemptOutcome::Broken,
+    };
+    attempt.slot.record.error = outcome.as_ref().err().map(ProxyError::label);
+    let bytes = (sent, exchange.bytes_out);
+    exchange.ended = close(exchange, attempt, upstream, bytes, outcome.is_ok());
+}
+
+/// Gives the connection back, if it is fit for another request, and the slot. `bytes` are those sent and received. Gives when
+/// it ended.
+fn close(
+    exchange: &Exchange,
+    attempt: Attempt,
+    upstream: &UpstreamView,
+    bytes: (u64, u64),
+    is_fit: bool,
+) -> Instant {
     let Attempt {
         link,
         sink,
@@ -124,14 +177,7 @@ pub fn end(
         ..
     } = attempt;
     drop(sink);
-    slot.record.outcome = match outcome {
-        Ok(()) => AttemptOutcome::Answered,
-        Err(error) if error.side() == Side::Downstream => AttemptOutcome::Cancelled,
-        Err(_) => AttemptOutcome::Broken,
-    };
-    slot.record.error = outcome.as_ref().err().map(ProxyError::label);
-    slot.record.bytes_sent = sent;
-    slot.record.bytes_received = exchange.bytes_out;
+    (slot.record.bytes_sent, slot.record.bytes_received) = bytes;
     slot.record.times = Times {
         first_byte: nanos(steps.sent, steps.answered),
         ..Times::default()
@@ -141,12 +187,11 @@ pub fn end(
     }
     let worker = &exchange.worker;
     let now = worker.wheel.now();
-    exchange.ended = now;
     slot.end_at(now);
     let pool = &slot.reach.pool;
     match link {
         Link::H1(connected) => {
-            if outcome.is_ok() && pool.give(now, connected, &upstream.limits, &worker.idle) {
+            if is_fit && pool.give(now, connected, &upstream.limits, &worker.idle) {
                 worker.sweep();
             }
         }
@@ -155,6 +200,7 @@ pub fn end(
             pool.rest(now, &client, &upstream.limits, &worker.idle);
         }
     }
+    now
 }
 
 fn nanos(from: Instant, to: Instant) -> Option<u64> {

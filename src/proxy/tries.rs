@@ -3,22 +3,32 @@
 //!
 //! Not here: what to do next ([`crate::attempt`]), and what becomes of the answer ([`super::handle`]).
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use super::admit::{Admission, Denied};
-use super::error::{ProxyError, Side};
+use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{self, Attempt, Downstream, Failure, Linked};
-use super::heads;
+use super::forward::{self, Attempt, Awaited, Downstream, Failure, Linked, Wait};
+use super::heads::{self, Told};
+use super::hedge::{self, Raced, Rival, Track};
 use super::link;
 use super::pick::{self, Died, Slot};
-use crate::attempt::{self, Action, Deadlines, Death, Event, Plan, Refusal};
+use super::stream;
+use crate::attempt::hedge::Hedged;
+use crate::attempt::retry::Repeat;
+use crate::attempt::{Action, Deadlines, Death, Event, Plan, Refusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
+use crate::config;
 use crate::http::buffers::Lent;
+use crate::http::fields::Name;
 use crate::http::head::ResponseHead;
-use crate::observe::AttemptOutcome;
+use crate::http::{grpc, retry_after};
+use crate::observe::{AttemptKind, AttemptOutcome};
 use crate::route;
+use crate::upstream::Upstream;
 use crate::worker::{UpstreamView, Worker};
 
 /// The tries of one request.
@@ -38,6 +48,8 @@ pub struct Tries<'a> {
     linked: Option<Linked>,
     /// What the client is told if nothing else comes of it.
     last: ProxyError,
+    /// The body is to be read from its first byte again by the next attempt.
+    is_body_used: bool,
     answered: Option<Answered>,
 }
 
@@ -59,11 +71,15 @@ impl<'a> Tries<'a> {
     ) -> Self {
         let worker = Rc::clone(&exchange.worker);
         let shared = &upstream.shared;
-        let plan = Plan::new(
-            attempt::retry::idempotent(&exchange.head.method),
+        let mut plan = Plan::new(
+            repeat(exchange, shared),
             shared.endpoints.len(),
             Deadlines::new(&shared.timeouts, exchange.started),
+            shared.tries,
         );
+        if let Some(span) = hedge::after(exchange, upstream) {
+            plan.hedge_after(span);
+        }
         Self {
             plan,
             timer: worker.wheel.timer(),
@@ -76,6 +92,7 @@ impl<'a> Tries<'a> {
             died: None,
             linked: None,
             last: ProxyError::Unreachable,
+            is_body_used: false,
             answered: None,
         }
     }
@@ -89,11 +106,18 @@ impl<'a> Tries<'a> {
                 Action::Connect { fresh, .. } => self.connect(fresh).await,
                 Action::Send => self.send().await,
                 Action::Answer => match self.answered.take() {
-                    Some(answered) => return Ok(answered),
+                    Some(answered) => {
+                        self.down.body.forget();
+                        return Ok(answered);
+                    }
                     None => None,
                 },
+                Action::Ask => Some(self.ask()),
+                // Boxed: it is rare, and the task outlives it.
+                Action::Pause => Some(Box::pin(self.pause()).await),
                 Action::GiveUp(failure) => return Err(heads::given_up(failure, self.last.clone())),
-                Action::Wait => None,
+                // What happens while a head is awaited is carried out there.
+                Action::Abandon | Action::Hedge | Action::Wait => None,
             };
             let Some(event) = event else {
                 return Err(self.last.clone());
@@ -102,6 +126,9 @@ impl<'a> Tries<'a> {
             if !matches!(action, Action::Connect { .. }) {
                 // What is not replayed holds no place among those under way.
                 self.died = None;
+            }
+            if let Some(decision) = self.plan.decision() {
+                self.upstream.cells.decided(decision as usize);
             }
         }
     }
@@ -145,12 +172,14 @@ impl<'a> Tries<'a> {
         let taken = match (self.slot.take(), self.died.take()) {
             (Some(taken), _) => taken,
             (None, Some(died)) => {
-                self.down.replay();
                 self.exchange.replays += 1;
                 Slot::again(self.exchange, self.upstream, died)?
             }
             (None, None) => return None,
         };
+        if std::mem::take(&mut self.is_body_used) {
+            self.down.replay();
+        }
         self.exchange.attempt();
         let until = self.plan.deadline().0;
         Some(
@@ -201,7 +230,12 @@ impl<'a> Tries<'a> {
         let linked = self.linked.take()?;
         let was_in_doubt = std::mem::replace(&mut self.exchange.in_doubt, true);
         self.timer.set(self.plan.deadline().0);
-        let sent = heads::send(self.exchange, self.route, self.upstream, linked);
+        self.is_body_used = true;
+        let told = Told {
+            attempt: self.plan.attempt(),
+            time_left: self.plan.time_left(self.exchange.now),
+        };
+        let sent = heads::send(self.exchange, self.route, self.upstream, linked, &told);
         let mut attempt = match sent {
             Ok(attempt) => attempt,
             Err(unsent) => {
@@ -210,15 +244,58 @@ impl<'a> Tries<'a> {
                 return Some(self.failed(forward::unsent(error), slot));
             }
         };
-        let (exchange, down) = (&*self.exchange, &mut *self.down);
-        let head = forward::head(exchange, &mut attempt, down, &self.timer, &mut self.plan);
-        match head.await {
-            Ok(response) => self.headed(attempt, response),
-            Err(failure) => {
-                if let Event::Died(Death { written: false, .. }) = failure.event {
-                    self.exchange.in_doubt = was_in_doubt;
+        let down = &mut *self.down;
+        let mut wait = Wait::new(self.exchange, &attempt, down, &self.plan);
+        loop {
+            let (exchange, down) = (&*self.exchange, &mut *self.down);
+            let head = wait.head(exchange, &mut attempt, down, &self.timer, &mut self.plan);
+            match head.await {
+                Awaited::Head => return self.headed(attempt, wait.response),
+                Awaited::Failed(failure) => {
+                    if let Event::Died(Death { written: false, .. }) = failure.event {
+                        self.exchange.in_doubt = was_in_doubt;
+                    }
+                    return Some(self.failed(failure, attempt.slot));
                 }
-                Some(self.failed(failure, attempt.slot))
+                Awaited::Hedge => {}
+            }
+            let rival = hedge::rival(self.exchange, self.upstream, self.down, &mut self.plan);
+            if let Some(rival) = rival {
+                // Boxed: it is rare, and the task outlives it.
+                return Box::pin(self.race(attempt, wait, rival)).await;
+            }
+        }
+    }
+
+    /// Two attempts at once.
+    async fn race(&mut self, mut attempt: Attempt, mut wait: Wait, rival: Rival) -> Option<Event> {
+        let call = grpc::is_call(&self.exchange.head.fields);
+        let track = Track {
+            exchange: self.exchange,
+            route: self.route,
+            upstream: self.upstream,
+            timer: &self.timer,
+        };
+        let upstream = self.upstream;
+        let (down, plan) = (&mut *self.down, &mut self.plan);
+        let is_good = |head: &ResponseHead| !is_failing(&upstream.shared.retry, call, head);
+        match hedge::race(track, &mut attempt, &mut wait, down, plan, rival, is_good).await {
+            Raced::First(first) => {
+                upstream.cells.hedged(Hedged::Lost as usize);
+                match first {
+                    Ok(()) => self.headed(attempt, wait.response),
+                    Err(failure) => Some(self.failed(failure, attempt.slot)),
+                }
+            }
+            Raced::Rival(won) => {
+                upstream.cells.hedged(Hedged::Won as usize);
+                let waited = won.attempt.steps.answered.since(attempt.steps.sent);
+                hedge::note(upstream, waited);
+                drop((wait, attempt));
+                self.exchange.take_over(won.endpoint, won.attempt.steps);
+                self.plan = won.plan;
+                self.down.take_over(won.down);
+                self.headed(won.attempt, won.response)
             }
         }
     }
@@ -228,15 +305,20 @@ impl<'a> Tries<'a> {
         let exchange = &mut *self.exchange;
         exchange.steps = attempt.steps;
         attempt.slot.head_came(attempt.steps.answered, &response);
+        if attempt.slot.record.kind == AttemptKind::First {
+            let waited = attempt.steps.answered.since(attempt.steps.sent);
+            hedge::note(self.upstream, waited);
+        }
         match attempt.switch.agrees(&exchange.head, &response) {
             Ok(tunnel) => {
                 exchange.now = attempt.steps.answered;
+                let event = self.judge(&response, tunnel);
                 self.answered = Some(Answered {
                     attempt,
                     response,
                     tunnel,
                 });
-                Some(Event::Head { tunnel })
+                Some(event)
             }
             Err(error) => {
                 attempt.slot.record.outcome = AttemptOutcome::Failed;
@@ -247,14 +329,69 @@ impl<'a> Tries<'a> {
         }
     }
 
+    /// What a head means for the plan. One that is good funds the budget.
+    fn judge(&self, response: &ResponseHead, tunnel: bool) -> Event {
+        let retry = &self.upstream.shared.retry;
+        let harmless = !retry.grpc_on.is_empty()
+            && grpc::is_call(&self.exchange.head.fields)
+            && is_failed_call(retry, response);
+        if !harmless && !is_failing(retry, false, response) {
+            if response.status < 500 {
+                self.upstream.cells.successes.add(1);
+            }
+            return Event::Head { tunnel };
+        }
+        let asked = response.fields.get(Name::RetryAfter);
+        let now = || self.worker.unix_seconds(self.exchange.now);
+        Event::Failing {
+            kept: self.down.is_kept(),
+            harmless,
+            retry_after: asked.and_then(|asked| retry_after::parse(asked, now())),
+        }
+    }
+
+    /// Asks the budget for a token.
+    fn ask(&self) -> Event {
+        let shared = &self.upstream.shared;
+        match shared.terms {
+            Some(terms) if !shared.retries.take(terms) => Event::Denied,
+            _ => Event::Granted(self.worker.random.borrow_mut().next_u64()),
+        }
+    }
+
+    /// Lets go of the attempt, and waits until the next may begin, or the client leaves.
+    async fn pause(&mut self) -> Event {
+        self.died = None;
+        if let Some(Answered {
+            attempt, response, ..
+        }) = self.answered.take()
+        {
+            self.last = ProxyError::Failing(response.status);
+            stream::discard(self.exchange, attempt, &response, self.upstream, self.down).await;
+        }
+        let asked = self.worker.wheel.now();
+        self.timer.set(self.plan.deadline().0);
+        let down = &mut *self.down;
+        let event = poll_fn(|cx| {
+            if let Some(responder) = &mut down.responder
+                && down.body.is_done()
+                && responder.poll_gone(cx).is_ready()
+            {
+                return Poll::Ready(Event::ClientGone);
+            }
+            self.timer.poll(cx).map(|()| Event::Timer)
+        })
+        .await;
+        self.exchange.waited_in_vain(asked, self.worker.wheel.now());
+        if event == Event::ClientGone {
+            self.last = ProxyError::ClientGone;
+        }
+        event
+    }
+
     /// The attempt ended without a head.
     fn failed(&mut self, failure: Failure, mut slot: Slot) -> Event {
-        slot.record.outcome = if failure.error.side() == Side::Downstream {
-            AttemptOutcome::Cancelled
-        } else {
-            AttemptOutcome::Failed
-        };
-        slot.record.error = Some(failure.error.label());
+        slot.failed(&failure.error);
         if slot.record.reused && forward::is_idle_race(&failure.event) {
             slot.excuse();
         }
@@ -267,6 +404,26 @@ impl<'a> Tries<'a> {
         self.died = Some(slot.died());
         failure.event
     }
+}
+
+/// Whether a request may be sent again. Of calls of gRPC it depends on their answer, where the upstream lists any.
+fn repeat(exchange: &Exchange, upstream: &Upstream) -> Repeat {
+    let head = &exchange.head;
+    if !upstream.retry.grpc_on.is_empty() && grpc::is_call(&head.fields) {
+        return Repeat::WhenHarmless;
+    }
+    Repeat::from(&head.method)
+}
+
+/// Whether an answer is one after which another attempt may do better.
+fn is_failing(retry: &config::Retry, call: bool, response: &ResponseHead) -> bool {
+    let is_listed = response.status >= 400 && retry.on.contains(&response.status);
+    is_listed || call && is_failed_call(retry, response)
+}
+
+fn is_failed_call(retry: &config::Retry, response: &ResponseHead) -> bool {
+    let status = grpc::status_alone(&response.fields);
+    status.is_some_and(|status| retry.grpc_on.iter().any(|on| on.code() == status))
 }
 
 fn refusal(lack: Lack) -> Refusal {

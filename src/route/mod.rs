@@ -12,6 +12,7 @@ mod anchored;
 mod cover;
 mod error;
 mod explain;
+mod fault;
 mod fields;
 mod host;
 mod index;
@@ -33,6 +34,7 @@ use crate::config::Priority;
 pub use cover::Covered;
 pub use error::{CompileError, Fault};
 pub use explain::{Explanation, Failed, Passed, Test};
+pub use fault::{Bandwidth, Injected, Injection};
 pub use fields::{Edit, FieldEdits, HostRewrite};
 pub use name::default_name;
 pub use redirect::{Redirect, Respond};
@@ -81,6 +83,8 @@ pub struct Route {
     pub priority_header: Option<Box<str>>,
     pub request_edits: FieldEdits,
     pub response_edits: FieldEdits,
+    /// What is injected on purpose.
+    pub fault: Option<Injection>,
 }
 
 /// Upstreams are indices into the list that the table was compiled with.

@@ -11,14 +11,19 @@ pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod health;
+pub mod hedging;
 pub mod outlook;
 pub mod pool;
+pub mod probe;
 pub mod registry;
+pub mod retries;
 pub mod selectors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::attempt::{Backoff, budget, hedge, retry};
 use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
@@ -30,7 +35,10 @@ use client_tls::ClientTls;
 use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
+use hedging::Hedging;
+use probe::Checks;
 use registry::Registry;
+use retries::Retries;
 use selectors::{SecretError, Selectors};
 
 /// A named group of interchangeable endpoints under one policy.
@@ -61,9 +69,29 @@ pub struct Upstream {
     pub connections: config::Connections,
     /// How many attempts at once; off: as many as come.
     pub bulkhead: Option<bulkhead::Configured>,
-    /// Bytes of a request body kept for a replay.
-    pub replay_buffer: usize,
+    /// How its endpoints are checked; `None`: they are not.
+    pub checks: Option<Arc<Checks>>,
+    /// When a request is sent again.
+    pub retry: config::Retry,
+    /// The same, as far as the plan of a request goes by it.
+    pub tries: retry::Rules,
+    /// What fills the budget; `None`: retries are not bounded by one.
+    pub terms: Option<budget::Terms>,
+    pub retries: Arc<Retries>,
+    /// When requests are hedged; `None`: they are not.
+    pub hedge: Option<Hedge>,
 }
+
+/// How requests to an upstream are hedged.
+pub struct Hedge {
+    pub rules: hedge::Rules,
+    /// What pays for hedges, beside the budget of retries.
+    pub terms: budget::Terms,
+    pub hedging: Arc<Hedging>,
+}
+
+/// Hedges that are saved up at most. A few, for requests that come in bursts.
+const HEDGES: f64 = 10.0;
 
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +106,11 @@ pub enum CompileError {
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
+    #[error("upstreams.{upstream}.health.active: {source}")]
+    Checks {
+        upstream: String,
+        source: probe::CompileError,
+    },
     #[error("upstreams.{upstream}.sticky: {source}")]
     Secret {
         upstream: String,
@@ -104,6 +137,7 @@ impl Upstream {
             .as_ref()
             .map(|tls| ClientTls::compile(tls, written.protocol, shared));
         let tls = tls.transpose().map_err(failed)?;
+        let checks = compile_checks(name, written, tls.as_ref(), shared)?;
         let mut endpoints = Vec::new();
         let mut places = Vec::new();
         for endpoint in &written.endpoints {
@@ -137,6 +171,10 @@ impl Upstream {
         })?;
         let key = selectors.as_ref().and_then(|all| all.key.as_ref());
         let census = key.map(|key| registry.census(name, key));
+        let retry = written.retry.clone().unwrap_or_else(|| config::Retry {
+            max_attempts: 1,
+            ..config::Retry::default()
+        });
         Ok(Self {
             name: name.to_owned(),
             endpoints,
@@ -160,7 +198,25 @@ impl Upstream {
                 .bulkhead
                 .as_ref()
                 .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
-            replay_buffer: written.retry.buffer.unwrap_or(0),
+            checks: checks.map(Arc::new),
+            tries: retry_rules(&retry),
+            terms: retry.budget.map(|share| budget::Terms {
+                share: share.fraction(),
+                cap: retry.budget_cap.into(),
+            }),
+            retry,
+            retries: registry.retries(name),
+            hedge: written.hedge.as_ref().map(|written| Hedge {
+                rules: hedge::Rules {
+                    quantile: written.after.quantile(),
+                    min_samples: written.min_samples.into(),
+                },
+                terms: budget::Terms {
+                    share: written.max.fraction(),
+                    cap: HEDGES,
+                },
+                hedging: registry.hedging(name),
+            }),
         })
     }
 
@@ -197,7 +253,27 @@ impl Upstream {
             self.events
                 .note(now, Kind::Bulkhead, &self.name, None, text);
         }
+        if let Some(hedge) = &self.hedge {
+            hedge.hedging.tick(now, hedge.rules);
+        }
     }
+}
+
+fn compile_checks(
+    name: &str,
+    written: &config::Upstream,
+    tls: Option<&ClientTls>,
+    shared: &Shared,
+) -> Result<Option<Checks>, CompileError> {
+    let health = written.health.as_ref();
+    let Some(active) = health.and_then(|health| health.active.as_ref()) else {
+        return Ok(None);
+    };
+    let checks = Checks::compile(active, written, tls, shared);
+    checks.map(Some).map_err(|source| CompileError::Checks {
+        upstream: name.to_owned(),
+        source,
+    })
 }
 
 /// An endpoint, known by its id, as it is narrowed.
@@ -250,6 +326,17 @@ fn narrow_rules(
                 config::PanicRule::FailClosed => narrow::PanicRule::FailClosed,
             },
         }),
+    }
+}
+
+fn retry_rules(written: &config::Retry) -> retry::Rules {
+    retry::Rules {
+        max_attempts: written.max_attempts,
+        backoff: Backoff {
+            base: written.backoff.base,
+            max: written.backoff.max,
+        },
+        retry_after_max: written.retry_after_max,
     }
 }
 

@@ -8,6 +8,8 @@ use super::bulkhead::Bulkhead;
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
+use super::hedging::Hedging;
+use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
 use crate::entropy;
@@ -31,6 +33,10 @@ pub struct Registry {
     known: Mutex<Known>,
     /// The numbers of whole upstreams by name.
     totals: Shared<String, Totals>,
+    /// The budgets of whole upstreams by name.
+    retries: Shared<String, Retries>,
+    /// What is known for hedging in whole upstreams by name.
+    hedging: Shared<String, Hedging>,
     /// What was decided in whole upstreams by name.
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
@@ -120,6 +126,16 @@ impl Registry {
     /// What is known of all endpoints of an upstream together.
     pub fn totals(&self, upstream: &str) -> Arc<Totals> {
         of(&self.totals, upstream.to_owned())
+    }
+
+    /// The budget of an upstream's retries and hedges.
+    pub fn retries(&self, upstream: &str) -> Arc<Retries> {
+        of(&self.retries, upstream.to_owned())
+    }
+
+    /// What is known for hedging in an upstream.
+    pub fn hedging(&self, upstream: &str) -> Arc<Hedging> {
+        of(&self.hedging, upstream.to_owned())
     }
 
     /// What was decided in an upstream.

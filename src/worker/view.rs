@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::{h1, h2};
+use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
@@ -41,6 +42,8 @@ pub struct UpstreamView {
     pub cells: Arc<UpstreamCells>,
     /// Where this worker counts what an adaptive limit goes by, if there is one.
     pub samples: Option<Arc<Samples>>,
+    /// What answers took, where requests are hedged by it.
+    pub latencies: Option<Arc<Histogram>>,
     pub limits: Limits,
 }
 
@@ -109,6 +112,12 @@ impl View {
                 )
             });
             let connections = &shared.connections;
+            let cells = door.upstream(&shared.name);
+            shared.retries.join(&cells);
+            let latencies = shared.hedge.as_ref().map(|hedge| {
+                hedge.hedging.fund.join(&cells);
+                hedge.hedging.of_worker(place.0)
+            });
             Rc::new(UpstreamView {
                 reaches: reaches.collect(),
                 seen: RefCell::new(shared.groups.seen()),
@@ -117,8 +126,9 @@ impl View {
                     .census
                     .as_ref()
                     .map(|census| census.of_worker(place.0)),
-                cells: door.upstream(&shared.name),
+                cells,
                 samples: samples(shared, place.0),
+                latencies,
                 limits: Limits {
                     idle: share(connections.idle, place.0, place.1),
                     idle_timeout: connections.idle_timeout,

@@ -116,7 +116,7 @@ async fn metrics_count_exactly_the_requests_that_were_made() {
         client.get("/").await;
     }
     for _ in 0..5 {
-        client.get("/status/503").await;
+        client.get("/status/500").await;
     }
     // A request is counted when its exchange has ended, which is after the client has its answer.
     let requests = |status: &Status| status.routes[0].requests.lifetime.count;

@@ -102,7 +102,7 @@ async fn a_request_that_met_a_stale_connection_is_replayed_once_if_harmless() {
     }
     // A byte of an answer came: nobody knows what was done.
     let scripted = Scripted::stale(vec![Step::ReadHead, Step::write("HTTP/1.1 2")]).await;
-    let proxy = before(&[scripted.address().to_string()], "").await;
+    let proxy = before(&[scripted.address().to_string()], "retry: off").await;
     let mut client = Client::h1(proxy.address()).await;
     assert_eq!(client.get("/1").await.status, StatusCode::OK);
     assert_eq!(client.get("/2").await.status, StatusCode::BAD_GATEWAY);
@@ -110,9 +110,9 @@ async fn a_request_that_met_a_stale_connection_is_replayed_once_if_harmless() {
 }
 
 #[tokio::test]
-async fn a_fresh_connection_that_dies_is_not_tried_again() {
+async fn a_fresh_connection_that_dies_is_not_replayed() {
     let backend = Backend::start("a");
-    let proxy = before(&[backend.endpoint()], "").await;
+    let proxy = before(&[backend.endpoint()], "retry: off").await;
     let mut client = Client::h1(proxy.address()).await;
     let answer = client.get("/gone").await;
     answer.assert_told(502, "connection_terminated", "connection_closed");

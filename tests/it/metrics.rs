@@ -24,6 +24,11 @@ const EXCUSED: &[(Metric, &str)] = &[
         "nothing that a client does makes a worker panic",
     ),
     (
+        Metric::UpstreamHedges,
+        "takes a hundred answers within ten seconds first; `hedging` has it move",
+    ),
+    (Metric::UpstreamHedgeAfter, "the same"),
+    (
         Metric::WorkerLag,
         "of the worker itself, like the two above, and nothing that traffic brings about",
     ),
@@ -115,6 +120,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     let backend = Backend::start("a");
     let closed = [Closed::new(), Closed::new()];
     let stale = Scripted::stale(vec![Step::ReadHead]).await;
+    let silent = Scripted::play(vec![vec![Step::Stall]]).await;
     let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
     // Timeouts have no part in this.
     let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h, handshake: 1h }";
@@ -134,6 +140,7 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /mixed }}, upstream: mixed }}\n\
              - {{ match: {{ path: /narrow }}, upstream: narrow, rewrite: {{ prefix: / }} }}\n\
              - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
+             - {{ match: {{ path: /status }}, upstream: pool }}\n\
              - {{ match: {{ path: /keyed }}, upstream: pool, idempotency: {{ entries: 1 }} }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
@@ -145,6 +152,9 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 narrow: {{ endpoints: [{:?}], {far}, bulkhead: {{ queue: 1, {one} }} }}\n\
              \x20 vegas: {{ endpoints: [{:?}], {far}, bulkhead: {{ adaptive: {{ algorithm: vegas }} }} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
+             \x20 checked: {{ endpoints: [{:?}, {:?}], health: {{}} }}\n\
+             \x20 waited_for: {{ endpoints: [{:?}],\n\
+             \x20   health: {{ active: {{ timeout: 1h, interval: 1h }} }} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
             stale.address().to_string(),
@@ -155,7 +165,10 @@ async fn every_metric_moves_or_has_an_excuse() {
             backend.endpoint(),
             backend.endpoint(),
             backend.endpoint(),
-            backend.endpoint()
+            backend.endpoint(),
+            closed[0].endpoint(),
+            backend.endpoint(),
+            silent.address().to_string(),
         )
     };
     let log = directory.path().join("access.log");
@@ -179,6 +192,8 @@ async fn every_metric_moves_or_has_an_excuse() {
     for path in ["/", "/", "/stale", "/stale", "/secure"] {
         assert_eq!(client.get(path).await.status, StatusCode::OK, "{path}");
     }
+    // Which is tried once more.
+    assert_eq!(client.get("/status/503").await.status.as_u16(), 503);
     let answer = client.post("/checksum", vec![7; 100_000]).await;
     assert_eq!(answer.json()["length"], 100_000);
     let refused = client.get("/refused").await;

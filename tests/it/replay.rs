@@ -241,7 +241,7 @@ async fn nothing_is_sent_again_once_an_answer_began_or_twice() {
     for began in ["HTTP/1.1 2", "HTTP/1.1 100 Continue\r\n\r\n"] {
         let endpoint =
             Scripted::stale(vec![Step::ReadHead, Step::ReadBytes(4), Step::write(began)]).await;
-        let proxy = before(endpoint.address(), "", "").await;
+        let proxy = before(endpoint.address(), "", "retry: off").await;
         let mut client = client(false, &proxy).await;
         let answer = put(&mut client, Method::PUT, traceable(4)).await;
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{began}");
@@ -252,7 +252,7 @@ async fn nothing_is_sent_again_once_an_answer_began_or_twice() {
         vec![Step::ReadRequest],
     ])
     .await;
-    let proxy = before(endpoint.address(), "", "").await;
+    let proxy = before(endpoint.address(), "", "retry: off").await;
     let mut client = client(false, &proxy).await;
     let answer = put(&mut client, Method::PUT, traceable(4)).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);

@@ -102,7 +102,7 @@ fn adaptive(upstream: &Upstream) -> Option<AdaptiveStatus> {
     let Configured { state, rules } = upstream.bulkhead.as_ref()?;
     let rules = rules.adaptive.as_ref()?;
     let inputs = state.inputs().unwrap_or_default();
-    let seconds = |span: Duration| (inputs.windows > 0).then(|| span.as_secs_f64());
+    let seconds = |span: Duration| (inputs.windows > 0).then_some(span.as_secs_f64());
     Some(AdaptiveStatus {
         algorithm: rules.algorithm.name().to_owned(),
         min: rules.min,

@@ -4,9 +4,12 @@
 
 mod balancing;
 mod bulkhead;
+mod faults;
 mod figures;
+mod health;
 mod hot_keys;
 mod idempotency;
+mod retries;
 mod upstream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,9 +24,12 @@ use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
+pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
+pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
 pub(super) use balancing::measure;
@@ -90,6 +96,8 @@ pub struct ListenerStatus {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteStatus {
     pub name: String,
+    /// `null`: it injects none.
+    pub fault: Option<FaultStatus>,
     pub requests: Windows,
     /// Where the route asks for keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +132,7 @@ pub fn read(live: &Live) -> Status {
         upstreams: snapshot
             .upstreams
             .iter()
-            .map(|one| upstream::read(one, &reports, &picks, now))
+            .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
     }
 }
@@ -173,6 +181,7 @@ fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStat
     let each = snapshot.routes.routes().iter().zip(&snapshot.guards);
     each.map(|(route, guard)| RouteStatus {
         name: route.name.to_string(),
+        fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
         idempotency: guard.as_ref().map(|guard| idempotency::read(guard, now)),
     })

@@ -5,9 +5,12 @@ use super::{Level, Refusal};
 
 mod balance;
 mod bulkhead;
+mod faults;
 mod files;
+mod health;
 mod idempotency;
 mod narrowing;
+mod retries;
 mod routes;
 mod values;
 

@@ -40,18 +40,11 @@ fn an_unknown_key_with_nothing_near_lists_what_is_known() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    for key in ["health", "breaker", "hedge"] {
+    for key in ["mirror", "rate_limit", "cache"] {
         let text = format!("{GROUND}    {key}: {{}}\n");
         assert_eq!(
             refusal(&text).diagnostics[0].path,
             format!("upstreams.api.{key}")
-        );
-    }
-    for key in ["max_attempts", "budget", "backoff"] {
-        let text = format!("{GROUND}    retry: {{ {key}: 1 }}\n");
-        assert_eq!(
-            refusal(&text).diagnostics[0].path,
-            format!("upstreams.api.retry.{key}")
         );
     }
 }

@@ -11,6 +11,7 @@ use super::super::kinds::{
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::fault::Fault;
 use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
 
@@ -32,6 +33,8 @@ pub struct Route {
     pub host: Option<HostRewrite>,
     pub request_fields: FieldEdits,
     pub response_fields: FieldEdits,
+    /// What is injected on purpose.
+    pub fault: Option<Fault>,
     /// Executes a request with a key once.
     pub idempotency: Option<Idempotency>,
 }
@@ -117,6 +120,8 @@ block! {
         /// Edits of the response's header fields, also of a redirect and a direct answer; errors
         /// of the proxy stay as they are.
         pub response_headers: FieldEdits = FieldEdits::default();
+        /// Faults that are injected on purpose, for staging. Off.
+        pub fault: Option<Fault> = None;
         /// Makes requests with an idempotency key safe to repeat: the first is executed, its result is
         /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
         /// here.
@@ -141,6 +146,10 @@ impl Priority {
     pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
 }
 
+#[allow(
+    clippy::derivable_impls,
+    reason = "the macro that gives the names marks none of them as the default"
+)]
 impl Default for Priority {
     fn default() -> Self {
         Self::Normal
@@ -194,6 +203,7 @@ impl RouteKeys {
             host: self.host,
             request_fields: self.request_headers,
             response_fields: self.response_headers,
+            fault: self.fault,
             idempotency: self.idempotency,
         })
     }
@@ -220,6 +230,7 @@ impl RouteKeys {
             host: route.host.clone(),
             request_headers: route.request_fields.clone(),
             response_headers: route.response_fields.clone(),
+            fault: route.fault.clone(),
             idempotency: route.idempotency.clone(),
         }
     }

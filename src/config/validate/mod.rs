@@ -5,7 +5,10 @@
 
 mod balance;
 mod bulkhead;
+mod faults;
+mod health;
 mod idempotency;
+mod retries;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -30,13 +33,16 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     listeners(root, config, reader);
     route_names(root, config, reader);
     idle_edits(root, config, reader);
+    faults::check(root, config, reader);
     for entry in entries(root, "upstreams") {
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
             bulkhead::warnings(&entry.key, entry, upstream, reader);
+            retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
+            health::check(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::why;
 use crate::attempt::idempotency::{Answer, Claim, Guard, Why};
+use crate::attempt::retry::Repeat;
 use crate::attempt::{Deadlines, Plan};
 use crate::clock::wheel::Timer;
 use crate::config::UpstreamTimeouts;
@@ -254,7 +255,8 @@ fn plan(exchange: &Exchange, upstream: &UpstreamView, guard: &Guard) -> Plan {
         ..shared.timeouts.clone()
     };
     let deadlines = Deadlines::new(&timeouts, exchange.started);
-    Plan::new(again, shared.endpoints.len(), deadlines)
+    let repeat = if again { Repeat::Yes } else { Repeat::No };
+    Plan::new(repeat, shared.endpoints.len(), deadlines, shared.tries)
 }
 
 /// The answer as every client will get it.

@@ -12,8 +12,11 @@
 
 pub mod adaptive;
 mod count;
+mod line;
 pub mod queue;
+mod rules;
 mod samples;
+mod tended;
 #[cfg(test)]
 mod tests;
 mod waiter;
@@ -27,87 +30,18 @@ use tokio::sync::oneshot;
 
 use crate::clock::Instant;
 use crate::config::{self, Priority};
-use crate::entropy::{self, Random};
+use crate::entropy;
 use adaptive::{Inputs, Limit};
 use count::Count;
-use queue::{Place, Queue, Waiting};
+use line::Line;
+use queue::{Place, Waiting};
+use tended::Tended;
 use waiter::{Verdict, Who};
-use watch::{Sight, Watch};
+use watch::Sight;
 
+pub use rules::{Configured, Rules};
 pub use samples::Samples;
 pub use waiter::{Grant, Wait};
-
-/// To how many in turn a slot is offered that came free; what is left after that the tick offers.
-const OFFERS: u32 = 16;
-/// Looks that come sooner after another are none: a window of an adaptive limit is about a tick.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// What a configuration asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
-    pub max_in_flight: u32,
-    /// Attempts at once at each endpoint.
-    pub per_endpoint: u32,
-    pub queue: queue::Rules,
-    pub queue_timeout: Duration,
-    /// How late a worker is that refuses what is of low, and of normal priority.
-    pub shed: [Option<Duration>; 2],
-    pub adaptive: Option<adaptive::Rules>,
-}
-
-impl From<&config::Bulkhead> for Rules {
-    fn from(written: &config::Bulkhead) -> Self {
-        Self {
-            max_in_flight: adaptive::count(written.max_in_flight),
-            per_endpoint: adaptive::count(written.per_endpoint),
-            queue: queue::Rules {
-                capacity: written.queue,
-                order: written.order,
-                standing_after: written.standing.after,
-                standing_timeout: written.standing.timeout,
-            },
-            queue_timeout: written.queue_timeout,
-            shed: [written.shed.low, written.shed.normal],
-            adaptive: written.adaptive.as_ref().map(adaptive::Rules::from),
-        }
-    }
-}
-
-impl Rules {
-    /// Whether a request of this class is refused by a worker that runs late by so much.
-    pub fn sheds(&self, class: Priority, late: Duration) -> bool {
-        let bound = self.shed.get(class as usize).copied().flatten();
-        bound.is_some_and(|bound| late >= bound)
-    }
-
-    /// Whether there are workers that refuse requests of this class.
-    pub fn may_shed(&self, class: Priority) -> bool {
-        self.shed.get(class as usize).is_some_and(Option::is_some)
-    }
-
-    fn initial(&self) -> u32 {
-        let adaptive = self.adaptive.as_ref();
-        adaptive.map_or(self.max_in_flight, |rules| rules.initial)
-    }
-}
-
-/// The bulkhead of one upstream as it is configured.
-#[derive(Debug)]
-pub struct Configured {
-    pub state: Arc<Bulkhead>,
-    pub rules: Rules,
-}
-
-impl Configured {
-    /// What is known of it goes on under these rules, from the next look on.
-    pub fn new(state: Arc<Bulkhead>, rules: Rules) -> Self {
-        if state.limit() == 0 {
-            // It was never looked at.
-            state.obey(&rules, rules.initial());
-        }
-        Self { state, rules }
-    }
-}
 
 /// What one asks for that has to wait.
 #[derive(Debug, Clone, Copy)]
@@ -162,28 +96,6 @@ pub struct Bulkhead {
     waited: AtomicU64,
 }
 
-/// Those that wait, and which slots have come free meanwhile.
-#[derive(Debug)]
-struct Line {
-    queue: Queue<Who>,
-    rules: queue::Rules,
-    /// Counts slots given back while somebody waited.
-    given: u64,
-    /// Such slots that nobody was woken for yet.
-    open: u32,
-    /// To how many more one of them is offered after somebody could not use it.
-    offers: u32,
-}
-
-#[derive(Debug)]
-struct Tended {
-    looked: Option<Instant>,
-    watch: Watch,
-    limit: Option<Limit>,
-    samples: samples::All,
-    random: Random,
-}
-
 impl Default for Bulkhead {
     fn default() -> Self {
         Self::seeded(entropy::system_seed())
@@ -196,20 +108,8 @@ impl Bulkhead {
         Self {
             count: Count::default(),
             limit: AtomicU32::new(0),
-            line: Mutex::new(Line {
-                queue: Queue::default(),
-                rules: defaults.queue,
-                given: 0,
-                open: 0,
-                offers: 0,
-            }),
-            tended: Mutex::new(Tended {
-                looked: None,
-                watch: Watch::default(),
-                limit: None,
-                samples: samples::All::default(),
-                random: Random::seeded(seed),
-            }),
+            line: Mutex::new(Line::new(defaults.queue)),
+            tended: Mutex::new(Tended::new(seed)),
             refused: Default::default(),
             waited: AtomicU64::new(0),
         }
@@ -228,9 +128,7 @@ impl Bulkhead {
     pub fn give(self: &Arc<Self>, now: impl FnOnce() -> Instant) {
         if self.count.give() {
             let mut line = self.line();
-            line.given += 1;
-            line.open = line.open.saturating_add(1).min(self.count.waiting());
-            line.offers = OFFERS;
+            line.give(self.count.waiting());
             drop(line);
             self.serve(now());
         }
@@ -385,18 +283,13 @@ impl Bulkhead {
     /// come free by itself, and says what has turned.
     pub fn look(self: &Arc<Self>, now: Instant, rules: &Rules) -> Option<String> {
         let mut tended = self.tended();
-        if tended.looked.is_some_and(|last| now.since(last) < LOOK) {
+        if !tended.is_due(now) {
             return None;
         }
-        tended.looked = Some(now);
         self.obey(rules, tended.limit(rules));
         let filled = {
             let mut line = self.line();
-            if line.queue.len() > 0 {
-                line.given += 1;
-                line.open = line.open.max(1);
-                line.offers = u32::try_from(line.queue.len()).unwrap_or(u32::MAX);
-            }
+            line.offer_to_all();
             line.queue.filled()
         };
         if filled.is_some() {
@@ -453,7 +346,7 @@ impl Bulkhead {
 
     /// What the adaptive limit was found by last, where there is one.
     pub fn inputs(&self) -> Option<Inputs> {
-        self.tended().limit.as_ref().map(Limit::inputs)
+        self.tended().adaptive.as_ref().map(Limit::inputs)
     }
 
     /// How the queue stands.
@@ -479,42 +372,4 @@ pub struct Standing {
     pub stands: bool,
     /// Whoever came last is served first.
     pub is_newest_first: bool,
-}
-
-impl Line {
-    /// Who is next, if anybody can be served.
-    fn next(&self, now: Instant) -> Option<Place> {
-        let given = (self.open > 0).then_some(self.given);
-        self.queue.next(now, &self.rules, given)
-    }
-
-    /// Who was woken for a slot could not use it: it is for the next one.
-    fn offer_on(&mut self, grant: &Grant) {
-        if grant.is_offer && self.offers > 0 {
-            self.offers -= 1;
-            self.open += 1;
-        }
-    }
-}
-
-impl Tended {
-    /// The limit in force, moved by what was measured since the last look.
-    fn limit(&mut self, rules: &Rules) -> u32 {
-        let Some(rules) = &rules.adaptive else {
-            self.limit = None;
-            return rules.max_in_flight;
-        };
-        let random = &mut self.random;
-        let kept = self
-            .limit
-            .take()
-            .filter(|limit| limit.is_by(rules.algorithm));
-        let mut limit = kept.unwrap_or_else(|| Limit::new(rules, random));
-        if let Some(window) = self.samples.window() {
-            limit.update(rules, &window, random);
-        }
-        let found = limit.limit(rules);
-        self.limit = Some(limit);
-        found
-    }
 }

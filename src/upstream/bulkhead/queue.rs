@@ -82,7 +82,7 @@ impl<T> Queue<T> {
     pub fn remove(&mut self, place: Place) -> Option<Waiting<T>> {
         let found = self.classes[place.class as usize].remove(&place.number)?;
         self.len -= 1;
-        if self.len == 0 {
+        if self.is_empty() {
             self.filled = None;
         }
         Some(found)
@@ -158,6 +158,11 @@ impl<T> Queue<T> {
             QueueOrder::Lifo => true,
             QueueOrder::Adaptive => self.stands(now, rules),
         }
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// How many wait.

@@ -102,8 +102,9 @@ choice! {
     /// The rule by which a limit is moved.
     pub enum LimitAlgorithm, "an algorithm" {
         /// Netflix's Gradient2: shrinks by as much as the latency exceeds `tolerance` times its long
-        /// mean (600 windows, a minute of steady traffic), at most by half. For latencies that vary. A latency that
-        /// stays high becomes the mean in the end.
+        /// mean (600 windows, a minute of steady traffic), at most by half. For latencies that vary. Unlike the
+        /// original, the mean does not follow what is slow because of the limit, so that an overload which
+        /// lasts is not taken for the usual.
         Gradient2 = "gradient2",
         /// Netflix's Vegas, after TCP's: keeps the queue, as told from the least latency seen, between 3·log10 and
         /// 6·log10 of the limit. For latencies that do not vary; it settles lower.

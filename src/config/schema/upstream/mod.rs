@@ -4,7 +4,10 @@ mod balance;
 mod bulkhead;
 mod endpoint;
 mod hash;
+mod health;
+mod hedge;
 mod narrowing;
+mod retry;
 mod weighing;
 
 use std::path::PathBuf;
@@ -14,12 +17,14 @@ pub use balance::*;
 pub use bulkhead::*;
 pub use endpoint::*;
 pub use hash::*;
+pub use health::*;
+pub use hedge::*;
 pub use narrowing::*;
+pub use retry::*;
 pub use weighing::*;
 
 use super::{Certificate, DAY, HOUR, millis, seconds};
-use crate::config::kinds::ServerName;
-use crate::config::quantities::Size;
+use crate::config::kinds::{FieldName, ServerName};
 use crate::config::setting::{block, choice, with_default, written_as_map};
 use crate::config::units::Share;
 
@@ -94,8 +99,15 @@ block! {
         /// How many attempts at once, and who waits for a place. On, because an upstream that gets slow
         /// otherwise takes sockets and memory from all others. Off: no cap but that on connections.
         pub bulkhead: Option<Bulkhead> = Some(Bulkhead::default());
-        /// When a request may be sent again, and what that may cost.
-        pub retry: Retry = Retry::default();
+        /// Which endpoints are healthy. Off: all are taken to be, since not every server has something
+        /// to ask for; what requests meet there counts all the same.
+        pub health: Option<Health> = None;
+        /// When a request is sent again, and what that may cost. On, because endpoints fail and another one serves. Off is as
+        /// `{ max_attempts: 1 }`: nothing is sent again that an endpoint may have begun with.
+        pub retry: Option<Retry> = Some(Retry::default());
+        /// When a second attempt runs beside a slow first one. Off, because it costs load; for reads whose slowest answers
+        /// matter, where an endpoint is slow now and then and not the request itself.
+        pub hedge: Option<Hedge> = None;
     }
 }
 
@@ -117,7 +129,9 @@ impl Upstream {
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
             bulkhead: Some(Bulkhead::default()),
-            retry: Retry::default(),
+            retry: Some(Retry::default()),
+            hedge: None,
+            health: None,
         }
     }
 }
@@ -164,6 +178,10 @@ block! {
         pub idle: Duration = seconds(60), in millis(1)..=DAY;
         /// No byte either way in a tunnel (WebSocket, CONNECT). Long, because tunnels rest.
         pub tunnel_idle: Duration = HOUR, in millis(1)..=seconds(30 * 24 * 3600);
+        /// A header field that tells the endpoint how many milliseconds `total` leaves when the request is sent, such as
+        /// `X-Deadline-Ms`, in place of what the client sent; to a gRPC call `grpc-timeout` is written too, unless the
+        /// client's own is shorter. An endpoint that heeds it does no work for which nobody waits. Off, because few do.
+        pub deadline_header: Option<String> as Option<FieldName> = None;
         /// The whole exchange, from the request head to the last byte of the response. Off,
         /// because it would cut healthy downloads and streams.
         pub max_duration: Option<Duration> = None, in Some(millis(1))..=Some(seconds(30 * 24 * 3600));
@@ -194,18 +212,6 @@ block! {
 }
 
 block! {
-    /// When a request may be sent again, and what that may cost.
-    pub struct Retry {
-        /// Bytes of a request body that are kept until the response head comes, so that a request
-        /// can be sent again whose idle connection turns out to be dead, or with which an HTTP/2
-        /// endpoint says that it did nothing; of a larger body 502 is the answer. Off: nothing is
-        /// kept. 64 KiB holds nearly all bodies that are no uploads, and is what one read brings.
-        /// At most so much for each request that waits for its answer.
-        pub buffer: Option<usize> as Option<Size> = Some(64 * 1024), in Some(0)..=Some(16 * 1024 * 1024);
-    }
-}
-
-block! {
     /// Which picks are written down, with all candidates, their scores and who was left out, for the
     /// admin API to show.
     pub struct Decisions {
@@ -222,7 +228,6 @@ written_as_map!(
     Decisions,
     ClientTls,
     UpstreamTimeouts,
-    Connections,
-    Retry
+    Connections
 );
-with_default!(Decisions, ClientTls, UpstreamTimeouts, Connections, Retry);
+with_default!(Decisions, ClientTls, UpstreamTimeouts, Connections);

@@ -1,7 +1,7 @@
 //! A limit that follows the latency of the upstream (pure).
 //!
-//! A window is what was answered between two ticks. Both rules are Netflix's, and neither ever lowers the limit in order to
-//! measure. What times out counts with the time that it took, a lower bound; what fails fast does not count, since it says
+//! A window is what was answered between two ticks. Both rules are Netflix's, one of them with a change, and neither ever lowers the
+//! limit in order to measure. What times out counts with the time that it took, a lower bound; what fails fast does not count, since it says
 //! nothing of how long an answer takes.
 
 mod gradient2;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::{self, LimitAlgorithm};
 use crate::entropy::Random;
-use gradient2::Gradient2;
+use gradient2::{Bounds, Gradient2};
 use vegas::Vegas;
 
 /// With fewer answers a window goes on: a mean of a few says little.
@@ -123,8 +123,12 @@ impl Limit {
         }
         let (latency, in_flight) = (window.mean().max(1.0), f64::from(window.in_flight));
         let limit = self.estimate;
+        let bounds = Bounds {
+            tolerance: rules.tolerance,
+            min: f64::from(rules.min),
+        };
         let next = match &mut self.rule {
-            Rule::Gradient2(rule) => rule.step(limit, latency, in_flight, rules.tolerance),
+            Rule::Gradient2(rule) => rule.step(limit, latency, in_flight, bounds),
             Rule::Vegas(rule) => rule.step(limit, latency, in_flight, window.dropped, random),
         };
         self.estimate = next.clamp(f64::from(rules.min), f64::from(rules.max));

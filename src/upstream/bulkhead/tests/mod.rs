@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
+use crate::entropy::Random;
 
 fn at(millis: u64) -> Instant {
     Instant(millis * 1_000_000)

@@ -69,25 +69,28 @@ impl Arena {
             return;
         };
         let patience = if random.below(5) == 0 { 0 } else { 1000 };
-        match waited(wait, patience) {
-            Some(Ok(grant)) => match random.below(8) {
-                0 => drop(grant),
-                1 => match grant.again(at(0)).map(|wait| waited(wait, 1)) {
-                    // Called again, or parted from the queue by losing patience.
-                    Ok(Some(Ok(grant))) => {
-                        grant.keep();
-                        return self.work(random);
-                    }
-                    _ => {}
-                },
-                _ => {
-                    grant.keep();
-                    return self.work(random);
-                }
-            },
-            Some(Err(_)) | None => {}
+        let grant = match waited(wait, patience) {
+            Some(Ok(grant)) => self.wavers(grant, random),
+            Some(Err(_)) | None => None,
+        };
+        match grant {
+            Some(grant) => {
+                grant.keep();
+                self.work(random);
+            }
+            None => {
+                self.left.fetch_add(1, Relaxed);
+            }
         }
-        self.left.fetch_add(1, Relaxed);
+    }
+
+    /// Who was called may leave all the same, or find no slot and wait on.
+    fn wavers(&self, grant: Grant, random: &mut Random) -> Option<Grant> {
+        match random.below(8) {
+            0 => None,
+            1 => waited(grant.again(at(0)).ok()?, 1)?.ok(),
+            _ => Some(grant),
+        }
     }
 }
 
@@ -102,7 +105,7 @@ fn run(rules: &Rules, threads: u64, requests: u64) -> Arena {
                 // The deadlines lie at 1000: it goes no further.
                 arena.bulkhead.look(at(now % 900), rules);
                 now += 100;
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::yield_now();
             }
         });
         let workers: Vec<_> = (0..threads)

@@ -1,5 +1,6 @@
 //! The plan driven by a world that answers as it pleases, and the cases that it must know.
 
+use super::retry::{Decision, Repeat, Rules};
 use super::*;
 use crate::clock::Instant;
 use crate::config::UpstreamTimeouts;
@@ -12,23 +13,50 @@ const GONE_UNSEEN: Death = Death {
     written: true,
     received: false,
     kept: true,
+    late: false,
 };
+
+/// Given up after its `first_byte`.
+const LATE: Death = Death {
+    late: true,
+    ..GONE_UNSEEN
+};
+
+/// Two attempts, and pauses as by default.
+const TWICE: Rules = Rules {
+    max_attempts: 2,
+    backoff: Backoff {
+        base: Duration::from_millis(25),
+        max: Duration::from_millis(250),
+    },
+    retry_after_max: Some(Duration::from_secs(1)),
+};
+/// The largest draw.
+const LONGEST: u64 = u64::MAX;
 
 fn at(milliseconds: u64) -> Instant {
     Instant(milliseconds * MILLISECOND)
 }
 
-/// At time 0, admitted, with the default timeouts.
+/// At time 0, admitted, with the default timeouts and no retries.
 fn plan(method: &Method, endpoints: usize) -> Plan {
+    plan_by(Rules::NONE, method, endpoints)
+}
+
+fn plan_by(rules: Rules, method: &Method, endpoints: usize) -> Plan {
     let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
-    let mut plan = Plan::new(retry::idempotent(method), endpoints, deadlines);
+    let mut plan = Plan::new(method.into(), endpoints, deadlines, rules);
     assert_eq!(plan.step(at(0), Event::Admitted), Action::Pick);
     plan
 }
 
 /// The same, as far as having sent to endpoint 3.
 fn sent(method: &Method, reused: bool) -> Plan {
-    let mut plan = plan(method, 5);
+    sent_by(Rules::NONE, method, reused)
+}
+
+fn sent_by(rules: Rules, method: &Method, reused: bool) -> Plan {
+    let mut plan = plan_by(rules, method, 5);
     let connect = Action::Connect {
         endpoint: 3,
         fresh: false,
@@ -189,6 +217,9 @@ fn a_death_is_final_when_a_replay_could_do_harm() {
 #[test]
 fn a_body_is_kept_only_while_a_replay_is_possible() {
     let keep = |method: &Method, reused| sent(method, reused).keep();
+    let keep_by = |rules, method: &Method| sent_by(rules, method, false).keep();
+    assert_eq!(keep_by(TWICE, &Method::PUT), Keep::All, "it may be retried");
+    assert_eq!(keep_by(TWICE, &Method::POST), Keep::Unwritten);
     assert_eq!(keep(&Method::PUT, true), Keep::All);
     assert_eq!(keep(&Method::DELETE, true), Keep::All);
     assert_eq!(
@@ -209,7 +240,7 @@ fn a_body_is_kept_only_while_a_replay_is_possible() {
     let mut replayed = sent(&Method::PUT, true);
     replayed.step(at(1), Event::Died(GONE_UNSEEN));
     replayed.step(at(2), Event::Connected { reused: true });
-    assert_eq!(replayed.keep(), Keep::Nothing, "it is replayed once");
+    assert_eq!(replayed.keep(), Keep::Unwritten, "it is replayed once");
 }
 
 #[test]
@@ -231,7 +262,8 @@ fn full_endpoints_are_passed_over_and_then_told_apart_from_none() {
 fn timeouts_are_told_apart() {
     let mut plan = sent(&Method::GET, true);
     let first_byte = Action::GiveUp(Failure::TimedOut(Timeout::FirstByte));
-    assert_eq!(plan.step(at(10_000), Event::Timer), first_byte);
+    assert_eq!(plan.step(at(10_000), Event::Timer), Action::Abandon);
+    assert_eq!(plan.step(at(10_000), Event::Died(LATE)), first_byte);
     let mut plan = sent(&Method::GET, true);
     plan.step(at(0), Event::Head { tunnel: true });
     let tunnel_idle = Action::GiveUp(Failure::TimedOut(Timeout::TunnelIdle));
@@ -251,177 +283,9 @@ fn methods_are_idempotent_as_in_rfc_9110() {
 
 #[test]
 fn a_plan_is_small() {
-    // It is built for each request; growth beyond three cache lines needs a reason.
-    assert!(size_of::<Plan>() <= 192, "{}", size_of::<Plan>());
+    // It is built for each request. Five cache lines: the rules of retries are in it, so that it owns what it goes by.
+    assert!(size_of::<Plan>() <= 320, "{}", size_of::<Plan>());
 }
 
-/// What the world does next, where an action leaves it a choice, and how long that takes.
-type Whim = (u8, u64, bool, bool, bool);
-
-/// Carries a plan out against a list of whims, as a proxy or a simulator would, and checks on the way
-/// what must never happen.
-struct World {
-    plan: Plan,
-    idempotent: bool,
-    endpoints: usize,
-    now: Instant,
-    sends: usize,
-    connected: bool,
-    /// A byte of the request may have left before.
-    written: bool,
-    /// A byte of a response came, or the client has the head.
-    received: bool,
-    connects: Vec<usize>,
-}
-
-impl World {
-    /// The event that follows an action, or `None` once the exchange is over.
-    fn answer(&mut self, action: Action, whim: Whim) -> Option<Event> {
-        let (choice, pause, a, b, c) = whim;
-        self.now = self.now + Duration::from_millis(pause);
-        let (deadline, _) = self.plan.deadline();
-        let timely = |event| {
-            if deadline <= self.now {
-                Event::Timer
-            } else {
-                event
-            }
-        };
-        if choice % 41 == 40 && !matches!(action, Action::GiveUp(_)) {
-            return Some(Event::ClientGone);
-        }
-        match action {
-            Action::GiveUp(_) => None,
-            Action::Pick => Some(self.pick(choice)),
-            Action::Connect { endpoint, fresh } => {
-                self.connects.push(endpoint);
-                self.connected = false;
-                Some(timely(match choice % 3 {
-                    0 => Event::ConnectFailed(ConnectFailure::Refused),
-                    _ => Event::Connected {
-                        reused: a && !fresh,
-                    },
-                }))
-            }
-            Action::Send | Action::Wait | Action::Answer => {
-                if action == Action::Send {
-                    assert!(self.connected, "two sends on one connection");
-                    assert!(!self.received, "sent again after an answer");
-                    assert!(
-                        self.idempotent || !self.written,
-                        "sent twice, not idempotent"
-                    );
-                    self.connected = false;
-                    self.sends += 1;
-                }
-                let death = Death {
-                    written: a || self.written,
-                    received: b,
-                    kept: c,
-                };
-                self.written |= a;
-                let event = timely(match choice % 4 {
-                    0 => Event::Died(death),
-                    1 => Event::Sent,
-                    2 => Event::Head { tunnel: a },
-                    _ => Event::Done,
-                });
-                self.written |= matches!(event, Event::Sent | Event::Head { .. });
-                self.received |= matches!(event, Event::Died(d) if d.received);
-                self.received |= matches!(event, Event::Head { .. });
-                Some(event)
-            }
-        }
-    }
-
-    fn pick(&self, choice: u8) -> Event {
-        let mut left = (0..self.endpoints).filter(|&i| !self.plan.tried().contains(i));
-        match (left.next(), choice % 5) {
-            (None, _) => Event::Refused(Refusal::AllTried),
-            (_, 0) => Event::Refused(Refusal::NoEndpoint),
-            (Some(i), 1) => Event::Full(i),
-            (Some(i), _) => Event::Picked(i),
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn whatever_the_world_does_the_tries_are_safe_and_end(
-        whims in prop::collection::vec(
-            (any::<u8>(), 0u64..1500, any::<bool>(), any::<bool>(), any::<bool>()), 400),
-        endpoints in 1usize..80,
-        idempotent: bool,
-    ) {
-        let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
-        let plan = Plan::new(idempotent, endpoints, deadlines);
-        let mut world = World {
-            plan, idempotent, endpoints, now: at(0), sends: 0, connected: false, written: false,
-            received: false, connects: Vec::new(),
-        };
-        let mut action = world.plan.step(at(0), Event::Admitted);
-        let mut over = false;
-        for whim in whims {
-            let Some(event) = world.answer(action, whim) else {
-                over = true;
-                break;
-            };
-            world.connected |= matches!(event, Event::Connected { .. });
-            let keep = world.plan.keep();
-            action = world.plan.step(world.now, event);
-            if let (Event::Died(death), Action::Connect { .. }) = (event, action) {
-                prop_assert!(death.kept && keep != Keep::Nothing, "replayed what nobody kept");
-                prop_assert!(keep == Keep::All || !death.written);
-            }
-            if event == Event::Done || matches!(event, Event::Timer) && action == Action::Wait {
-                over = event == Event::Done;
-                prop_assert!(over, "a timer at its deadline was without effect");
-                break;
-            }
-        }
-        prop_assert!(over, "it did not end: {:?}", world.plan);
-        prop_assert!(world.sends <= 2);
-        // One connection to each endpoint, and one for the replay.
-        prop_assert!(world.connects.len() <= endpoints + 1);
-        let mut places = world.connects.clone();
-        places.dedup();
-        let distinct = places.len();
-        places.sort_unstable();
-        places.dedup();
-        prop_assert_eq!(places.len(), distinct, "came back to an endpoint: {:?}", world.connects);
-    }
-
-    #[test]
-    fn no_order_of_events_makes_it_act_once_it_is_over(
-        kinds in prop::collection::vec((0u8..13, 0u64..4000), 1..60),
-        idempotent: bool,
-    ) {
-        let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
-        let mut plan = Plan::new(idempotent, 4, deadlines);
-        let (mut now, mut over, mut sends, mut picks) = (0, false, 0, 0);
-        for (kind, pause) in kinds {
-            now += pause;
-            let event = match kind {
-                0 => Event::Admitted,
-                1 => Event::Picked(now as usize % 4),
-                2 => Event::Full(now as usize % 4),
-                3 => Event::Refused(Refusal::Full),
-                4 => Event::Connected { reused: true },
-                5 => Event::Connected { reused: false },
-                6 => Event::ConnectFailed(ConnectFailure::Tls),
-                7 => Event::Sent,
-                8 => Event::Head { tunnel: false },
-                9 => Event::Died(GONE_UNSEEN),
-                10 => Event::ClientGone,
-                11 => Event::Done,
-                _ => Event::Timer,
-            };
-            let action = plan.step(at(now), event);
-            prop_assert!(!over || action == Action::Wait);
-            over |= event == Event::Done || matches!(action, Action::GiveUp(_));
-            sends += usize::from(action == Action::Send);
-            picks += usize::from(action == Action::Pick);
-        }
-        prop_assert!(sends <= 2 && picks <= 4);
-    }
-}
+mod laws;
+mod retries;

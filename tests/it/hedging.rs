@@ -1,0 +1,140 @@
+//! A slow attempt is overtaken by another beside it, where that is harmless; the loser leaves no trace with the client.
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use plimsoll::admin::status;
+use plimsoll::observe::Metric;
+
+use crate::harness::{Backend, Client, DEADLINE, Outgoing, Proxy, config, eventually, within};
+
+/// What answers usually take.
+const USUAL: &str = "20ms";
+
+/// A proxy that has seen what is usual of two endpoints, with a client.
+async fn before(backends: &[Backend; 2], upstream: &str) -> (Proxy, Client) {
+    let endpoints = backends.each_ref().map(Backend::endpoint);
+    let upstream = format!("balance: round_robin, hedge: {{ min_samples: 20 }}, {upstream}");
+    let proxy = Proxy::start(&config(&endpoints, "", "", &upstream)).await;
+    let mut client = Client::h1(proxy.address()).await;
+    within(async {
+        while after(&proxy).is_none() {
+            client.get("/").await;
+        }
+    })
+    .await;
+    (proxy, client)
+}
+
+fn backends() -> [Backend; 2] {
+    ["a", "b"].map(|label| Backend::labelled(label).latency(USUAL).start())
+}
+
+fn after(proxy: &Proxy) -> Option<Duration> {
+    let snapshot = proxy.live().snapshot.load();
+    let hedge = snapshot.upstreams[0].hedge.as_ref().unwrap();
+    hedge.hedging.after()
+}
+
+fn hedged(proxy: &Proxy, outcome: &str) -> u64 {
+    let report = proxy.report();
+    let readings = report.picks.iter();
+    readings
+        .map(|reading| reading.count(Metric::UpstreamHedges, outcome))
+        .sum()
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
+    let backends = backends();
+    let (proxy, mut client) = before(&backends, "").await;
+    let usual = after(&proxy).unwrap();
+    assert!(usual >= Duration::from_millis(20), "{usual:?}");
+    backends[0].change(Backend::labelled("a").latency("1h"));
+    for _ in 0..4 {
+        assert_eq!(client.get("/").await.backend(), Some("b"));
+    }
+    let won = hedged(&proxy, "won");
+    assert!(won >= 1);
+    // Those that had not come to an end were ended.
+    eventually(DEADLINE, || backends[0].counters().in_flight() == 0).await;
+    eventually(DEADLINE, || {
+        proxy.endpoints(Metric::AttemptKinds, "hedge") >= won
+    })
+    .await;
+    assert!(proxy.endpoints(Metric::Attempts, "cancelled") >= won);
+    let failed = ["failed", "broken"].map(|outcome| proxy.endpoints(Metric::Attempts, outcome));
+    assert_eq!(failed, [0, 0]);
+    assert_eq!(proxy.routes(Metric::RequestOutcomes, "client_gone"), 0);
+    let told = status::read(proxy.live()).upstreams[0]
+        .hedges
+        .clone()
+        .unwrap();
+    assert_eq!(told.lifetime["won"], hedged(&proxy, "won"));
+    let body: Vec<u8> = (0..10_000).map(|i| (i % 251) as u8).collect();
+    for _ in 0..4 {
+        let put = client.try_send(Method::PUT, "/echo", Outgoing::whole(body.clone()));
+        let answer = put.await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        assert!(answer.body == body);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_idempotent_runs_once() {
+    let backends = backends();
+    let (proxy, mut client) = before(&backends, "").await;
+    let slow = |label| Backend::labelled(label).latency("200ms");
+    backends[0].change(slow("a"));
+    backends[1].change(slow("b"));
+    let requests = || {
+        let counts = backends.iter().map(|one| one.counters().requests());
+        counts.sum::<u64>()
+    };
+    let (sent, wanted) = (requests(), hedged(&proxy, "won") + hedged(&proxy, "lost"));
+    for _ in 0..4 {
+        assert_eq!(client.post("/", "body").await.status, StatusCode::OK);
+    }
+    assert_eq!(requests() - sent, 4);
+    assert_eq!(hedged(&proxy, "won") + hedged(&proxy, "lost"), wanted);
+}
+
+#[tokio::test]
+async fn the_first_attempt_may_still_win_or_a_hedge_fail() {
+    for other in [
+        Backend::labelled("b").latency("1h"),
+        Backend::labelled("b").status("503:1"),
+    ] {
+        let backends = backends();
+        let (proxy, mut client) = before(&backends, "retry: { budget: off }").await;
+        backends[0].change(Backend::labelled("a").latency("300ms"));
+        backends[1].change(other);
+        for _ in 0..4 {
+            assert_eq!(client.get("/").await.backend(), Some("a"));
+        }
+        assert!(hedged(&proxy, "lost") >= 1);
+        eventually(DEADLINE, || backends[1].counters().in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_both() {
+    let backends = backends();
+    let (proxy, client) = before(&backends, "").await;
+    drop(client);
+    for (backend, label) in backends.iter().zip(["a", "b"]) {
+        backend.change(Backend::labelled(label).latency("1h"));
+    }
+    let address = proxy.address();
+    let asking = tokio::spawn(async move { Client::h1(address).await.try_get("/").await.is_ok() });
+    let in_flight = |count| {
+        backends
+            .iter()
+            .all(|one| one.counters().in_flight() == count)
+    };
+    eventually(DEADLINE, || in_flight(1)).await;
+    asking.abort();
+    eventually(DEADLINE, || in_flight(0)).await;
+    let gone = || proxy.routes(Metric::RequestOutcomes, "client_gone");
+    eventually(DEADLINE, || gone() == 1).await;
+}
