@@ -45,6 +45,14 @@ pub(super) struct Work {
 }
 
 /// What came of it, for the client that is there for it.
+pub(super) struct Told {
+    pub(super) exchange: Exchange,
+    /// With what is left of the request.
+    pub(super) down: Downstream,
+    pub(super) what: What,
+}
+
+/// What there is to give.
 pub(super) enum What {
     Answered(Arc<Answer>),
     Failed(ProxyError),
@@ -57,8 +65,6 @@ pub(super) struct Large {
     pub(super) response: Lent<ResponseHead>,
     /// From its first byte.
     pub(super) answer: Body,
-    /// What is left of the request.
-    pub(super) down: Downstream,
     pub(super) timer: Timer,
     pub(super) plan: Plan,
 }
@@ -93,17 +99,11 @@ impl Drop for Leave {
 /// How an attempt that has an answer went on.
 enum Carried {
     Whole(Answer),
-    Large {
-        attempt: Attempt,
-        response: Lent<ResponseHead>,
-        answer: Body,
-        timer: Timer,
-        plan: Plan,
-    },
+    Large(Box<Large>),
 }
 
 /// Carries the request out and says what came of it: first to the store, then to its client.
-pub(super) async fn execute(work: Work, tell: oneshot::Sender<(Exchange, What)>) {
+pub(super) async fn execute(work: Work, tell: oneshot::Sender<Told>) {
     let Work {
         mut exchange,
         mut down,
@@ -139,22 +139,9 @@ pub(super) async fn execute(work: Work, tell: oneshot::Sender<(Exchange, What)>)
             }
             What::Answered(answer)
         }
-        Ok(Carried::Large {
-            attempt,
-            response,
-            answer,
-            timer,
-            plan,
-        }) => {
+        Ok(Carried::Large(large)) => {
             end(claim, Why::TooLarge);
-            What::Large(Box::new(Large {
-                attempt,
-                response,
-                answer,
-                down,
-                timer,
-                plan,
-            }))
+            What::Large(large)
         }
         Err(error) => {
             if exchange.in_doubt {
@@ -166,7 +153,11 @@ pub(super) async fn execute(work: Work, tell: oneshot::Sender<(Exchange, What)>)
         }
     };
     // Whoever is gone does not need to know.
-    let _ = tell.send((exchange, what));
+    let _ = tell.send(Told {
+        exchange,
+        down,
+        what,
+    });
 }
 
 /// What comes of it, unless the timer fires before.
@@ -215,13 +206,13 @@ async fn carry(
     let answer = attempt.link.body(&response);
     let room = guard.rules.body_bytes;
     if matches!(response.length, Length::Exact(length) if length > room as u64) {
-        return Ok(Carried::Large {
+        return Ok(Carried::Large(Box::new(Large {
             attempt,
             response,
             answer,
             timer,
             plan,
-        });
+        })));
     }
     let mut flow = Flow {
         answer,
@@ -234,13 +225,13 @@ async fn carry(
         return Err(ProxyError::Panicked);
     };
     if gathered.is_over() {
-        return Ok(Carried::Large {
+        return Ok(Carried::Large(Box::new(Large {
             attempt,
             response,
             answer: Body::resumed(gathered.bytes, answer),
             timer,
             plan,
-        });
+        })));
     }
     drop(answer);
     stream::end(exchange, attempt, upstream, down.pump.bytes, &outcome);

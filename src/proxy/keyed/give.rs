@@ -125,10 +125,11 @@ async fn send(exchange: &mut Exchange, mut body: Body, mut sink: Sink) -> Result
     sent
 }
 
-/// Passes an answer on that is too large to be kept, as it comes.
+/// Passes an answer on that is too large to be kept, as it comes. `rest` holds what is left of the request.
 pub(super) async fn large(
     exchange: &mut Exchange,
     down: &mut Downstream,
+    mut rest: Downstream,
     route: &route::Route,
     upstream: &UpstreamView,
     large: Large,
@@ -140,7 +141,6 @@ pub(super) async fn large(
         mut attempt,
         response,
         answer,
-        down: mut rest,
         timer,
         mut plan,
     } = large;

@@ -31,7 +31,7 @@ use crate::http::body::Body;
 use crate::http::fields::Name;
 use crate::http::target;
 use crate::worker::{UpstreamView, View};
-use execute::{Leave, What, Work};
+use execute::{Leave, Told, What, Work};
 
 /// The key of a request, where its route looks for one.
 pub fn key(exchange: &Exchange, guard: Option<&Arc<Guard>>) -> Result<Option<Vec<u8>>, ProxyError> {
@@ -185,13 +185,19 @@ async fn first(
             return Err(error);
         }
     };
-    let (mut apart, what) = told;
+    let Told {
+        exchange: mut apart,
+        down: rest,
+        what,
+    } = told;
     exchange.adopt(&mut apart);
     let route = &ticket.view.snapshot.routes.routes()[ticket.route];
     match what {
         What::Answered(answer) => give::result(exchange, down, &answer).await,
         What::Failed(error) => Err(error),
-        What::Large(large) => give::large(exchange, down, route, ticket.upstream, *large).await,
+        What::Large(large) => {
+            give::large(exchange, down, rest, route, ticket.upstream, *large).await
+        }
     }
 }
 
