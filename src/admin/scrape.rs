@@ -5,11 +5,13 @@ use std::time::UNIX_EPOCH;
 
 use super::live::Live;
 use super::status;
+use crate::attempt::idempotency::Guard;
 use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
 use crate::upstream::bulkhead::{Configured, Refusal};
+use crate::upstream::health::{Outcome, Verdict};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -26,6 +28,10 @@ pub fn scrape(live: &Live) -> String {
         retries(upstream, &amplification, &mut out);
         balancing(upstream, &picks, now, &mut out);
         bulkhead(upstream, now, &mut out);
+        checks(upstream, &mut out);
+    }
+    for guard in snapshot.guards.iter().flatten() {
+        idempotency(guard, now, &mut out);
     }
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -56,6 +62,30 @@ fn process(live: &Live, out: &mut Exposition) {
         out.sample(Metric::AccessLogLines, &[], log.written());
         out.sample(Metric::AccessLogDropped, &[], log.dropped());
     }
+}
+
+/// The idempotency keys of one route.
+fn idempotency(guard: &Guard, now: Instant, out: &mut Exposition) {
+    let (store, route) = (&guard.store, guard.route());
+    for (met, count) in store.counts.all_met() {
+        out.sample(Metric::IdempotencyRequests, &[route, met.label()], count);
+    }
+    for (end, count) in store.counts.all_ended() {
+        out.sample(Metric::IdempotencyExecutions, &[route, end.label()], count);
+    }
+    let lost = store.counts.all_lost();
+    for (what, count) in [("result", lost.results), ("key", lost.keys)] {
+        out.sample(Metric::IdempotencyLost, &[route, what], count);
+    }
+    let reading = store.read(now, &guard.limits);
+    for (state, count) in [
+        ("running", reading.running),
+        ("stored", reading.stored),
+        ("unknown", reading.unknown),
+    ] {
+        out.sample(Metric::IdempotencyKeys, &[route, state], count as u64);
+    }
+    out.sample(Metric::IdempotencyBytes, &[route], reading.bytes as u64);
 }
 
 fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
@@ -94,6 +124,31 @@ fn retries(upstream: &Upstream, amplification: &Amplification, out: &mut Exposit
     }
     if let Some(ratio) = amplification.of(name) {
         out.fraction(Metric::UpstreamAmplification, &[name], ratio);
+    }
+}
+
+/// What active checks say, where there are any.
+fn checks(upstream: &Upstream, out: &mut Exposition) {
+    let Some(checks) = &upstream.checks else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    out.sample(
+        Metric::HealthChecksRunning,
+        &[name],
+        checks.running() as u64,
+    );
+    for endpoint in &upstream.endpoints {
+        let Some(health) = endpoint.health().clone() else {
+            continue;
+        };
+        let id = endpoint.id.as_str();
+        let is_healthy = health.verdict() == Verdict::Healthy;
+        out.sample(Metric::HealthVerdict, &[name, id], u64::from(is_healthy));
+        for outcome in Outcome::ALL {
+            let labels = [name, id, outcome.label()];
+            out.sample(Metric::HealthChecks, &labels, health.count(outcome));
+        }
     }
 }
 

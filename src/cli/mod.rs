@@ -7,6 +7,7 @@ mod ask;
 pub mod backend;
 mod balancing;
 pub mod check;
+mod checks;
 pub mod completions;
 pub mod demo;
 mod demo_report;

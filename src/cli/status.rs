@@ -111,8 +111,16 @@ fn render(status: &Status, lifetime: bool) -> String {
         text.push_str(&faults(route));
     }
     text.push('\n');
+    if let Some(keys) = idempotency(&status.routes) {
+        text.push_str(&keys.render());
+        text.push('\n');
+    }
     text.push_str(&upstreams(&status.upstreams, &window).render());
     text.push_str(&retries::table(&status.upstreams, lifetime));
+    if let Some(checks) = super::checks::render(&status.upstreams) {
+        text.push('\n');
+        text.push_str(&checks);
+    }
     text
 }
 
@@ -132,6 +140,47 @@ fn faults(route: &RouteStatus) -> String {
         "{} INJECTS FAULTS: {}; met so far: {met}\n",
         route.name, fault.injects
     )
+}
+
+/// The idempotency keys of the routes that ask for such, all since the start; `None` where none does.
+fn idempotency(routes: &[RouteStatus]) -> Option<Table> {
+    let mut table = Table::new(
+        1,
+        &[
+            "IDEMPOTENCY KEYS",
+            "KNOWN",
+            "RUNNING",
+            "UNKNOWN",
+            "KIB",
+            "EXECUTED",
+            "REPLAYED",
+            "REFUSED",
+            "LOST",
+        ],
+    );
+    let keyed = routes.iter();
+    let keyed = keyed.filter_map(|route| Some((&route.name, route.idempotency.as_ref()?)));
+    let mut is_any = false;
+    for (name, status) in keyed {
+        let met = |words: &[&str]| {
+            let counts = words.iter().filter_map(|word| status.requests.get(*word));
+            counts.sum::<u64>().to_string()
+        };
+        let keys = &status.keys;
+        table.row(vec![
+            name.clone(),
+            (keys.running + keys.stored + keys.unknown).to_string(),
+            keys.running.to_string(),
+            keys.unknown.to_string(),
+            status.stored_bytes.div_ceil(1024).to_string(),
+            met(&["executed", "unprotected"]),
+            met(&["replayed"]),
+            met(&["in_use", "mismatch", "unknown", "refused"]),
+            (status.lost_results + status.lost_keys).to_string(),
+        ]);
+        is_any = true;
+    }
+    is_any.then_some(table)
 }
 
 /// Each upstream with its endpoints below it, not beside it, so that 120 columns are enough where ids are addresses.

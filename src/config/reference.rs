@@ -114,6 +114,7 @@ fn routes() -> Vec<Route> {
                 median: Duration::from_millis(20),
                 p99: Duration::from_millis(200),
             }))),
+            idempotency: Some(Idempotency::default()),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),
@@ -208,6 +209,16 @@ fn upstream() -> Upstream {
     };
     Upstream {
         slow_start: Some(SlowStart::default()),
+        hedge: Some(Hedge::default()),
+        retry: Some(Retry {
+            grpc_on: vec![GrpcStatus::Unavailable],
+            attempt_header: Some(text("X-Attempt")),
+            ..Retry::default()
+        }),
+        timeouts: UpstreamTimeouts {
+            deadline_header: Some(text("X-Deadline-Ms")),
+            ..UpstreamTimeouts::default()
+        },
         sticky: Some(sticky),
         panic: Some(Panic::default()),
         subset: Some(subset),
@@ -217,7 +228,24 @@ fn upstream() -> Upstream {
             adaptive: Some(AdaptiveLimit::default()),
             ..Bulkhead::default()
         }),
+        health: Some(health()),
         ..Upstream::new(vec![first, Endpoint::new("app.internal:9001")])
+    }
+}
+
+/// Checks over gRPC have no body to look into: these are over HTTP.
+fn health() -> Health {
+    let active = ActiveHealth {
+        host: Some(text("app.example.com")),
+        headers: vec![(text("X-Check"), text("plimsoll"))],
+        port: Some(9100),
+        body: Some(text("ready")),
+        header: Some(vec![(text("X-Service"), text("app"))]),
+        slow_interval: Some(Duration::from_secs(15)),
+        ..ActiveHealth::default()
+    };
+    Health {
+        active: Some(active),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong with an exchange, whose fault it is, and what the client is told.
 
+use crate::attempt::idempotency::{KeyError, Why};
 use crate::http::h1::body::DecodeError;
 use crate::http::h1::parse::ParseError;
 use crate::http::h2::Flood;
@@ -86,9 +87,12 @@ pub enum ProxyError {
     /// `timeouts.total`
     #[error("the request took too long in all")]
     TotalTimeout,
-    /// `timeouts.idle` or `timeouts.tunnel_idle`
+    /// `timeouts.idle`
     #[error("no byte moved for too long")]
     IdleTimeout,
+    /// `timeouts.tunnel_idle`
+    #[error("no byte moved in the tunnel for too long")]
+    TunnelIdleTimeout,
     /// `timeouts.max_duration`
     #[error("the exchange reached its longest duration")]
     MaxDuration,
@@ -122,6 +126,21 @@ pub enum ProxyError {
     /// The route injects this status on purpose.
     #[error("a fault was injected on purpose")]
     FaultAbort(u16),
+    /// The idempotency key of the request will not do.
+    #[error("{0}")]
+    Key(KeyError),
+    /// The first request with the key is still being executed.
+    #[error("a request with this idempotency key is still being executed")]
+    KeyInUse,
+    /// The key belongs to another request.
+    #[error("this idempotency key was used for another request")]
+    KeyMismatch,
+    /// Whether the first request with the key was executed, and to what result, was lost.
+    #[error("the outcome of the request with this idempotency key is not known: {}", .0.text())]
+    KeyUnknown(Why),
+    /// As many keyed requests as may be known are being executed.
+    #[error("there is no room for another idempotency key")]
+    NoRoomForKey,
     /// Code of the proxy panicked while it carried the exchange.
     #[error("the proxy panicked, which is a bug")]
     Panicked,
@@ -139,7 +158,8 @@ impl ProxyError {
             | Self::RequestBody(_)
             | Self::TooLarge
             | Self::ClientGone
-            | Self::Method => Side::Downstream,
+            | Self::Method
+            | Self::Key(_) => Side::Downstream,
             Self::NoRoute
             | Self::NoEndpoint(_)
             | Self::Full
@@ -148,8 +168,13 @@ impl ProxyError {
             | Self::Shed
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration
             | Self::FaultAbort(_)
+            | Self::KeyInUse
+            | Self::KeyMismatch
+            | Self::KeyUnknown(_)
+            | Self::NoRoomForKey
             | Self::Panicked => Side::Proxy,
             Self::Refused
             | Self::Unreachable
@@ -174,7 +199,9 @@ impl ProxyError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Request(error) => error.status(),
-            Self::Target | Self::RequestBody(_) => 400,
+            Self::Target | Self::RequestBody(_) | Self::Key(_) => 400,
+            Self::KeyInUse | Self::KeyUnknown(_) => 409,
+            Self::KeyMismatch => 422,
             Self::SlowHead | Self::SlowBody | Self::SlowRead => 408,
             Self::TooLarge => 413,
             // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
@@ -189,11 +216,13 @@ impl ProxyError {
             | Self::Full
             | Self::QueueFull
             | Self::QueueTimeout
-            | Self::Shed => 503,
+            | Self::Shed
+            | Self::NoRoomForKey => 503,
             Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::TotalTimeout
             | Self::IdleTimeout
+            | Self::TunnelIdleTimeout
             | Self::MaxDuration => 504,
             Self::Refused
             | Self::Unreachable
@@ -237,6 +266,7 @@ impl ProxyError {
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::TunnelIdleTimeout => "tunnel_idle_timeout",
             Self::MaxDuration => "max_duration",
             Self::Closed => "connection_closed",
             Self::Response(error) => error.response_label(),
@@ -248,6 +278,11 @@ impl ProxyError {
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
             Self::FaultAbort(_) => "fault_abort",
+            Self::Key(error) => error.label(),
+            Self::KeyInUse => "idempotency_key_in_use",
+            Self::KeyMismatch => "idempotency_key_mismatch",
+            Self::KeyUnknown(_) => "idempotency_outcome_unknown",
+            Self::NoRoomForKey => "idempotency_store_full",
             Self::Panicked => "panicked",
         }
     }
@@ -262,8 +297,13 @@ impl ProxyError {
             | Self::SlowRead
             | Self::RequestBody(_)
             | Self::ClientGone
-            | Self::Method => "http_request_error",
-            Self::TooLarge => "http_request_denied",
+            | Self::Method
+            | Self::Key(_) => "http_request_error",
+            Self::TooLarge
+            | Self::KeyInUse
+            | Self::KeyMismatch
+            | Self::KeyUnknown(_)
+            | Self::NoRoomForKey => "http_request_denied",
             Self::NoRoute => "destination_not_found",
             Self::NoEndpoint(_) | Self::Failing(_) => "destination_unavailable",
             // There is no type for a bound on requests; the details tell which one it was.
@@ -278,7 +318,7 @@ impl ProxyError {
             Self::FirstByteTimeout | Self::TotalTimeout | Self::MaxDuration => {
                 "http_response_timeout"
             }
-            Self::IdleTimeout => "connection_read_timeout",
+            Self::IdleTimeout | Self::TunnelIdleTimeout => "connection_read_timeout",
             Self::Closed => "connection_terminated",
             Self::NotHttp2
             | Self::Response(_)
@@ -305,6 +345,7 @@ impl ProxyError {
             ParseError::RESPONSE_LABELS,
             DecodeError::RESPONSE_LABELS,
             TlsFailure::LABELS,
+            KeyError::LABELS,
         ];
         joined::<{ total(ALL) }>(ALL)
     };
@@ -320,7 +361,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 30] = [
+const ROUTED: [&str; 35] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -341,6 +382,7 @@ const ROUTED: [&str; 30] = [
     "first_byte_timeout",
     "total_timeout",
     "idle_timeout",
+    "tunnel_idle_timeout",
     "max_duration",
     "connection_closed",
     "stream_reset",
@@ -350,6 +392,10 @@ const ROUTED: [&str; 30] = [
     "unasked_switch",
     "bad_upgrade",
     "fault_abort",
+    "idempotency_key_in_use",
+    "idempotency_key_mismatch",
+    "idempotency_outcome_unknown",
+    "idempotency_store_full",
     "panicked",
 ];
 
@@ -410,6 +456,7 @@ mod tests {
             ProxyError::FirstByteTimeout,
             ProxyError::TotalTimeout,
             ProxyError::IdleTimeout,
+            ProxyError::TunnelIdleTimeout,
             ProxyError::MaxDuration,
             ProxyError::Closed,
             ProxyError::Response(parse),
@@ -423,6 +470,13 @@ mod tests {
             ProxyError::FaultAbort(503),
             ProxyError::Method,
             ProxyError::NotHttp2,
+            ProxyError::Key(KeyError::Missing),
+            ProxyError::Key(KeyError::Malformed),
+            ProxyError::Key(KeyError::TooLong),
+            ProxyError::KeyInUse,
+            ProxyError::KeyMismatch,
+            ProxyError::KeyUnknown(Why::Late),
+            ProxyError::NoRoomForKey,
             ProxyError::Panicked,
         ];
         let unrouted = [

@@ -1,5 +1,6 @@
 //! All that is known of one request so far. What happened is recorded once, when it is dropped.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,6 +27,25 @@ pub struct Steps {
     pub answered: Instant,
     /// Whether its connection had carried a request before.
     pub reused: bool,
+}
+
+/// How far an exchange has come that is carried out apart from its client.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    pub attempts: u32,
+    pub endpoint: Option<usize>,
+    /// When the last attempt began.
+    pub picked: Instant,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            attempts: 0,
+            endpoint: None,
+            picked: Instant::FAR,
+        }
+    }
 }
 
 impl Steps {
@@ -85,6 +105,10 @@ pub struct Exchange {
     pub ended: Instant,
     /// When the last thing happened to it that was waited for; as long as nothing is, no time passes that counts.
     pub now: Instant,
+    /// An endpoint may have acted upon it: at least a byte of it may have left, and nobody said that nothing was done.
+    pub in_doubt: bool,
+    /// It carries a request out apart from the exchange of the client, which is the one that is recorded.
+    apart: Option<Rc<Cell<Seen>>>,
     /// Spent on attempts, and on waiting for room, that came to nothing.
     in_vain: Duration,
     /// Spent in the queue of its upstream.
@@ -130,10 +154,71 @@ impl Exchange {
             steps: Steps::begun(Instant::FAR),
             ended: Instant::FAR,
             now: started,
+            in_doubt: false,
+            apart: None,
             in_vain: Duration::ZERO,
             queued: Duration::ZERO,
             queues_since: Instant::FAR,
         }
+    }
+
+    /// Another one for the same request, which begins now and tells `seen` how far it comes. Nothing of it is recorded.
+    pub fn set_apart(&self, now: Instant, seen: &Rc<Cell<Seen>>) -> Self {
+        let mut head = self.worker.buffers.request_head();
+        head.clone_from(&self.head);
+        Self {
+            worker: Rc::clone(&self.worker),
+            listener: Rc::clone(&self.listener),
+            route: self.route.clone(),
+            upstream: self.upstream.clone(),
+            selection: self.selection.clone(),
+            head,
+            peer: Rc::clone(&self.peer),
+            begun: self.begun,
+            started: now,
+            id: self.id,
+            endpoint: None,
+            is_bound_full: false,
+            told: Vec::new(),
+            attempts: 0,
+            replays: 0,
+            status: 0,
+            error: None,
+            faults: FaultsMet::default(),
+            bandwidth: None,
+            passed_on: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            steps: Steps::begun(Instant::FAR),
+            ended: Instant::FAR,
+            now,
+            queued: Duration::ZERO,
+            queues_since: Instant::FAR,
+            in_doubt: false,
+            apart: Some(Rc::clone(seen)),
+            in_vain: Duration::ZERO,
+        }
+    }
+
+    /// What the exchange set apart did was done for this one.
+    pub fn adopt(&mut self, other: &mut Self) {
+        self.attempts = other.attempts;
+        self.replays = other.replays;
+        self.endpoint = other.endpoint;
+        self.is_bound_full = other.is_bound_full;
+        self.selection = std::mem::take(&mut other.selection);
+        self.told = std::mem::take(&mut other.told);
+        self.steps = other.steps;
+        self.now = other.now;
+        self.queued = other.queued;
+        self.in_vain += other.in_vain;
+    }
+
+    /// The exchange set apart has not come to an end, and this one waits for it no longer.
+    pub fn leave(&mut self, seen: Seen) {
+        self.attempts = seen.attempts;
+        self.endpoint = seen.endpoint;
+        self.steps = Steps::begun(seen.picked);
     }
 
     /// What routes, keys, sessions and subsets read of it.
@@ -189,6 +274,13 @@ impl Exchange {
     pub fn attempt(&mut self) {
         self.attempts += 1;
         self.steps = Steps::begun(self.now);
+        if let Some(seen) = &self.apart {
+            seen.set(Seen {
+                attempts: self.attempts,
+                endpoint: self.endpoint,
+                picked: self.now,
+            });
+        }
     }
 
     /// The attempt came to nothing, at `now`.
@@ -280,6 +372,9 @@ const AT_ONCE: u64 = 16 * 1024;
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.apart.is_some() {
+            return;
+        }
         if std::thread::panicking() {
             self.error = Some(ProxyError::Panicked);
             if self.route.is_none() {

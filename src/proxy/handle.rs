@@ -5,6 +5,7 @@
 //!    has a response head; 6. the answer streams back; 7. dropping the exchange records it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Method;
@@ -14,6 +15,7 @@ use super::exchange::Exchange;
 use super::fault;
 use super::forward::{Attempt, Downstream};
 use super::heads;
+use super::keyed;
 use super::respond::{self, Local};
 use super::select::Selection;
 use super::stream::{self, Flow};
@@ -179,11 +181,19 @@ async fn answer(
     let upstream = Rc::clone(&view.upstreams[index]);
     exchange.upstream = Some(Rc::clone(&upstream));
     let route = route.index;
+    let guard = view.snapshot.guards[route].as_ref();
+    if let Some(key) = keyed::key(exchange, guard)?
+        && let Some(guard) = guard.map(Arc::clone)
+    {
+        let answering = keyed::answer(exchange, down, view, route, &upstream, &guard, &key);
+        // Boxed: it is rare, and larger than what others need.
+        return Box::pin(answering).await;
+    }
     forward_to(exchange, down, view, route, &upstream).await
 }
 
 /// Makes attempts as the plan says until one has a response head, and streams its answer. `route` is an index.
-async fn forward_to(
+pub(super) async fn forward_to(
     exchange: &mut Exchange,
     down: &mut Downstream,
     view: Rc<View>,
@@ -318,14 +328,7 @@ fn deliver(
         skip,
         omit: &head.omit,
         extra: &head.extra,
-        length: match response.length {
-            // The client is told where the body ends, so that it can tell a whole one from one cut short.
-            Length::Close => Length::Marked,
-            length if exchange.head.version == Version::Http11 => {
-                heads::length_for_h1(length, response.version, &response.fields)
-            }
-            length => length,
-        },
+        length: heads::length_to_client(exchange.head.version, &response),
     };
     if tunnel {
         down.body = std::mem::replace(&mut down.held, Body::Empty);

@@ -198,6 +198,18 @@ pub fn length_for_h1(length: Length, from: Version, fields: &Fields) -> Length {
     }
 }
 
+/// How the end of an answer's body is told to a client of this version.
+pub fn length_to_client(client: Version, response: &ResponseHead) -> Length {
+    match response.length {
+        // The client is told where the body ends, so that it can tell a whole one from one cut short.
+        Length::Close => Length::Marked,
+        length if client == Version::Http11 => {
+            length_for_h1(length, response.version, &response.fields)
+        }
+        length => length,
+    }
+}
+
 /// The endpoint's address as a host. A Unix socket has none; `localhost` is what its clients say.
 fn authority(slot: &Slot) -> &[u8] {
     match &slot.reach.endpoint.target.address {
@@ -320,7 +332,8 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
         Failure::TimedOut(Timeout::Connect) => ProxyError::ConnectTimeout,
         Failure::TimedOut(Timeout::FirstByte) => ProxyError::FirstByteTimeout,
         Failure::TimedOut(Timeout::Total) => ProxyError::TotalTimeout,
-        Failure::TimedOut(Timeout::Idle | Timeout::TunnelIdle) => ProxyError::IdleTimeout,
+        Failure::TimedOut(Timeout::Idle) => ProxyError::IdleTimeout,
+        Failure::TimedOut(Timeout::TunnelIdle) => ProxyError::TunnelIdleTimeout,
         Failure::TimedOut(Timeout::MaxDuration) => ProxyError::MaxDuration,
         Failure::Died | Failure::Failing | Failure::ClientGone => last,
     }

@@ -13,6 +13,7 @@ pub mod forward;
 pub mod handle;
 pub mod heads;
 pub mod hedge;
+pub mod keyed;
 pub mod link;
 pub mod pick;
 pub mod request;

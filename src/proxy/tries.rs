@@ -18,7 +18,7 @@ use super::pick::{self, Died, Slot};
 use super::stream;
 use crate::attempt::hedge::Hedged;
 use crate::attempt::retry::Repeat;
-use crate::attempt::{Action, Deadlines, Event, Plan, Refusal};
+use crate::attempt::{Action, Deadlines, Death, Event, Plan, Refusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::config;
@@ -228,6 +228,7 @@ impl<'a> Tries<'a> {
     /// Sends the request on its connection and awaits the head of the answer.
     async fn send(&mut self) -> Option<Event> {
         let linked = self.linked.take()?;
+        let was_in_doubt = std::mem::replace(&mut self.exchange.in_doubt, true);
         self.timer.set(self.plan.deadline().0);
         self.is_body_used = true;
         let told = Told {
@@ -239,6 +240,7 @@ impl<'a> Tries<'a> {
             Ok(attempt) => attempt,
             Err(unsent) => {
                 let (error, slot) = *unsent;
+                self.exchange.in_doubt = was_in_doubt;
                 return Some(self.failed(forward::unsent(error), slot));
             }
         };
@@ -249,7 +251,12 @@ impl<'a> Tries<'a> {
             let head = wait.head(exchange, &mut attempt, down, &self.timer, &mut self.plan);
             match head.await {
                 Awaited::Head => return self.headed(attempt, wait.response),
-                Awaited::Failed(failure) => return Some(self.failed(failure, attempt.slot)),
+                Awaited::Failed(failure) => {
+                    if let Event::Died(Death { written: false, .. }) = failure.event {
+                        self.exchange.in_doubt = was_in_doubt;
+                    }
+                    return Some(self.failed(failure, attempt.slot));
+                }
                 Awaited::Hedge => {}
             }
             let rival = hedge::rival(self.exchange, self.upstream, self.down, &mut self.plan);

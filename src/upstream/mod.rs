@@ -11,9 +11,11 @@ pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod health;
 pub mod hedging;
 pub mod outlook;
 pub mod pool;
+pub mod probe;
 pub mod registry;
 pub mod retries;
 pub mod selectors;
@@ -34,6 +36,7 @@ use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
 use hedging::Hedging;
+use probe::Checks;
 use registry::Registry;
 use retries::Retries;
 use selectors::{SecretError, Selectors};
@@ -66,6 +69,8 @@ pub struct Upstream {
     pub connections: config::Connections,
     /// How many attempts at once; off: as many as come.
     pub bulkhead: Option<bulkhead::Configured>,
+    /// How its endpoints are checked; `None`: they are not.
+    pub checks: Option<Arc<Checks>>,
     /// When a request is sent again.
     pub retry: config::Retry,
     /// The same, as far as the plan of a request goes by it.
@@ -101,6 +106,11 @@ pub enum CompileError {
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
+    #[error("upstreams.{upstream}.health.active: {source}")]
+    Checks {
+        upstream: String,
+        source: probe::CompileError,
+    },
     #[error("upstreams.{upstream}.sticky: {source}")]
     Secret {
         upstream: String,
@@ -127,6 +137,7 @@ impl Upstream {
             .as_ref()
             .map(|tls| ClientTls::compile(tls, written.protocol, shared));
         let tls = tls.transpose().map_err(failed)?;
+        let checks = compile_checks(name, written, tls.as_ref(), shared)?;
         let mut endpoints = Vec::new();
         let mut places = Vec::new();
         for endpoint in &written.endpoints {
@@ -187,6 +198,7 @@ impl Upstream {
                 .bulkhead
                 .as_ref()
                 .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
+            checks: checks.map(Arc::new),
             tries: retry_rules(&retry),
             terms: retry.budget.map(|share| budget::Terms {
                 share: share.fraction(),
@@ -245,6 +257,23 @@ impl Upstream {
             hedge.hedging.tick(now, hedge.rules);
         }
     }
+}
+
+fn compile_checks(
+    name: &str,
+    written: &config::Upstream,
+    tls: Option<&ClientTls>,
+    shared: &Shared,
+) -> Result<Option<Checks>, CompileError> {
+    let health = written.health.as_ref();
+    let Some(active) = health.and_then(|health| health.active.as_ref()) else {
+        return Ok(None);
+    };
+    let checks = Checks::compile(active, written, tls, shared);
+    checks.map(Some).map_err(|source| CompileError::Checks {
+        upstream: name.to_owned(),
+        source,
+    })
 }
 
 /// An endpoint, known by its id, as it is narrowed.

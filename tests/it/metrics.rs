@@ -98,6 +98,17 @@ async fn overload(proxy: &Proxy, client: &mut Client, moved: &mut HashSet<String
     held
 }
 
+/// Two requests with an idempotency key, of which one is displaced by the other.
+async fn keyed(proxy: &Proxy) {
+    for key in ["one", "two"] {
+        let mut raw = Raw::connect(proxy.listener("web")).await;
+        let head = "POST /keyed HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n";
+        raw.send(format!("{head}Idempotency-Key: {key}\r\n\r\n"))
+            .await;
+        assert_eq!(raw.response().await.status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn every_metric_moves_or_has_an_excuse() {
     let (authority, directory) = (Authority::new(), Directory::new());
@@ -109,6 +120,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     let backend = Backend::start("a");
     let closed = [Closed::new(), Closed::new()];
     let stale = Scripted::stale(vec![Step::ReadHead]).await;
+    let silent = Scripted::play(vec![vec![Step::Stall]]).await;
     let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
     // Timeouts have no part in this.
     let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h, handshake: 1h }";
@@ -129,6 +141,7 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /narrow }}, upstream: narrow, rewrite: {{ prefix: / }} }}\n\
              - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
              - {{ match: {{ path: /status }}, upstream: pool }}\n\
+             - {{ match: {{ path: /keyed }}, upstream: pool, idempotency: {{ entries: 1 }} }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
              \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
@@ -139,6 +152,9 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 narrow: {{ endpoints: [{:?}], {far}, bulkhead: {{ queue: 1, {one} }} }}\n\
              \x20 vegas: {{ endpoints: [{:?}], {far}, bulkhead: {{ adaptive: {{ algorithm: vegas }} }} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
+             \x20 checked: {{ endpoints: [{:?}, {:?}], health: {{}} }}\n\
+             \x20 waited_for: {{ endpoints: [{:?}],\n\
+             \x20   health: {{ active: {{ timeout: 1h, interval: 1h }} }} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
             stale.address().to_string(),
@@ -149,7 +165,10 @@ async fn every_metric_moves_or_has_an_excuse() {
             backend.endpoint(),
             backend.endpoint(),
             backend.endpoint(),
-            backend.endpoint()
+            backend.endpoint(),
+            closed[0].endpoint(),
+            backend.endpoint(),
+            silent.address().to_string(),
         )
     };
     let log = directory.path().join("access.log");
@@ -179,6 +198,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     assert_eq!(answer.json()["length"], 100_000);
     let refused = client.get("/refused").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
+    keyed(&proxy).await;
     let mut unlogged = Client::h1(lossy.listener("web")).await;
     assert_eq!(unlogged.get("/").await.status, StatusCode::OK);
     // Some of these keys belong to the endpoint that refuses, and go to the other in the end. A failure counts as load for

@@ -400,6 +400,8 @@ async fn a_tunnel_has_a_patience_of_its_own() {
     }
     raw.expect_closed().await;
     eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
+    let told = || proxy.routes(Metric::RequestErrors, "tunnel_idle_timeout");
+    eventually(DEADLINE, || told() == 1).await;
 }
 
 #[tokio::test]

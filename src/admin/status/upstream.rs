@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::bulkhead::{self, BulkheadStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
+use super::health::{self, HealthStatus};
 use super::retries::{self, HedgeStatus, RetryStatus};
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, connect, pool};
@@ -43,6 +44,8 @@ pub struct EndpointStatus {
     /// Connections to it, idle ones included.
     pub connections_open: usize,
     pub attempts: Windows,
+    /// What active checks say; `null` where there are none.
+    pub health: Option<HealthStatus>,
     pub balancing: EndpointBalancing,
 }
 
@@ -51,6 +54,7 @@ pub(super) fn read(
     upstream: &Upstream,
     reports: &Reports,
     picks: &Picks,
+    clock: &Clock,
     now: Instant,
 ) -> UpstreamStatus {
     let outlook = Outlook::of(upstream);
@@ -73,6 +77,7 @@ pub(super) fn read(
                 |report| &report.endpoints,
                 &[&upstream.name, &endpoint.id],
             ),
+            health: health::read(endpoint, clock, now),
             balancing,
         })
         .collect();

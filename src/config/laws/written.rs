@@ -7,6 +7,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::keyed::idempotency;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -149,6 +150,7 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
+        of(idempotency()),
         priority(),
         of(fault()),
     )
@@ -161,6 +163,7 @@ fn route() -> impl Strategy<Value = Route> {
                 request_fields,
                 response_fields,
                 subset,
+                idempotency,
                 priority,
                 fault,
             )| {
@@ -179,6 +182,7 @@ fn route() -> impl Strategy<Value = Route> {
                     request_fields,
                     response_fields,
                     fault,
+                    idempotency,
                 }
             },
         )
@@ -374,6 +378,66 @@ fn narrowing()
     (of(sticky), of(panic), of(subset), of(2_usize..=100_000))
 }
 
+fn health() -> impl Strategy<Value = Health> {
+    let kind = prop_oneof![
+        Just(CheckType::Http),
+        Just(CheckType::Tcp),
+        Just(CheckType::Grpc)
+    ];
+    let initial = prop_oneof![
+        Just(InitialHealth::Healthy),
+        Just(InitialHealth::Unhealthy),
+        Just(InitialHealth::FirstCheck)
+    ];
+    let range = (200_u16..=599, 0_u16..100).prop_map(|(first, more)| StatusRange {
+        first,
+        last: (first + more).min(599),
+    });
+    let fields = || vec(("X-[A-Z][a-z]{0,3}", "[ -~]{0,6}"), 0..2);
+    let asked = (
+        kind,
+        "/[a-z?=]{0,6}",
+        of("[a-z]{1,5}(:80)?"),
+        fields(),
+        of(1_u16..),
+        vec(range, 1..4),
+        of(any_text().prop_filter("a text", |text| !text.is_empty())),
+        of(fields()),
+    );
+    let judged = (
+        millis(10, 86_400_000),
+        of(millis(10, 86_400_000)),
+        share(0).prop_map(|share| share.min(Share::percent(90))),
+        (1_u32..=100, 1_u32..=100, 1_usize..=256, 1_usize..=1024),
+        initial,
+    );
+    let active = (asked, judged).prop_map(|(asked, judged)| {
+        let (kind, path, host, headers, port, status, body, header) = asked;
+        let (interval, slow_interval, jitter, (rise, fall, history, at_once), initial) = judged;
+        ActiveHealth {
+            kind,
+            path,
+            host,
+            headers,
+            port,
+            status,
+            body: body.clone(),
+            header,
+            service: body,
+            interval,
+            slow_interval,
+            jitter,
+            rise,
+            fall,
+            initial,
+            history,
+            at_once,
+            ..ActiveHealth::default()
+        }
+    });
+    of(active).prop_map(|active| Health { active })
+}
+
 fn upstream() -> impl Strategy<Value = Upstream> {
     let tls =
         (of(any::<bool>()), of("[a-z]{1,5}"), any::<bool>()).prop_map(|(ca, name, verify)| {
@@ -392,10 +456,10 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         of(tls),
         times,
         vec(endpoint(), 1..4),
-        of(bulkhead()),
+        (of(bulkhead()), of(health())),
     )
         .prop_map(
-            |(balance, scaling, narrowing, tls, times, mut endpoints, bulkhead)| {
+            |(balance, scaling, narrowing, tls, times, mut endpoints, (bulkhead, health))| {
                 for (index, endpoint) in endpoints.iter_mut().enumerate() {
                     endpoint.address = format!("host-{index}:80");
                     endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
@@ -414,6 +478,7 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                     decisions,
                     tls,
                     bulkhead,
+                    health,
                     timeouts: UpstreamTimeouts {
                         total,
                         max_duration,

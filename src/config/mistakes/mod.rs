@@ -7,6 +7,8 @@ mod balance;
 mod bulkhead;
 mod faults;
 mod files;
+mod health;
+mod idempotency;
 mod narrowing;
 mod retries;
 mod routes;

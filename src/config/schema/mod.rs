@@ -4,6 +4,7 @@
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
 mod fault;
+mod idempotency;
 mod listener;
 mod matcher;
 mod route;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use fault::*;
+pub use idempotency::*;
 pub use listener::*;
 pub use matcher::*;
 pub use route::*;

@@ -12,6 +12,7 @@ use super::super::kinds::{
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
 use super::fault::Fault;
+use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
 
 /// What to do with the requests that match.
@@ -34,6 +35,8 @@ pub struct Route {
     pub response_fields: FieldEdits,
     /// What is injected on purpose.
     pub fault: Option<Fault>,
+    /// Executes a request with a key once.
+    pub idempotency: Option<Idempotency>,
 }
 
 impl Route {
@@ -119,6 +122,10 @@ block! {
         pub response_headers: FieldEdits = FieldEdits::default();
         /// Faults that are injected on purpose, for staging. Off.
         pub fault: Option<Fault> = None;
+        /// Makes requests with an idempotency key safe to repeat: the first is executed, its result is
+        /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
+        /// here.
+        pub idempotency: Option<Idempotency> = None;
     }
 }
 
@@ -197,6 +204,7 @@ impl RouteKeys {
             request_fields: self.request_headers,
             response_fields: self.response_headers,
             fault: self.fault,
+            idempotency: self.idempotency,
         })
     }
 
@@ -223,6 +231,7 @@ impl RouteKeys {
             request_headers: route.request_fields.clone(),
             response_headers: route.response_fields.clone(),
             fault: route.fault.clone(),
+            idempotency: route.idempotency.clone(),
         }
     }
 }

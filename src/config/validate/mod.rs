@@ -6,6 +6,8 @@
 mod balance;
 mod bulkhead;
 mod faults;
+mod health;
+mod idempotency;
 mod retries;
 mod sessions;
 mod subsets;
@@ -40,11 +42,13 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
             retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
+            health::check(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }
     sessions::all(root, config, reader);
     subsets::check(root, config, reader);
+    idempotency::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);

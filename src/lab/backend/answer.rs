@@ -119,6 +119,10 @@ impl Exchange {
             }
             Ask::Trailers => self.trailers(&request).await,
             Ask::Status(status) => Ok(self.status(status)),
+            Ask::Health => match self.prepared.behaviour.health {
+                StatusCode::OK => Ok(self.label()),
+                status => Ok(self.status(status)),
+            },
             Ask::Events { count, gap } => Ok(self.events(count, gap)),
             Ask::Early(pause) => {
                 let body = self.prepared.body.clone();

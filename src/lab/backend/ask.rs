@@ -11,6 +11,7 @@ pub(super) enum Ask {
     Label,
     Echo,
     Headers,
+    Health,
     Checksum,
     Bytes(u64),
     Chunked {
@@ -52,6 +53,7 @@ impl Ask {
         Some(match name {
             "echo" => Self::Echo,
             "headers" => Self::Headers,
+            "healthz" => Self::Health,
             "checksum" => Self::Checksum,
             "bytes" => Self::Bytes(rest.next_or(0)?),
             "chunked" => Self::Chunked {
@@ -122,6 +124,7 @@ mod tests {
         for (path, ask) in [
             ("/", Ask::Label),
             ("/any/thing", Ask::Label),
+            ("/healthz", Ask::Health),
             ("/bytes/12", Ask::Bytes(12)),
             ("/chunked/5/2/3", Ask::Chunked { length, size, gap }),
             ("/status/404", Ask::Status(StatusCode::NOT_FOUND)),

@@ -16,6 +16,7 @@
 //! | `/sse/N/MS` | N server-sent events, a pause of MS before each but the first |
 //! | `/early/MS` | 103 Early Hints, and after MS the label (HTTP/2: only the label) |
 //! | `/expect/NNN` | that final status without having read the body; without NNN as `/checksum` |
+//! | `/healthz` | the label, or the status that its health was set to |
 //! | `/ws` | WebSocket echo, over HTTP/2 by extended CONNECT |
 //! | `/upgrade`, any CONNECT | a tunnel that echoes bytes, to whichever protocol was asked for |
 //! | `/drop/N`, `/drop/N/chunked` | breaks off after N bytes of a longer body |
@@ -49,6 +50,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use rustls::ServerConfig;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -72,6 +74,8 @@ pub struct Behaviour {
     pub latency: Latency,
     /// Answers of these statuses instead of the one asked for; the shares add up to at most 1.
     pub statuses: Vec<StatusShare>,
+    /// The status of `/healthz`, so that checks can find it unhealthy while it serves.
+    pub health: StatusCode,
     /// Bytes of the label's answer, at most 16 MiB; `None`: the label itself.
     pub size: Option<usize>,
     /// Requests worked on at once; further ones wait. `None`: no limit.
@@ -91,6 +95,7 @@ impl Behaviour {
             label: label.into(),
             latency: Latency::NONE,
             statuses: Vec::new(),
+            health: StatusCode::OK,
             size: None,
             slots: None,
             seed: None,

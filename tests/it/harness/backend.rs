@@ -109,6 +109,12 @@ impl Planned {
         self
     }
 
+    /// What `/healthz` answers.
+    pub fn health(mut self, status: u16) -> Self {
+        self.0.behaviour.health = status.try_into().unwrap();
+        self
+    }
+
     /// Bytes of the label's answer.
     pub fn size(mut self, bytes: usize) -> Self {
         self.0.behaviour.size = Some(bytes);
