@@ -498,6 +498,51 @@ async fn a_replay_keeps_its_place() {
     is_empty(&proxy).await;
 }
 
+/// With a single place there is none for a hedge, and the attempt goes on alone; with two there is.
+#[tokio::test]
+async fn a_hedge_takes_a_place_of_its_own_and_waits_for_none() {
+    let backends = ["a", "b"].map(|label| Backend::labelled(label).latency("5ms").start());
+    let endpoints = backends.each_ref().map(Backend::endpoint);
+    let yaml = |places: u32| {
+        let upstream = format!(
+            "hedge: {{ min_samples: 20 }}, bulkhead: {{ max_in_flight: {places}, queue_timeout: 15s }}"
+        );
+        config(&endpoints, "", "", &upstream)
+    };
+    let proxy = Proxy::start(&yaml(1)).await;
+    let (state, mut client) = (bulkhead(&proxy), Client::h1(proxy.address()).await);
+    let is_known = || {
+        let snapshot = proxy.live().snapshot.load();
+        let hedge = snapshot.upstreams[0].hedge.as_ref().unwrap();
+        hedge.hedging.after().is_some()
+    };
+    while !is_known() {
+        assert_eq!(client.get("/").await.status, StatusCode::OK);
+    }
+    let hedged = |outcome: &str| -> u64 {
+        let report = proxy.report();
+        let readings = report.picks.iter();
+        readings
+            .map(|reading| reading.count(Metric::UpstreamHedges, outcome))
+            .sum()
+    };
+    let before = hedged("won") + hedged("lost");
+    let slow = |label| Backend::labelled(label).latency("300ms");
+    for (backend, label) in backends.iter().zip(["a", "b"]) {
+        backend.change(slow(label));
+    }
+    assert_eq!(client.get("/").await.status, StatusCode::OK);
+    assert_eq!(hedged("won") + hedged("lost"), before);
+    assert!(hedged("no_endpoint") > 0);
+    is_empty(&proxy).await;
+    proxy.reload(&yaml(2)).await.unwrap();
+    eventually(DEADLINE, || state.limit() == 2).await;
+    let asked = tokio::spawn(async move { client.get("/").await });
+    eventually(DEADLINE, || state.in_flight() == 2).await;
+    assert_eq!(answer(asked).await.status, StatusCode::OK);
+    is_empty(&proxy).await;
+}
+
 #[tokio::test]
 async fn a_reload_moves_the_limit_and_loses_nobody() {
     let backend = Backend::start("a");
