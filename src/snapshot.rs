@@ -8,6 +8,8 @@ use crate::config::{
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
+use crate::clock::Instant;
+use crate::upstream::breaker::Breaker;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::registry::Registry;
 use crate::upstream::{self, Upstream};
@@ -35,6 +37,8 @@ pub struct Snapshot {
     /// In the order of their names, which is how they are referred to by index.
     pub listeners: Vec<Arc<Listener>>,
     pub routes: Table,
+    /// Of the routes at the same places.
+    pub breakers: Vec<Option<Arc<Breaker>>>,
     pub upstreams: Vec<Arc<Upstream>>,
 }
 
@@ -110,13 +114,31 @@ impl Snapshot {
                 Upstream::compile(name, written, zone, registry, shared).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
+        let breakers = config.routes.iter().zip(routes.routes());
+        let breakers = breakers.map(|(written, route)| {
+            let switch = || registry.route_breaker(&route.name);
+            let written = written.breaker.as_ref()?;
+            let breaker = Breaker::of_route(&route.name, written, registry.events(), switch());
+            Some(Arc::new(breaker))
+        });
         Ok(Self {
+            breakers: breakers.collect(),
             generation,
             config: Arc::clone(config),
             listeners,
             routes,
             upstreams,
         })
+    }
+
+    /// Finds out how all upstreams and their endpoints fare; from a tick.
+    pub fn look(&self, now: Instant) {
+        for breaker in self.breakers.iter().flatten() {
+            breaker.look_shared(now, None);
+        }
+        for upstream in &self.upstreams {
+            upstream.look(now);
+        }
     }
 
     /// Those of all upstreams.

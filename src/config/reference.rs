@@ -100,6 +100,7 @@ fn routes() -> Vec<Route> {
             matcher: all,
             action: Action::Upstream(text("app")),
             subset: Some(text("v2")),
+            breaker: Some(RouteBreaker::default()),
             rewrite: Some(Rewrite::Prefix(text("/"))),
             host: Some(HostRewrite::Endpoint),
             request_fields: FieldEdits {
@@ -177,6 +178,7 @@ fn upstream() -> Upstream {
     };
     Upstream {
         slow_start: Some(SlowStart::default()),
+        outlier: Some(Outlier::default()),
         sticky: Some(sticky),
         panic: Some(Panic::default()),
         subset: Some(subset),

@@ -336,7 +336,7 @@ async fn forward_to(
 
 fn refusal(lack: Lack) -> PickRefusal {
     match lack {
-        Lack::Endpoint | Lack::Panic | Lack::Subset => PickRefusal::NoEndpoint,
+        Lack::Endpoint | Lack::Panic | Lack::Subset | Lack::BreakerOpen => PickRefusal::NoEndpoint,
         Lack::Capacity => PickRefusal::Full,
         Lack::Untried => PickRefusal::AllTried,
     }

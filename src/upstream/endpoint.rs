@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
+use super::breaker::Switch;
 use super::connect::Target;
+use super::outlier::Conduct;
 use crate::balance::{Exclusion, Signals};
 use crate::clock::Instant;
 
@@ -19,6 +21,10 @@ pub struct Endpoint {
     pub signals: Arc<Signals>,
     /// Connections open to it, idle ones included.
     pub open: AtomicUsize,
+    /// Its breaker, where each endpoint has one.
+    pub breaker: Arc<Switch>,
+    /// What outlier detection compares, where it is on.
+    pub conduct: Conduct,
     /// What is held against its health, a bit for each of [`AGAINST`].
     against: AtomicU8,
 }
@@ -40,15 +46,19 @@ impl Endpoint {
             target,
             signals: Arc::default(),
             open: AtomicUsize::new(0),
+            breaker: Arc::default(),
+            conduct: Conduct::default(),
             against: AtomicU8::new(0),
         }
     }
 
-    /// The same endpoint at another address: what is known of it stays, its connections do not.
+    /// The same endpoint at another address: what is known of it stays, its connections do not. Its breaker is closed, since
+    /// it was the old address that failed.
     pub fn moved(&self, authority: &str, target: Target) -> Self {
+        let against = self.against.load(Relaxed) & !bit(Exclusion::BreakerOpen);
         Self {
             signals: Arc::clone(&self.signals),
-            against: AtomicU8::new(self.against.load(Relaxed)),
+            against: AtomicU8::new(against),
             ..Self::new(&self.upstream, &self.id, authority, target)
         }
     }
@@ -67,8 +77,7 @@ impl Endpoint {
     /// # Panics
     /// When the reason is none of health.
     pub fn hold(&self, reason: Exclusion, is_held: bool, now: Instant) {
-        let bit = AGAINST.iter().position(|known| *known == reason);
-        let bit = 1 << bit.expect("a reason of health");
+        let bit = bit(reason);
         let before = if is_held {
             self.against.fetch_or(bit, Relaxed)
         } else {
@@ -78,4 +87,10 @@ impl Endpoint {
             self.signals.ramp(now);
         }
     }
+}
+
+/// The bit of a reason of health.
+fn bit(reason: Exclusion) -> u8 {
+    let place = AGAINST.iter().position(|known| *known == reason);
+    1 << place.expect("a reason of health")
 }

@@ -4,12 +4,14 @@
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
 pub mod absence;
+pub mod breaker;
 pub mod census;
 pub mod client_tls;
 pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod outlier;
 pub mod outlook;
 pub mod pool;
 pub mod registry;
@@ -24,11 +26,13 @@ use crate::config;
 use crate::observe::decision::Decisions;
 use crate::observe::event::Events;
 use crate::tls::{Shared, TlsError};
+use breaker::Breaker;
 use census::Census;
 use client_tls::ClientTls;
 use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
+use outlier::Outlier;
 use registry::Registry;
 use selectors::{SecretError, Selectors};
 
@@ -51,6 +55,10 @@ pub struct Upstream {
     /// Decisions that were written down, and which are to be.
     pub decisions: Arc<Decisions>,
     pub recording: config::Decisions,
+    /// When attempts are let through no more. Off: they always are.
+    pub breaker: Option<Breaker>,
+    /// Who is worse than their peers.
+    pub outlier: Outlier,
     /// Where it is noted what changes by itself.
     pub events: Arc<Events>,
     pub protocol: config::Protocol,
@@ -148,6 +156,16 @@ impl Upstream {
             },
             decisions: registry.decisions(name),
             recording: written.decisions.clone(),
+            breaker: written.breaker.as_ref().map(|breaker| {
+                let shared = || registry.breaker(name);
+                Breaker::of_upstream(name, breaker, registry.events(), shared)
+            }),
+            outlier: Outlier::new(
+                name,
+                written.outlier.as_ref(),
+                registry.watch(name),
+                registry.events(),
+            ),
             events: registry.events(),
             protocol: written.protocol,
             tls,
@@ -160,7 +178,7 @@ impl Upstream {
     /// How many connections an endpoint may have now: fewer in slow start, at least one.
     pub fn connection_cap(&self, endpoint: &Endpoint, now: Instant) -> usize {
         let cap = self.connections.max;
-        if endpoint.signals.ramping_since().is_none() {
+        if !endpoint.signals.is_ramping() {
             return cap;
         }
         ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
@@ -168,9 +186,28 @@ impl Upstream {
 
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
+        self.look_at_breakers(now);
+        self.outlier.look(&self.endpoints, &self.groups, now);
         self.groups.look(&self.endpoints, now);
         if let Some(census) = &self.census {
             census.tick(now);
+        }
+    }
+
+    fn look_at_breakers(&self, now: Instant) {
+        match &self.breaker {
+            Some(breaker) if breaker.shared.is_none() => {
+                let endpoints = self.endpoints.iter();
+                endpoints.for_each(|endpoint| breaker.look(endpoint, now));
+            }
+            whole => {
+                if let Some(breaker) = whole {
+                    let ends = self.endpoints.iter().map(|e| e.signals.ends().0);
+                    breaker.look_shared(now, Some(ends.fold(0, u32::wrapping_add)));
+                }
+                let endpoints = self.endpoints.iter();
+                endpoints.for_each(|endpoint| breaker::release(endpoint, now));
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::http::{h1, h2};
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
+use crate::upstream::breaker::Breaker;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::groups::{Groups, Seen};
 use crate::upstream::pool::{Limits, Pool};
@@ -45,6 +46,8 @@ pub struct UpstreamView {
 pub struct RouteView {
     pub name: Arc<str>,
     pub cells: Arc<RouteCells>,
+    /// A breaker of its own.
+    pub breaker: Option<Arc<Breaker>>,
 }
 
 /// A listener as this worker sees it.
@@ -138,8 +141,10 @@ impl View {
                 h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
             Rc::new(settings)
         });
-        let routes = snapshot.routes.routes().iter().map(|route| {
+        let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
+        let routes = routes.map(|(route, breaker)| {
             Rc::new(RouteView {
+                breaker: breaker.clone(),
                 name: Arc::clone(&route.name),
                 cells: door.route(&route.name),
             })

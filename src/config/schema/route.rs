@@ -12,6 +12,7 @@ use super::super::kinds::{
 use super::super::setting::{Block, Book, Setting, block, with_default, written_as_map};
 use super::super::tree::{Node, Value};
 use super::matcher::{Match, one_key, one_of, single};
+use super::upstream::RouteBreaker;
 
 /// What to do with the requests that match.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +23,8 @@ pub struct Route {
     pub action: Action,
     /// The value for the `subset` of its upstreams.
     pub subset: Option<String>,
+    /// For all that goes to its upstreams.
+    pub breaker: Option<RouteBreaker>,
     /// New path towards the endpoint.
     pub rewrite: Option<Rewrite>,
     /// `Host` towards the endpoint; `None` keeps the client's.
@@ -88,6 +91,10 @@ block! {
         /// The value that the `subset` of the upstream asks for, before what the request's header
         /// says. Every upstream of the route has a `subset`. Off: the request decides.
         pub subset: Option<String> as Option<Filled> = None;
+        /// A breaker of the route's own, besides those of its upstreams: while it is open, the route's
+        /// requests are answered with 503. Kept under the route's name. Off, because most failures are those of
+        /// endpoints; for a part of an application that fails by itself.
+        pub breaker: Option<RouteBreaker> = None;
         /// Answers with another address.
         pub redirect: Option<Redirect> = None;
         /// Answers directly.
@@ -147,6 +154,7 @@ impl RouteKeys {
             matcher: self.matcher,
             action,
             subset: self.subset,
+            breaker: self.breaker,
             rewrite: self.rewrite,
             host: self.host,
             request_fields: self.request_headers,
@@ -168,6 +176,7 @@ impl RouteKeys {
             upstream,
             split,
             subset: route.subset.clone(),
+            breaker: route.breaker.clone(),
             redirect,
             respond,
             rewrite: route.rewrite.clone(),

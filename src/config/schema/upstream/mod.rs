@@ -1,18 +1,22 @@
 //! Keys of an upstream.
 
 mod balance;
+mod breaker;
 mod endpoint;
 mod hash;
 mod narrowing;
+mod outlier;
 mod weighing;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balance::*;
+pub use breaker::*;
 pub use endpoint::*;
 pub use hash::*;
 pub use narrowing::*;
+pub use outlier::*;
 pub use weighing::*;
 
 use super::{Certificate, DAY, HOUR, millis, seconds};
@@ -89,6 +93,11 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
+        /// Stops sending where too much fails. On, so that what is down costs no waiting, and gets rest to recover in.
+        pub breaker: Option<Breaker> = Some(Breaker::default());
+        /// Takes endpoints out for a time that are worse than their peers. Off, because what is worse depends on what the
+        /// endpoints are for.
+        pub outlier: Option<Outlier> = None;
         /// When a request may be sent again, and what that may cost.
         pub retry: Retry = Retry::default();
     }
@@ -111,6 +120,8 @@ impl Upstream {
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
+            breaker: Some(Breaker::default()),
+            outlier: None,
             retry: Retry::default(),
         }
     }
