@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::clock::Instant;
 use crate::config::{
     self, Address, Config, Forwarding, ListenerLimits, ListenerTimeouts, TrustedProxy, Underscores,
 };
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
-use crate::clock::Instant;
 use crate::upstream::breaker::Breaker;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::registry::Registry;

@@ -62,6 +62,7 @@ pub struct Event {
     pub sequence: u64,
     pub at: Instant,
     pub kind: Kind,
+    /// Empty where it is about a route, which the text names.
     pub upstream: String,
     /// Its id; none where it is about the upstream as a whole.
     pub endpoint: Option<String>,
@@ -72,7 +73,11 @@ pub struct Event {
 
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: upstream {}", self.kind.label(), self.upstream)?;
+        f.write_str(self.kind.label())?;
+        if self.upstream.is_empty() {
+            return write!(f, ": {}", self.text);
+        }
+        write!(f, ": upstream {}", self.upstream)?;
         if let Some(endpoint) = &self.endpoint {
             write!(f, ", endpoint {endpoint}")?;
         }

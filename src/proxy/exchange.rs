@@ -14,6 +14,33 @@ use crate::http::head::{RequestHead, Version};
 use crate::observe::{Outcome, Protocol, Record, Times};
 use crate::worker::{ListenerView, RouteView, UpstreamView, View, Worker};
 
+/// When an attempt came how far; [`Instant::FAR`] as long as it has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// It began to look for a connection.
+    pub picked: Instant,
+    pub connected: Instant,
+    /// The last byte of the request was written.
+    pub sent: Instant,
+    /// The head of its answer came.
+    pub answered: Instant,
+    /// Whether its connection had carried a request before.
+    pub reused: bool,
+}
+
+impl Steps {
+    /// Of an attempt that begins at `picked`.
+    pub fn begun(picked: Instant) -> Self {
+        Self {
+            picked,
+            connected: Instant::FAR,
+            sent: Instant::FAR,
+            answered: Instant::FAR,
+            reused: false,
+        }
+    }
+}
+
 /// One request with its response and record.
 pub struct Exchange {
     pub worker: Rc<Worker>,
@@ -41,7 +68,6 @@ pub struct Exchange {
     pub id: u64,
     pub attempts: u32,
     pub replays: u32,
-    pub reused: bool,
     /// 0 until a head was sent to the client.
     pub status: u16,
     pub error: Option<ProxyError>,
@@ -49,12 +75,8 @@ pub struct Exchange {
     pub passed_on: bool,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// When the last attempt began to look for a connection and had one; when the request was sent, when the head of
-    /// its answer came.
-    pub picked: Instant,
-    pub connected: Instant,
-    pub sent: Instant,
-    pub answered: Instant,
+    /// How far the attempt came whose answer it has, or else the last one.
+    pub steps: Steps,
     /// When it ended, once that is known.
     pub ended: Instant,
     /// When the last thing happened to it that was waited for; as long as nothing is, no time passes that counts.
@@ -89,17 +111,13 @@ impl Exchange {
             told: Vec::new(),
             attempts: 0,
             replays: 0,
-            reused: false,
             status: 0,
             // What it stays when it is dropped half way, which a client that left brings about, if not a panic.
             error: Some(ProxyError::ClientGone),
             passed_on: false,
             bytes_in: 0,
             bytes_out: 0,
-            picked: Instant::FAR,
-            connected: Instant::FAR,
-            sent: Instant::FAR,
-            answered: Instant::FAR,
+            steps: Steps::begun(Instant::FAR),
             ended: Instant::FAR,
             now: started,
             in_vain: Duration::ZERO,
@@ -126,16 +144,13 @@ impl Exchange {
     /// An attempt begins: it looks for a connection now. Nothing of an earlier one counts any more.
     pub fn attempt(&mut self) {
         self.attempts += 1;
-        self.picked = self.now;
-        self.connected = Instant::FAR;
-        self.sent = Instant::FAR;
-        self.reused = false;
+        self.steps = Steps::begun(self.now);
     }
 
     /// The attempt came to nothing, at `now`.
     pub fn attempt_failed(&mut self, now: Instant) {
-        self.waited_in_vain(self.picked, now);
-        self.picked = now;
+        self.waited_in_vain(self.steps.picked, now);
+        self.steps.picked = now;
     }
 
     /// The id as it is shown.
@@ -162,28 +177,29 @@ impl Exchange {
             (from < Instant::FAR && to < Instant::FAR)
                 .then(|| u64::try_from(to.since(from).as_nanos()).unwrap_or(u64::MAX))
         };
+        let steps = &self.steps;
         let total = u64::try_from(now.since(self.begun).as_nanos()).unwrap_or(u64::MAX);
         let head = span(self.begun, self.started);
-        let connect = if self.reused {
+        let connect = if steps.reused {
             None
         } else {
-            span(self.picked, self.connected)
+            span(steps.picked, steps.connected)
         };
-        let first_byte = span(self.sent, self.answered);
+        let first_byte = span(steps.sent, steps.answered);
         let body = if self.bytes_out > 0 {
-            span(self.answered, now)
+            span(steps.answered, now)
         } else {
             None
         };
         let upload = if self.bytes_in > 0 {
-            span(self.connected, self.sent)
+            span(steps.connected, steps.sent)
         } else {
             None
         };
         let streamed = if self.bytes_out > AT_ONCE { body } else { None };
         // An attempt without an answer was waited for from its pick on, whatever it waited for.
-        let unanswered = if self.answered == Instant::FAR {
-            span(self.picked, now)
+        let unanswered = if steps.answered == Instant::FAR {
+            span(steps.picked, now)
         } else {
             None
         };
@@ -225,7 +241,7 @@ impl Drop for Exchange {
             bytes_out: self.bytes_out,
             attempts: self.attempts,
             replays: self.replays,
-            reused: self.reused,
+            reused: self.steps.reused,
             times: self.times(now),
             outcome: self.outcome(),
             error: self.error.as_ref().map(ProxyError::label),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::error::ProxyError;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Steps};
 use super::heads;
 use super::link::Link;
 use super::pick::Slot;
@@ -76,12 +76,20 @@ impl Downstream {
     }
 }
 
+/// One try of a request at one endpoint, before anything is sent.
+pub struct Linked {
+    pub link: Link,
+    pub slot: Slot,
+    pub steps: Steps,
+}
+
 /// One try of a request at one endpoint.
 pub struct Attempt {
     pub link: Link,
     /// Where the request body goes.
     pub sink: Sink,
     pub slot: Slot,
+    pub steps: Steps,
     /// Whether it asks to leave HTTP.
     pub switch: Switch,
     /// As the endpoint got it: it decides which body its answer has.
@@ -108,7 +116,7 @@ pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
 
 /// Waits for the head of the answer while the request is being sent; interim responses are passed on as they come.
 pub async fn head(
-    exchange: &mut Exchange,
+    exchange: &Exchange,
     attempt: &mut Attempt,
     down: &mut Downstream,
     timer: &Timer,
@@ -158,7 +166,7 @@ pub async fn head(
     })
     .await;
     let Err(error) = outcome else {
-        exchange.answered = worker.wheel.now();
+        attempt.steps.answered = worker.wheel.now();
         down.body.forget();
         return Ok(response);
     };
@@ -305,7 +313,7 @@ impl Wait {
     fn send(
         &mut self,
         cx: &mut Context<'_>,
-        exchange: &mut Exchange,
+        exchange: &Exchange,
         attempt: &mut Attempt,
         down: &mut Downstream,
         timer: &Timer,
@@ -330,8 +338,8 @@ impl Wait {
         let turned = std::mem::replace(&mut self.was_starved, is_starved) != is_starved;
         match polled {
             Poll::Ready(Ok(())) => {
-                exchange.sent = exchange.worker.wheel.now();
-                plan.step(exchange.sent, Event::Sent);
+                attempt.steps.sent = exchange.worker.wheel.now();
+                plan.step(attempt.steps.sent, Event::Sent);
                 timer.set(plan.deadline().0);
             }
             Poll::Ready(Err(error)) => match request_error(&error) {

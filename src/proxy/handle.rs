@@ -11,25 +11,21 @@ use ::http::Method;
 
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
-use super::forward::{self, Attempt, Downstream};
+use super::forward::{Attempt, Downstream};
 use super::heads;
-use super::link::{self, Link};
-use super::pick::{self, Slot};
 use super::respond::{self, Local};
 use super::select::Selection;
 use super::stream::{self, Flow};
 use super::switch::{self, Switch};
-use crate::attempt::{self, Action, Deadlines, Event, Plan, Refusal as PickRefusal};
-use crate::balance::Lack;
+use super::tries::{Answered, Tries};
 use crate::clock::Instant;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::buffers::Lent;
 use crate::http::fields::{Name, Names};
 use crate::http::head::{Length, ResponseHead, Version};
 use crate::http::{Incoming, Outgoing, Peer, Refusal, Responder, accept, headers};
-use crate::observe::AttemptOutcome;
 use crate::route;
-use crate::worker::{Reach, UpstreamView, View, Worker};
+use crate::worker::{UpstreamView, View, Worker};
 
 /// Carries one exchange from its request head to the end of its answer.
 pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
@@ -183,7 +179,6 @@ async fn forward_to(
     let route = &view.snapshot.routes.routes()[route];
     let worker = Rc::clone(&exchange.worker);
     let shared = &upstream.shared;
-    let idempotent = attempt::retry::idempotent(&exchange.head.method);
     exchange.selection = Selection::of(
         &exchange.request(),
         shared,
@@ -191,138 +186,15 @@ async fn forward_to(
         &mut worker.random.borrow_mut(),
         || worker.unix_seconds(exchange.started),
     )?;
-    let mut plan = Plan::new(
-        idempotent,
-        shared.endpoints.len(),
-        Deadlines::new(&shared.timeouts, exchange.started),
-    );
-    let timer = worker.wheel.timer();
-    let mut action = plan.step(exchange.now, Event::Admitted);
-    let mut slot: Option<Slot> = None;
-    let mut died: Option<Rc<Reach>> = None;
-    let mut linked: Option<(Link, Slot)> = None;
-    let mut last = ProxyError::Unreachable;
-    let mut answered: Option<(Attempt, Lent<ResponseHead>, bool)> = None;
-    loop {
-        let event = match action {
-            Action::Pick => {
-                slot = None;
-                let mut picked = pick::pick(exchange, upstream, plan.tried());
-                if let Err(Lack::Capacity) = picked {
-                    // Boxed: it is rare, and the task outlives it.
-                    let asked = worker.wheel.now();
-                    let picking = pick::pick_with_room(exchange, upstream, plan.tried());
-                    picked = Box::pin(picking).await;
-                    exchange.waited_in_vain(asked, worker.wheel.now());
-                }
-                match picked {
-                    Ok((index, taken)) => {
-                        slot = Some(taken);
-                        exchange.endpoint = Some(index);
-                        Event::Picked(index)
-                    }
-                    Err(lack) => {
-                        if let Some(error) = pick::absent(exchange, upstream, lack) {
-                            last = error;
-                        }
-                        Event::Refused(refusal(lack))
-                    }
-                }
-            }
-            Action::Connect { fresh, .. } => {
-                let mut taken = match (slot.take(), died.take()) {
-                    (Some(taken), _) => taken,
-                    (None, Some(reach)) => {
-                        // A replay: same endpoint, new connection.
-                        down.replay();
-                        exchange.replays += 1;
-                        Slot::again(exchange, upstream, reach)
-                    }
-                    (None, None) => return Err(last),
-                };
-                exchange.attempt();
-                match link::link(exchange, upstream, &taken, fresh, plan.deadline().0).await {
-                    Ok((link, reused)) => {
-                        if !reused {
-                            exchange.now = worker.wheel.now();
-                        }
-                        exchange.reused = reused;
-                        exchange.connected = exchange.now;
-                        taken.record.reused = reused;
-                        linked = Some((link, taken));
-                        Event::Connected { reused }
-                    }
-                    Err(error) => {
-                        taken.record.outcome = AttemptOutcome::Failed;
-                        taken.record.error = Some(error.label());
-                        if error == ProxyError::Full {
-                            // The cap is ours, and says nothing of the endpoint.
-                            taken.excuse();
-                            exchange.is_bound_full |=
-                                exchange.endpoint == exchange.selection.ask.bound;
-                        }
-                        let failure = forward::connect_failure(&error);
-                        exchange.attempt_failed(worker.wheel.now());
-                        last = error;
-                        Event::ConnectFailed(failure)
-                    }
-                }
-            }
-            Action::Send => {
-                let Some((link, taken)) = linked.take() else {
-                    return Err(last);
-                };
-                timer.set(plan.deadline().0);
-                let outcome = match heads::send(exchange, route, upstream, link, taken) {
-                    Ok(mut attempt) => {
-                        match forward::head(exchange, &mut attempt, down, &timer, &mut plan).await {
-                            Ok(response) => Ok((attempt, response)),
-                            Err(failure) => Err((failure, attempt.slot)),
-                        }
-                    }
-                    Err(unsent) => {
-                        let (error, slot) = *unsent;
-                        Err((forward::unsent(error), slot))
-                    }
-                };
-                match outcome {
-                    Ok((mut attempt, response)) => {
-                        attempt.slot.head_came(exchange.answered, &response);
-                        let agrees = attempt.switch.agrees(&exchange.head, &response);
-                        let tunnel = agrees.inspect_err(|error| {
-                            attempt.slot.record.outcome = AttemptOutcome::Failed;
-                            attempt.slot.record.error = Some(error.label());
-                        })?;
-                        exchange.now = exchange.answered;
-                        answered = Some((attempt, response, tunnel));
-                        Event::Head { tunnel }
-                    }
-                    Err((failure, mut slot)) => {
-                        slot.record.outcome = if failure.error.side() == Side::Downstream {
-                            AttemptOutcome::Cancelled
-                        } else {
-                            AttemptOutcome::Failed
-                        };
-                        slot.record.error = Some(failure.error.label());
-                        if slot.record.reused && forward::is_idle_race(&failure.event) {
-                            slot.excuse();
-                        }
-                        exchange.attempt_failed(worker.wheel.now());
-                        last = failure.error;
-                        died = Some(Rc::clone(&slot.reach));
-                        failure.event
-                    }
-                }
-            }
-            Action::Answer => break,
-            Action::GiveUp(failure) => return Err(heads::given_up(failure, last)),
-            Action::Wait => return Err(last),
-        };
-        action = plan.step(exchange.now, event);
-    }
-    let Some((mut attempt, response, tunnel)) = answered else {
-        return Err(last);
-    };
+    let mut tries = Tries::new(exchange, down, route, upstream);
+    let Answered {
+        mut attempt,
+        response,
+        tunnel,
+    } = tries.run().await?;
+    let Tries {
+        timer, mut plan, ..
+    } = tries;
     let Some(mut flow) = deliver(exchange, down, route, &mut attempt, response, tunnel) else {
         return Ok(());
     };
@@ -332,14 +204,6 @@ async fn forward_to(
     drop(flow);
     stream::end(exchange, attempt, upstream, down.pump.bytes, &outcome);
     outcome
-}
-
-fn refusal(lack: Lack) -> PickRefusal {
-    match lack {
-        Lack::Endpoint | Lack::Panic | Lack::Subset | Lack::BreakerOpen => PickRefusal::NoEndpoint,
-        Lack::Capacity => PickRefusal::Full,
-        Lack::Untried => PickRefusal::AllTried,
-    }
 }
 
 /// The route of a request.

@@ -3,7 +3,7 @@
 use super::audience::{EXPLAIN, may_ask};
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::Attempt;
+use super::forward::{Attempt, Linked};
 use super::link::Link;
 use super::pick::Slot;
 use super::switch::{Ask, Switch};
@@ -23,9 +23,13 @@ pub fn send(
     exchange: &Exchange,
     route: &route::Route,
     upstream: &UpstreamView,
-    mut link: Link,
-    slot: Slot,
+    linked: Linked,
 ) -> Result<Attempt, Box<(ProxyError, Slot)>> {
+    let Linked {
+        mut link,
+        slot,
+        steps,
+    } = linked;
     let worker = &exchange.worker;
     let head = &exchange.head;
     let listener = &exchange.listener.shared;
@@ -130,6 +134,7 @@ pub fn send(
         link,
         sink,
         slot,
+        steps,
         switch,
         method,
     })
@@ -199,7 +204,7 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
         extra.push_known(
             Name::Date,
             b"date",
-            worker.date(exchange.answered).as_bytes(),
+            worker.date(exchange.steps.answered).as_bytes(),
         );
     }
     if let Some(via) = &exchange.listener.shared.forwarding.via {

@@ -64,7 +64,11 @@ pub async fn link(
         }
     }
     // What others have dialled since this attempt began is as good as a connection of its own.
-    let since = if fresh { exchange.picked } else { Instant(0) };
+    let since = if fresh {
+        exchange.steps.picked
+    } else {
+        Instant(0)
+    };
     let span = until.since(worker.wheel.now());
     let dials = Cell::new(false);
     let connecting = Box::pin(connect(worker, upstream, reach, since, &dials));

@@ -17,6 +17,8 @@ pub mod respond;
 pub mod select;
 pub mod stream;
 pub mod switch;
+pub mod tries;
+pub mod verdict;
 
 use std::rc::Rc;
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::audience::Audience;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::verdict::Verdict;
 use crate::attempt::Tried;
+use crate::balance::narrow::Spread;
 use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
 use crate::clock::Instant;
 use crate::http::head::ResponseHead;
@@ -31,6 +33,8 @@ pub struct Slot {
     load: u32,
     /// The endpoint was told apart from others by how this attempt fared; or it is not to be.
     is_judged: bool,
+    /// What breakers and outlier detection are told.
+    verdict: Verdict,
     upstream: Rc<UpstreamView>,
     /// [`Instant::FAR`] until somebody knows.
     ended: Instant,
@@ -43,6 +47,7 @@ impl Slot {
         upstream: &Rc<UpstreamView>,
         reach: Rc<Reach>,
         kind: AttemptKind,
+        verdict: Verdict,
     ) -> Self {
         let signals = &reach.endpoint.signals;
         // As a policy will ask for it.
@@ -67,6 +72,7 @@ impl Slot {
             taken: exchange.now,
             load,
             is_judged: false,
+            verdict,
             upstream: Rc::clone(upstream),
             ended: Instant::FAR,
             worker: Rc::clone(&exchange.worker),
@@ -74,8 +80,20 @@ impl Slot {
     }
 
     /// For a replay at the same endpoint.
-    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, reach: Rc<Reach>) -> Self {
-        Self::new(exchange, upstream, reach, AttemptKind::Replay)
+    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, died: Died) -> Self {
+        let Died { reach, verdict } = died;
+        let anew = || Verdict::anew(exchange, &upstream.shared, &reach.endpoint);
+        let verdict = verdict.unwrap_or_else(anew);
+        Self::new(exchange, upstream, reach, AttemptKind::Replay, verdict)
+    }
+
+    /// What a replay of this attempt needs, which has come to its end.
+    pub fn died(&mut self) -> Died {
+        Died {
+            reach: Rc::clone(&self.reach),
+            // One that is excused has not had its say: who repeats it goes in its place.
+            verdict: self.is_judged.then(|| std::mem::take(&mut self.verdict)),
+        }
     }
 
     /// A response head came, at `now`. Tells the balancer how the endpoint fares.
@@ -94,6 +112,9 @@ impl Slot {
         } else {
             signals.answered(now, spent, self.load, decay);
         }
+        let endpoint = &self.reach.endpoint;
+        self.verdict
+            .answered(now, shared, endpoint, response.status, spent);
     }
 
     /// That the attempt failed says nothing of the endpoint.
@@ -109,21 +130,37 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let signals = &self.reach.endpoint.signals;
+        let endpoint = &self.reach.endpoint;
+        let signals = &endpoint.signals;
         signals.in_flight.release();
+        let error = self.record.error.unwrap_or("failed");
+        let shared = &self.upstream.shared;
         let decay = self.upstream.shared.groups.rules.latency_decay;
         let ended = self.worker.wheel.or_now(self.ended);
         let spent = ended.since(self.taken);
         match self.record.outcome {
             // Its head was fine; what followed was not.
-            AttemptOutcome::Broken if self.is_judged => signals.broke(),
+            AttemptOutcome::Broken if self.is_judged => {
+                signals.broke();
+                self.verdict.broke(ended, shared, endpoint, error);
+            }
             _ if self.is_judged => {}
-            AttemptOutcome::Failed => signals.failed(ended, spent, decay),
+            AttemptOutcome::Failed => {
+                signals.failed(ended, spent, decay);
+                self.verdict.failed(ended, shared, endpoint, error, spent);
+            }
             _ => signals.cancelled(ended, spent, decay),
         }
         self.record.times.total = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         self.reach.cells.record(&self.record);
     }
+}
+
+/// Where an attempt ended that is replayed.
+pub struct Died {
+    reach: Rc<Reach>,
+    /// What had let it through and was told nothing.
+    verdict: Option<Verdict>,
 }
 
 /// The live numbers that a pick asks for.
@@ -148,6 +185,9 @@ impl balance::Live for Live<'_> {
 
     fn full(&self, i: usize) -> bool {
         let reach = &self.upstream.reaches[i];
+        if reach.endpoint.breaker.is_taken() {
+            return true;
+        }
         let shared = &self.upstream.shared;
         let cap = shared.connection_cap(&reach.endpoint, self.now);
         crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
@@ -171,7 +211,27 @@ pub fn pick(
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
 ) -> Result<(usize, Slot), Lack> {
-    let picked = choose(exchange, upstream, tried)?;
+    let shared = &upstream.shared;
+    let verdict = Verdict::ask(exchange, shared);
+    let mut verdict = verdict.map_err(|_| Lack::BreakerOpen)?;
+    // Whoever loses its last probe to another worker picks anew, and sees that the endpoint is full.
+    let mut picks_left = upstream.reaches.len();
+    let picked = loop {
+        let picked = match choose(exchange, upstream, tried) {
+            Err(Lack::Capacity) if wanted(exchange, upstream, tried).is_empty() => {
+                return Err(Lack::BreakerOpen);
+            }
+            picked => picked?,
+        };
+        let endpoint = &upstream.reaches[picked.endpoint].endpoint;
+        if verdict.ask_endpoint(exchange.now, shared, endpoint) {
+            break picked;
+        }
+        if picks_left == 0 {
+            return Err(Lack::BreakerOpen);
+        }
+        picks_left -= 1;
+    };
     upstream.cells.picked(picked.by as usize);
     let reach = Rc::clone(&upstream.reaches[picked.endpoint]);
     let kind = if exchange.attempts == 0 {
@@ -179,7 +239,7 @@ pub fn pick(
     } else {
         AttemptKind::Retry
     };
-    let slot = Slot::new(exchange, upstream, reach, kind);
+    let slot = Slot::new(exchange, upstream, reach, kind, verdict);
     Ok((picked.endpoint, slot))
 }
 
@@ -236,7 +296,16 @@ pub fn absent(exchange: &Exchange, upstream: &UpstreamView, lack: Lack) -> Optio
     }
     let mut seen = upstream.seen.borrow_mut();
     let spread = seen.load().section(exchange.selection.ask.section);
-    Some(ProxyError::NoEndpoint(Absence::of(lack, spread)))
+    let probing = candidates(spread, upstream);
+    let probing = probing.filter(|(_, reach)| reach.endpoint.breaker.is_taken());
+    Some(ProxyError::NoEndpoint(match (lack, probing.count()) {
+        // Nobody was asked for.
+        (Lack::BreakerOpen, 0) => Absence {
+            lack,
+            out: Vec::new(),
+        },
+        (_, probing) => Absence::with_probing(lack, spread, probing),
+    }))
 }
 
 /// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
@@ -267,22 +336,37 @@ pub async fn pick_with_room(
 
 /// Asks for room at the endpoints that this request could be given, one after the other.
 async fn make_room(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
-    let wanted: Vec<&Rc<Reach>> = {
-        let mut seen = upstream.seen.borrow_mut();
-        let spread = seen.load().section(exchange.selection.ask.section);
-        let is_candidate = |i| {
-            let mut groups = spread.groups().iter();
-            groups.any(|group| group.members.is_candidate(i))
-        };
-        let all = upstream.reaches.iter().enumerate();
-        all.filter(|(i, _)| is_candidate(*i) && !tried.contains(*i))
-            .map(|(_, reach)| reach)
-            .collect()
-    };
-    for reach in wanted {
+    for reach in wanted(exchange, upstream, tried) {
         if exchange.worker.make_room(&reach.endpoint).await {
             return true;
         }
     }
     false
+}
+
+/// The endpoints that this request could be given if they had room for a connection.
+fn wanted<'u>(
+    exchange: &Exchange,
+    upstream: &'u UpstreamView,
+    tried: &Tried,
+) -> Vec<&'u Rc<Reach>> {
+    let mut seen = upstream.seen.borrow_mut();
+    let spread = seen.load().section(exchange.selection.ask.section);
+    candidates(spread, upstream)
+        .filter(|(i, reach)| !tried.contains(*i) && !reach.endpoint.breaker.is_taken())
+        .map(|(_, reach)| reach)
+        .collect()
+}
+
+/// Those that may be picked, in any group.
+fn candidates<'u>(
+    spread: &Spread,
+    upstream: &'u UpstreamView,
+) -> impl Iterator<Item = (usize, &'u Rc<Reach>)> {
+    let is_candidate = |i: usize| {
+        let mut groups = spread.groups().iter();
+        groups.any(|group| group.members.is_candidate(i))
+    };
+    let all = upstream.reaches.iter().enumerate();
+    all.filter(move |(i, _)| is_candidate(*i))
 }

@@ -120,6 +120,7 @@ pub fn end(
         link,
         sink,
         mut slot,
+        steps,
         ..
     } = attempt;
     drop(sink);
@@ -132,11 +133,11 @@ pub fn end(
     slot.record.bytes_sent = sent;
     slot.record.bytes_received = exchange.bytes_out;
     slot.record.times = Times {
-        first_byte: nanos(exchange.sent, exchange.answered),
+        first_byte: nanos(steps.sent, steps.answered),
         ..Times::default()
     };
-    if !exchange.reused {
-        slot.record.times.connect = nanos(exchange.picked, exchange.connected);
+    if !steps.reused {
+        slot.record.times.connect = nanos(steps.picked, steps.connected);
     }
     let worker = &exchange.worker;
     let now = worker.wheel.now();

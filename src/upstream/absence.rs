@@ -51,7 +51,9 @@ impl Absence {
     fn is_all_open(&self) -> bool {
         let mut reasons = self.out.iter().map(|(reason, _)| *reason);
         let is_aside = |reason| matches!(reason, Exclusion::Draining | Exclusion::WeightZero);
-        reasons.clone().any(|reason| reason == Exclusion::BreakerOpen)
+        reasons
+            .clone()
+            .any(|reason| reason == Exclusion::BreakerOpen)
             && reasons.all(|reason| reason == Exclusion::BreakerOpen || is_aside(reason))
     }
 
@@ -62,8 +64,7 @@ impl Absence {
             Lack::Subset => "no_subset",
             Lack::BreakerOpen if self.out.is_empty() => "breaker_open",
             _ if self.is_all_open() => "all_open",
-            Lack::BreakerOpen
-            | Lack::Endpoint | Lack::Capacity | Lack::Untried => "no_endpoint",
+            Lack::BreakerOpen | Lack::Endpoint | Lack::Capacity | Lack::Untried => "no_endpoint",
         }
     }
 }

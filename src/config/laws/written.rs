@@ -246,7 +246,11 @@ fn scaling() -> impl Strategy<Value = (Option<SlowStart>, Option<FailurePenalty>
 
 fn breaker() -> impl Strategy<Value = Breaker> {
     let scope = prop_oneof![Just(BreakerScope::Endpoint), Just(BreakerScope::Upstream)];
-    let limits = (of(1_u32..=1_000_000), of(share(10_000)), of(millis(1, 3_600_000)));
+    let limits = (
+        of(1_u32..=1_000_000),
+        of(share(10_000)),
+        of(millis(1, 3_600_000)),
+    );
     let stays = (millis(10, 3_600_000), of(millis(1, 3_600_000)), share(0));
     (scope, limits, stays, 1_u32..=1000, any::<bool>()).prop_map(
         |(scope, limits, stays, probes, count_500)| Breaker {
@@ -265,9 +269,18 @@ fn breaker() -> impl Strategy<Value = Breaker> {
 }
 
 fn outlier() -> impl Strategy<Value = Outlier> {
-    let limits = (of(1_u32..=1_000_000), of(share(10_000)), of(decimal(1100..=1_000_000)));
-    (limits, 2_usize..=1000, 1_usize..=100_000, millis(100, 3_600_000)).prop_map(
-        |(limits, min_endpoints, keep, interval)| Outlier {
+    let limits = (
+        of(1_u32..=1_000_000),
+        of(share(10_000)),
+        of(decimal(1100..=1_000_000)),
+    );
+    (
+        limits,
+        2_usize..=1000,
+        1_usize..=100_000,
+        millis(100, 3_600_000),
+    )
+        .prop_map(|(limits, min_endpoints, keep, interval)| Outlier {
             consecutive_gateway_failures: limits.0,
             failure_rate: limits.1,
             latency: limits.2,
@@ -275,8 +288,7 @@ fn outlier() -> impl Strategy<Value = Outlier> {
             keep,
             interval,
             ..Outlier::default()
-        },
-    )
+        })
 }
 
 fn narrowing()
@@ -334,34 +346,36 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         times,
         vec(endpoint(), 1..4),
     )
-        .prop_map(|(balance, scaling, narrowing, watched, tls, times, mut endpoints)| {
-            for (index, endpoint) in endpoints.iter_mut().enumerate() {
-                endpoint.address = format!("host-{index}:80");
-                endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
-            }
-            let (slow_start, failure_penalty, decisions) = scaling;
-            let (sticky, panic, subset, random_subset) = narrowing;
-            let (total, max_duration) = times;
-            Upstream {
-                balance,
-                slow_start,
-                failure_penalty,
-                sticky,
-                panic,
-                subset,
-                random_subset,
-                decisions,
-                breaker: watched.0,
-                outlier: watched.1,
-                tls,
-                timeouts: UpstreamTimeouts {
-                    total,
-                    max_duration,
-                    ..UpstreamTimeouts::default()
-                },
-                ..Upstream::new(endpoints)
-            }
-        })
+        .prop_map(
+            |(balance, scaling, narrowing, watched, tls, times, mut endpoints)| {
+                for (index, endpoint) in endpoints.iter_mut().enumerate() {
+                    endpoint.address = format!("host-{index}:80");
+                    endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
+                }
+                let (slow_start, failure_penalty, decisions) = scaling;
+                let (sticky, panic, subset, random_subset) = narrowing;
+                let (total, max_duration) = times;
+                Upstream {
+                    balance,
+                    slow_start,
+                    failure_penalty,
+                    sticky,
+                    panic,
+                    subset,
+                    random_subset,
+                    decisions,
+                    breaker: watched.0,
+                    outlier: watched.1,
+                    tls,
+                    timeouts: UpstreamTimeouts {
+                        total,
+                        max_duration,
+                        ..UpstreamTimeouts::default()
+                    },
+                    ..Upstream::new(endpoints)
+                }
+            },
+        )
 }
 
 pub(super) fn config() -> impl Strategy<Value = Config> {

@@ -197,7 +197,10 @@ impl Machine {
             return None;
         }
         let part = |count: u32| f64::from(count) / f64::from(sum.ended);
-        if rules.failure_rate.is_some_and(|rate| part(sum.failed) >= rate) {
+        if rules
+            .failure_rate
+            .is_some_and(|rate| part(sum.failed) >= rate)
+        {
             Some(Why::FailureRate(sum))
         } else if rules.slow_call.is_some() && part(sum.slow) >= rules.slow_rate {
             Some(Why::SlowRate(sum))

@@ -55,7 +55,7 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Pass {
     epoch: u32,
-    probe: Option<Probe>,
+    probe: Option<Box<Probe>>,
     /// Failures in a row that its answer put an end to, so far.
     ended_row: u32,
 }
@@ -67,6 +67,16 @@ struct Probe {
     epoch: u32,
     rules: Rules,
     is_decided: bool,
+}
+
+impl Pass {
+    /// Of one that goes through without a say.
+    pub fn without_say() -> Self {
+        Self {
+            epoch: u32::MAX,
+            ..Self::default()
+        }
+    }
 }
 
 impl Drop for Probe {
@@ -258,11 +268,13 @@ impl Switch {
             let is_probe = kept.machine.phase() == Phase::HalfOpen;
             pass = is_let_in.then(|| Pass {
                 epoch,
-                probe: is_probe.then(|| Probe {
-                    switch: Arc::clone(self),
-                    epoch,
-                    rules: *rules,
-                    is_decided: false,
+                probe: is_probe.then(|| {
+                    Box::new(Probe {
+                        switch: Arc::clone(self),
+                        epoch,
+                        rules: *rules,
+                        is_decided: false,
+                    })
                 }),
                 ended_row: 0,
             });
@@ -273,7 +285,7 @@ impl Switch {
 
     fn probed(
         &self,
-        mut probe: Probe,
+        mut probe: Box<Probe>,
         now: Instant,
         rules: &Rules,
         outcome: Result<(), &'static str>,

@@ -21,7 +21,11 @@ pub fn span(span: Duration) -> String {
 
 fn part(f: &mut fmt::Formatter<'_>, count: u32, sum: Counts, what: &str) -> fmt::Result {
     let percent = 100.0 * f64::from(count) / f64::from(sum.ended.max(1));
-    write!(f, "{count} of {} attempts {what} ({percent:.0}%)", sum.ended)
+    write!(
+        f,
+        "{count} of {} attempts {what} ({percent:.0}%)",
+        sum.ended
+    )
 }
 
 impl fmt::Display for Why {

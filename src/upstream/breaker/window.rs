@@ -17,7 +17,7 @@ pub struct Counts {
 
 /// Counts by the slice of time in which they came.
 #[derive(Debug, Clone, Default)]
-pub struct Window {
+pub(super) struct Window {
     slices: [Counts; SLICES],
     /// The number of the slice that is written, counted from the beginning of time, and their length then.
     current: u64,
@@ -28,12 +28,12 @@ pub struct Window {
 
 impl Window {
     /// Forgets what it holds; running totals go on from where they are.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.slices = [Counts::default(); SLICES];
     }
 
     /// Adds what the running totals have come ahead by; or passes it over.
-    pub fn add(&mut self, now: Instant, span: Duration, totals: Counts, is_counted: bool) {
+    pub(super) fn add(&mut self, now: Instant, span: Duration, totals: Counts, is_counted: bool) {
         self.turn(now, span);
         let seen = std::mem::replace(&mut self.seen, totals);
         if is_counted {
@@ -47,7 +47,7 @@ impl Window {
     }
 
     /// What it holds. The totals are not read at one moment: no more failed, or were slow, than ended.
-    pub fn sum(&self) -> Counts {
+    pub(super) fn sum(&self) -> Counts {
         let sum = self
             .slices
             .iter()

@@ -129,7 +129,16 @@ mod tests {
 
     #[test]
     fn logarithms_are_close() {
-        for nanos in [1u64, 2, 3, 1000, 65_537, 1_000_000, 12_345_678_901, u64::MAX] {
+        for nanos in [
+            1u64,
+            2,
+            3,
+            1000,
+            65_537,
+            1_000_000,
+            12_345_678_901,
+            u64::MAX,
+        ] {
             let exact = (nanos as f64).log2();
             let ours = log2(nanos) as f64 / 65_536.0;
             assert!((-1e-4..0.09).contains(&(exact - ours)), "{nanos}: {ours}");
@@ -149,7 +158,10 @@ mod tests {
         conduct.failed(true);
         conduct.failed(false);
         let sample = Sample::between(before, conduct.totals());
-        assert_eq!((sample.answered, sample.failed, sample.ended()), (10, 2, 12));
+        assert_eq!(
+            (sample.answered, sample.failed, sample.ended()),
+            (10, 2, 12)
+        );
         assert_eq!(sample.latency, Some(2f64.powi(21)));
         // A comparison with what has gone back is none.
         let back = Sample::between(conduct.totals(), Totals::default());

@@ -154,7 +154,9 @@ impl Detector {
         for i in (0..subjects.len()).filter(|i| self.is_in(subjects, *i)) {
             *groups.entry(subjects[i].group).or_default() += 1;
         }
-        let left = groups.values().map(|count| count.saturating_sub(rules.keep.max(1)));
+        let left = groups
+            .values()
+            .map(|count| count.saturating_sub(rules.keep.max(1)));
         left.sum()
     }
 
@@ -208,7 +210,9 @@ impl Detector {
     /// The others that serve in the same group.
     fn peers(&self, subjects: &[Subject], i: usize) -> Vec<usize> {
         let others = (0..subjects.len()).filter(|other| {
-            *other != i && subjects[*other].group == subjects[i].group && self.is_in(subjects, *other)
+            *other != i
+                && subjects[*other].group == subjects[i].group
+                && self.is_in(subjects, *other)
         });
         others.collect()
     }
@@ -232,8 +236,7 @@ impl Detector {
             let is_enough = sample.answered >= rules.min_samples.max(1);
             sample.latency.filter(|_| is_enough)
         };
-        let (own, median) =
-            compared(rules, latency(i)?, peers.iter().filter_map(|i| latency(*i)))?;
+        let (own, median) = compared(rules, latency(i)?, peers.iter().filter_map(|i| latency(*i)))?;
         let times = own / median;
         (times > limit).then_some((i, Why::Latency(own, median), times / limit))
     }
