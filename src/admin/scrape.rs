@@ -9,6 +9,8 @@ use crate::clock::Instant;
 use crate::config::Protocol;
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Imbalance, Metric, Picks, Window};
+use crate::snapshot::Snapshot;
+use crate::upstream::breaker::{Phase, Switch};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -22,7 +24,9 @@ pub fn scrape(live: &Live) -> String {
     for upstream in &snapshot.upstreams {
         gauges(upstream, &mut out);
         balancing(upstream, &picks, now, &mut out);
+        breakers(upstream, &mut out);
     }
+    route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
 }
@@ -72,6 +76,55 @@ fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
         }
     }
     out.sample(Metric::UpstreamInFlight, &[&upstream.name], in_flight);
+}
+
+/// Those that are asked: of each endpoint, or of all together under the name of none. And who is an outlier.
+fn breakers(upstream: &Upstream, out: &mut Exposition) {
+    let mut one = |endpoint: &str, switch: &Switch| {
+        let labels = [upstream.name.as_str(), endpoint];
+        out.sample(Metric::BreakerState, &labels, switch.phase() as u64);
+        for (phase, count) in Phase::ALL.iter().zip(switch.changes()) {
+            let labels = [labels[0], labels[1], phase.label()];
+            out.sample(Metric::BreakerChanges, &labels, count);
+        }
+    };
+    let breaker = upstream.breaker.as_ref();
+    match breaker.map(|breaker| &breaker.shared) {
+        None => {}
+        Some(Some(shared)) => one("", shared),
+        Some(None) => {
+            let endpoints = upstream.endpoints.iter();
+            endpoints.for_each(|endpoint| one(&endpoint.id, &endpoint.breaker));
+        }
+    }
+    if upstream.outlier.rules.is_none() {
+        return;
+    }
+    for (place, endpoint) in upstream.endpoints.iter().enumerate() {
+        let labels = [upstream.name.as_str(), endpoint.id.as_str()];
+        let member = upstream.outlier.member(upstream.groups.identity(place));
+        let member = member.unwrap_or_default();
+        let is_ejected = u64::from(member.ejected.is_some());
+        out.sample(Metric::EndpointEjected, &labels, is_ejected);
+        out.sample(Metric::EndpointEjections, &labels, member.ejected_in_all);
+    }
+}
+
+fn route_breakers(snapshot: &Snapshot, out: &mut Exposition) {
+    let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
+    for (route, breaker) in routes {
+        let switch = breaker.as_ref().and_then(|breaker| breaker.shared.as_ref());
+        let Some(switch) = switch else { continue };
+        out.sample(
+            Metric::RouteBreakerState,
+            &[&route.name],
+            switch.phase() as u64,
+        );
+        for (phase, count) in Phase::ALL.iter().zip(switch.changes()) {
+            let labels = [&*route.name, phase.label()];
+            out.sample(Metric::RouteBreakerChanges, &labels, count);
+        }
+    }
 }
 
 /// What the policy goes by, what comes of it, and how far that is from what should. What there is no sample of is left out.

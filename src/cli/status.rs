@@ -7,8 +7,11 @@ use anyhow::{Context, bail};
 
 use super::table::Table;
 use super::{ask, balancing, print};
-use crate::admin::status::{Figures, Percentiles, Status, UpstreamStatus, Windows};
+use crate::admin::status::{
+    BreakerStatus, EndpointStatus, Figures, Percentiles, Status, UpstreamStatus, Windows,
+};
 use crate::config::Address;
+use crate::upstream::breaker;
 
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
 #[derive(Debug, clap::Args)]
@@ -96,8 +99,9 @@ fn render(status: &Status, lifetime: bool) -> String {
         ],
     );
     for route in &status.routes {
+        let mark = route.breaker.as_ref().and_then(breaker_mark);
         routes.row(row(
-            vec![route.name.clone()],
+            vec![format!("{}{}", route.name, in_brackets(mark))],
             &window(&route.requests),
             true,
         ));
@@ -132,15 +136,19 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         let endpoints = upstream.endpoints.iter();
         let open: usize = endpoints.map(|endpoint| endpoint.connections_open).sum();
         let head = [
-            format!("{} ({})", upstream.name, upstream.balance),
+            format!(
+                "{} ({}){}",
+                upstream.name,
+                upstream.balance,
+                in_brackets(upstream.breaker.as_ref().and_then(breaker_mark))
+            ),
             String::new(),
             upstream.in_flight.to_string(),
             open.to_string(),
         ];
         table.row(row(head.into(), &window(&upstream.attempts), true));
         for endpoint in &upstream.endpoints {
-            let out = endpoint.out.as_ref();
-            let mark = out.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let mark = in_brackets(endpoint_mark(endpoint));
             // What is known by its address needs no second column of it.
             let address = Some(&endpoint.address).filter(|address| **address != endpoint.id);
             let head = [
@@ -153,6 +161,38 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         }
     }
     table
+}
+
+/// What keeps an endpoint out, and until when where that is known; or that it is on the way back.
+fn endpoint_mark(endpoint: &EndpointStatus) -> Option<String> {
+    let returns = endpoint.outlier.as_ref().and_then(|o| o.returns_in_seconds);
+    match (endpoint.out.as_deref(), returns) {
+        (Some("ejected"), Some(seconds)) => Some(format!("ejected, back in {}", short(seconds))),
+        (Some(reason), _) if reason != "breaker_open" => Some(reason.to_owned()),
+        (out, _) => {
+            let mark = endpoint.breaker.as_ref().and_then(breaker_mark);
+            mark.or_else(|| out.map(str::to_owned))
+        }
+    }
+}
+
+/// What there is to say of a breaker; nothing of one that lets all through.
+fn breaker_mark(breaker: &BreakerStatus) -> Option<String> {
+    match (breaker.state.as_str(), breaker.next_probe_seconds) {
+        ("open", Some(seconds)) => Some(format!("breaker_open, probe in {}", short(seconds))),
+        ("open", None) => Some("breaker_open".to_owned()),
+        ("half_open", _) => Some("half_open".to_owned()),
+        _ if breaker.share < 1.0 => Some(format!("ramp {:.0}%", breaker.share * 100.0)),
+        _ => None,
+    }
+}
+
+fn short(seconds: f64) -> String {
+    breaker::span(Duration::from_secs_f64(seconds.max(0.0)))
+}
+
+fn in_brackets(mark: Option<String>) -> String {
+    mark.map(|mark| format!(" ({mark})")).unwrap_or_default()
 }
 
 /// The columns that all tables end with.

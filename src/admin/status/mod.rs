@@ -3,6 +3,7 @@
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
 mod balancing;
+mod breaker;
 mod figures;
 mod hot_keys;
 mod upstream;
@@ -12,11 +13,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
+use crate::clock::Instant;
 use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
@@ -85,6 +88,8 @@ pub struct ListenerStatus {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteStatus {
     pub name: String,
+    /// Where the route has one.
+    pub breaker: Option<BreakerStatus>,
     pub requests: Windows,
 }
 
@@ -112,7 +117,7 @@ pub fn read(live: &Live) -> Status {
             &[],
         ),
         listeners: listeners(live, &reports),
-        routes: routes(&snapshot, &reports),
+        routes: routes(&snapshot, &reports, now),
         upstreams: snapshot
             .upstreams
             .iter()
@@ -161,9 +166,10 @@ fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
     .collect()
 }
 
-fn routes(snapshot: &Snapshot, reports: &Reports) -> Vec<RouteStatus> {
-    let each = snapshot.routes.routes().iter();
-    each.map(|route| RouteStatus {
+fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStatus> {
+    let each = snapshot.routes.routes().iter().enumerate();
+    each.map(|(place, route)| RouteStatus {
+        breaker: breaker::of_route(snapshot, place, now),
         name: route.name.to_string(),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
     })

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
+use super::breaker::{self, BreakerStatus, EndpointOutlier, OutlierStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
 use crate::clock::Instant;
 use crate::observe::Picks;
@@ -19,6 +20,10 @@ pub struct UpstreamStatus {
     pub in_flight: u64,
     pub attempts: Windows,
     pub balancing: BalancingStatus,
+    /// Where all endpoints have one together.
+    pub breaker: Option<BreakerStatus>,
+    /// Where it is on.
+    pub outlier: Option<OutlierStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -37,6 +42,10 @@ pub struct EndpointStatus {
     pub connections_open: usize,
     pub attempts: Windows,
     pub balancing: EndpointBalancing,
+    /// Where each endpoint has its own.
+    pub breaker: Option<BreakerStatus>,
+    /// Where outlier detection is on.
+    pub outlier: Option<EndpointOutlier>,
 }
 
 /// Reads one upstream. `picks` are those of the last minute.
@@ -67,6 +76,8 @@ pub(super) fn read(
                 &[&upstream.name, &endpoint.id],
             ),
             balancing,
+            breaker: breaker::of_endpoint(upstream, endpoint, now),
+            outlier: breaker::endpoint_outlier(upstream, place, now),
         })
         .collect();
     UpstreamStatus {
@@ -75,6 +86,8 @@ pub(super) fn read(
         in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
         balancing,
+        breaker: breaker::of_upstream(upstream, now),
+        outlier: breaker::outlier(upstream, now),
         endpoints,
     }
 }
