@@ -222,15 +222,18 @@ fn blocks_are_switched_off_and_on() {
         );
         read(&text).config.upstreams["a"].clone()
     };
-    let on = upstream("slow_start: {}, sticky: {}, panic: {}");
+    let on = upstream("slow_start: {}, sticky: {}, panic: {}, outlier: {}");
     assert_eq!(on.slow_start, Some(SlowStart::default()));
     assert_eq!(on.sticky, Some(Sticky::default()));
     assert_eq!(on.panic, Some(Panic::default()));
+    assert_eq!(on.outlier, Some(Outlier::default()));
+    assert_eq!(on.breaker, Some(Breaker::default()));
     let off = upstream(
-        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off",
+        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, breaker: off, outlier: off",
     );
     let expected = Upstream {
         failure_penalty: None,
+        breaker: None,
         ..Upstream::new(vec![Endpoint::new("h:1")])
     };
     assert_eq!(off, expected);

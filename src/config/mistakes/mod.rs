@@ -8,6 +8,7 @@ mod files;
 mod narrowing;
 mod routes;
 mod values;
+mod watched;
 
 /// A valid file to make mistakes in; line 1 is `listeners`.
 const GROUND: &str = "\

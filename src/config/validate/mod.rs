@@ -7,6 +7,7 @@ mod balance;
 mod sessions;
 mod subsets;
 mod upstream;
+mod watched;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -32,12 +33,14 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
+            watched::upstream(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }
     sessions::all(root, config, reader);
+    watched::routes(root, config, reader);
     subsets::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);

@@ -72,6 +72,7 @@ mod tests {
     fn changes_are_told_in_a_sentence() {
         let rules = Rules {
             ramp: Duration::from_secs(5),
+            probes: 1,
             ..Rules::default()
         };
         let told = |to, why, stay| {
