@@ -13,7 +13,7 @@
 //! - Attempts placed from here are added to what was read.
 //! - With fewer than two readings the pick is by chance.
 //!
-//! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
+//! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to seven
 //! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
 //! start and failures count as everywhere.
@@ -28,6 +28,8 @@ use std::time::Duration;
 
 /// The most that a pool can hold.
 pub const MOST: usize = 64;
+/// The most endpoints that are read for one pick.
+pub const PROBES: usize = 16;
 /// How long a reading counts.
 const AGE: Duration = Duration::from_secs(1);
 /// The paper's δ: by how much readings come in faster than they go.
@@ -40,7 +42,7 @@ pub struct Rules {
     pub q_rif: f64,
     /// Readings kept: 2 to [`MOST`].
     pub pool: usize,
-    /// Endpoints read for each pick.
+    /// Endpoints read for each pick: 1 to [`PROBES`].
     pub probes: usize,
 }
 
@@ -64,7 +66,7 @@ pub(super) struct Pool {
     places: Vec<u8>,
     /// [`Pool::rank`] of each place, [`GAP`] in a gap.
     ranks: [u64; MOST],
-    /// The burden when it was read, and our own attempts since.
+    /// The burden when it was read, and our own attempts since; 0 in a gap.
     burdens: [f32; MOST],
     /// By how much one more attempt raises the burden.
     steps: [f32; MOST],
@@ -94,7 +96,7 @@ const NOWHERE: u8 = u8::MAX;
 /// The bits of a rank that hold the place.
 const PLACE: u64 = MOST as u64 - 1;
 /// Picks for which a threshold holds.
-const THRESHOLD_HOLDS: u32 = 4;
+const THRESHOLD_HOLDS: u32 = 8;
 
 impl Default for Pool {
     fn default() -> Self {
@@ -171,13 +173,48 @@ impl Rules {
     }
 }
 
+/// An endpoint as it is now.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reading {
+    endpoint: u32,
+    burden: f32,
+    step: f32,
+    latency: f32,
+}
+
+impl Reading {
+    #[inline]
+    fn of<L: Live>(endpoint: usize, view: &View<'_, L>) -> Self {
+        let signals = view.live.signals(endpoint);
+        let charge = signals.charge();
+        let load = signals.load(view.live.now());
+        let unknown = if load == 0 { UNTRIED } else { OWES_ANSWER };
+        let latency = signals.by_load.at(load);
+        let weight = view.members.weight(endpoint) as f32 * charge.factor;
+        let burden = load as f32 + charge.ghosts + 1.0;
+        // Most weigh 1, and a division costs more than to see that. It is divided, not multiplied by the step, so that equal
+        // fractions are equal here too.
+        let (burden, step) = if weight == 1.0 {
+            (burden, 1.0)
+        } else {
+            (burden / weight, weight.recip())
+        };
+        Self {
+            endpoint: endpoint as u32,
+            burden,
+            step,
+            latency: latency.map_or(unknown, |nanos| nanos as f32),
+        }
+    }
+}
+
 impl Pool {
     /// Every candidate, as it is now.
     fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>) {
         self.clear(view.members.fingerprint(), 0);
         for &i in view.members.candidates() {
             if view.free(i as usize) {
-                self.read(i as usize, view);
+                self.write(&Reading::of(i as usize, view), view.live.now());
                 self.next += 1;
             }
         }
@@ -188,6 +225,7 @@ impl Pool {
     /// Forgets everything, and makes room for so many endpoints.
     fn clear(&mut self, fingerprint: u64, endpoints: usize) {
         self.ranks.fill(GAP);
+        self.burdens.fill(0.0);
         self.places.clear();
         self.places.resize(endpoints, NOWHERE);
         self.fingerprint = fingerprint;
@@ -211,8 +249,14 @@ impl Pool {
             self.reuse = rules.reuse(view.members.candidates().len());
         }
         self.expire(view.live.now());
-        for _ in 0..rules.probes {
-            let endpoint = view.members.sample(random);
+        // All are read before any is written down: their cache lines come at the same time.
+        let mut readings = [Reading::default(); PROBES];
+        let readings = &mut readings[..rules.probes.min(PROBES)];
+        for reading in &mut *readings {
+            *reading = Reading::of(view.members.sample(random), view);
+        }
+        for reading in readings {
+            let endpoint = reading.endpoint as usize;
             let place = usize::from(self.places[endpoint]);
             if place < MOST {
                 self.remove(place);
@@ -220,7 +264,7 @@ impl Pool {
             if self.is_held(self.next) {
                 self.remove(self.next);
             }
-            self.read(endpoint, view);
+            self.write(reading, view.live.now());
             self.places[endpoint] = self.next as u8;
             self.next = if self.next + 1 < capacity {
                 self.next + 1
@@ -260,30 +304,15 @@ impl Pool {
     }
 
     /// Writes a new reading to the next place.
-    fn read<L: Live>(&mut self, endpoint: usize, view: &View<'_, L>) {
+    fn write(&mut self, reading: &Reading, now: Instant) {
         let place = self.next;
-        let signals = view.live.signals(endpoint);
-        let charge = signals.charge();
-        let load = signals.load(view.live.now());
-        let unknown = if load == 0 { UNTRIED } else { OWES_ANSWER };
-        let latency = signals
-            .by_load
-            .at(load)
-            .map_or(unknown, |nanos| nanos as f32);
-        let weight = view.members.weight(endpoint) as f32 * charge.factor;
-        self.endpoints[place] = endpoint as u32;
-        let burden = load as f32 + charge.ghosts + 1.0;
-        // Most weigh 1, and a division costs more than to see that. It is divided, not multiplied by the step, so that equal
-        // fractions are equal here too.
-        (self.burdens[place], self.steps[place]) = if weight == 1.0 {
-            (burden, 1.0)
-        } else {
-            (burden / weight, weight.recip())
-        };
-        self.latencies[place] = latency;
-        self.is_to_guess |= latency < 0.0;
+        self.endpoints[place] = reading.endpoint;
+        self.burdens[place] = reading.burden;
+        self.steps[place] = reading.step;
+        self.latencies[place] = reading.latency;
+        self.is_to_guess |= reading.latency < 0.0;
         self.uses[place] = 0;
-        self.at[place] = view.live.now();
+        self.at[place] = now;
         self.size = self.size.max(place + 1);
         self.held |= 1 << place;
         self.ranks[place] = self.rank(place);
@@ -345,8 +374,7 @@ impl Pool {
         let mut highest = [0; HIGHEST];
         for place in 0..self.size.min(MOST) {
             // The bits of what is not negative are ordered as the numbers are.
-            let bits = self.burdens[place].to_bits();
-            let mut sinking = if self.is_held(place) { bits } else { 0 };
+            let mut sinking = self.burdens[place].to_bits();
             for held in &mut highest {
                 (*held, sinking) = (sinking.max(*held), sinking.min(*held));
             }
@@ -467,6 +495,7 @@ impl Pool {
             *known = NOWHERE;
         }
         self.ranks[place] = GAP;
+        self.burdens[place] = 0.0;
         self.held &= !(1 << place);
     }
 }
