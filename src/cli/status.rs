@@ -245,6 +245,7 @@ pub(super) fn span(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::status::BreakerWindow;
 
     #[test]
     fn times_are_short_and_have_a_unit() {
@@ -252,5 +253,34 @@ mod tests {
         assert_eq!(shown, ["n/a", "250 µs", "12.3 ms", "250 ms", "2.50 s"]);
         let spans = [5.9, 65.0, 3700.0, 90_000.0].map(span);
         assert_eq!(spans, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn a_breaker_that_holds_something_back_is_marked() {
+        let mark = |state: &str, next_probe_seconds, share| {
+            breaker_mark(&BreakerStatus {
+                state: state.to_owned(),
+                reason: None,
+                since_seconds: 0.0,
+                failures_in_row: 0,
+                window: BreakerWindow {
+                    attempts: 0,
+                    failed: 0,
+                    slow: 0,
+                },
+                openings: 1,
+                next_probe_seconds,
+                probes_under_way: 0,
+                probes_succeeded: 0,
+                share,
+                opened_total: 1,
+            })
+        };
+        let open = mark("open", Some(1.25), 1.0);
+        assert_eq!(open.as_deref(), Some("breaker_open, probe in 1.2 s"));
+        assert_eq!(mark("half_open", None, 1.0).as_deref(), Some("half_open"));
+        assert_eq!(mark("closed", None, 0.5).as_deref(), Some("ramp 50%"));
+        assert_eq!(mark("closed", None, 1.0), None);
+        assert_eq!(in_brackets(open), " (breaker_open, probe in 1.2 s)");
     }
 }

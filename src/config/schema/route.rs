@@ -91,9 +91,9 @@ block! {
         /// The value that the `subset` of the upstream asks for, before what the request's header
         /// says. Every upstream of the route has a `subset`. Off: the request decides.
         pub subset: Option<String> as Option<Filled> = None;
-        /// A breaker of the route's own, besides those of its upstreams: while it is open, the route's
-        /// requests are answered with 503. Kept under the route's name. Off, because most failures are those of
-        /// endpoints; for a part of an application that fails by itself.
+        /// A breaker of the route's own, besides those of its upstreams: while it is open, the
+        /// route's requests are answered with 503. Kept under the route's name. Off, because most
+        /// failures are those of endpoints; for a part of an application that fails by itself.
         pub breaker: Option<RouteBreaker> = None;
         /// Answers with another address.
         pub redirect: Option<Redirect> = None;

@@ -12,6 +12,7 @@
 //! one, since what failed was the old address.
 
 mod machine;
+mod pass;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ use crate::config;
 use crate::observe::event::{Events, Kind};
 
 pub use machine::{Change, Facts, Machine, Why};
-pub use switch::{Outcome, Pass, Switch};
+pub use pass::{Outcome, Pass};
+pub use switch::Switch;
 pub use told::span;
 pub use window::Counts;
 

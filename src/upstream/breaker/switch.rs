@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::machine::{Change, Facts, Machine};
+use super::pass::{Outcome, Pass, Probe};
 use super::window::Counts;
 use super::{Phase, Rules};
 use crate::clock::Instant;
@@ -37,59 +38,6 @@ struct Kept {
 impl Default for Switch {
     fn default() -> Self {
         Self::seeded(Random::from_system())
-    }
-}
-
-/// How an attempt came out, as far as a breaker asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// A response head after so long.
-    Answered(Duration),
-    /// A failure after so long, by its label.
-    Failed(Duration, &'static str),
-    /// What was answered broke off: a failure after all.
-    Broke(&'static str),
-}
-
-/// Lets one attempt through. Dropping it gives back what it holds and decides nothing.
-#[derive(Debug, Default)]
-pub struct Pass {
-    epoch: u32,
-    probe: Option<Box<Probe>>,
-    /// Failures in a row that its answer put an end to, so far.
-    ended_row: u32,
-}
-
-/// A place among the probes.
-#[derive(Debug)]
-struct Probe {
-    switch: Arc<Switch>,
-    epoch: u32,
-    rules: Rules,
-    is_decided: bool,
-}
-
-impl Pass {
-    /// Of one that goes through without a say.
-    pub fn without_say() -> Self {
-        Self {
-            epoch: u32::MAX,
-            ..Self::default()
-        }
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        if !self.is_decided {
-            let epoch = self.epoch;
-            self.switch.change(&self.rules, |kept| {
-                if kept.machine.epoch() == epoch {
-                    kept.machine.give_back();
-                }
-                None
-            });
-        }
     }
 }
 
@@ -151,10 +99,7 @@ impl Switch {
         if seen.phase() == Phase::HalfOpen {
             return self.reserve(now, rules);
         }
-        Some(Pass {
-            epoch: seen.epoch(),
-            ..Pass::default()
-        })
+        Some(Pass::of(seen.epoch()))
     }
 
     /// The same for a breaker that is asked before anything is picked: an open one lets nobody through, and one that
@@ -191,7 +136,7 @@ impl Switch {
                 Outcome::Answered(_) => Ok(()),
                 Outcome::Failed(_, cause) | Outcome::Broke(cause) => Err(cause),
             };
-            return self.probed(probe, now, rules, outcome);
+            return self.probed(*probe, now, rules, outcome);
         }
         let (spent, cause) = match outcome {
             Outcome::Answered(spent) => (spent, None),
@@ -258,26 +203,16 @@ impl Switch {
     fn reserve(self: &Arc<Self>, now: Instant, rules: &Rules) -> Option<Pass> {
         let mut pass = None;
         self.change_at(now, rules, |kept| {
-            let epoch = kept.machine.epoch();
-            let is_let_in = match kept.machine.phase() {
-                Phase::HalfOpen => kept.machine.admit(now, rules),
+            let mut one = Pass::of(kept.machine.epoch());
+            pass = match kept.machine.phase() {
                 // It changed since it was looked at: closed lets all through, open nobody.
-                Phase::Closed => true,
-                Phase::Open => false,
-            };
-            let is_probe = kept.machine.phase() == Phase::HalfOpen;
-            pass = is_let_in.then(|| Pass {
-                epoch,
-                probe: is_probe.then(|| {
-                    Box::new(Probe {
-                        switch: Arc::clone(self),
-                        epoch,
-                        rules: *rules,
-                        is_decided: false,
-                    })
+                Phase::Closed => Some(one),
+                Phase::Open => None,
+                Phase::HalfOpen => kept.machine.admit(now, rules).then(|| {
+                    one.probe = Some(Box::new(Probe::new(self, one.epoch, rules)));
+                    one
                 }),
-                ended_row: 0,
-            });
+            };
             None
         });
         pass
@@ -285,20 +220,30 @@ impl Switch {
 
     fn probed(
         &self,
-        mut probe: Box<Probe>,
+        probe: Probe,
         now: Instant,
         rules: &Rules,
         outcome: Result<(), &'static str>,
     ) -> Option<Change> {
-        probe.is_decided = true;
-        let change = self.change_at(now, rules, |kept| {
-            if kept.machine.epoch() != probe.epoch {
+        let epoch = probe.decide();
+        self.change_at(now, rules, |kept| {
+            if kept.machine.epoch() != epoch {
                 return None;
             }
             kept.machine.probed(now, rules, &mut kept.random, outcome)
-        });
-        drop(probe);
-        change
+        })
+    }
+
+    /// A probe of this epoch came to nothing that says anything.
+    pub(super) fn give_back(&self, rules: &Rules, epoch: u32) {
+        let ramps = self.seen.load(Relaxed) & RAMPS > 0;
+        let step = |kept: &mut Kept| {
+            if kept.machine.epoch() == epoch {
+                kept.machine.give_back();
+            }
+            None
+        };
+        self.carry(rules, step, |_| ramps);
     }
 
     /// Ends a row of failures. One that is none costs a load.
@@ -343,15 +288,6 @@ impl Switch {
 
     fn seen(&self) -> Seen {
         Seen(self.seen.load(Relaxed))
-    }
-
-    fn change(
-        &self,
-        rules: &Rules,
-        step: impl FnOnce(&mut Kept) -> Option<Change>,
-    ) -> Option<Change> {
-        let ramps = self.seen.load(Relaxed) & RAMPS > 0;
-        self.carry(rules, step, |_| ramps)
     }
 
     fn change_at(

@@ -22,8 +22,9 @@ pub(super) struct Window {
     /// The number of the slice that is written, counted from the beginning of time, and their length then.
     current: u64,
     length: u64,
-    /// The totals that are in the slices, or were passed over.
-    seen: Counts,
+    /// The totals that are in the slices, or were passed over; none before the first, which may be those of a long life
+    /// before.
+    seen: Option<Counts>,
 }
 
 impl Window {
@@ -35,8 +36,8 @@ impl Window {
     /// Adds what the running totals have come ahead by; or passes it over.
     pub(super) fn add(&mut self, now: Instant, span: Duration, totals: Counts, is_counted: bool) {
         self.turn(now, span);
-        let seen = std::mem::replace(&mut self.seen, totals);
-        if is_counted {
+        let seen = self.seen.replace(totals);
+        if let Some(seen) = seen.filter(|_| is_counted) {
             let slice = &mut self.slices[(self.current % SLICES as u64) as usize];
             slice.ended = slice.ended.saturating_add(ahead(seen.ended, totals.ended));
             slice.failed = slice
@@ -107,14 +108,16 @@ mod tests {
     #[test]
     fn holds_what_came_within_the_span() {
         let mut window = Window::default();
-        window.add(at(0), SPAN, totals(10, 1), true);
-        window.add(at(5000), SPAN, totals(30, 2), true);
+        window.add(at(0), SPAN, totals(7, 7), true);
+        assert_eq!(window.sum(), totals(0, 0));
+        window.add(at(0), SPAN, totals(17, 8), true);
+        window.add(at(5000), SPAN, totals(37, 9), true);
         assert_eq!(window.sum(), totals(30, 2));
-        window.add(at(9999), SPAN, totals(30, 2), true);
+        window.add(at(9999), SPAN, totals(37, 9), true);
         assert_eq!(window.sum(), totals(30, 2));
-        window.add(at(10_000), SPAN, totals(30, 2), true);
+        window.add(at(10_000), SPAN, totals(37, 9), true);
         assert_eq!(window.sum(), totals(20, 1));
-        window.add(at(60_000), SPAN, totals(31, 2), true);
+        window.add(at(60_000), SPAN, totals(38, 9), true);
         assert_eq!(window.sum(), totals(1, 0));
     }
 
@@ -136,6 +139,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_behind_loses_nothing() {
         let mut window = Window::default();
+        window.add(at(0), SPAN, totals(0, 0), true);
         window.add(at(5000), SPAN, totals(3, 0), true);
         window.add(at(4999), SPAN, totals(5, 0), true);
         assert_eq!(window.sum(), totals(5, 0));

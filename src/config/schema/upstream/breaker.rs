@@ -57,8 +57,9 @@ macro_rules! breaker {
 }
 
 breaker! {
-    /// Stops sending where too much fails. Closed, it lets all through; open, it refuses all, and no connection is
-    /// made; half-open, it lets a few probes through, whose outcome closes it or opens it again.
+    /// Stops sending where too much fails. Closed, it lets all through; open, it refuses all, and
+    /// no connection is made; half-open, it lets a few probes through, whose outcome closes it or
+    /// opens it again.
     Breaker {
         /// `endpoint` or `upstream`. One for each endpoint by default, so that the others serve on. A
         /// panic that fails open (`panic`) overrides those, not one of the upstream.
@@ -76,8 +77,8 @@ choice! {
     pub enum BreakerScope, "a scope" {
         /// Each endpoint has one. An open one is not picked.
         Endpoint = "endpoint",
-        /// One for all endpoints together. While it is open every request is answered with 503, and in
-        /// its ramp a share of them.
+        /// One for all endpoints together. While it is open every request is answered with 503, and
+        /// in its ramp a share of them.
         Upstream = "upstream",
     }
 }

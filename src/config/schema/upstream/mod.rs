@@ -93,10 +93,11 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
-        /// Stops sending where too much fails. On, so that what is down costs no waiting, and gets rest to recover in.
+        /// Stops sending where too much fails. On, so that what is down costs no waiting, and gets
+        /// rest to recover in.
         pub breaker: Option<Breaker> = Some(Breaker::default());
-        /// Takes endpoints out for a time that are worse than their peers. Off, because what is worse depends on what the
-        /// endpoints are for.
+        /// Takes endpoints out for a time that are worse than their peers. Off, because what is worse
+        /// depends on what the endpoints are for.
         pub outlier: Option<Outlier> = None;
         /// When a request may be sent again, and what that may cost.
         pub retry: Retry = Retry::default();
