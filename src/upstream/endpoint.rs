@@ -71,6 +71,14 @@ impl Endpoint {
             .map(|(_, reason)| reason)
     }
 
+    /// Whether this is held against its health.
+    ///
+    /// # Panics
+    /// When the reason is none of health.
+    pub fn is_held(&self, reason: Exclusion) -> bool {
+        self.against.load(Relaxed) & bit(reason) > 0
+    }
+
     /// Holds something against its health, or no longer. Its slow start begins when nothing is left. Takes effect with the
     /// next look at its upstream.
     ///

@@ -222,13 +222,14 @@ impl Breaker {
     /// The same for an endpoint.
     pub fn look(&self, endpoint: &Endpoint, now: Instant) {
         let (ended, _) = endpoint.signals.ends();
-        if let Some(change) = endpoint.breaker.look(now, &self.rules, ended) {
-            self.apply(endpoint, now, &change);
+        match endpoint.breaker.look(now, &self.rules, ended) {
+            Some(change) => self.apply(endpoint, now, &change),
+            None => keep_out(endpoint, now),
         }
     }
 
     fn apply(&self, endpoint: &Endpoint, now: Instant, change: &Change) {
-        endpoint.hold(Exclusion::BreakerOpen, change.to == Phase::Open, now);
+        keep_out(endpoint, now);
         if change.to == Phase::Closed {
             endpoint.signals.ramp(now);
             endpoint.signals.recover(now, self.rules.ramp);
@@ -264,7 +265,16 @@ pub fn gateway_failure(status: u16) -> Option<&'static str> {
 
 /// Closes the breaker of an endpoint that has none any more, or one with others together.
 pub fn release(endpoint: &Endpoint, now: Instant) {
-    if endpoint.breaker.reset(now).is_some() {
-        endpoint.hold(Exclusion::BreakerOpen, false, now);
+    endpoint.breaker.reset(now);
+    keep_out(endpoint, now);
+}
+
+/// Holds an open breaker against its endpoint, and no other. Asked for with each tick too: of two threads that follow two
+/// changes the slower must not have the last word.
+fn keep_out(endpoint: &Endpoint, now: Instant) {
+    let is_open = endpoint.breaker.phase() == Phase::Open;
+    let reason = Exclusion::BreakerOpen;
+    if endpoint.breaker.has_changed() && endpoint.is_held(reason) != is_open {
+        endpoint.hold(reason, is_open, now);
     }
 }

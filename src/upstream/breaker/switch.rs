@@ -52,7 +52,7 @@ const RAMPS: u64 = 1 << 3;
 impl Seen {
     fn of(machine: &Machine, rules: &Rules, ramps: bool) -> Self {
         let is_taken = machine.phase() == Phase::HalfOpen && !machine.is_free(rules);
-        let flags = u64::from(is_taken) * TAKEN | u64::from(ramps) * RAMPS;
+        let flags = (u64::from(is_taken) * TAKEN) | (u64::from(ramps) * RAMPS);
         Self(u64::from(machine.epoch()) << 32 | flags | machine.phase() as u64)
     }
 
@@ -89,6 +89,11 @@ impl Switch {
 
     pub fn phase(&self) -> Phase {
         self.seen().phase()
+    }
+
+    /// Whether it has ever been anything but closed.
+    pub fn has_changed(&self) -> bool {
+        self.seen().epoch() > 0
     }
 
     /// Lets an attempt through at an endpoint, unless it is half-open and its probes are under way. That an open one
