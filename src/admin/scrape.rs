@@ -6,11 +6,12 @@ use std::time::UNIX_EPOCH;
 use super::live::Live;
 use super::status;
 use crate::clock::Instant;
-use crate::config::Protocol;
+use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Imbalance, Metric, Picks, Window};
 use crate::snapshot::Snapshot;
 use crate::upstream::breaker::{Phase, Switch};
+use crate::upstream::bulkhead::{Configured, Refusal};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -25,6 +26,7 @@ pub fn scrape(live: &Live) -> String {
         gauges(upstream, &mut out);
         balancing(upstream, &picks, now, &mut out);
         breakers(upstream, &mut out);
+        bulkhead(upstream, now, &mut out);
     }
     route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
@@ -160,5 +162,40 @@ fn balancing(upstream: &Upstream, picks: &Picks, now: Instant, out: &mut Exposit
     out.sample(Metric::UpstreamPanicking, &[name], panicking);
     if let Some(share) = status::hottest_share(upstream) {
         out.fraction(Metric::UpstreamHottestKey, &[name], share);
+    }
+}
+
+/// How much room there is, who waits for it, and who was refused.
+fn bulkhead(upstream: &Upstream, now: Instant, out: &mut Exposition) {
+    let Some(Configured { state, .. }) = &upstream.bulkhead else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    let (limit, in_flight) = (state.limit(), state.in_flight());
+    let remaining = limit.saturating_sub(in_flight);
+    out.sample(Metric::BulkheadInFlight, &[name], in_flight.into());
+    out.sample(Metric::BulkheadLimit, &[name], limit.into());
+    out.sample(Metric::BulkheadRemaining, &[name], remaining.into());
+    let standing = state.standing(now);
+    for (class, count) in Priority::ALL.into_iter().zip(standing.waiting) {
+        let labels = [name, class.name()];
+        out.sample(Metric::BulkheadWaiting, &labels, count as u64);
+    }
+    out.sample(Metric::BulkheadStanding, &[name], standing.stands.into());
+    out.sample(Metric::BulkheadWaited, &[name], state.waited());
+    for reason in Refusal::ALL {
+        let labels = [name, reason.label()];
+        out.sample(Metric::BulkheadRefused, &labels, state.refused_by(reason));
+    }
+    let Some(inputs) = state.inputs().filter(|inputs| inputs.windows > 0) else {
+        return;
+    };
+    out.seconds(Metric::BulkheadLatency, &[name], inputs.latency);
+    out.seconds(Metric::BulkheadBaseline, &[name], inputs.baseline);
+    if let Some(gradient) = inputs.gradient {
+        out.fraction(Metric::BulkheadGradient, &[name], gradient);
+    }
+    if let Some(queue) = inputs.queue {
+        out.fraction(Metric::BulkheadQueuedUpstream, &[name], queue);
     }
 }

@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use super::table::Table;
 use super::{ask, balancing, print};
 use crate::admin::status::{
-    BreakerStatus, EndpointStatus, Figures, Percentiles, Status, UpstreamStatus, Windows,
+    BreakerStatus, BulkheadStatus, EndpointStatus, Figures, Percentiles, Status, UpstreamStatus,
+    Windows,
 };
 use crate::config::Address;
 use crate::upstream::breaker;
@@ -142,7 +143,7 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
                 upstream.balance,
                 in_brackets(upstream.breaker.as_ref().and_then(breaker_mark))
             ),
-            String::new(),
+            room(upstream.bulkhead.as_ref()),
             upstream.in_flight.to_string(),
             open.to_string(),
         ];
@@ -193,6 +194,19 @@ fn short(seconds: f64) -> String {
 
 fn in_brackets(mark: Option<String>) -> String {
     mark.map(|mark| format!(" ({mark})")).unwrap_or_default()
+}
+
+/// How many attempts an upstream may have under way, and how many wait for it.
+fn room(bulkhead: Option<&BulkheadStatus>) -> String {
+    let Some(bulkhead) = bulkhead else {
+        return String::new();
+    };
+    let waiting: usize = bulkhead.queue.waiting.values().sum();
+    if waiting == 0 {
+        format!("limit {}", bulkhead.limit)
+    } else {
+        format!("limit {}, {waiting} wait", bulkhead.limit)
+    }
 }
 
 /// The columns that all tables end with.

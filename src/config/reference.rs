@@ -101,6 +101,8 @@ fn routes() -> Vec<Route> {
             action: Action::Upstream(text("app")),
             subset: Some(text("v2")),
             breaker: Some(RouteBreaker::default()),
+            priority: Priority::High,
+            priority_header: Some(text("X-Priority")),
             rewrite: Some(Rewrite::Prefix(text("/"))),
             host: Some(HostRewrite::Endpoint),
             request_fields: FieldEdits {
@@ -184,6 +186,10 @@ fn upstream() -> Upstream {
         subset: Some(subset),
         random_subset: Some(50),
         tls: Some(tls),
+        bulkhead: Some(Bulkhead {
+            adaptive: Some(AdaptiveLimit::default()),
+            ..Bulkhead::default()
+        }),
         ..Upstream::new(vec![first, Endpoint::new("app.internal:9001")])
     }
 }

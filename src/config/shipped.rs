@@ -228,12 +228,18 @@ fn blocks_are_switched_off_and_on() {
     assert_eq!(on.panic, Some(Panic::default()));
     assert_eq!(on.outlier, Some(Outlier::default()));
     assert_eq!(on.breaker, Some(Breaker::default()));
+    let shed = upstream("bulkhead: { shed: { low: off }, adaptive: {} }");
+    let shed = shed.bulkhead.unwrap();
+    assert_eq!((shed.shed.low, shed.shed.normal), (None, None));
+    assert_eq!(shed.adaptive, Some(AdaptiveLimit::default()));
     let off = upstream(
-        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, breaker: off, outlier: off",
+        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, \
+         breaker: off, outlier: off, bulkhead: off",
     );
     let expected = Upstream {
         failure_penalty: None,
         breaker: None,
+        bulkhead: None,
         ..Upstream::new(vec![Endpoint::new("h:1")])
     };
     assert_eq!(off, expected);

@@ -136,6 +136,17 @@ metrics! {
     UpstreamImbalance: Gauge "upstream_imbalance" ["upstream", "of", "index"] "How unevenly endpoints have their picks of the last minute, and their attempts in flight of about ten seconds, beside the shares expected of them; absent while there are none.";
     UpstreamPanicking: Gauge "upstream_panicking" ["upstream"] "1 while too few endpoints are healthy, so that the panic rule decides who serves.";
     UpstreamHottestKey: Gauge "upstream_hottest_key_share" ["upstream"] "Part of the picks by key of about the last two minutes that the hottest key surely had; absent while there are none.";
+    BulkheadInFlight: Gauge "bulkhead_in_flight" ["upstream"] "Attempts under way that the bulkhead counts.";
+    BulkheadLimit: Gauge "bulkhead_limit" ["upstream"] "Attempts that may be under way at once, as things stand.";
+    BulkheadRemaining: Gauge "bulkhead_remaining" ["upstream"] "How many more attempts there is room for.";
+    BulkheadWaiting: Gauge "bulkhead_waiting" ["upstream", "priority"] "Requests that wait for a place, by priority.";
+    BulkheadStanding: Gauge "bulkhead_standing" ["upstream"] "1 while the queue has not been empty for longer than a burst takes.";
+    BulkheadWaited: Counter "bulkhead_waited_total" ["upstream"] "Requests that had to wait for a place; request_phase_seconds tells how long.";
+    BulkheadRefused: Counter "bulkhead_refused_total" ["upstream", "reason"] "Requests refused by the bulkhead: its queue was full, they waited too long, were pushed out by a higher priority, or the worker ran late.";
+    BulkheadLatency: Gauge "bulkhead_latency_seconds" ["upstream"] "Mean latency of the last window that moved an adaptive limit; absent where there is none.";
+    BulkheadBaseline: Gauge "bulkhead_baseline_latency_seconds" ["upstream"] "Latency that an adaptive limit compares with: a long mean, or the least one.";
+    BulkheadGradient: Gauge "bulkhead_gradient" ["upstream"] "What gradient2 multiplied its limit by last; below 1 the upstream is slower than it was.";
+    BulkheadQueuedUpstream: Gauge "bulkhead_queued_upstream" ["upstream"] "Attempts that vegas takes to queue at the upstream.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }
 

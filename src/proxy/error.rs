@@ -54,6 +54,15 @@ pub enum ProxyError {
     /// Every endpoint is at its cap of connections.
     #[error("all endpoints are at their cap")]
     Full,
+    /// Neither the upstream nor its queue has room.
+    #[error("as many requests are under way and wait as may")]
+    QueueFull,
+    /// `bulkhead.queue_timeout`, or what may be waited while the queue stands.
+    #[error("the request waited too long for its turn")]
+    QueueTimeout,
+    /// It matters less than others, and not all can be served.
+    #[error("requests that matter more were preferred")]
+    Shed,
     /// Every endpoint that could be asked was, in vain; the last one refused the connection.
     #[error("the endpoint refused the connection")]
     Refused,
@@ -128,6 +137,9 @@ impl ProxyError {
             Self::NoRoute
             | Self::NoEndpoint(_)
             | Self::Full
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Shed
             | Self::TotalTimeout
             | Self::IdleTimeout
             | Self::MaxDuration
@@ -163,7 +175,11 @@ impl ProxyError {
             Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
-            Self::NoEndpoint(_) | Self::Full => 503,
+            Self::NoEndpoint(_)
+            | Self::Full
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Shed => 503,
             Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::TotalTimeout
@@ -200,6 +216,9 @@ impl ProxyError {
             Self::NoRoute => "no_route",
             Self::NoEndpoint(absence) => absence.label(),
             Self::Full => "endpoints_full",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Shed => "shed",
             Self::Refused => "connection_refused",
             Self::Unreachable => "unreachable",
             Self::Certificate(label) | Self::Tls(label) => label,
@@ -235,7 +254,9 @@ impl ProxyError {
             Self::TooLarge => "http_request_denied",
             Self::NoRoute => "destination_not_found",
             Self::NoEndpoint(_) => "destination_unavailable",
-            Self::Full => "connection_limit_reached",
+            // There is no type for a bound on requests; the details tell which one it was.
+            Self::Full | Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
+            Self::Shed => "http_request_denied",
             Self::Refused => "connection_refused",
             Self::Unreachable => "destination_ip_unroutable",
             Self::Certificate(_) => "tls_certificate_error",
@@ -256,6 +277,11 @@ impl ProxyError {
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
             Self::Panicked => "proxy_internal_error",
         }
+    }
+
+    /// Whether there was too much to do, which may be over soon.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::Shed)
     }
 
     /// Every label with which a request that had a route can end, or an attempt.
@@ -281,7 +307,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 27] = [
+const ROUTED: [&str; 30] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -294,6 +320,9 @@ const ROUTED: [&str; 27] = [
     "all_open",
     "breaker_open",
     "endpoints_full",
+    "queue_full",
+    "queue_timeout",
+    "shed",
     "connection_refused",
     "unreachable",
     "not_http2",
@@ -362,6 +391,9 @@ mod tests {
                 out: vec![(Exclusion::BreakerOpen, 1)],
             }),
             ProxyError::Full,
+            ProxyError::QueueFull,
+            ProxyError::QueueTimeout,
+            ProxyError::Shed,
             ProxyError::Refused,
             ProxyError::Unreachable,
             ProxyError::Certificate(TlsFailure::UnknownIssuer.label()),

@@ -83,6 +83,10 @@ pub struct Exchange {
     pub now: Instant,
     /// Spent on attempts, and on waiting for room, that came to nothing.
     in_vain: Duration,
+    /// Spent in the queue of its upstream.
+    pub queued: Duration,
+    /// Since when it waits there; [`Instant::FAR`] when it does not.
+    queues_since: Instant,
 }
 
 impl Exchange {
@@ -121,6 +125,8 @@ impl Exchange {
             ended: Instant::FAR,
             now: started,
             in_vain: Duration::ZERO,
+            queued: Duration::ZERO,
+            queues_since: Instant::FAR,
         }
     }
 
@@ -139,6 +145,38 @@ impl Exchange {
     pub fn waited_in_vain(&mut self, since: Instant, now: Instant) {
         self.in_vain += now.since(since);
         self.now = now;
+    }
+
+    /// The wait for room that began at `since` is over at `now`. What is waited for in the queue counts there.
+    pub fn waited_for_room(&mut self, since: Instant, now: Instant) {
+        if self.queues_since == Instant::FAR {
+            self.waited_in_vain(since, now);
+        }
+        self.now = now;
+    }
+
+    /// It begins to wait in the queue of its upstream.
+    pub fn queues(&mut self, now: Instant) {
+        self.queues_since = now;
+    }
+
+    /// It waits no more.
+    pub fn has_queued(&mut self, now: Instant) {
+        self.queued = self.queued_until(now);
+        self.queues_since = Instant::FAR;
+        self.now = now;
+        if self.steps.picked < Instant::FAR {
+            // The attempt before, which has no answer, is not what was waited for.
+            self.steps.picked = now;
+        }
+    }
+
+    fn queued_until(&self, now: Instant) -> Duration {
+        if self.queues_since == Instant::FAR {
+            self.queued
+        } else {
+            self.queued + now.since(self.queues_since)
+        }
     }
 
     /// An attempt begins: it looks for a connection now. Nothing of an earlier one counts any more.
@@ -207,12 +245,15 @@ impl Exchange {
             Some(_) => [head, unanswered, None, None, None],
             None => [head, connect, first_byte, upload, streamed],
         };
-        let in_vain = u64::try_from(self.in_vain.as_nanos()).unwrap_or(u64::MAX);
+        let queued = self.queued_until(now);
+        let elsewhere = (self.in_vain + queued).as_nanos();
+        let elsewhere = u64::try_from(elsewhere).unwrap_or(u64::MAX);
         let waited = waits.into_iter().flatten().sum::<u64>();
-        let waited = waited.saturating_add(in_vain);
+        let waited = waited.saturating_add(elsewhere);
         Times {
             total,
-            queue: None,
+            queue: (queued > Duration::ZERO)
+                .then(|| u64::try_from(queued.as_nanos()).unwrap_or(u64::MAX)),
             connect,
             first_byte,
             body,

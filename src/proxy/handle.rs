@@ -92,7 +92,12 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             local,
             head_only,
             patience(exchange),
-            |extra| heads::tell(exchange, extra),
+            |extra| {
+                if error.is_overload() {
+                    extra.push(b"retry-after", RETRY_AFTER);
+                }
+                heads::tell(exchange, extra);
+            },
         )
         .await;
         exchange.bytes_out = sent.bytes;
@@ -100,6 +105,9 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
     count_refusal(exchange, &error);
     exchange.error = Some(error);
 }
+
+/// Seconds after which a request may find room that found none: a queue is no older than about that.
+const RETRY_AFTER: &[u8] = b"1";
 
 /// A request that was refused before it had a route is counted by its listener; any other by its route.
 fn count_refusal(exchange: &Exchange, error: &ProxyError) {

@@ -259,6 +259,8 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
     match failure {
         // It tells who is out, and why.
         Failure::NoEndpoint => last,
+        // Which of the bounds it was.
+        Failure::NoCapacity if last.is_overload() => last,
         Failure::NoCapacity => ProxyError::Full,
         Failure::Connect(ConnectFailure::Refused) => ProxyError::Refused,
         Failure::Connect(ConnectFailure::TimedOut) => ProxyError::ConnectTimeout,

@@ -3,6 +3,7 @@
 //! Not here: what to try next ([`crate::attempt`]), which endpoint ([`crate::balance`]), the rules of HTTP
 //! ([`crate::http`]).
 
+pub mod admit;
 pub mod audience;
 pub mod client;
 pub mod error;

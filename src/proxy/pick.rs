@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::admit::Permit;
 use super::audience::Audience;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::verdict::Verdict;
+use super::verdict::{self, Verdict};
 use crate::attempt::Tried;
-use crate::balance::narrow::Spread;
 use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
 use crate::clock::Instant;
 use crate::http::head::ResponseHead;
@@ -22,6 +22,14 @@ use crate::worker::{Reach, UpstreamView, Worker};
 /// that too.
 fn is_failure(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
+}
+
+/// Where an attempt broke before anything was answered.
+pub struct Died {
+    reach: Rc<Reach>,
+    permit: Option<Permit>,
+    /// What had let it through, if that was told nothing.
+    verdict: Option<Verdict>,
 }
 
 /// A slot of an endpoint. Dropping it gives the slot back and counts the attempt that held it.
@@ -39,6 +47,8 @@ pub struct Slot {
     /// [`Instant::FAR`] until somebody knows.
     ended: Instant,
     worker: Rc<Worker>,
+    /// Given back after the slot, so that whoever is woken by it finds one. `None`: the upstream has no cap.
+    pub permit: Option<Permit>,
 }
 
 impl Slot {
@@ -47,12 +57,15 @@ impl Slot {
         upstream: &Rc<UpstreamView>,
         reach: Rc<Reach>,
         kind: AttemptKind,
+        cap: u32,
         verdict: Verdict,
-    ) -> Self {
+    ) -> Option<Self> {
         let signals = &reach.endpoint.signals;
         // As a policy will ask for it.
         let load = signals.load(exchange.now);
-        signals.in_flight.reserve(u32::MAX);
+        if !signals.in_flight.reserve(cap) {
+            return None;
+        }
         signals.picked(exchange.now);
         reach.cells.picks.add(1);
         let record = observe::Attempt {
@@ -66,7 +79,7 @@ impl Slot {
             times: observe::Times::default(),
             error: None,
         };
-        Self {
+        Some(Self {
             reach,
             record,
             taken: exchange.now,
@@ -76,21 +89,36 @@ impl Slot {
             upstream: Rc::clone(upstream),
             ended: Instant::FAR,
             worker: Rc::clone(&exchange.worker),
-        }
+            permit: None,
+        })
     }
 
-    /// For a replay at the same endpoint.
-    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, died: Died) -> Self {
-        let Died { reach, verdict } = died;
+    /// For a replay at the same endpoint, under the permit of the attempt that it repeats. It takes the place of that one, and
+    /// asks for no other.
+    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, died: Died) -> Option<Self> {
+        let Died {
+            reach,
+            permit,
+            verdict,
+        } = died;
         let anew = || Verdict::anew(exchange, &upstream.shared, &reach.endpoint);
         let verdict = verdict.unwrap_or_else(anew);
-        Self::new(exchange, upstream, reach, AttemptKind::Replay, verdict)
+        let kind = AttemptKind::Replay;
+        let slot = Self::new(exchange, upstream, reach, kind, u32::MAX, verdict)?;
+        Some(slot.under(permit))
     }
 
-    /// What a replay of this attempt needs, which has come to its end.
+    /// The same with the permit that it was taken under.
+    pub fn under(mut self, permit: Option<Permit>) -> Self {
+        self.permit = permit;
+        self
+    }
+
+    /// Where an attempt broke, and its permit, which a replay goes on with.
     pub fn died(&mut self) -> Died {
         Died {
             reach: Rc::clone(&self.reach),
+            permit: self.permit.take(),
             // One that is excused has not had its say: who repeats it goes in its place.
             verdict: self.is_judged.then(|| std::mem::take(&mut self.verdict)),
         }
@@ -111,10 +139,20 @@ impl Slot {
             signals.failed(now, spent, decay);
         } else {
             signals.answered(now, spent, self.load, decay);
+            if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit) {
+                samples.answered(spent, permit.number);
+            }
         }
         let endpoint = &self.reach.endpoint;
         self.verdict
             .answered(now, shared, endpoint, response.status, spent);
+    }
+
+    /// No answer came in time: to an adaptive limit that is one that takes at least as long.
+    pub fn timed_out(&mut self, now: Instant) {
+        if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit) {
+            samples.timed_out(now.since(self.taken), permit.number);
+        }
     }
 
     /// That the attempt failed says nothing of the endpoint.
@@ -156,13 +194,6 @@ impl Drop for Slot {
     }
 }
 
-/// Where an attempt ended that is replayed.
-pub struct Died {
-    reach: Rc<Reach>,
-    /// What had let it through and was told nothing.
-    verdict: Option<Verdict>,
-}
-
 /// The live numbers that a pick asks for.
 struct Live<'a> {
     upstream: &'a UpstreamView,
@@ -185,17 +216,22 @@ impl balance::Live for Live<'_> {
 
     fn full(&self, i: usize) -> bool {
         let reach = &self.upstream.reaches[i];
-        if reach.endpoint.breaker.is_taken() {
-            return true;
-        }
-        let shared = &self.upstream.shared;
-        let cap = shared.connection_cap(&reach.endpoint, self.now);
-        crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
+        let endpoint = &reach.endpoint;
+        endpoint.breaker.is_taken()
+            || endpoint.signals.in_flight.load()
+                >= self.upstream.shared.attempt_cap(endpoint, self.now)
+            || lacks_connections(self.upstream, reach, self.now)
     }
 
     fn tried(&self, i: usize) -> bool {
         self.tried.contains(i)
     }
+}
+
+/// Whether an endpoint has as many connections as it may have, and this worker none to spare.
+fn lacks_connections(upstream: &UpstreamView, reach: &Reach, now: Instant) -> bool {
+    let cap = upstream.shared.connection_cap(&reach.endpoint, now);
+    crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
 }
 
 /// What an endpoint says that it has in flight, the request that it answers left out.
@@ -205,33 +241,39 @@ fn reported(name: &str, response: &ResponseHead) -> Option<u32> {
     std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
 }
 
-/// Picks an endpoint and takes a slot of it.
+/// Picks an endpoint and takes a slot of it. One whose last slot another worker takes meanwhile is
+/// full then, and another is picked.
 pub fn pick(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
 ) -> Result<(usize, Slot), Lack> {
+    for _ in 0..=upstream.reaches.len() {
+        if let (index, Some(slot)) = pick_once(exchange, upstream, tried)? {
+            return Ok((index, slot));
+        }
+    }
+    Err(Lack::Capacity)
+}
+
+fn pick_once(
+    exchange: &mut Exchange,
+    upstream: &Rc<UpstreamView>,
+    tried: &Tried,
+) -> Result<(usize, Option<Slot>), Lack> {
     let shared = &upstream.shared;
     let verdict = Verdict::ask(exchange, shared);
     let mut verdict = verdict.map_err(|_| Lack::BreakerOpen)?;
-    // Whoever loses its last probe to another worker picks anew, and sees that the endpoint is full.
-    let mut picks_left = upstream.reaches.len();
-    let picked = loop {
-        let picked = match choose(exchange, upstream, tried) {
-            Err(Lack::Capacity) if wanted(exchange, upstream, tried).is_empty() => {
-                return Err(Lack::BreakerOpen);
-            }
-            picked => picked?,
-        };
-        let endpoint = &upstream.reaches[picked.endpoint].endpoint;
-        if verdict.ask_endpoint(exchange.now, shared, endpoint) {
-            break picked;
-        }
-        if picks_left == 0 {
+    let picked = match choose(exchange, upstream, tried) {
+        Err(Lack::Capacity) if all_are_probed(exchange, upstream, tried) => {
             return Err(Lack::BreakerOpen);
         }
-        picks_left -= 1;
+        picked => picked?,
     };
+    let endpoint = &upstream.reaches[picked.endpoint].endpoint;
+    if !verdict.ask_endpoint(exchange.now, shared, endpoint) {
+        return Ok((picked.endpoint, None));
+    }
     upstream.cells.picked(picked.by as usize);
     let reach = Rc::clone(&upstream.reaches[picked.endpoint]);
     let kind = if exchange.attempts == 0 {
@@ -239,8 +281,26 @@ pub fn pick(
     } else {
         AttemptKind::Retry
     };
-    let slot = Slot::new(exchange, upstream, reach, kind, verdict);
+    let cap = upstream.shared.attempt_cap(&reach.endpoint, exchange.now);
+    let slot = Slot::new(exchange, upstream, reach, kind, cap, verdict);
     Ok((picked.endpoint, slot))
+}
+
+/// Why there is no use in waiting for room: nobody would be picked then either.
+pub fn hopeless(exchange: &Exchange, upstream: &UpstreamView) -> Option<Lack> {
+    if verdict::is_open(exchange, &upstream.shared) {
+        return Some(Lack::BreakerOpen);
+    }
+    if !candidates(exchange, upstream, &Tried::default()).is_empty() {
+        return None;
+    }
+    let mut seen = upstream.seen.borrow_mut();
+    let spread = seen.load().section(exchange.selection.ask.section);
+    Some(if spread.is_panicking() {
+        Lack::Panic
+    } else {
+        Lack::Endpoint
+    })
 }
 
 /// Asks the upstream's policies, and writes their grounds down where somebody wants to know.
@@ -294,11 +354,12 @@ pub fn absent(exchange: &Exchange, upstream: &UpstreamView, lack: Lack) -> Optio
     if exchange.attempts > 0 || matches!(lack, Lack::Capacity | Lack::Untried) {
         return None;
     }
+    let probing = candidates(exchange, upstream, &Tried::default()).into_iter();
+    let probing = probing.filter(|reach| reach.endpoint.breaker.is_taken());
+    let probing = probing.count();
     let mut seen = upstream.seen.borrow_mut();
     let spread = seen.load().section(exchange.selection.ask.section);
-    let probing = candidates(spread, upstream);
-    let probing = probing.filter(|(_, reach)| reach.endpoint.breaker.is_taken());
-    Some(ProxyError::NoEndpoint(match (lack, probing.count()) {
+    Some(ProxyError::NoEndpoint(match (lack, probing) {
         // Nobody was asked for.
         (Lack::BreakerOpen, 0) => Absence {
             lack,
@@ -334,9 +395,40 @@ pub async fn pick_with_room(
     picked.unwrap_or(Err(Lack::Capacity))
 }
 
+/// The endpoints that this request could be given.
+fn candidates<'a>(
+    exchange: &Exchange,
+    upstream: &'a UpstreamView,
+    tried: &Tried,
+) -> Vec<&'a Rc<Reach>> {
+    let mut seen = upstream.seen.borrow_mut();
+    let spread = seen.load().section(exchange.selection.ask.section);
+    let is_candidate = |i| {
+        let mut groups = spread.groups().iter();
+        groups.any(|group| group.members.is_candidate(i))
+    };
+    let all = upstream.reaches.iter().enumerate();
+    all.filter(|(i, _)| is_candidate(*i) && !tried.contains(*i))
+        .map(|(_, reach)| reach)
+        .collect()
+}
+
+/// Whether a request that found no room lacks nothing but connections. Of those none comes free as attempts end: the idle ones
+/// of other workers were asked for already.
+pub fn is_about_connections(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
+    let candidates = candidates(exchange, upstream, tried);
+    let mut candidates = candidates.into_iter();
+    candidates.all(|reach| lacks_connections(upstream, reach, exchange.now))
+}
+
 /// Asks for room at the endpoints that this request could be given, one after the other.
 async fn make_room(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
-    for reach in wanted(exchange, upstream, tried) {
+    let wanted = candidates(exchange, upstream, tried);
+    for reach in wanted {
+        if !lacks_connections(upstream, reach, exchange.now) {
+            // It has no slot, which no connection would change.
+            continue;
+        }
         if exchange.worker.make_room(&reach.endpoint).await {
             return true;
         }
@@ -344,29 +436,9 @@ async fn make_room(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) 
     false
 }
 
-/// The endpoints that this request could be given if they had room for a connection.
-fn wanted<'u>(
-    exchange: &Exchange,
-    upstream: &'u UpstreamView,
-    tried: &Tried,
-) -> Vec<&'u Rc<Reach>> {
-    let mut seen = upstream.seen.borrow_mut();
-    let spread = seen.load().section(exchange.selection.ask.section);
-    candidates(spread, upstream)
-        .filter(|(i, reach)| !tried.contains(*i) && !reach.endpoint.breaker.is_taken())
-        .map(|(_, reach)| reach)
-        .collect()
-}
-
-/// Those that may be picked, in any group.
-fn candidates<'u>(
-    spread: &Spread,
-    upstream: &'u UpstreamView,
-) -> impl Iterator<Item = (usize, &'u Rc<Reach>)> {
-    let is_candidate = |i: usize| {
-        let mut groups = spread.groups().iter();
-        groups.any(|group| group.members.is_candidate(i))
-    };
-    let all = upstream.reaches.iter().enumerate();
-    all.filter(move |(i, _)| is_candidate(*i))
+/// Whether all endpoints that this request could be given are half-open, with their probes under way.
+fn all_are_probed(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
+    let candidates = candidates(exchange, upstream, tried);
+    let mut candidates = candidates.into_iter();
+    candidates.all(|reach| reach.endpoint.breaker.is_taken())
 }

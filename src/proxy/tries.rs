@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use super::admit::{Admission, Denied};
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
 use super::forward::{self, Attempt, Downstream, Failure, Linked};
@@ -98,31 +99,43 @@ impl<'a> Tries<'a> {
                 return Err(self.last.clone());
             };
             action = self.plan.step(self.exchange.now, event);
+            if !matches!(action, Action::Connect { .. }) {
+                // What is not replayed holds no place among those under way.
+                self.died = None;
+            }
         }
     }
 
-    /// Picks an endpoint and takes a slot of it.
+    /// Has one attempt let in, at an endpoint that is picked for it.
     async fn pick(&mut self) -> Option<Event> {
         self.slot = None;
-        let mut picked = pick::pick(self.exchange, self.upstream, self.plan.tried());
-        if let Err(Lack::Capacity) = picked {
-            // Boxed: it is rare, and the task outlives it.
-            let asked = self.worker.wheel.now();
-            let picking = pick::pick_with_room(self.exchange, self.upstream, self.plan.tried());
-            picked = Box::pin(picking).await;
-            self.exchange.waited_in_vain(asked, self.worker.wheel.now());
-        }
-        Some(match picked {
+        let admission = Admission {
+            exchange: self.exchange,
+            down: self.down,
+            route: self.route,
+            upstream: self.upstream,
+            plan: &self.plan,
+        };
+        Some(match admission.admit().await {
             Ok((index, taken)) => {
                 self.slot = Some(taken);
                 self.exchange.endpoint = Some(index);
                 Event::Picked(index)
             }
-            Err(lack) => {
+            Err(Denied::Lack(lack)) => {
                 if let Some(error) = pick::absent(self.exchange, self.upstream, lack) {
                     self.last = error;
                 }
                 Event::Refused(refusal(lack))
+            }
+            Err(Denied::Refused(refusal)) => {
+                self.last = refusal.into();
+                Event::Refused(Refusal::Full)
+            }
+            Err(Denied::TimedOut) => Event::Timer,
+            Err(Denied::ClientGone) => {
+                self.last = ProxyError::ClientGone;
+                Event::ClientGone
             }
         })
     }
@@ -134,7 +147,7 @@ impl<'a> Tries<'a> {
             (None, Some(died)) => {
                 self.down.replay();
                 self.exchange.replays += 1;
-                Slot::again(self.exchange, self.upstream, died)
+                Slot::again(self.exchange, self.upstream, died)?
             }
             (None, None) => return None,
         };
@@ -174,7 +187,11 @@ impl<'a> Tries<'a> {
             exchange.is_bound_full |= exchange.endpoint == exchange.selection.ask.bound;
         }
         let failure = forward::connect_failure(&error);
-        exchange.attempt_failed(self.worker.wheel.now());
+        let now = self.worker.wheel.now();
+        if error == ProxyError::ConnectTimeout {
+            slot.timed_out(now);
+        }
+        exchange.attempt_failed(now);
         self.last = error;
         Event::ConnectFailed(failure)
     }
@@ -234,7 +251,11 @@ impl<'a> Tries<'a> {
         if slot.record.reused && forward::is_idle_race(&failure.event) {
             slot.excuse();
         }
-        self.exchange.attempt_failed(self.worker.wheel.now());
+        let now = self.worker.wheel.now();
+        if let ProxyError::FirstByteTimeout | ProxyError::TotalTimeout = failure.error {
+            slot.timed_out(now);
+        }
+        self.exchange.attempt_failed(now);
         self.last = failure.error;
         self.died = Some(slot.died());
         failure.event

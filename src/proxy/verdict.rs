@@ -11,7 +11,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::clock::Instant;
 use crate::upstream::Upstream;
-use crate::upstream::breaker::{self, Breaker, Outcome, Pass, Refused};
+use crate::upstream::breaker::{self, Breaker, Outcome, Pass, Phase, Refused};
 use crate::upstream::endpoint::Endpoint;
 use crate::worker::RouteView;
 
@@ -158,6 +158,19 @@ impl Verdict {
             switch.count();
         }
     }
+}
+
+/// Whether a breaker that is asked before anything is picked is open.
+pub fn is_open(exchange: &Exchange, upstream: &Upstream) -> bool {
+    let route = exchange
+        .route
+        .as_ref()
+        .and_then(|route| route.breaker.as_deref());
+    let mut breakers = route.into_iter().chain(&upstream.breaker);
+    breakers.any(|breaker| {
+        let switch = breaker.shared.as_ref();
+        switch.is_some_and(|switch| switch.phase() == Phase::Open)
+    })
 }
 
 /// The breaker by whose rules each endpoint has its own.

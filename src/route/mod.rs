@@ -28,6 +28,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::config::Priority;
+
 pub use cover::Covered;
 pub use error::{CompileError, Fault};
 pub use explain::{Explanation, Failed, Passed, Test};
@@ -74,6 +76,9 @@ pub struct Route {
     pub host: Option<HostRewrite>,
     /// The value that the subset of the upstream asks for, before what the request says.
     pub subset: Option<Box<str>>,
+    /// How much it matters, and the header that may say otherwise.
+    pub priority: Priority,
+    pub priority_header: Option<Box<str>>,
     pub request_edits: FieldEdits,
     pub response_edits: FieldEdits,
 }

@@ -142,6 +142,8 @@ fn compile_route(
         rewrite: given(rewrite)?,
         host: given(host)?,
         subset: written.subset.as_deref().map(Into::into),
+        priority: written.priority,
+        priority_header: written.priority_header.as_deref().map(Into::into),
         request_edits: request_edits?,
         response_edits: response_edits?,
     })

@@ -56,7 +56,10 @@ impl Endpoint {
     /// it was the old address that failed.
     pub fn moved(&self, authority: &str, target: Target) -> Self {
         let against = self.against.load(Relaxed) & !bit(Exclusion::BreakerOpen);
+        let breaker: Arc<Switch> = Arc::default();
+        breaker.begin(self.signals.ends().0);
         Self {
+            breaker,
             signals: Arc::clone(&self.signals),
             against: AtomicU8::new(against),
             ..Self::new(&self.upstream, &self.id, authority, target)

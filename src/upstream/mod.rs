@@ -5,6 +5,7 @@
 
 pub mod absence;
 pub mod breaker;
+pub mod bulkhead;
 pub mod census;
 pub mod client_tls;
 pub mod connect;
@@ -24,7 +25,7 @@ use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
 use crate::observe::decision::Decisions;
-use crate::observe::event::Events;
+use crate::observe::event::{Events, Kind};
 use crate::tls::{Shared, TlsError};
 use breaker::Breaker;
 use census::Census;
@@ -66,6 +67,8 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
+    /// How many attempts at once; off: as many as come.
+    pub bulkhead: Option<bulkhead::Configured>,
     /// Bytes of a request body kept for a replay.
     pub replay_buffer: usize,
 }
@@ -142,6 +145,14 @@ impl Upstream {
         })?;
         let key = selectors.as_ref().and_then(|all| all.key.as_ref());
         let census = key.map(|key| registry.census(name, key));
+        let breaker = written.breaker.as_ref().map(|breaker| {
+            let shared = || {
+                let switch = registry.breaker(name);
+                switch.begin(ended(&endpoints));
+                switch
+            };
+            Breaker::of_upstream(name, breaker, registry.events(), shared)
+        });
         Ok(Self {
             name: name.to_owned(),
             endpoints,
@@ -156,10 +167,7 @@ impl Upstream {
             },
             decisions: registry.decisions(name),
             recording: written.decisions.clone(),
-            breaker: written.breaker.as_ref().map(|breaker| {
-                let shared = || registry.breaker(name);
-                Breaker::of_upstream(name, breaker, registry.events(), shared)
-            }),
+            breaker,
             outlier: Outlier::new(
                 name,
                 written.outlier.as_ref(),
@@ -171,6 +179,10 @@ impl Upstream {
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
+            bulkhead: written
+                .bulkhead
+                .as_ref()
+                .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
             replay_buffer: written.retry.buffer.unwrap_or(0),
         })
     }
@@ -184,6 +196,18 @@ impl Upstream {
         ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
     }
 
+    /// How many attempts may be under way at an endpoint now: fewer in slow start, at least one.
+    pub fn attempt_cap(&self, endpoint: &Endpoint, now: Instant) -> u32 {
+        let Some(bulkhead) = &self.bulkhead else {
+            return u32::MAX;
+        };
+        let cap = bulkhead.rules.per_endpoint;
+        if endpoint.signals.ramping_since().is_none() {
+            return cap;
+        }
+        ((f64::from(cap) * self.groups.in_force(endpoint, now)) as u32).max(1)
+    }
+
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
         self.look_at_breakers(now);
@@ -191,6 +215,12 @@ impl Upstream {
         self.groups.look(&self.endpoints, now);
         if let Some(census) = &self.census {
             census.tick(now);
+        }
+        if let Some(bulkhead) = &self.bulkhead
+            && let Some(text) = bulkhead.state.look(now, &bulkhead.rules)
+        {
+            self.events
+                .note(now, Kind::Bulkhead, &self.name, None, text);
         }
     }
 
@@ -202,14 +232,19 @@ impl Upstream {
             }
             whole => {
                 if let Some(breaker) = whole {
-                    let ends = self.endpoints.iter().map(|e| e.signals.ends().0);
-                    breaker.look_shared(now, Some(ends.fold(0, u32::wrapping_add)));
+                    breaker.look_shared(now, Some(ended(&self.endpoints)));
                 }
                 let endpoints = self.endpoints.iter();
                 endpoints.for_each(|endpoint| breaker::release(endpoint, now));
             }
         }
     }
+}
+
+/// Attempts that ended so far at all of these; it wraps.
+fn ended(endpoints: &[Arc<Endpoint>]) -> u32 {
+    let ends = endpoints.iter().map(|endpoint| endpoint.signals.ends().0);
+    ends.fold(0, u32::wrapping_add)
 }
 
 /// An endpoint, known by its id, as it is narrowed.

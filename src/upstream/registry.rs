@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::breaker::Switch;
+use super::bulkhead::Bulkhead;
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
@@ -41,6 +42,8 @@ pub struct Registry {
     route_breakers: Shared<String, Switch>,
     /// The outlier detections of upstreams by name.
     watches: Shared<String, Watch>,
+    /// Permits and queues of upstreams by name.
+    bulkheads: Shared<String, Bulkhead>,
     /// What changed by itself, in all upstreams.
     events: Arc<Events>,
     chance: Chance,
@@ -149,6 +152,11 @@ impl Registry {
     /// The outlier detection of an upstream.
     pub fn watch(&self, upstream: &str) -> Arc<Watch> {
         of(&self.watches, upstream.to_owned())
+    }
+
+    /// The permits and the queue of an upstream.
+    pub fn bulkhead(&self, upstream: &str) -> Arc<Bulkhead> {
+        of(&self.bulkheads, upstream.to_owned())
     }
 
     /// Where it is noted what changes by itself.

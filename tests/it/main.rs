@@ -10,6 +10,7 @@ mod admin;
 mod balancing;
 mod balancing_metrics;
 mod breaker;
+mod bulkhead;
 mod command_line;
 mod endpoint_tls;
 mod failures;

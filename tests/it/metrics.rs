@@ -61,6 +61,38 @@ fn fall_ill(proxy: &Proxy, upstream: &str) {
     }
 }
 
+/// Lets the limits of two upstreams find something to go by, then fills the one that has a single place: what comes then waits
+/// and is refused.
+async fn overload(proxy: &Proxy, client: &mut Client, moved: &mut HashSet<String>) -> [Raw; 2] {
+    let [gradient, queued] = [Metric::BulkheadGradient, Metric::BulkheadQueuedUpstream];
+    let wanted = [gradient, queued].map(|metric| metric.family().name);
+    within(async {
+        while !wanted.iter().all(|name| moved.contains(*name)) {
+            for path in ["/narrow", "/vegas"] {
+                assert_eq!(client.get(path).await.status, StatusCode::OK);
+            }
+            note(&scrape(proxy.live()), moved);
+        }
+    })
+    .await;
+    let snapshot = proxy.live().snapshot.load_full();
+    let mut upstreams = snapshot.upstreams.iter();
+    let narrow = upstreams.find(|one| one.name == "narrow").unwrap();
+    let state = &narrow.bulkhead.as_ref().unwrap().state;
+    let hang = async |waiting: u32| {
+        let mut raw = Raw::connect(proxy.listener("web")).await;
+        raw.send("GET /narrow/hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        let stands = || (state.in_flight(), state.waiting()) == (1, waiting);
+        eventually(DEADLINE, stands).await;
+        raw
+    };
+    let held = [hang(0).await, hang(1).await];
+    let refused = client.get("/narrow").await;
+    refused.assert_told(503, "connection_limit_reached", "queue_full");
+    held
+}
+
 #[tokio::test]
 async fn every_metric_moves_or_has_an_excuse() {
     let (authority, directory) = (Authority::new(), Directory::new());
@@ -76,7 +108,9 @@ async fn every_metric_moves_or_has_an_excuse() {
     // Timeouts have no part in this.
     let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h, handshake: 1h }";
     let far = "timeouts: { connect: 1h, first_byte: 24h, total: 24h, idle: 24h }, connections: { idle_timeout: 24h }";
-    let one = "{ consecutive_failures: 1, open_for: 1h, open_for_max: 1h }";
+    let opens = "{ consecutive_failures: 1, open_for: 1h, open_for_max: 1h }";
+    let one =
+        "queue_timeout: 24h, standing: { timeout: 24h }, adaptive: { min: 1, max: 1, initial: 1 }";
     let yaml = |log: &str| {
         format!(
             "workers: 1\n\
@@ -88,8 +122,10 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /secure }}, upstream: secure }}\n\
              - {{ match: {{ path: /refused }}, upstream: refused }}\n\
              - {{ match: {{ path: /mixed }}, upstream: mixed }}\n\
-             - {{ match: {{ path: /fragile }}, upstream: fragile, breaker: {one} }}\n\
+             - {{ match: {{ path: /fragile }}, upstream: fragile, breaker: {opens} }}\n\
              - {{ match: {{ path: /odd }}, upstream: odd }}\n\
+             - {{ match: {{ path: /narrow }}, upstream: narrow, rewrite: {{ prefix: / }} }}\n\
+             - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
              \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
@@ -97,9 +133,11 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 refused: {{ endpoints: [{:?}, {:?}], {far} }}\n\
              \x20 mixed: {{ endpoints: [{:?}, {:?}], {far}, panic: {{}},\n\
              \x20   balance: {{ consistent_hash: {{ key: path }} }} }}\n\
-             \x20 fragile: {{ endpoints: [{:?}], {far}, breaker: {one} }}\n\
+             \x20 fragile: {{ endpoints: [{:?}], {far}, breaker: {opens} }}\n\
              \x20 odd: {{ endpoints: [{:?}, {:?}], {far}, balance: round_robin, breaker: off,\n\
              \x20   outlier: {{ consecutive_gateway_failures: 1, eject_for: 1h, eject_for_max: 1h }} }}\n\
+             \x20 narrow: {{ endpoints: [{:?}], {far}, bulkhead: {{ queue: 1, {one} }} }}\n\
+             \x20 vegas: {{ endpoints: [{:?}], {far}, bulkhead: {{ adaptive: {{ algorithm: vegas }} }} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
@@ -111,6 +149,8 @@ async fn every_metric_moves_or_has_an_excuse() {
             backend.endpoint(),
             closed[0].endpoint(),
             closed[0].endpoint(),
+            backend.endpoint(),
+            backend.endpoint(),
             backend.endpoint(),
             backend.endpoint()
         )
@@ -163,6 +203,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     })
     .await;
     fall_ill(&lossy, "mixed");
+    let _held = overload(&lossy, &mut unlogged, &mut moved).await;
     // What the operator does.
     proxy.reload(&yaml_of_log).await.unwrap();
 

@@ -4,6 +4,7 @@
 
 mod balancing;
 mod breaker;
+mod bulkhead;
 mod figures;
 mod hot_keys;
 mod upstream;
@@ -20,6 +21,7 @@ use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
+pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use figures::{Figures, Percentiles, Windows};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};

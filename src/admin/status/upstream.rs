@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::breaker::{self, BreakerStatus, EndpointOutlier, OutlierStatus};
+use super::bulkhead::{self, BulkheadStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
 use crate::clock::Instant;
 use crate::observe::Picks;
@@ -19,6 +20,8 @@ pub struct UpstreamStatus {
     /// Attempts under way.
     pub in_flight: u64,
     pub attempts: Windows,
+    /// `null` where it is off.
+    pub bulkhead: Option<BulkheadStatus>,
     pub balancing: BalancingStatus,
     /// Where all endpoints have one together.
     pub breaker: Option<BreakerStatus>,
@@ -85,6 +88,7 @@ pub(super) fn read(
         balance: upstream.balance.to_owned(),
         in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
+        bulkhead: bulkhead::read(upstream, now),
         balancing,
         breaker: breaker::of_upstream(upstream, now),
         outlier: breaker::outlier(upstream, now),

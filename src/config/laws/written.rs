@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
@@ -113,9 +114,19 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
+        priority(),
     )
         .prop_map(
-            |(matcher, action, rewrite, host, request_fields, response_fields, subset)| {
+            |(
+                matcher,
+                action,
+                rewrite,
+                host,
+                request_fields,
+                response_fields,
+                subset,
+                priority,
+            )| {
                 let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
                 // There is no prefix to replace in what an expression matched.
                 let rewrite = rewrite.filter(|to| !regex || !matches!(to, Rewrite::Prefix(_)));
@@ -125,6 +136,8 @@ fn route() -> impl Strategy<Value = Route> {
                     action,
                     subset,
                     breaker: None,
+                    priority: priority.0,
+                    priority_header: priority.1,
                     rewrite,
                     host,
                     request_fields,
@@ -132,6 +145,51 @@ fn route() -> impl Strategy<Value = Route> {
                 }
             },
         )
+}
+
+fn priority() -> impl Strategy<Value = (Priority, Option<String>)> {
+    (select(&Priority::ALL[..]), of("[A-Za-z-]{1,6}"))
+}
+
+fn bulkhead() -> impl Strategy<Value = Bulkhead> {
+    let orders = [QueueOrder::Fifo, QueueOrder::Lifo, QueueOrder::Adaptive];
+    let algorithms = [LimitAlgorithm::Gradient2, LimitAlgorithm::Vegas];
+    let standing = (millis(1, 86_400_000), millis(1, 86_400_000))
+        .prop_map(|(after, timeout)| StandingQueue { after, timeout });
+    let shed = (of(millis(1, 86_400_000)), of(millis(1, 86_400_000)))
+        .prop_map(|(low, normal)| Shedding { low, normal });
+    let some = 1_usize..=1_000_000;
+    let adaptive = (
+        select(algorithms.to_vec()),
+        [some.clone(), some.clone(), some.clone()],
+        decimal(1000..=10_000),
+    )
+        .prop_map(
+            |(algorithm, [min, max, initial], tolerance)| AdaptiveLimit {
+                algorithm,
+                min,
+                max,
+                initial,
+                tolerance,
+            },
+        );
+    (
+        [some.clone(), some],
+        0_usize..=1_000_000,
+        millis(1, 86_400_000),
+        select(orders.to_vec()),
+        (standing, shed, of(adaptive)),
+    )
+        .prop_map(|(caps, queue, queue_timeout, order, rest)| Bulkhead {
+            max_in_flight: caps[0],
+            per_endpoint: caps[1],
+            queue,
+            queue_timeout,
+            order,
+            standing: rest.0,
+            shed: rest.1,
+            adaptive: rest.2,
+        })
 }
 
 fn share(low: u32) -> impl Strategy<Value = Share> {
@@ -345,9 +403,10 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         of(tls),
         times,
         vec(endpoint(), 1..4),
+        of(bulkhead()),
     )
         .prop_map(
-            |(balance, scaling, narrowing, watched, tls, times, mut endpoints)| {
+            |(balance, scaling, narrowing, watched, tls, times, mut endpoints, bulkhead)| {
                 for (index, endpoint) in endpoints.iter_mut().enumerate() {
                     endpoint.address = format!("host-{index}:80");
                     endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
@@ -367,6 +426,7 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                     breaker: watched.0,
                     outlier: watched.1,
                     tls,
+                    bulkhead,
                     timeouts: UpstreamTimeouts {
                         total,
                         max_duration,

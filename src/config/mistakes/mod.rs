@@ -4,6 +4,7 @@ use super::read::from_text;
 use super::{Level, Refusal};
 
 mod balance;
+mod bulkhead;
 mod files;
 mod narrowing;
 mod routes;

@@ -9,7 +9,7 @@ use super::super::kinds::{
     FieldName, FieldValue, Fields, Filled, HostAndPort, Name, PathAndQuery, PathText, Pattern,
     Scheme, UpstreamName,
 };
-use super::super::setting::{Block, Book, Setting, block, with_default, written_as_map};
+use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
 use super::matcher::{Match, one_key, one_of, single};
 use super::upstream::RouteBreaker;
@@ -25,6 +25,9 @@ pub struct Route {
     pub subset: Option<String>,
     /// For all that goes to its upstreams.
     pub breaker: Option<RouteBreaker>,
+    pub priority: Priority,
+    /// The request header that names another priority.
+    pub priority_header: Option<String>,
     /// New path towards the endpoint.
     pub rewrite: Option<Rewrite>,
     /// `Host` towards the endpoint; `None` keeps the client's.
@@ -95,6 +98,14 @@ block! {
         /// route's requests are answered with 503. Kept under the route's name. Off, because most
         /// failures are those of endpoints; for a part of an application that fails by itself.
         pub breaker: Option<RouteBreaker> = None;
+        /// `high`, `normal` or `low`: who waits less where the upstream has no place free (`bulkhead`), and who is
+        /// refused first when the queue is full or this proxy runs late. `normal`, so that what stands
+        /// out is said.
+        pub priority: Priority = Priority::Normal;
+        /// The request header that says `high`, `normal` or `low` in place of `priority`. Anybody may say less than
+        /// `priority`, more only a proxy that the listener trusts (`trusted_proxies`); another value counts for
+        /// nothing. Off: the route alone decides.
+        pub priority_header: Option<String> as Option<FieldName> = None;
         /// Answers with another address.
         pub redirect: Option<Redirect> = None;
         /// Answers directly.
@@ -110,6 +121,29 @@ block! {
         /// Edits of the response's header fields, also of a redirect and a direct answer; errors
         /// of the proxy stay as they are.
         pub response_headers: FieldEdits = FieldEdits::default();
+    }
+}
+
+choice! {
+    /// How much it matters that a request is answered when not all can be. The lowest first.
+    pub enum Priority, "a priority" {
+        /// Can be repeated later: reports, prefetches, crawlers.
+        Low = "low",
+        /// What is neither.
+        Normal = "normal",
+        /// Somebody waits for it, or it keeps the system going: health, logins, orders.
+        High = "high",
+    }
+}
+
+impl Priority {
+    /// All of them, in the order of their numbers, the lowest first.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self::Normal
     }
 }
 
@@ -155,6 +189,8 @@ impl RouteKeys {
             action,
             subset: self.subset,
             breaker: self.breaker,
+            priority: self.priority,
+            priority_header: self.priority_header,
             rewrite: self.rewrite,
             host: self.host,
             request_fields: self.request_headers,
@@ -177,6 +213,8 @@ impl RouteKeys {
             split,
             subset: route.subset.clone(),
             breaker: route.breaker.clone(),
+            priority: route.priority,
+            priority_header: route.priority_header.clone(),
             redirect,
             respond,
             rewrite: route.rewrite.clone(),

@@ -4,6 +4,7 @@
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
 mod balance;
+mod bulkhead;
 mod sessions;
 mod subsets;
 mod upstream;
@@ -34,6 +35,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
             watched::upstream(&entry.key, entry, upstream, reader);
+            bulkhead::warnings(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);

@@ -61,6 +61,11 @@ struct Probes {
 }
 
 impl Machine {
+    /// Before the first look: so many attempts had ended when it began.
+    pub fn begin(&mut self, ended: u32) {
+        self.window.begin(ended);
+    }
+
     /// So many failures came in a row, the last of them now.
     pub fn failed(
         &mut self,

@@ -82,6 +82,11 @@ impl Switch {
         }
     }
 
+    /// Says how many attempts had ended when it began; without effect on one that has been looked at.
+    pub fn begin(&self, ended: u32) {
+        self.kept().machine.begin(ended);
+    }
+
     /// Whether it is half-open and its probes are under way: the endpoint is full then.
     pub fn is_taken(&self) -> bool {
         self.seen.load(Relaxed) & TAKEN > 0

@@ -22,9 +22,8 @@ pub(super) struct Window {
     /// The number of the slice that is written, counted from the beginning of time, and their length then.
     current: u64,
     length: u64,
-    /// The totals that are in the slices, or were passed over; none before the first, which may be those of a long life
-    /// before.
-    seen: Option<Counts>,
+    /// The totals that are in the slices, or were passed over.
+    seen: Counts,
 }
 
 impl Window {
@@ -33,11 +32,18 @@ impl Window {
         self.slices = [Counts::default(); SLICES];
     }
 
+    /// Before anything was added: running totals do not begin at 0, but with so many attempts of a life before.
+    pub(super) fn begin(&mut self, ended: u32) {
+        if self.length == 0 {
+            self.seen.ended = ended;
+        }
+    }
+
     /// Adds what the running totals have come ahead by; or passes it over.
     pub(super) fn add(&mut self, now: Instant, span: Duration, totals: Counts, is_counted: bool) {
         self.turn(now, span);
-        let seen = self.seen.replace(totals);
-        if let Some(seen) = seen.filter(|_| is_counted) {
+        let seen = std::mem::replace(&mut self.seen, totals);
+        if is_counted {
             let slice = &mut self.slices[(self.current % SLICES as u64) as usize];
             slice.ended = slice.ended.saturating_add(ahead(seen.ended, totals.ended));
             slice.failed = slice
@@ -108,16 +114,17 @@ mod tests {
     #[test]
     fn holds_what_came_within_the_span() {
         let mut window = Window::default();
-        window.add(at(0), SPAN, totals(7, 7), true);
-        assert_eq!(window.sum(), totals(0, 0));
-        window.add(at(0), SPAN, totals(17, 8), true);
-        window.add(at(5000), SPAN, totals(37, 9), true);
+        window.begin(7);
+        window.add(at(0), SPAN, totals(17, 1), true);
+        assert_eq!(window.sum(), totals(10, 1));
+        window.begin(0);
+        window.add(at(5000), SPAN, totals(37, 2), true);
         assert_eq!(window.sum(), totals(30, 2));
-        window.add(at(9999), SPAN, totals(37, 9), true);
+        window.add(at(9999), SPAN, totals(37, 2), true);
         assert_eq!(window.sum(), totals(30, 2));
-        window.add(at(10_000), SPAN, totals(37, 9), true);
+        window.add(at(10_000), SPAN, totals(37, 2), true);
         assert_eq!(window.sum(), totals(20, 1));
-        window.add(at(60_000), SPAN, totals(38, 9), true);
+        window.add(at(60_000), SPAN, totals(38, 2), true);
         assert_eq!(window.sum(), totals(1, 0));
     }
 

@@ -135,3 +135,24 @@ async fn slow_answers_open_it_where_they_count() {
     comes_to(&proxy, 0, Phase::Open).await;
     assert!(events(&proxy)[0].contains("5 of 5 attempts were slow (100%)"));
 }
+
+/// Attempts that hang hold every place, and the breaker is open: nobody queues for what will not be had.
+#[tokio::test]
+async fn nobody_waits_for_room_at_an_open_one() {
+    let backend = Backend::start("a");
+    let keys = |most| {
+        let keys = format!(
+            "bulkhead: {{ max_in_flight: {most}, queue_timeout: 1h }}, timeouts: {{ total: 1h }}, {NEVER}"
+        );
+        yaml(1, &[backend.endpoint()], &keys)
+    };
+    let proxy = Proxy::start(&keys(2)).await;
+    let mut holder = Raw::connect(proxy.address()).await;
+    holder.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+    let mut client = Client::h1(proxy.address()).await;
+    ask(&mut client, "/status/503", 5).await;
+    within(proxy.reload(&keys(1))).await.unwrap();
+    let answer = within(client.get("/")).await;
+    answer.assert_told(503, "destination_unavailable", "all_open");
+}

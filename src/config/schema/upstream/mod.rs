@@ -2,6 +2,7 @@
 
 mod balance;
 mod breaker;
+mod bulkhead;
 mod endpoint;
 mod hash;
 mod narrowing;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use balance::*;
 pub use breaker::*;
+pub use bulkhead::*;
 pub use endpoint::*;
 pub use hash::*;
 pub use narrowing::*;
@@ -99,6 +101,9 @@ block! {
         /// Takes endpoints out for a time that are worse than their peers. Off, because what is worse
         /// depends on what the endpoints are for.
         pub outlier: Option<Outlier> = None;
+        /// How many attempts at once, and who waits for a place. On, because an upstream that gets slow
+        /// otherwise takes sockets and memory from all others. Off: no cap but that on connections.
+        pub bulkhead: Option<Bulkhead> = Some(Bulkhead::default());
         /// When a request may be sent again, and what that may cost.
         pub retry: Retry = Retry::default();
     }
@@ -123,6 +128,7 @@ impl Upstream {
             connections: Connections::default(),
             breaker: Some(Breaker::default()),
             outlier: None,
+            bulkhead: Some(Bulkhead::default()),
             retry: Retry::default(),
         }
     }
