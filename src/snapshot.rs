@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::attempt::idempotency::{Guard, Stores};
+use crate::clock::Instant;
 use crate::config::{
     self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
     TrustedProxy, Underscores,
@@ -10,6 +11,7 @@ use crate::config::{
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
+use crate::upstream::breaker::Breaker;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::registry::Registry;
 use crate::upstream::{self, Upstream};
@@ -37,6 +39,8 @@ pub struct Snapshot {
     /// In the order of their names, which is how they are referred to by index.
     pub listeners: Vec<Arc<Listener>>,
     pub routes: Arc<Table>,
+    /// Of the routes at the same places.
+    pub breakers: Vec<Option<Arc<Breaker>>>,
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
@@ -144,7 +148,15 @@ impl Snapshot {
                 Upstream::compile(name, written, zone, registry, shared).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
+        let breakers = config.routes.iter().zip(routes.routes());
+        let breakers = breakers.map(|(written, route)| {
+            let switch = || registry.route_breaker(&route.name);
+            let written = written.breaker.as_ref()?;
+            let breaker = Breaker::of_route(&route.name, written, registry.events(), switch());
+            Some(Arc::new(breaker))
+        });
         Ok(Self {
+            breakers: breakers.collect(),
             generation,
             config: Arc::clone(config),
             listeners,
@@ -184,8 +196,19 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
+            breakers: self.breakers.clone(),
         };
         (relisted, errors)
+    }
+
+    /// Finds out how all upstreams and their endpoints fare; from a tick.
+    pub fn look(&self, now: Instant) {
+        for breaker in self.breakers.iter().flatten() {
+            breaker.look_shared(now, None);
+        }
+        for upstream in &self.upstreams {
+            upstream.look(now);
+        }
     }
 
     /// Those of all upstreams.

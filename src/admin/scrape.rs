@@ -10,6 +10,8 @@ use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
+use crate::snapshot::Snapshot;
+use crate::upstream::breaker::{Phase, Switch};
 use crate::upstream::bulkhead::{Configured, Refusal};
 use crate::upstream::health::{Outcome, Verdict};
 use crate::upstream::outlook::Outlook;
@@ -27,6 +29,7 @@ pub fn scrape(live: &Live) -> String {
         gauges(upstream, &mut out);
         retries(upstream, &amplification, &mut out);
         balancing(upstream, &picks, now, &mut out);
+        breakers(upstream, &mut out);
         bulkhead(upstream, now, &mut out);
         checks(upstream, &mut out);
         sources(upstream, now, &mut out);
@@ -34,6 +37,7 @@ pub fn scrape(live: &Live) -> String {
     for guard in snapshot.guards.iter().flatten() {
         idempotency(guard, now, &mut out);
     }
+    route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
 }
@@ -166,6 +170,55 @@ fn checks(upstream: &Upstream, out: &mut Exposition) {
         for outcome in Outcome::ALL {
             let labels = [name, id, outcome.label()];
             out.sample(Metric::HealthChecks, &labels, health.count(outcome));
+        }
+    }
+}
+
+/// Those that are asked: of each endpoint, or of all together under the name of none. And who is an outlier.
+fn breakers(upstream: &Upstream, out: &mut Exposition) {
+    let mut one = |endpoint: &str, switch: &Switch| {
+        let labels = [upstream.name.as_str(), endpoint];
+        out.sample(Metric::BreakerState, &labels, switch.phase() as u64);
+        for (phase, count) in Phase::ALL.iter().zip(switch.changes()) {
+            let labels = [labels[0], labels[1], phase.label()];
+            out.sample(Metric::BreakerChanges, &labels, count);
+        }
+    };
+    let breaker = upstream.breaker.as_ref();
+    match breaker.map(|breaker| &breaker.shared) {
+        None => {}
+        Some(Some(shared)) => one("", shared),
+        Some(None) => {
+            let endpoints = upstream.endpoints.iter();
+            endpoints.for_each(|endpoint| one(&endpoint.id, &endpoint.breaker));
+        }
+    }
+    if upstream.outlier.rules.is_none() {
+        return;
+    }
+    for (place, endpoint) in upstream.endpoints.iter().enumerate() {
+        let labels = [upstream.name.as_str(), endpoint.id.as_str()];
+        let member = upstream.outlier.member(upstream.groups.identity(place));
+        let member = member.unwrap_or_default();
+        let is_ejected = u64::from(member.ejected.is_some());
+        out.sample(Metric::EndpointEjected, &labels, is_ejected);
+        out.sample(Metric::EndpointEjections, &labels, member.ejected_in_all);
+    }
+}
+
+fn route_breakers(snapshot: &Snapshot, out: &mut Exposition) {
+    let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
+    for (route, breaker) in routes {
+        let switch = breaker.as_ref().and_then(|breaker| breaker.shared.as_ref());
+        let Some(switch) = switch else { continue };
+        out.sample(
+            Metric::RouteBreakerState,
+            &[&route.name],
+            switch.phase() as u64,
+        );
+        for (phase, count) in Phase::ALL.iter().zip(switch.changes()) {
+            let labels = [&*route.name, phase.label()];
+            out.sample(Metric::RouteBreakerChanges, &labels, count);
         }
     }
 }

@@ -3,7 +3,8 @@
 //! **An endpoint counts by `weight × factor`**, where the factor is
 //!
 //! ```text
-//! slow start    max(min_weight, (time since it became healthy / window)^(1 / aggression)), 1 after the window
+//! slow start    max(min_weight, (time since it became healthy / window)^(1 / aggression)), 1 after the window;
+//!               or time since its breaker closed / ramp, not below a tenth, where that is less
 //!   ×
 //! successes     (attempts - failures + 1) / (attempts + 1) of late, not below a tenth
 //! ```
@@ -32,6 +33,8 @@ use std::time::Duration;
 
 /// What no factor falls below by failures: enough traffic is left to see that it is well again.
 const LEAST_SUCCESS: f64 = 0.1;
+/// What an endpoint has at least that recovers, so that something is seen of it.
+const LEAST_RECOVERED: f64 = 0.1;
 /// So much missing to the whole weight counts as nothing missing. The sums come close to 0 but never there, and who compares
 /// loads leaves out an endpoint that is worse by a millionth for as long as another one is idle.
 const SLIGHT: f64 = 1.0 / 32.0;
@@ -223,13 +226,14 @@ fn highest(subjects: &[Subject<'_>], raw: &[f64]) -> HashMap<usize, f64> {
     highest
 }
 
-/// The part of its weight and caps that slow start leaves to an endpoint.
+/// The part of its weight and caps that slow start leaves to an endpoint, and that it has recovered of them.
 pub fn ramp(now: Instant, rules: &Rules, signals: &Signals) -> f64 {
     let since = signals.ramping_since();
-    let Some((slow_start, since)) = rules.slow_start.zip(since) else {
-        return 1.0;
-    };
-    slow_start.ramp(now.since(since))
+    let started = rules
+        .slow_start
+        .zip(since)
+        .map_or(1.0, |(slow_start, since)| slow_start.ramp(now.since(since)));
+    started.min(signals.recovered(now).max(LEAST_RECOVERED))
 }
 
 impl Appraiser {

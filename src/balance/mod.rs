@@ -107,6 +107,9 @@ pub enum Lack {
     Panic,
     /// No endpoint has the metadata asked for.
     Subset,
+    /// Breakers let nobody through: that of all endpoints together, or of each one that is left those that wait for
+    /// their probes.
+    BreakerOpen,
 }
 
 impl Lack {
@@ -118,6 +121,7 @@ impl Lack {
             Self::Untried => "all_tried",
             Self::Panic => "panic",
             Self::Subset => "no_subset",
+            Self::BreakerOpen => "breaker_open",
         }
     }
 }

@@ -65,6 +65,9 @@ pub struct Signals {
     rate: Rate,
     /// When its slow start began, 0 where there is none.
     ramping_since: AtomicU64,
+    /// When it began to recover, 0 where it does not, and in how many nanoseconds.
+    recovering_since: AtomicU64,
+    recovers_in: AtomicU64,
 }
 
 /// Marks in [`Signals::charged`] that failures count.
@@ -103,6 +106,8 @@ impl Default for Signals {
             rate: Rate::default(),
             reported: Reported::default(),
             ramping_since: AtomicU64::default(),
+            recovering_since: AtomicU64::default(),
+            recovers_in: AtomicU64::default(),
             by_load: ByLoad::default(),
         }
     }
@@ -229,6 +234,35 @@ impl Signals {
         let _ = self
             .ramping_since
             .compare_exchange(since.0, 0, Relaxed, Relaxed);
+    }
+
+    /// It recovers from now on: its share grows in a straight line for so long, whether or not there is a slow start.
+    pub fn recover(&self, now: Instant, window: Duration) {
+        let window = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+        self.recovers_in.store(window, Relaxed);
+        let since = if window > 0 { now.0.max(1) } else { 0 };
+        self.recovering_since.store(since, Relaxed);
+    }
+
+    /// The part of its share that it has recovered, 0 to 1. Forgets a recovery that is over.
+    pub fn recovered(&self, now: Instant) -> f64 {
+        let since = self.recovering_since.load(Relaxed);
+        if since == 0 {
+            return 1.0;
+        }
+        let part = now.0.saturating_sub(since) as f64 / self.recovers_in.load(Relaxed) as f64;
+        if part >= 1.0 {
+            // Where it fails, another recovery has begun, which goes on.
+            let _ = self
+                .recovering_since
+                .compare_exchange(since, 0, Relaxed, Relaxed);
+        }
+        part.min(1.0)
+    }
+
+    /// Whether slow start or a recovery may hold a part of its share back.
+    pub fn is_ramping(&self) -> bool {
+        self.ramping_since.load(Relaxed) > 0 || self.recovering_since.load(Relaxed) > 0
     }
 
     /// When its slow start began, if it is in one.

@@ -8,9 +8,11 @@ use anyhow::{Context, bail};
 use super::table::Table;
 use super::{ask, balancing, print, retries};
 use crate::admin::status::{
-    BulkheadStatus, Figures, Percentiles, RouteStatus, Status, UpstreamStatus, Windows,
+    BreakerStatus, BulkheadStatus, EndpointStatus, Figures, Percentiles, RouteStatus, Status,
+    UpstreamStatus, Windows,
 };
 use crate::config::Address;
+use crate::upstream::breaker;
 
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
 #[derive(Debug, clap::Args)]
@@ -98,8 +100,9 @@ fn render(status: &Status, lifetime: bool) -> String {
         ],
     );
     for route in &status.routes {
+        let mark = route.breaker.as_ref().and_then(breaker_mark);
         routes.row(row(
-            vec![route.name.clone()],
+            vec![format!("{}{}", route.name, in_brackets(mark))],
             &window(&route.requests),
             true,
         ));
@@ -242,15 +245,19 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         let endpoints = upstream.endpoints.iter();
         let open: usize = endpoints.map(|endpoint| endpoint.connections_open).sum();
         let head = [
-            format!("{} ({})", upstream.name, upstream.balance),
+            format!(
+                "{} ({}){}",
+                upstream.name,
+                upstream.balance,
+                in_brackets(upstream.breaker.as_ref().and_then(breaker_mark))
+            ),
             room(upstream.bulkhead.as_ref()),
             upstream.in_flight.to_string(),
             open.to_string(),
         ];
         table.row(row(head.into(), &window(&upstream.attempts), true));
         for endpoint in &upstream.endpoints {
-            let out = endpoint.out.as_ref();
-            let mark = out.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let mark = in_brackets(endpoint_mark(endpoint));
             // What is known by its address needs no second column of it.
             let address = Some(&endpoint.address).filter(|address| **address != endpoint.id);
             let head = [
@@ -263,6 +270,38 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         }
     }
     table
+}
+
+/// What keeps an endpoint out, and until when where that is known; or that it is on the way back.
+fn endpoint_mark(endpoint: &EndpointStatus) -> Option<String> {
+    let returns = endpoint.outlier.as_ref().and_then(|o| o.returns_in_seconds);
+    match (endpoint.out.as_deref(), returns) {
+        (Some("ejected"), Some(seconds)) => Some(format!("ejected, back in {}", short(seconds))),
+        (Some(reason), _) if reason != "breaker_open" => Some(reason.to_owned()),
+        (out, _) => {
+            let mark = endpoint.breaker.as_ref().and_then(breaker_mark);
+            mark.or_else(|| out.map(str::to_owned))
+        }
+    }
+}
+
+/// What there is to say of a breaker; nothing of one that lets all through.
+fn breaker_mark(breaker: &BreakerStatus) -> Option<String> {
+    match (breaker.state.as_str(), breaker.next_probe_seconds) {
+        ("open", Some(seconds)) => Some(format!("breaker_open, probe in {}", short(seconds))),
+        ("open", None) => Some("breaker_open".to_owned()),
+        ("half_open", _) => Some("half_open".to_owned()),
+        _ if breaker.share < 1.0 => Some(format!("ramp {:.0}%", breaker.share * 100.0)),
+        _ => None,
+    }
+}
+
+fn short(seconds: f64) -> String {
+    breaker::span(Duration::from_secs_f64(seconds.max(0.0)))
+}
+
+fn in_brackets(mark: Option<String>) -> String {
+    mark.map(|mark| format!(" ({mark})")).unwrap_or_default()
 }
 
 /// How many attempts an upstream may have under way, and how many wait for it.
@@ -328,6 +367,7 @@ pub(super) fn span(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::status::BreakerWindow;
 
     #[test]
     fn times_are_short_and_have_a_unit() {
@@ -335,5 +375,34 @@ mod tests {
         assert_eq!(shown, ["n/a", "250 µs", "12.3 ms", "250 ms", "2.50 s"]);
         let spans = [5.9, 65.0, 3700.0, 90_000.0].map(span);
         assert_eq!(spans, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn a_breaker_that_holds_something_back_is_marked() {
+        let mark = |state: &str, next_probe_seconds, share| {
+            breaker_mark(&BreakerStatus {
+                state: state.to_owned(),
+                reason: None,
+                since_seconds: 0.0,
+                failures_in_row: 0,
+                window: BreakerWindow {
+                    attempts: 0,
+                    failed: 0,
+                    slow: 0,
+                },
+                openings: 1,
+                next_probe_seconds,
+                probes_under_way: 0,
+                probes_succeeded: 0,
+                share,
+                opened_total: 1,
+            })
+        };
+        let open = mark("open", Some(1.25), 1.0);
+        assert_eq!(open.as_deref(), Some("breaker_open, probe in 1.2 s"));
+        assert_eq!(mark("half_open", None, 1.0).as_deref(), Some("half_open"));
+        assert_eq!(mark("closed", None, 0.5).as_deref(), Some("ramp 50%"));
+        assert_eq!(mark("closed", None, 1.0), None);
+        assert_eq!(in_brackets(open), " (breaker_open, probe in 1.2 s)");
     }
 }

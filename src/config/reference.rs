@@ -100,6 +100,7 @@ fn routes() -> Vec<Route> {
             matcher: all,
             action: Action::Upstream(text("app")),
             subset: Some(text("v2")),
+            breaker: Some(RouteBreaker::default()),
             priority: Priority::High,
             priority_header: Some(text("X-Priority")),
             rewrite: Some(Rewrite::Prefix(text("/"))),
@@ -220,6 +221,7 @@ fn upstream() -> Upstream {
             deadline_header: Some(text("X-Deadline-Ms")),
             ..UpstreamTimeouts::default()
         },
+        outlier: Some(Outlier::default()),
         sticky: Some(sticky),
         panic: Some(Panic::default()),
         subset: Some(subset),

@@ -225,21 +225,25 @@ fn blocks_are_switched_off_and_on() {
         );
         read(&text).config.upstreams["a"].clone()
     };
-    let on = upstream("slow_start: {}, sticky: {}, panic: {}, hedge: {}, retry: {}");
+    let on = upstream("slow_start: {}, sticky: {}, panic: {}, hedge: {}, retry: {}, outlier: {}");
     assert_eq!(on.slow_start, Some(SlowStart::default()));
     assert_eq!(on.sticky, Some(Sticky::default()));
     assert_eq!(on.panic, Some(Panic::default()));
     assert_eq!(on.hedge, Some(Hedge::default()));
     assert_eq!(on.retry, Some(Retry::default()));
+    assert_eq!(on.outlier, Some(Outlier::default()));
+    assert_eq!(on.breaker, Some(Breaker::default()));
     let shed = upstream("bulkhead: { shed: { low: off }, adaptive: {} }");
     let shed = shed.bulkhead.unwrap();
     assert_eq!((shed.shed.low, shed.shed.normal), (None, None));
     assert_eq!(shed.adaptive, Some(AdaptiveLimit::default()));
     let off = upstream(
-        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, hedge: off, bulkhead: off, retry: off",
+        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, hedge: off, \
+         breaker: off, outlier: off, bulkhead: off, retry: off",
     );
     let expected = Upstream {
         failure_penalty: None,
+        breaker: None,
         bulkhead: None,
         retry: None,
         ..Upstream::new(vec![Endpoint::new("h:1")])

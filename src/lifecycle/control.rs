@@ -164,9 +164,7 @@ impl Running {
                 _ = tick.tick() => {
                     let now = self.live.clock.now();
                     self.live.metrics.fold(now);
-                    for upstream in &self.live.snapshot.load().upstreams {
-                        upstream.look(now);
-                    }
+                    self.live.snapshot.load().look(now);
                     watch.look(&self.live, &options.say);
                     told = tell(&self.live, told, &options.say);
                     continue;

@@ -135,6 +135,12 @@ metrics! {
     EndpointLatency: Gauge "endpoint_latency_seconds" ["upstream", "endpoint"] "Latency that the balancer goes by: a slower answer counts at once, and is forgotten over the decay; absent where none is known.";
     EndpointWeightFactor: Gauge "endpoint_weight_factor" ["upstream", "endpoint"] "Part of the endpoint's weight that slow start and failures leave in force.";
     EndpointFailuresAsLoad: Gauge "endpoint_failures_as_load" ["upstream", "endpoint"] "Failures of late, as the attempts under way that the balancer counts them for.";
+    BreakerState: Gauge "breaker_state" ["upstream", "endpoint"] "How the breaker stands: 0 closed, 1 half-open, 2 open; without an endpoint that of all together.";
+    BreakerChanges: Counter "breaker_changes_total" ["upstream", "endpoint", "to"] "Changes of the breaker, by what it changed to.";
+    RouteBreakerState: Gauge "route_breaker_state" ["route"] "How the breaker of the route stands: 0 closed, 1 half-open, 2 open.";
+    RouteBreakerChanges: Counter "route_breaker_changes_total" ["route", "to"] "Changes of the breaker of the route, by what it changed to.";
+    EndpointEjected: Gauge "endpoint_ejected" ["upstream", "endpoint"] "1 while outlier detection keeps the endpoint out.";
+    EndpointEjections: Counter "endpoint_ejections_total" ["upstream", "endpoint"] "How often outlier detection took the endpoint out.";
     UpstreamPicks: Counter "upstream_picks_total" ["upstream", "reason"] "Picks of an endpoint, by how they came about.";
     UpstreamRetries: Counter "upstream_retries_total" ["upstream", "decision"] "Attempts that failed, by whether another was made and why not.";
     UpstreamHedges: Counter "upstream_hedges_total" ["upstream", "outcome"] "Attempts that took longer than their like, by what became of trying another beside them.";

@@ -88,6 +88,9 @@ impl Admission<'_> {
                 Err(lack) => return Err(Denied::Lack(lack)),
             }
         }
+        if let Some(lack) = pick::hopeless(self.exchange, upstream) {
+            return Err(Denied::Lack(lack));
+        }
         // 3. Boxed: it is rare, and the task outlives it.
         let begun = self.exchange.worker.wheel.now();
         self.exchange.queues(begun);

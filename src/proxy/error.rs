@@ -361,7 +361,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 35] = [
+const ROUTED: [&str; 37] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -371,6 +371,8 @@ const ROUTED: [&str; 35] = [
     "no_endpoint",
     "panic",
     "no_subset",
+    "all_open",
+    "breaker_open",
     "endpoints_full",
     "queue_full",
     "queue_timeout",
@@ -425,7 +427,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::balance::Lack;
+    use crate::balance::{Exclusion, Lack};
 
     #[test]
     fn every_error_is_counted_under_a_word_of_its_own() {
@@ -444,6 +446,11 @@ mod tests {
             ProxyError::NoEndpoint(absence(Lack::Endpoint)),
             ProxyError::NoEndpoint(absence(Lack::Panic)),
             ProxyError::NoEndpoint(Absence::NO_SUBSET),
+            ProxyError::NoEndpoint(absence(Lack::BreakerOpen)),
+            ProxyError::NoEndpoint(Absence {
+                lack: Lack::Endpoint,
+                out: vec![(Exclusion::BreakerOpen, 1)],
+            }),
             ProxyError::Full,
             ProxyError::QueueFull,
             ProxyError::QueueTimeout,

@@ -22,6 +22,7 @@ pub mod select;
 pub mod stream;
 pub mod switch;
 pub mod tries;
+pub mod verdict;
 
 use std::rc::Rc;
 

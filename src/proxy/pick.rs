@@ -7,6 +7,7 @@ use super::admit::Permit;
 use super::audience::Audience;
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
+use super::verdict::{self, Verdict};
 use crate::attempt::Tried;
 use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
 use crate::clock::Instant;
@@ -27,6 +28,8 @@ fn is_failure(status: u16) -> bool {
 pub struct Died {
     reach: Rc<Reach>,
     permit: Option<Permit>,
+    /// What had let it through, if that was told nothing.
+    verdict: Option<Verdict>,
 }
 
 /// A slot of an endpoint. Dropping it gives the slot back and counts the attempt that held it.
@@ -38,6 +41,8 @@ pub struct Slot {
     load: u32,
     /// The endpoint was told apart from others by how this attempt fared; or it is not to be.
     is_judged: bool,
+    /// What breakers and outlier detection are told.
+    verdict: Verdict,
     upstream: Rc<UpstreamView>,
     /// [`Instant::FAR`] until somebody knows.
     ended: Instant,
@@ -53,6 +58,7 @@ impl Slot {
         reach: Rc<Reach>,
         kind: AttemptKind,
         cap: u32,
+        verdict: Verdict,
     ) -> Option<Self> {
         let signals = &reach.endpoint.signals;
         // As a policy will ask for it.
@@ -79,6 +85,7 @@ impl Slot {
             taken: exchange.now,
             load,
             is_judged: false,
+            verdict,
             upstream: Rc::clone(upstream),
             ended: Instant::FAR,
             worker: Rc::clone(&exchange.worker),
@@ -89,8 +96,15 @@ impl Slot {
     /// For a replay at the same endpoint, under the permit of the attempt that it repeats. It takes the place of that one, and
     /// asks for no other.
     pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, died: Died) -> Option<Self> {
-        let Died { reach, permit } = died;
-        let slot = Self::new(exchange, upstream, reach, AttemptKind::Replay, u32::MAX)?;
+        let Died {
+            reach,
+            permit,
+            verdict,
+        } = died;
+        let anew = || Verdict::anew(exchange, &upstream.shared, &reach.endpoint);
+        let verdict = verdict.unwrap_or_else(anew);
+        let kind = AttemptKind::Replay;
+        let slot = Self::new(exchange, upstream, reach, kind, u32::MAX, verdict)?;
         Some(slot.under(permit))
     }
 
@@ -105,6 +119,8 @@ impl Slot {
         Died {
             reach: Rc::clone(&self.reach),
             permit: self.permit.take(),
+            // One that is excused has not had its say: who repeats it goes in its place.
+            verdict: self.is_judged.then(|| std::mem::take(&mut self.verdict)),
         }
     }
 
@@ -127,6 +143,9 @@ impl Slot {
                 samples.answered(spent, permit.number);
             }
         }
+        let endpoint = &self.reach.endpoint;
+        self.verdict
+            .answered(now, shared, endpoint, response.status, spent);
     }
 
     /// No answer came in time: to an adaptive limit that is one that takes at least as long.
@@ -159,16 +178,25 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let signals = &self.reach.endpoint.signals;
+        let endpoint = &self.reach.endpoint;
+        let signals = &endpoint.signals;
         signals.in_flight.release();
+        let error = self.record.error.unwrap_or("failed");
+        let shared = &self.upstream.shared;
         let decay = self.upstream.shared.groups.rules.latency_decay;
         let ended = self.worker.wheel.or_now(self.ended);
         let spent = ended.since(self.taken);
         match self.record.outcome {
             // Its head was fine; what followed was not.
-            AttemptOutcome::Broken if self.is_judged => signals.broke(),
+            AttemptOutcome::Broken if self.is_judged => {
+                signals.broke();
+                self.verdict.broke(ended, shared, endpoint, error);
+            }
             _ if self.is_judged => {}
-            AttemptOutcome::Failed => signals.failed(ended, spent, decay),
+            AttemptOutcome::Failed => {
+                signals.failed(ended, spent, decay);
+                self.verdict.failed(ended, shared, endpoint, error, spent);
+            }
             _ => signals.cancelled(ended, spent, decay),
         }
         self.record.times.total = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
@@ -199,7 +227,9 @@ impl balance::Live for Live<'_> {
     fn full(&self, i: usize) -> bool {
         let reach = &self.upstream.reaches[i];
         let endpoint = &reach.endpoint;
-        endpoint.signals.in_flight.load() >= self.upstream.shared.attempt_cap(endpoint, self.now)
+        endpoint.breaker.is_taken()
+            || endpoint.signals.in_flight.load()
+                >= self.upstream.shared.attempt_cap(endpoint, self.now)
             || lacks_connections(self.upstream, reach, self.now)
     }
 
@@ -241,7 +271,19 @@ fn pick_once(
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
 ) -> Result<(usize, Option<Slot>), Lack> {
-    let picked = choose(exchange, upstream, tried)?;
+    let shared = &upstream.shared;
+    let verdict = Verdict::ask(exchange, shared);
+    let mut verdict = verdict.map_err(|_| Lack::BreakerOpen)?;
+    let picked = match choose(exchange, upstream, tried) {
+        Err(Lack::Capacity) if all_are_probed(exchange, upstream, tried) => {
+            return Err(Lack::BreakerOpen);
+        }
+        picked => picked?,
+    };
+    let endpoint = &upstream.reaches[picked.endpoint].endpoint;
+    if !verdict.ask_endpoint(exchange.now, shared, endpoint) {
+        return Ok((picked.endpoint, None));
+    }
     upstream.cells.picked(picked.by as usize);
     let reach = Rc::clone(&upstream.reaches[picked.endpoint]);
     let kind = if exchange.attempts == 0 {
@@ -250,8 +292,25 @@ fn pick_once(
         AttemptKind::Retry
     };
     let cap = upstream.shared.attempt_cap(&reach.endpoint, exchange.now);
-    let slot = Slot::new(exchange, upstream, reach, kind, cap);
+    let slot = Slot::new(exchange, upstream, reach, kind, cap, verdict);
     Ok((picked.endpoint, slot))
+}
+
+/// Why there is no use in waiting for room: nobody would be picked then either.
+pub fn hopeless(exchange: &Exchange, upstream: &UpstreamView) -> Option<Lack> {
+    if verdict::is_open(exchange, &upstream.shared) {
+        return Some(Lack::BreakerOpen);
+    }
+    if !candidates(exchange, upstream, &Tried::default()).is_empty() {
+        return None;
+    }
+    let mut seen = upstream.seen.borrow_mut();
+    let spread = seen.load().section(exchange.selection.ask.section);
+    Some(if spread.is_panicking() {
+        Lack::Panic
+    } else {
+        Lack::Endpoint
+    })
 }
 
 /// Asks the upstream's policies, and writes their grounds down where somebody wants to know.
@@ -305,9 +364,19 @@ pub fn absent(exchange: &Exchange, upstream: &UpstreamView, lack: Lack) -> Optio
     if exchange.attempts > 0 || matches!(lack, Lack::Capacity | Lack::Untried) {
         return None;
     }
+    let probing = candidates(exchange, upstream, &Tried::default()).into_iter();
+    let probing = probing.filter(|reach| reach.endpoint.breaker.is_taken());
+    let probing = probing.count();
     let mut seen = upstream.seen.borrow_mut();
     let spread = seen.load().section(exchange.selection.ask.section);
-    Some(ProxyError::NoEndpoint(Absence::of(lack, spread)))
+    Some(ProxyError::NoEndpoint(match (lack, probing) {
+        // Nobody was asked for.
+        (Lack::BreakerOpen, 0) => Absence {
+            lack,
+            out: Vec::new(),
+        },
+        (_, probing) => Absence::with_probing(lack, spread, probing),
+    }))
 }
 
 /// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
@@ -375,4 +444,11 @@ async fn make_room(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) 
         }
     }
     false
+}
+
+/// Whether all endpoints that this request could be given are half-open, with their probes under way.
+fn all_are_probed(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
+    let candidates = candidates(exchange, upstream, tried);
+    let mut candidates = candidates.into_iter();
+    candidates.all(|reach| reach.endpoint.breaker.is_taken())
 }

@@ -428,7 +428,7 @@ fn is_failed_call(retry: &config::Retry, response: &ResponseHead) -> bool {
 
 fn refusal(lack: Lack) -> Refusal {
     match lack {
-        Lack::Endpoint | Lack::Panic | Lack::Subset => Refusal::NoEndpoint,
+        Lack::Endpoint | Lack::Panic | Lack::Subset | Lack::BreakerOpen => Refusal::NoEndpoint,
         Lack::Capacity => Refusal::Full,
         Lack::Untried => Refusal::AllTried,
     }

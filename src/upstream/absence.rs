@@ -16,7 +16,15 @@ pub struct Absence {
 impl Absence {
     /// Of a section in which nobody could be picked.
     pub fn of(lack: Lack, spread: &Spread) -> Self {
+        Self::with_probing(lack, spread, 0)
+    }
+
+    /// The same, where so many that are left are half-open and wait for their probes.
+    pub fn with_probing(lack: Lack, spread: &Spread, probing: usize) -> Self {
         let mut out: Vec<(Exclusion, usize)> = Vec::new();
+        if probing > 0 {
+            out.push((Exclusion::BreakerOpen, probing));
+        }
         let members = spread.groups().first().map(|group| &group.members);
         let reasons = members
             .into_iter()
@@ -39,12 +47,24 @@ impl Absence {
         out: Vec::new(),
     };
 
+    /// Whether breakers keep out all that are not to be left alone anyway.
+    fn is_all_open(&self) -> bool {
+        let mut reasons = self.out.iter().map(|(reason, _)| *reason);
+        let is_aside = |reason| matches!(reason, Exclusion::Draining | Exclusion::WeightZero);
+        reasons
+            .clone()
+            .any(|reason| reason == Exclusion::BreakerOpen)
+            && reasons.all(|reason| reason == Exclusion::BreakerOpen || is_aside(reason))
+    }
+
     /// The word in metrics and logs.
     pub fn label(&self) -> &'static str {
         match self.lack {
             Lack::Panic => "panic",
             Lack::Subset => "no_subset",
-            Lack::Endpoint | Lack::Capacity | Lack::Untried => "no_endpoint",
+            Lack::BreakerOpen if self.out.is_empty() => "breaker_open",
+            _ if self.is_all_open() => "all_open",
+            Lack::BreakerOpen | Lack::Endpoint | Lack::Capacity | Lack::Untried => "no_endpoint",
         }
     }
 }
@@ -62,7 +82,13 @@ impl fmt::Display for Absence {
         f.write_str(match self.lack {
             Lack::Panic => "too few endpoints are healthy, and the upstream fails closed then",
             Lack::Subset => "no endpoint has the metadata asked for",
-            Lack::Endpoint | Lack::Capacity | Lack::Untried => "no endpoint is eligible",
+            Lack::BreakerOpen if self.out.is_empty() => {
+                "the breaker of the route or of the upstream is open"
+            }
+            _ if self.is_all_open() => "the breakers of all endpoints are open",
+            Lack::BreakerOpen | Lack::Endpoint | Lack::Capacity | Lack::Untried => {
+                "no endpoint is eligible"
+            }
         })?;
         for (i, (reason, count)) in self.out.iter().enumerate() {
             let before = if i == 0 { ": " } else { ", " };

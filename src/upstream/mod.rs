@@ -4,6 +4,7 @@
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
 pub mod absence;
+pub mod breaker;
 pub mod bulkhead;
 pub mod census;
 pub mod client_tls;
@@ -14,6 +15,7 @@ pub mod groups;
 pub mod health;
 pub mod hedging;
 pub mod members;
+pub mod outlier;
 pub mod outlook;
 pub mod pool;
 pub mod probe;
@@ -31,12 +33,14 @@ use crate::config;
 use crate::observe::decision::Decisions;
 use crate::observe::event::{Events, Kind};
 use crate::tls::{Shared, TlsError};
+use breaker::Breaker;
 use census::Census;
 use client_tls::ClientTls;
 use endpoint::Endpoint;
 use groups::Groups;
 use hedging::Hedging;
 use members::{Member, Used};
+use outlier::Outlier;
 use probe::Checks;
 use registry::Registry;
 use retries::Retries;
@@ -63,6 +67,10 @@ pub struct Upstream {
     /// Decisions that were written down, and which are to be.
     pub decisions: Arc<Decisions>,
     pub recording: config::Decisions,
+    /// When attempts are let through no more. Off: they always are.
+    pub breaker: Option<Breaker>,
+    /// Who is worse than their peers.
+    pub outlier: Outlier,
     /// Where it is noted what changes by itself.
     pub events: Arc<Events>,
     pub protocol: config::Protocol,
@@ -198,6 +206,14 @@ impl Upstream {
             max_attempts: 1,
             ..config::Retry::default()
         });
+        let breaker = written.breaker.as_ref().map(|breaker| {
+            let shared = || {
+                let switch = registry.breaker(name);
+                switch.begin(ended(&endpoints));
+                switch
+            };
+            Breaker::of_upstream(name, breaker, registry.events(), shared)
+        });
         Ok(Self {
             name: name.to_owned(),
             endpoints,
@@ -213,6 +229,13 @@ impl Upstream {
             },
             decisions: registry.decisions(name),
             recording: written.decisions.clone(),
+            breaker,
+            outlier: Outlier::new(
+                name,
+                written.outlier.as_ref(),
+                registry.watch(name),
+                registry.events(),
+            ),
             events: registry.events(),
             protocol: written.protocol,
             tls,
@@ -257,7 +280,7 @@ impl Upstream {
     /// How many connections an endpoint may have now: fewer in slow start, at least one.
     pub fn connection_cap(&self, endpoint: &Endpoint, now: Instant) -> usize {
         let cap = self.connections.max;
-        if endpoint.signals.ramping_since().is_none() {
+        if !endpoint.signals.is_ramping() {
             return cap;
         }
         ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
@@ -277,6 +300,8 @@ impl Upstream {
 
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
+        self.look_at_breakers(now);
+        self.outlier.look(&self.endpoints, &self.groups, now);
         self.groups.look(&self.endpoints, now);
         if let Some(census) = &self.census {
             census.tick(now);
@@ -291,6 +316,28 @@ impl Upstream {
             hedge.hedging.tick(now, hedge.rules);
         }
     }
+
+    fn look_at_breakers(&self, now: Instant) {
+        match &self.breaker {
+            Some(breaker) if breaker.shared.is_none() => {
+                let endpoints = self.endpoints.iter();
+                endpoints.for_each(|endpoint| breaker.look(endpoint, now));
+            }
+            whole => {
+                if let Some(breaker) = whole {
+                    breaker.look_shared(now, Some(ended(&self.endpoints)));
+                }
+                let endpoints = self.endpoints.iter();
+                endpoints.for_each(|endpoint| breaker::release(endpoint, now));
+            }
+        }
+    }
+}
+
+/// Attempts that ended so far at all of these; it wraps.
+fn ended(endpoints: &[Arc<Endpoint>]) -> u32 {
+    let ends = endpoints.iter().map(|endpoint| endpoint.signals.ends().0);
+    ends.fold(0, u32::wrapping_add)
 }
 
 fn compile_checks(

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::breaker::Switch;
 use super::bulkhead::Bulkhead;
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
 use super::hedging::Hedging;
+use super::outlier::Watch;
 use super::retries::Retries;
 use crate::balance::{HashKey, Totals};
 use crate::clock::Instant;
@@ -42,6 +44,11 @@ pub struct Registry {
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
     censuses: Shared<(String, HashKey), Census>,
+    /// The breakers of whole upstreams, and those of routes, by name.
+    breakers: Shared<String, Switch>,
+    route_breakers: Shared<String, Switch>,
+    /// The outlier detections of upstreams by name.
+    watches: Shared<String, Watch>,
     /// Permits and queues of upstreams by name.
     bulkheads: Shared<String, Bulkhead>,
     /// What changed by itself, in all upstreams.
@@ -149,6 +156,21 @@ impl Registry {
     /// The keys of this kind that an upstream was asked for.
     pub fn census(&self, upstream: &str, key: &HashKey) -> Arc<Census> {
         of(&self.censuses, (upstream.to_owned(), key.clone()))
+    }
+
+    /// The breaker of an upstream as a whole.
+    pub fn breaker(&self, upstream: &str) -> Arc<Switch> {
+        of(&self.breakers, upstream.to_owned())
+    }
+
+    /// The breaker of a route.
+    pub fn route_breaker(&self, route: &str) -> Arc<Switch> {
+        of(&self.route_breakers, route.to_owned())
+    }
+
+    /// The outlier detection of an upstream.
+    pub fn watch(&self, upstream: &str) -> Arc<Watch> {
+        of(&self.watches, upstream.to_owned())
     }
 
     /// The permits and the queue of an upstream.

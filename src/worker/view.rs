@@ -13,6 +13,7 @@ use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
+use crate::upstream::breaker::Breaker;
 use crate::upstream::bulkhead::Samples;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::groups::{Groups, Seen};
@@ -51,6 +52,8 @@ pub struct UpstreamView {
 pub struct RouteView {
     pub name: Arc<str>,
     pub cells: Arc<RouteCells>,
+    /// A breaker of its own.
+    pub breaker: Option<Arc<Breaker>>,
 }
 
 /// A listener as this worker sees it.
@@ -152,8 +155,10 @@ impl View {
                 h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
             Rc::new(settings)
         });
-        let routes = snapshot.routes.routes().iter().map(|route| {
+        let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
+        let routes = routes.map(|(route, breaker)| {
             Rc::new(RouteView {
+                breaker: breaker.clone(),
                 name: Arc::clone(&route.name),
                 cells: door.route(&route.name),
             })

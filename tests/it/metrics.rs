@@ -127,6 +127,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     // Timeouts have no part in this.
     let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h, handshake: 1h }";
     let far = "timeouts: { connect: 1h, first_byte: 24h, total: 24h, idle: 24h }, connections: { idle_timeout: 24h }";
+    let opens = "{ consecutive_failures: 1, open_for: 1h, open_for_max: 1h }";
     let one =
         "queue_timeout: 24h, standing: { timeout: 24h }, adaptive: { min: 1, max: 1, initial: 1 }";
     let yaml = |log: &str| {
@@ -140,6 +141,8 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /secure }}, upstream: secure }}\n\
              - {{ match: {{ path: /refused }}, upstream: refused }}\n\
              - {{ match: {{ path: /mixed }}, upstream: mixed }}\n\
+             - {{ match: {{ path: /fragile }}, upstream: fragile, breaker: {opens} }}\n\
+             - {{ match: {{ path: /odd }}, upstream: odd }}\n\
              - {{ match: {{ path: /narrow }}, upstream: narrow, rewrite: {{ prefix: / }} }}\n\
              - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
              - {{ match: {{ path: /status }}, upstream: pool }}\n\
@@ -151,6 +154,9 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 refused: {{ endpoints: [{:?}, {:?}], {far} }}\n\
              \x20 mixed: {{ endpoints: [{:?}, {:?}], {far}, panic: {{}},\n\
              \x20   balance: {{ consistent_hash: {{ key: path }} }} }}\n\
+             \x20 fragile: {{ endpoints: [{:?}], {far}, breaker: {opens} }}\n\
+             \x20 odd: {{ endpoints: [{:?}, {:?}], {far}, balance: round_robin, breaker: off,\n\
+             \x20   outlier: {{ consecutive_gateway_failures: 1, eject_for: 1h, eject_for_max: 1h }} }}\n\
              \x20 narrow: {{ endpoints: [{:?}], {far}, bulkhead: {{ queue: 1, {one} }} }}\n\
              \x20 vegas: {{ endpoints: [{:?}], {far}, bulkhead: {{ adaptive: {{ algorithm: vegas }} }} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
@@ -164,6 +170,9 @@ async fn every_metric_moves_or_has_an_excuse() {
             secure.endpoint(),
             closed[0].endpoint(),
             closed[1].endpoint(),
+            closed[0].endpoint(),
+            backend.endpoint(),
+            closed[0].endpoint(),
             closed[0].endpoint(),
             backend.endpoint(),
             backend.endpoint(),
@@ -203,6 +212,11 @@ async fn every_metric_moves_or_has_an_excuse() {
     let refused = client.get("/refused").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
     keyed(&proxy).await;
+    let fragile = client.get("/fragile").await;
+    assert_eq!(fragile.status, StatusCode::BAD_GATEWAY);
+    for _ in 0..2 {
+        assert_eq!(client.get("/odd").await.status, StatusCode::OK);
+    }
     let mut unlogged = Client::h1(lossy.listener("web")).await;
     assert_eq!(unlogged.get("/").await.status, StatusCode::OK);
     // Some of these keys belong to the endpoint that refuses, and go to the other in the end. A failure counts as load for

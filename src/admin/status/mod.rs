@@ -3,6 +3,7 @@
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
 mod balancing;
+mod breaker;
 mod bulkhead;
 mod discovery;
 mod faults;
@@ -24,6 +25,7 @@ use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use discovery::SourceStatus;
 pub use faults::FaultStatus;
@@ -100,6 +102,8 @@ pub struct RouteStatus {
     pub name: String,
     /// `null`: it injects none.
     pub fault: Option<FaultStatus>,
+    /// Where the route has one.
+    pub breaker: Option<BreakerStatus>,
     pub requests: Windows,
     /// Where the route asks for keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,8 +184,14 @@ fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
 }
 
 fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStatus> {
-    let each = snapshot.routes.routes().iter().zip(&snapshot.guards);
-    each.map(|(route, guard)| RouteStatus {
+    let each = snapshot
+        .routes
+        .routes()
+        .iter()
+        .zip(&snapshot.guards)
+        .enumerate();
+    each.map(|(place, (route, guard))| RouteStatus {
+        breaker: breaker::of_route(snapshot, place, now),
         name: route.name.to_string(),
         fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
+use super::breaker::{self, BreakerStatus, EndpointOutlier, OutlierStatus};
 use super::bulkhead::{self, BulkheadStatus};
 use super::discovery::{self, SourceStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
@@ -30,6 +31,10 @@ pub struct UpstreamStatus {
     pub hedges: Option<HedgeStatus>,
     /// Where endpoints come from that come and go.
     pub sources: Vec<SourceStatus>,
+    /// Where all endpoints have one together.
+    pub breaker: Option<BreakerStatus>,
+    /// Where it is on.
+    pub outlier: Option<OutlierStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -50,6 +55,10 @@ pub struct EndpointStatus {
     /// What active checks say; `null` where there are none.
     pub health: Option<HealthStatus>,
     pub balancing: EndpointBalancing,
+    /// Where each endpoint has its own.
+    pub breaker: Option<BreakerStatus>,
+    /// Where outlier detection is on.
+    pub outlier: Option<EndpointOutlier>,
 }
 
 /// Reads one upstream. `picks` are those of the last minute.
@@ -82,6 +91,8 @@ pub(super) fn read(
             ),
             health: health::read(endpoint, clock, now),
             balancing,
+            breaker: breaker::of_endpoint(upstream, endpoint, now),
+            outlier: breaker::endpoint_outlier(upstream, place, now),
         })
         .collect();
     UpstreamStatus {
@@ -94,6 +105,8 @@ pub(super) fn read(
         retries: retries::read(upstream, reports),
         hedges: retries::read_hedges(upstream, reports),
         sources: discovery::read(upstream, now),
+        breaker: breaker::of_upstream(upstream, now),
+        outlier: breaker::outlier(upstream, now),
         endpoints,
     }
 }

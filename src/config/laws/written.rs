@@ -175,6 +175,7 @@ fn route() -> impl Strategy<Value = Route> {
                     matcher,
                     action,
                     subset,
+                    breaker: None,
                     priority: priority.0,
                     priority_header: priority.1,
                     rewrite,
@@ -343,6 +344,53 @@ fn scaling() -> impl Strategy<Value = (Option<SlowStart>, Option<FailurePenalty>
     (of(slow_start), of(penalty), decisions)
 }
 
+fn breaker() -> impl Strategy<Value = Breaker> {
+    let scope = prop_oneof![Just(BreakerScope::Endpoint), Just(BreakerScope::Upstream)];
+    let limits = (
+        of(1_u32..=1_000_000),
+        of(share(10_000)),
+        of(millis(1, 3_600_000)),
+    );
+    let stays = (millis(10, 3_600_000), of(millis(1, 3_600_000)), share(0));
+    (scope, limits, stays, 1_u32..=1000, any::<bool>()).prop_map(
+        |(scope, limits, stays, probes, count_500)| Breaker {
+            scope,
+            consecutive_failures: limits.0,
+            failure_rate: limits.1,
+            slow_call: limits.2,
+            open_for: stays.0,
+            ramp: stays.1,
+            jitter: stays.2,
+            probes,
+            count_500,
+            ..Breaker::default()
+        },
+    )
+}
+
+fn outlier() -> impl Strategy<Value = Outlier> {
+    let limits = (
+        of(1_u32..=1_000_000),
+        of(share(10_000)),
+        of(decimal(1100..=1_000_000)),
+    );
+    (
+        limits,
+        2_usize..=1000,
+        1_usize..=100_000,
+        millis(100, 3_600_000),
+    )
+        .prop_map(|(limits, min_endpoints, keep, interval)| Outlier {
+            consecutive_gateway_failures: limits.0,
+            failure_rate: limits.1,
+            latency: limits.2,
+            min_endpoints,
+            keep,
+            interval,
+            ..Outlier::default()
+        })
+}
+
 fn narrowing()
 -> impl Strategy<Value = (Option<Sticky>, Option<Panic>, Option<Subset>, Option<usize>)> {
     let same_site = prop_oneof![
@@ -479,6 +527,7 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         balance(),
         scaling(),
         narrowing(),
+        (of(breaker()), of(outlier())),
         of(tls),
         times,
         (vec(endpoint(), 1..4), discovery()),
@@ -489,6 +538,7 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                 balance,
                 scaling,
                 narrowing,
+                watched,
                 tls,
                 times,
                 (mut endpoints, found),
@@ -513,6 +563,8 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                     subset,
                     random_subset,
                     decisions,
+                    breaker: watched.0,
+                    outlier: watched.1,
                     tls,
                     bulkhead,
                     health,

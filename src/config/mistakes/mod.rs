@@ -14,6 +14,7 @@ mod narrowing;
 mod retries;
 mod routes;
 mod values;
+mod watched;
 
 /// A valid file to make mistakes in; line 1 is `listeners`.
 const GROUND: &str = "\

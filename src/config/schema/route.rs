@@ -14,6 +14,7 @@ use super::super::tree::{Node, Value};
 use super::fault::Fault;
 use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
+use super::upstream::RouteBreaker;
 
 /// What to do with the requests that match.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,6 +25,8 @@ pub struct Route {
     pub action: Action,
     /// The value for the `subset` of its upstreams.
     pub subset: Option<String>,
+    /// For all that goes to its upstreams.
+    pub breaker: Option<RouteBreaker>,
     pub priority: Priority,
     /// The request header that names another priority.
     pub priority_header: Option<String>,
@@ -97,6 +100,10 @@ block! {
         /// The value that the `subset` of the upstream asks for, before what the request's header
         /// says. Every upstream of the route has a `subset`. Off: the request decides.
         pub subset: Option<String> as Option<Filled> = None;
+        /// A breaker of the route's own, besides those of its upstreams: while it is open, the
+        /// route's requests are answered with 503. Kept under the route's name. Off, because most
+        /// failures are those of endpoints; for a part of an application that fails by itself.
+        pub breaker: Option<RouteBreaker> = None;
         /// `high`, `normal` or `low`: who waits less where the upstream has no place free (`bulkhead`), and who is
         /// refused first when the queue is full or this proxy runs late. `normal`, so that what stands
         /// out is said.
@@ -197,6 +204,7 @@ impl RouteKeys {
             matcher: self.matcher,
             action,
             subset: self.subset,
+            breaker: self.breaker,
             priority: self.priority,
             priority_header: self.priority_header,
             rewrite: self.rewrite,
@@ -222,6 +230,7 @@ impl RouteKeys {
             upstream,
             split,
             subset: route.subset.clone(),
+            breaker: route.breaker.clone(),
             priority: route.priority,
             priority_header: route.priority_header.clone(),
             redirect,

@@ -13,6 +13,7 @@ mod retries;
 mod sessions;
 mod subsets;
 mod upstream;
+mod watched;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -48,6 +49,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
+            watched::upstream(&entry.key, entry, upstream, reader);
             bulkhead::warnings(&entry.key, entry, upstream, reader);
             retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
@@ -58,6 +60,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
         }
     }
     sessions::all(root, config, reader);
+    watched::routes(root, config, reader);
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
     zones(root, config, reader);

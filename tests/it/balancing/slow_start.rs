@@ -215,12 +215,14 @@ async fn an_endpoint_that_is_well_again_has_its_share_again() {
     within(recovered).await;
 }
 
-/// What the penalty is for: without it the same endpoint has most of the traffic, so that the test above could fail.
+/// What the penalty is for: without it, and without a breaker, the same endpoint has most of the traffic, so that the test
+/// above could fail.
 #[tokio::test]
 async fn without_the_penalty_an_endpoint_that_fails_at_once_draws_traffic() {
     for policy in ["least_connections", "p2c"] {
         let pool = failing("30ms");
-        let proxy = start(&pool, &format!("balance: {policy}, failure_penalty: off")).await;
+        let upstream = format!("balance: {policy}, failure_penalty: off, breaker: off");
+        let proxy = start(&pool, &upstream).await;
         share(&proxy).await;
         let drawn = share(&proxy).await;
         assert!(drawn > 0.5, "{policy}: {drawn}");

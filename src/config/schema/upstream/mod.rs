@@ -1,6 +1,7 @@
 //! Keys of an upstream.
 
 mod balance;
+mod breaker;
 mod bulkhead;
 mod discovery;
 mod endpoint;
@@ -8,6 +9,7 @@ mod hash;
 mod health;
 mod hedge;
 mod narrowing;
+mod outlier;
 mod retry;
 mod weighing;
 
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balance::*;
+pub use breaker::*;
 pub use bulkhead::*;
 pub use discovery::*;
 pub use endpoint::*;
@@ -22,6 +25,7 @@ pub use hash::*;
 pub use health::*;
 pub use hedge::*;
 pub use narrowing::*;
+pub use outlier::*;
 pub use retry::*;
 pub use weighing::*;
 
@@ -106,6 +110,12 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
+        /// Stops sending where too much fails. On, so that what is down costs no waiting, and gets
+        /// rest to recover in.
+        pub breaker: Option<Breaker> = Some(Breaker::default());
+        /// Takes endpoints out for a time that are worse than their peers. Off, because what is worse
+        /// depends on what the endpoints are for.
+        pub outlier: Option<Outlier> = None;
         /// How many attempts at once, and who waits for a place. On, because an upstream that gets slow
         /// otherwise takes sockets and memory from all others. Off: no cap but that on connections.
         pub bulkhead: Option<Bulkhead> = Some(Bulkhead::default());
@@ -140,6 +150,8 @@ impl Upstream {
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
+            breaker: Some(Breaker::default()),
+            outlier: None,
             bulkhead: Some(Bulkhead::default()),
             retry: Some(Retry::default()),
             hedge: None,

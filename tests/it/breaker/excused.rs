@@ -1,0 +1,75 @@
+//! What says nothing of an endpoint, and never opens its breaker.
+
+use super::*;
+
+#[tokio::test]
+async fn what_says_nothing_of_the_endpoint_does_not_open_it() {
+    let backend = Backend::start("a");
+    let proxy = start(&[backend.endpoint()], NEVER).await;
+    let mut client = Client::h1(proxy.address()).await;
+    for status in [429, 500, 501, 404, 304] {
+        let answers = ask(&mut client, &format!("/status/{status}"), 10).await;
+        assert_eq!(count(&answers, status), 10);
+    }
+    // Clients that leave.
+    for _ in 0..10 {
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let before = backend.counters().requests();
+        eventually(DEADLINE, || {
+            backend.counters().in_flight() > 0 && backend.counters().requests() >= before
+        })
+        .await;
+        drop(raw);
+        eventually(DEADLINE, || {
+            upstream(&proxy).endpoints[0].signals.in_flight.load() == 0
+        })
+        .await;
+    }
+    // Bodies that are no bodies, and ones cut short.
+    for _ in 0..10 {
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send("POST /checksum HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n")
+            .await;
+        assert_eq!(raw.response().await.status(), 400);
+    }
+    // Connections that died while they were idle.
+    for _ in 0..10 {
+        assert_eq!(client.get("/").await.status, StatusCode::OK);
+        backend.cut_connections();
+    }
+    assert_eq!(breaker(&proxy, 0).phase(), Phase::Closed);
+    assert_eq!(breaker(&proxy, 0).in_row(), 0);
+    assert_eq!(events(&proxy), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn our_own_caps_do_not_count() {
+    let backend = Backend::start("a");
+    let upstream = format!("connections: {{ max: 1, idle: 1 }}, {NEVER}");
+    let proxy = start(&[backend.endpoint()], &upstream).await;
+    let mut holder = Raw::connect(proxy.address()).await;
+    holder.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+    let mut client = Client::h1(proxy.address()).await;
+    for answer in ask(&mut client, "/", 10).await {
+        answer.assert_told(503, "connection_limit_reached", "endpoints_full");
+    }
+    assert_eq!(breaker(&proxy, 0).phase(), Phase::Closed);
+    assert_eq!(breaker(&proxy, 0).in_row(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_a_tunnel_in_vain_does_not_open_it() {
+    let refusal = Step::write(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
+    );
+    let scripted = Scripted::play(vec![vec![Step::ReadHead, refusal]]).await;
+    let proxy = start(&[scripted.address().to_string()], NEVER).await;
+    for _ in 0..10 {
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").await;
+        assert_eq!(raw.response().await.status(), 502);
+    }
+    assert_eq!(breaker(&proxy, 0).in_row(), 0);
+}
