@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::attempt::idempotency::{Guard, Stores};
 use crate::config::{
-    self, Address, Config, Forwarding, ListenerLimits, ListenerTimeouts, TrustedProxy, Underscores,
+    self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
+    TrustedProxy, Underscores,
 };
 use crate::listener::server_tls;
 use crate::route::{self, Table};
@@ -36,6 +38,8 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     pub routes: Table,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What routes ask of requests with an idempotency key, in the order of the routes.
+    pub guards: Vec<Option<Arc<Guard>>>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -85,12 +89,41 @@ impl Listener {
     }
 }
 
+/// What the routes ask of requests with an idempotency key.
+fn guards(config: &Config, routes: &Table, stores: &Stores) -> Vec<Option<Arc<Guard>>> {
+    let each = config.routes.iter().zip(routes.routes());
+    each.map(|(written, route)| {
+        let upstreams = written.action.upstreams();
+        let upstreams = upstreams.filter_map(|name| config.upstreams.get(name));
+        let own = upstreams.flat_map(own_cookies).collect();
+        Guard::compile(written, &route.name, own, stores).map(Arc::new)
+    })
+    .collect()
+}
+
+/// The cookies that an upstream has this proxy set.
+fn own_cookies(upstream: &config::Upstream) -> impl Iterator<Item = String> {
+    let sticky = upstream.sticky.as_ref().map(|sticky| &sticky.cookie);
+    let key = match &upstream.balance {
+        Balance::ConsistentHash(hash) => match &hash.key {
+            HashKey::Cookie {
+                name,
+                create: Some(_),
+            } => Some(name),
+            _ => None,
+        },
+        _ => None,
+    };
+    sticky.into_iter().chain(key).cloned()
+}
+
 impl Snapshot {
     /// Compiles a configuration. Blocks: host names are resolved and files read.
     pub fn compile(
         config: &Arc<Config>,
         generation: u64,
         registry: &Registry,
+        stores: &Stores,
         shared: &Shared,
     ) -> Result<Self, CompileError> {
         let listeners = config
@@ -114,6 +147,7 @@ impl Snapshot {
             generation,
             config: Arc::clone(config),
             listeners,
+            guards: guards(config, &routes, stores),
             routes,
             upstreams,
         })

@@ -21,9 +21,12 @@ pub struct EventRecord {
     /// Seconds since 1970, UTC.
     pub at: f64,
     pub kind: Kind,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub upstream: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     pub text: String,
 }
 
@@ -76,6 +79,7 @@ pub fn read(live: &Live, query: &Query) -> Latest {
         kind: event.kind,
         upstream: event.upstream,
         endpoint: event.endpoint,
+        route: event.route,
         text: event.text,
     };
     Latest {

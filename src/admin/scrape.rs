@@ -5,10 +5,13 @@ use std::time::UNIX_EPOCH;
 
 use super::live::Live;
 use super::status;
+use crate::attempt::idempotency::Guard;
 use crate::clock::Instant;
-use crate::config::Protocol;
+use crate::config::{Priority, Protocol};
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
+use crate::upstream::bulkhead::{Configured, Refusal};
+use crate::upstream::health::{Outcome, Verdict};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
 
@@ -24,6 +27,11 @@ pub fn scrape(live: &Live) -> String {
         gauges(upstream, &mut out);
         retries(upstream, &amplification, &mut out);
         balancing(upstream, &picks, now, &mut out);
+        bulkhead(upstream, now, &mut out);
+        checks(upstream, &mut out);
+    }
+    for guard in snapshot.guards.iter().flatten() {
+        idempotency(guard, now, &mut out);
     }
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -54,6 +62,30 @@ fn process(live: &Live, out: &mut Exposition) {
         out.sample(Metric::AccessLogLines, &[], log.written());
         out.sample(Metric::AccessLogDropped, &[], log.dropped());
     }
+}
+
+/// The idempotency keys of one route.
+fn idempotency(guard: &Guard, now: Instant, out: &mut Exposition) {
+    let (store, route) = (&guard.store, guard.route());
+    for (met, count) in store.counts.all_met() {
+        out.sample(Metric::IdempotencyRequests, &[route, met.label()], count);
+    }
+    for (end, count) in store.counts.all_ended() {
+        out.sample(Metric::IdempotencyExecutions, &[route, end.label()], count);
+    }
+    let lost = store.counts.all_lost();
+    for (what, count) in [("result", lost.results), ("key", lost.keys)] {
+        out.sample(Metric::IdempotencyLost, &[route, what], count);
+    }
+    let reading = store.read(now, &guard.limits);
+    for (state, count) in [
+        ("running", reading.running),
+        ("stored", reading.stored),
+        ("unknown", reading.unknown),
+    ] {
+        out.sample(Metric::IdempotencyKeys, &[route, state], count as u64);
+    }
+    out.sample(Metric::IdempotencyBytes, &[route], reading.bytes as u64);
 }
 
 fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {
@@ -95,6 +127,31 @@ fn retries(upstream: &Upstream, amplification: &Amplification, out: &mut Exposit
     }
 }
 
+/// What active checks say, where there are any.
+fn checks(upstream: &Upstream, out: &mut Exposition) {
+    let Some(checks) = &upstream.checks else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    out.sample(
+        Metric::HealthChecksRunning,
+        &[name],
+        checks.running() as u64,
+    );
+    for endpoint in &upstream.endpoints {
+        let Some(health) = endpoint.health().clone() else {
+            continue;
+        };
+        let id = endpoint.id.as_str();
+        let is_healthy = health.verdict() == Verdict::Healthy;
+        out.sample(Metric::HealthVerdict, &[name, id], u64::from(is_healthy));
+        for outcome in Outcome::ALL {
+            let labels = [name, id, outcome.label()];
+            out.sample(Metric::HealthChecks, &labels, health.count(outcome));
+        }
+    }
+}
+
 /// What the policy goes by, what comes of it, and how far that is from what should. What there is no sample of is left out.
 fn balancing(upstream: &Upstream, picks: &Picks, now: Instant, out: &mut Exposition) {
     let outlook = Outlook::of(upstream);
@@ -128,5 +185,40 @@ fn balancing(upstream: &Upstream, picks: &Picks, now: Instant, out: &mut Exposit
     out.sample(Metric::UpstreamPanicking, &[name], panicking);
     if let Some(share) = status::hottest_share(upstream) {
         out.fraction(Metric::UpstreamHottestKey, &[name], share);
+    }
+}
+
+/// How much room there is, who waits for it, and who was refused.
+fn bulkhead(upstream: &Upstream, now: Instant, out: &mut Exposition) {
+    let Some(Configured { state, .. }) = &upstream.bulkhead else {
+        return;
+    };
+    let name = upstream.name.as_str();
+    let (limit, in_flight) = (state.limit(), state.in_flight());
+    let remaining = limit.saturating_sub(in_flight);
+    out.sample(Metric::BulkheadInFlight, &[name], in_flight.into());
+    out.sample(Metric::BulkheadLimit, &[name], limit.into());
+    out.sample(Metric::BulkheadRemaining, &[name], remaining.into());
+    let standing = state.standing(now);
+    for (class, count) in Priority::ALL.into_iter().zip(standing.waiting) {
+        let labels = [name, class.name()];
+        out.sample(Metric::BulkheadWaiting, &labels, count as u64);
+    }
+    out.sample(Metric::BulkheadStanding, &[name], standing.stands.into());
+    out.sample(Metric::BulkheadWaited, &[name], state.waited());
+    for reason in Refusal::ALL {
+        let labels = [name, reason.label()];
+        out.sample(Metric::BulkheadRefused, &labels, state.refused_by(reason));
+    }
+    let Some(inputs) = state.inputs().filter(|inputs| inputs.windows > 0) else {
+        return;
+    };
+    out.seconds(Metric::BulkheadLatency, &[name], inputs.latency);
+    out.seconds(Metric::BulkheadBaseline, &[name], inputs.baseline);
+    if let Some(gradient) = inputs.gradient {
+        out.fraction(Metric::BulkheadGradient, &[name], gradient);
+    }
+    if let Some(queue) = inputs.queue {
+        out.fraction(Metric::BulkheadQueuedUpstream, &[name], queue);
     }
 }

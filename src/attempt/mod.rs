@@ -8,6 +8,7 @@
 //! - [`retry`] holds the rules for sending a request again, [`Backoff`] says after what pause, [`Budget`] what share of
 //!   an upstream's traffic that may be.
 //! - [`hedge`] says when to try in parallel.
+//! - [`idempotency`] keeps the results of requests with a key for those who repeat them.
 //! - [`Tried`] is the set of endpoints that a request has been to.
 //!
 //! Not here: which endpoint (`balance`), and how an outcome is answered (`proxy::error`).
@@ -17,6 +18,7 @@ pub mod budget;
 mod deadline;
 mod event;
 pub mod hedge;
+pub mod idempotency;
 mod pace;
 mod plan;
 pub mod retry;

@@ -13,8 +13,9 @@ const STEPS: usize = 16;
 /// Latest latencies kept for each step.
 const KEPT: usize = 9;
 
-/// Latencies by load.
+/// Latencies by load. The medians come first: see [`super::Signals`].
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct ByLoad {
     /// Median of each step in units of 1/16 microsecond; 0: none is known.
     medians: [AtomicU32; STEPS],
@@ -112,13 +113,31 @@ impl Latest {
     }
 }
 
+#[inline]
 fn step(load: u32) -> usize {
+    // Looked up, since what is in flight changes from pick to pick, so that a branch on it is foreseen wrong every other time.
+    usize::from(STEP_OF[(load as usize).min(STEP_OF.len() - 1)])
+}
+
+/// The step of each load below those that all belong to the last one.
+const STEP_OF: [u8; 256] = {
+    let mut steps = [0; 256];
+    let mut load = 0;
+    while load < 256 {
+        steps[load] = computed_step(load as u32) as u8;
+        load += 1;
+    }
+    steps
+};
+
+const fn computed_step(load: u32) -> usize {
     if load < 4 {
         return load as usize;
     }
     let octave = load.ilog2() as usize;
     let half = (load >> (octave - 1) & 1) as usize;
-    (2 * octave + half).min(STEPS - 1)
+    let step = 2 * octave + half;
+    if step < STEPS { step } else { STEPS - 1 }
 }
 
 #[cfg(test)]

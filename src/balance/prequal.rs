@@ -13,7 +13,7 @@
 //! - Attempts placed from here are added to what was read.
 //! - With fewer than two readings the pick is by chance.
 //!
-//! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to three
+//! **Hot** is what has more in flight than the `q_rif` quantile of the pool (of a large upstream as it stood up to seven
 //! picks ago, which saves a good part of the cost). If any is cold, the cold one with the lowest
 //! latency is taken; else the one with the least in flight. In flight means the [`View::burden`], so that weights, slow
 //! start and failures count as everywhere.
@@ -28,6 +28,8 @@ use std::time::Duration;
 
 /// The most that a pool can hold.
 pub const MOST: usize = 64;
+/// The most endpoints that are read for one pick.
+pub const PROBES: usize = 16;
 /// How long a reading counts.
 const AGE: Duration = Duration::from_secs(1);
 /// The paper's δ: by how much readings come in faster than they go.
@@ -40,25 +42,31 @@ pub struct Rules {
     pub q_rif: f64,
     /// Readings kept: 2 to [`MOST`].
     pub pool: usize,
-    /// Endpoints read for each pick.
+    /// Endpoints read for each pick: 1 to [`PROBES`].
     pub probes: usize,
 }
 
 /// What one worker has read: a ring of readings in the order in which they were taken, with gaps where one has gone. Kept
-/// field by field, so that a pass over one field is a handful of instructions.
+/// field by field, so that a pass over one field is a handful of instructions. Passes are made in the width in which the
+/// field is written and without branches on what was read: a wider load waits for the writes of the same pick, and what was
+/// read cannot be foreseen; either cost more than all the rest.
 #[derive(Debug)]
 pub(super) struct Pool {
     /// Of the membership whose indices the readings hold.
     fingerprint: u64,
     /// The places that are no gaps, one bit each.
     held: u64,
-    /// Places that are in use, gaps included, in whole blocks.
+    /// Places that are in use, gaps included.
     size: usize,
     /// Where the next reading is written: the oldest stands here, if it is no gap.
     next: usize,
-    /// [`NOBODY`] in a gap.
+    /// Of a gap what stood there before.
     endpoints: [u32; MOST],
-    /// The burden when it was read, and our own attempts since; infinite in a gap.
+    /// Where the reading of each endpoint stands; [`NOWHERE`]: there is none. Empty where all are read at each pick.
+    places: Vec<u8>,
+    /// [`Pool::rank`] of each place, [`GAP`] in a gap.
+    ranks: [u64; MOST],
+    /// The burden when it was read, and our own attempts since; 0 in a gap.
     burdens: [f32; MOST],
     /// By how much one more attempt raises the burden.
     steps: [f32; MOST],
@@ -81,14 +89,14 @@ pub(super) struct Pool {
 /// Stand for the latency of a reading that has none, idle or not, until it is guessed.
 const UNTRIED: f32 = -1.0;
 const OWES_ANSWER: f32 = -2.0;
-/// The bits of the burden in a gap.
-const GAP: i32 = f32::INFINITY.to_bits() as i32;
-/// What stands in a gap.
-const NOBODY: u32 = u32::MAX;
-/// Places that are passed over at once: a fixed number, for which the compiler needs no branch.
-const BLOCK: usize = 16;
+/// The rank of a gap.
+const GAP: u64 = u64::MAX;
+/// The place of an endpoint that was not read.
+const NOWHERE: u8 = u8::MAX;
+/// The bits of a rank that hold the place.
+const PLACE: u64 = MOST as u64 - 1;
 /// Picks for which a threshold holds.
-const THRESHOLD_HOLDS: u32 = 4;
+const THRESHOLD_HOLDS: u32 = 8;
 
 impl Default for Pool {
     fn default() -> Self {
@@ -97,8 +105,10 @@ impl Default for Pool {
             held: 0,
             size: 0,
             next: 0,
-            endpoints: [NOBODY; MOST],
-            burdens: [f32::INFINITY; MOST],
+            endpoints: [0; MOST],
+            places: Vec::new(),
+            ranks: [GAP; MOST],
+            burdens: [0.0; MOST],
             steps: [0.0; MOST],
             latencies: [0.0; MOST],
             is_to_guess: false,
@@ -163,23 +173,61 @@ impl Rules {
     }
 }
 
+/// An endpoint as it is now.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reading {
+    endpoint: u32,
+    burden: f32,
+    step: f32,
+    latency: f32,
+}
+
+impl Reading {
+    #[inline]
+    fn of<L: Live>(endpoint: usize, view: &View<'_, L>) -> Self {
+        let signals = view.live.signals(endpoint);
+        let charge = signals.charge();
+        let load = signals.load(view.live.now());
+        let unknown = if load == 0 { UNTRIED } else { OWES_ANSWER };
+        let latency = signals.by_load.at(load);
+        let weight = view.members.weight(endpoint) as f32 * charge.factor;
+        let burden = load as f32 + charge.ghosts + 1.0;
+        // Most weigh 1, and a division costs more than to see that. It is divided, not multiplied by the step, so that equal
+        // fractions are equal here too.
+        let (burden, step) = if weight == 1.0 {
+            (burden, 1.0)
+        } else {
+            (burden / weight, weight.recip())
+        };
+        Self {
+            endpoint: endpoint as u32,
+            burden,
+            step,
+            latency: latency.map_or(unknown, |nanos| nanos as f32),
+        }
+    }
+}
+
 impl Pool {
     /// Every candidate, as it is now.
     fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>) {
-        self.clear(view.members.fingerprint());
+        self.clear(view.members.fingerprint(), 0);
         for &i in view.members.candidates() {
             if view.free(i as usize) {
-                self.read(i as usize, view);
+                self.write(&Reading::of(i as usize, view), view.live.now());
                 self.next += 1;
             }
         }
         self.guess();
-        self.threshold = self.quantile(rules.q_rif);
+        self.set_threshold(rules);
     }
 
-    fn clear(&mut self, fingerprint: u64) {
-        self.endpoints[..self.size].fill(NOBODY);
-        self.burdens[..self.size].fill(f32::INFINITY);
+    /// Forgets everything, and makes room for so many endpoints.
+    fn clear(&mut self, fingerprint: u64, endpoints: usize) {
+        self.ranks.fill(GAP);
+        self.burdens.fill(0.0);
+        self.places.clear();
+        self.places.resize(endpoints, NOWHERE);
         self.fingerprint = fingerprint;
         (self.held, self.size, self.next) = (0, 0, 0);
         self.until_threshold = 0;
@@ -188,24 +236,36 @@ impl Pool {
     /// Of whom readings are kept.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> impl Iterator<Item = usize> {
-        let known = self.endpoints.iter().filter(|known| **known != NOBODY);
-        known.map(|endpoint| *endpoint as usize)
+        each(self.held).map(|place| self.endpoints[place] as usize)
     }
 
     /// Drops what is old or of another membership, and reads a few endpoints anew.
     fn prepare<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
         let capacity = rules.capacity();
-        if self.fingerprint != view.members.fingerprint() || self.next >= capacity {
-            self.clear(view.members.fingerprint());
+        let endpoints = view.members.len();
+        let is_strange = self.fingerprint != view.members.fingerprint();
+        if is_strange || self.size > capacity || self.places.len() != endpoints {
+            self.clear(view.members.fingerprint(), endpoints);
             self.reuse = rules.reuse(view.members.candidates().len());
         }
         self.expire(view.live.now());
-        for _ in 0..rules.probes {
-            let endpoint = view.members.sample(random);
-            if let Some(place) = self.place_of(endpoint as u32) {
+        // All are read before any is written down: their cache lines come at the same time.
+        let mut readings = [Reading::default(); PROBES];
+        let readings = &mut readings[..rules.probes.min(PROBES)];
+        for reading in &mut *readings {
+            *reading = Reading::of(view.members.sample(random), view);
+        }
+        for reading in readings {
+            let endpoint = reading.endpoint as usize;
+            let place = usize::from(self.places[endpoint]);
+            if place < MOST {
                 self.remove(place);
             }
-            self.read(endpoint, view);
+            if self.is_held(self.next) {
+                self.remove(self.next);
+            }
+            self.write(reading, view.live.now());
+            self.places[endpoint] = self.next as u8;
             self.next = if self.next + 1 < capacity {
                 self.next + 1
             } else {
@@ -214,7 +274,7 @@ impl Pool {
         }
         self.guess();
         if self.until_threshold == 0 {
-            self.threshold = self.quantile(rules.q_rif);
+            self.set_threshold(rules);
             self.until_threshold = THRESHOLD_HOLDS;
         }
         self.until_threshold -= 1;
@@ -239,40 +299,23 @@ impl Pool {
         first(self.held & (u64::MAX << self.next)).or_else(|| first(self.held))
     }
 
-    /// Where the reading of an endpoint stands.
-    fn place_of(&self, endpoint: u32) -> Option<usize> {
-        let (blocks, _) = self.endpoints[..self.size].as_chunks::<BLOCK>();
-        let mut blocks = blocks.iter().enumerate();
-        blocks.find_map(|(block, known)| lane(|lane| known[lane] == endpoint, block))
+    fn is_held(&self, place: usize) -> bool {
+        self.held >> place & 1 == 1
     }
 
     /// Writes a new reading to the next place.
-    fn read<L: Live>(&mut self, endpoint: usize, view: &View<'_, L>) {
+    fn write(&mut self, reading: &Reading, now: Instant) {
         let place = self.next;
-        let signals = view.live.signals(endpoint);
-        let charge = signals.charge();
-        let load = signals.load(view.live.now());
-        let unknown = if load == 0 { UNTRIED } else { OWES_ANSWER };
-        let latency = signals
-            .by_load
-            .at(load)
-            .map_or(unknown, |nanos| nanos as f32);
-        let weight = view.members.weight(endpoint) as f32 * charge.factor;
-        self.endpoints[place] = endpoint as u32;
-        let burden = load as f32 + charge.ghosts + 1.0;
-        // Most weigh 1, and a division costs more than to see that. It is divided, not multiplied by the step, so that equal
-        // fractions are equal here too.
-        (self.burdens[place], self.steps[place]) = if weight == 1.0 {
-            (burden, 1.0)
-        } else {
-            (burden / weight, weight.recip())
-        };
-        self.latencies[place] = latency;
-        self.is_to_guess |= latency < 0.0;
+        self.endpoints[place] = reading.endpoint;
+        self.burdens[place] = reading.burden;
+        self.steps[place] = reading.step;
+        self.latencies[place] = reading.latency;
+        self.is_to_guess |= reading.latency < 0.0;
         self.uses[place] = 0;
-        self.at[place] = view.live.now();
-        self.size = self.size.max((place / BLOCK + 1) * BLOCK);
+        self.at[place] = now;
+        self.size = self.size.max(place + 1);
         self.held |= 1 << place;
+        self.ranks[place] = self.rank(place);
     }
 
     /// Gives a latency to the readings of this pick that have none.
@@ -297,6 +340,12 @@ impl Pool {
                 *latency = slowest;
             }
         }
+        self.rank_all();
+    }
+
+    fn set_threshold(&mut self, rules: &Rules) {
+        self.threshold = self.quantile(rules.q_rif);
+        self.rank_all();
     }
 
     /// The burden that is not exceeded by this part of the readings. Of a few too the one with the most in flight can be
@@ -307,128 +356,96 @@ impl Pool {
         if held == 0 {
             return 0.0;
         }
-        let bits = match held - rank {
+        match held - rank {
             above @ 1..=HIGHEST => self.highest()[above - 1],
             _ => {
-                let mut burdens = self.burdens.map(ordered);
-                // Gaps are infinite: beyond those held.
-                *burdens[..self.size].select_nth_unstable(rank).1
+                let mut burdens = [0.0; MOST];
+                let burdens = &mut burdens[..held];
+                for (burden, place) in burdens.iter_mut().zip(each(self.held)) {
+                    *burden = self.burdens[place];
+                }
+                *burdens.select_nth_unstable_by(rank, f32::total_cmp).1
             }
-        };
-        f32::from_bits(bits as u32)
+        }
     }
 
     /// The highest burdens, the highest first.
-    fn highest(&self) -> [i32; HIGHEST] {
+    fn highest(&self) -> [f32; HIGHEST] {
         let mut highest = [0; HIGHEST];
-        for burden in &self.burdens[..self.size] {
-            let mut sinking = solid(*burden);
+        for place in 0..self.size.min(MOST) {
+            // The bits of what is not negative are ordered as the numbers are.
+            let mut sinking = self.burdens[place].to_bits();
             for held in &mut highest {
                 (*held, sinking) = (sinking.max(*held), sinking.min(*held));
             }
         }
-        highest
+        highest.map(f32::from_bits)
     }
 
     /// Where the reading to use stands: of the cold the fastest, of equally fast ones the one with the least in flight; if
     /// all are hot, the one with the least in flight.
     fn best(&self) -> Option<usize> {
-        let is_best = self.is_best();
-        self.place_where(is_best)
-    }
-
-    /// What tells the reading to use from others by burden and latency; equals are possible.
-    fn is_best(&self) -> impl Fn(f32, f32) -> bool + use<> {
-        let threshold = self.threshold;
-        // All hot ones are equally slow.
-        let slowness = move |burden: f32, latency: f32| {
-            if burden <= threshold {
-                ordered(latency)
-            } else {
-                i32::MAX
+        let mut least = [GAP; LANES];
+        for ranks in self.lanes() {
+            for (least, rank) in least.iter_mut().zip(ranks) {
+                *least = (*least).min(*rank);
             }
-        };
-        let fastest = self.least(slowness);
-        let lightest = self.least(|burden, latency| {
-            if slowness(burden, latency) == fastest {
-                ordered(burden)
-            } else {
-                GAP
-            }
-        });
-        move |burden, latency| {
-            (slowness(burden, latency) == fastest) & (ordered(burden) == lightest)
         }
+        let least = least.into_iter().fold(GAP, u64::min);
+        (least != GAP).then_some((least & PLACE) as usize)
     }
 
-    /// Where the worst one stands: the hot one with the most in flight, else the slowest; of equals the last.
+    /// Where the worst one stands in that order.
     fn worst(&self) -> Option<usize> {
-        let heaviest = -self.least(|burden, _| -solid(burden));
-        if f32::from_bits(heaviest as u32) > self.threshold {
-            return self.last_place_where(|burden, _| ordered(burden) == heaviest);
-        }
-        let speed = |burden, latency| {
-            if ordered(burden) == GAP {
-                0
-            } else {
-                -ordered(latency)
+        let mut most = [0; LANES];
+        for ranks in self.lanes() {
+            for (most, rank) in most.iter_mut().zip(ranks) {
+                // A gap comes to 0.
+                *most = (*most).max(rank.wrapping_add(1));
             }
-        };
-        let slowest = self.least(speed);
-        self.last_place_where(|burden, latency| {
-            (speed(burden, latency) == slowest) & (ordered(burden) != GAP)
-        })
+        }
+        let most = most.into_iter().fold(0, u64::max);
+        (most > 0).then(|| ((most - 1) & PLACE) as usize)
     }
 
-    /// The least of what burdens and latencies make; gaps are looked at as well.
-    fn least(&self, of: impl Fn(f32, f32) -> i32) -> i32 {
-        let blocks = self.blocks();
-        blocks.fold(i32::MAX, |least, (burdens, latencies)| {
-            least.min(lowest(|lane| of(burdens[lane], latencies[lane])))
-        })
-    }
-
-    /// The first place for whose burden and latency this holds.
-    fn place_where(&self, holds: impl Fn(f32, f32) -> bool) -> Option<usize> {
-        let mut blocks = self.blocks().enumerate();
-        blocks.find_map(|(block, (burdens, latencies))| {
-            lane(|lane| holds(burdens[lane], latencies[lane]), block)
-        })
-    }
-
-    /// The last one.
-    fn last_place_where(&self, holds: impl Fn(f32, f32) -> bool) -> Option<usize> {
-        let mut blocks = self.blocks().enumerate().rev();
-        blocks.find_map(|(block, (burdens, latencies))| {
-            let from_behind =
-                |lane: usize| holds(burdens[BLOCK - 1 - lane], latencies[BLOCK - 1 - lane]);
-            let place = lane(from_behind, block)?;
-            Some(block * BLOCK + BLOCK - 1 - place % BLOCK)
-        })
-    }
-
-    /// Burdens and latencies, as far as places are in use.
-    fn blocks(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = (&[f32; BLOCK], &[f32; BLOCK])> + ExactSizeIterator {
-        let (burdens, _) = self.burdens[..self.size].as_chunks();
-        let (latencies, _) = self.latencies[..self.size].as_chunks();
-        burdens.iter().zip(latencies)
+    /// The ranks in groups that are compared side by side.
+    fn lanes(&self) -> &[[u64; LANES]] {
+        let groups = self.size.div_ceil(LANES);
+        let (all, _) = self.ranks.as_chunks();
+        &all[..groups.min(all.len())]
     }
 
     /// Where a reading to use stands; of those that are equally good each has the same chance.
     fn one_of_bests(&self, random: &mut Random) -> Option<usize> {
-        let is_best = self.is_best();
-        let (mut chosen, mut equals) = (None, 0);
+        let mut chosen = self.best()?;
+        let (rank, mut equals) = (self.ranks[chosen] & !PLACE, 0);
         for place in each(self.held) {
-            if is_best(self.burdens[place], self.latencies[place]) {
+            if self.ranks[place] & !PLACE == rank {
                 equals += 1;
                 if random.below(equals) == 0 {
-                    chosen = Some(place);
+                    chosen = place;
                 }
             }
         }
-        chosen
+        Some(chosen)
+    }
+
+    /// All that is compared in one number, which ends with the place. The bits of what is not negative are ordered as the
+    /// numbers are; the last ones of a burden, a hundred thousandth of it, give way to the place.
+    fn rank(&self, place: usize) -> u64 {
+        let (burden, latency) = (self.burdens[place], self.latencies[place]);
+        let burden_bits = u64::from(burden.to_bits());
+        let cold = u64::from(latency.to_bits()) << 32 | (burden_bits & !PLACE);
+        let hot = 1 << 63 | (burden_bits << 32 & !PLACE);
+        // All ones where it is cold, so that the choice takes no branch.
+        let is_cold = u64::from(burden <= self.threshold).wrapping_neg();
+        cold & is_cold | hot & !is_cold | place as u64
+    }
+
+    fn rank_all(&mut self) {
+        for place in each(self.held) {
+            self.ranks[place] = self.rank(place);
+        }
     }
 
     /// Writes down what is compared.
@@ -452,6 +469,7 @@ impl Pool {
         let reuse = self.reuse;
         self.uses[place] += 1;
         self.burdens[place] += self.steps[place];
+        self.ranks[place] = self.rank(place);
         let uses = f64::from(self.uses[place]);
         // Rounded by chance, so that the mean is kept.
         if uses >= reuse || (uses + 1.0 > reuse && random.unit() >= reuse - uses) {
@@ -473,8 +491,11 @@ impl Pool {
 
     /// Leaves a gap.
     fn remove(&mut self, place: usize) {
-        self.endpoints[place] = NOBODY;
-        self.burdens[place] = f32::INFINITY;
+        if let Some(known) = self.places.get_mut(self.endpoints[place] as usize) {
+            *known = NOWHERE;
+        }
+        self.ranks[place] = GAP;
+        self.burdens[place] = 0.0;
         self.held &= !(1 << place);
     }
 }
@@ -482,17 +503,8 @@ impl Pool {
 /// How many of the highest are looked for one by one, which takes no branch; of sixteen readings the usual quantile is
 /// among them.
 const HIGHEST: usize = 4;
-
-/// The bits of what is not negative, which are ordered as the numbers are.
-fn ordered(number: f32) -> i32 {
-    number.to_bits() as i32
-}
-
-/// A burden's bits, 0 in a gap.
-fn solid(burden: f32) -> i32 {
-    let bits = ordered(burden);
-    if bits == GAP { 0 } else { bits }
-}
+/// Ranks that are compared side by side, since each comparison waits for the one before.
+const LANES: usize = 4;
 
 /// The first place of a set.
 fn first(places: u64) -> Option<usize> {
@@ -506,24 +518,4 @@ fn each(mut places: u64) -> impl Iterator<Item = usize> {
         places &= places - 1;
         Some(place)
     })
-}
-
-/// The lowest of what a block has in its lanes: in quarters side by side, which the compiler does in one instruction.
-fn lowest(of: impl Fn(usize) -> i32) -> i32 {
-    const QUARTER: usize = BLOCK / 4;
-    let all: [i32; BLOCK] = std::array::from_fn(of);
-    let mut lowest: [i32; QUARTER] = [i32::MAX; QUARTER];
-    for quarter in all.as_chunks::<QUARTER>().0 {
-        for (low, value) in lowest.iter_mut().zip(quarter) {
-            *low = (*low).min(*value);
-        }
-    }
-    lowest.into_iter().fold(i32::MAX, i32::min)
-}
-
-/// The place of the first lane of this block for which it holds.
-fn lane(holds: impl Fn(usize) -> bool, block: usize) -> Option<usize> {
-    let none = BLOCK as i32;
-    let lane = lowest(|lane| if holds(lane) { lane as i32 } else { none });
-    (lane < none).then_some(block * BLOCK + lane as usize)
 }

@@ -44,8 +44,11 @@ impl From<u32> for InFlight {
 }
 
 /// What is known of one endpoint now.
+///
+/// In the order in which it lies in memory: what a pick reads of an endpoint is on the first two cache lines, which come
+/// together where processors fetch lines in pairs. Among thousands of endpoints those lines are most of what a pick costs.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Signals {
     /// Attempts under way, over all workers.
     pub in_flight: InFlight,
@@ -55,13 +58,13 @@ pub struct Signals {
     charge: AtomicU64,
     /// The count of failures that the charge speaks of, and above it [`COUNTS`] where failures count.
     charged: AtomicU64,
-    latency: Latency,
-    rate: Rate,
     reported: Reported,
-    /// When its slow start began, 0 where there is none.
-    ramping_since: AtomicU64,
+    latency: Latency,
     /// Latencies by what was in flight, for the policy that asks for them.
     pub by_load: ByLoad,
+    rate: Rate,
+    /// When its slow start began, 0 where there is none.
+    ramping_since: AtomicU64,
 }
 
 /// Marks in [`Signals::charged`] that failures count.
@@ -381,6 +384,12 @@ mod tests {
     use super::*;
 
     const DECAY: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn what_a_pick_reads_lies_on_two_cache_lines() {
+        assert_eq!(std::mem::offset_of!(Signals, by_load), 64);
+        assert!(std::mem::offset_of!(Signals, latency) + size_of::<Latency>() <= 64);
+    }
 
     fn at(millis: u64) -> Instant {
         Instant(millis * 1_000_000)

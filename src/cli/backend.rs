@@ -9,11 +9,28 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::schema::Address;
 use crate::config::units::{format_size, parse_size};
-use crate::lab::backend::{Backend, Behaviour, Settings};
+use crate::lab::backend::{Backend, Behaviour, Fault, Settings, UnknownFault};
 use crate::lab::distribution::{Latency, StatusShare};
 
-/// Run synthetic backends whose latency and failures are chosen.
+/// Run synthetic backends whose latency, failures and misbehaviour are chosen.
+///
+/// The faults of --fault, of which the signal USR1 switches all off and on again (kill -USR1 PID):
+///
+///   refuse            nobody listens, and what was connected is cut
+///   hang              requests are read and never answered
+///   gone, reset       the connection is closed, or reset, instead of an answer
+///   reset-after-head  the head of the answer, then a reset
+///   reset-mid-body    half of the body, then a reset
+///   truncate          half of the body, then the end of the connection
+///   trickle:20ms      the body in 16 pieces, this long apart
+///   status:503        this status instead of the answer
+///   slow:1s           the answer after this time
+///   garbage           bytes that are no HTTP
+///   huge-head         the answer under a head of 1 MiB
+///   close-on-reuse    every request but the first of a connection finds it closed
+///   early-answer      the answer before the request's body is read
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Args {
     /// Address of the first backend; the others take the ports after it. Port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
@@ -28,6 +45,9 @@ pub struct Args {
     /// Share of the answers that carry a status instead of 200, `503:1%`; may be repeated.
     #[arg(long, value_name = "STATUS:SHARE")]
     pub status: Vec<StatusShare>,
+    /// A fault from the list above, or `off`. Given several times, once per backend; the last holds for the rest.
+    #[arg(long, value_name = "FAULT", default_value = "off", value_parser = fault)]
+    pub fault: Vec<Planned>,
     /// Size of the body, `1KiB`; by default the body is the label.
     #[arg(long, value_parser = size)]
     pub size: Option<usize>,
@@ -64,6 +84,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn serve(args: &Args) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for TERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for INT")?;
+    let mut switch = signal(SignalKind::user_defined1()).context("cannot listen for USR1")?;
     let mut backends = Vec::new();
     for index in 0..args.count {
         let (address, behaviour) = match planned(args, index) {
@@ -73,14 +94,14 @@ async fn serve(args: &Args) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::from(2));
             }
         };
-        let label = behaviour.label.clone();
         let settings = Settings {
             address: Address::Tcp(address),
-            behaviour,
+            behaviour: behaviour.clone(),
             tls: None,
+            executions: None,
         };
         match Backend::start(settings).await {
-            Ok(backend) => backends.push((label, backend)),
+            Ok(backend) => backends.push((behaviour, backend)),
             Err(error) => {
                 let _ = writeln!(
                     std::io::stderr(),
@@ -91,17 +112,32 @@ async fn serve(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     announce(&backends).context("cannot write the addresses")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut is_faulty = true;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            _ = switch.recv() => {}
+        }
+        is_faulty = !is_faulty;
+        for (behaviour, backend) in &backends {
+            let fault = behaviour.fault.filter(|_| is_faulty);
+            let behaviour = Behaviour {
+                fault,
+                ..behaviour.clone()
+            };
+            backend.change(behaviour).context("cannot switch a fault")?;
+        }
+        let state = if is_faulty { "on" } else { "off" };
+        let _ = writeln!(std::io::stderr(), "faults {state}");
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// One line per backend, address and label, once all of them accept.
-fn announce(backends: &[(String, Backend)]) -> std::io::Result<()> {
+fn announce(backends: &[(Behaviour, Backend)]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    for (label, backend) in backends {
+    for (behaviour, backend) in backends {
+        let label = &behaviour.label;
         if let Address::Tcp(address) = backend.address() {
             writeln!(out, "{address}\t{label}")?;
         }
@@ -124,7 +160,12 @@ fn planned(args: &Args, index: u16) -> anyhow::Result<(SocketAddr, Behaviour)> {
         .latency
         .get(usize::from(index))
         .or_else(|| args.latency.last());
+    let fault = args
+        .fault
+        .get(usize::from(index))
+        .or_else(|| args.fault.last());
     let behaviour = Behaviour {
+        fault: fault.and_then(|fault| fault.0),
         latency: latency.copied().unwrap_or(Latency::NONE),
         statuses: args.status.clone(),
         size: args.size,
@@ -134,6 +175,17 @@ fn planned(args: &Args, index: u16) -> anyhow::Result<(SocketAddr, Behaviour)> {
         ..Behaviour::labelled(label)
     };
     Ok((address, behaviour))
+}
+
+/// A fault, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned(Option<Fault>);
+
+fn fault(text: &str) -> Result<Planned, UnknownFault> {
+    match text {
+        "off" => Ok(Planned(None)),
+        _ => text.parse().map(Some).map(Planned),
+    }
 }
 
 /// The largest body that a backend keeps ready.
@@ -187,6 +239,14 @@ mod tests {
             [latency(0), latency(1), latency(2)],
             ["1ms", "lognormal:20ms,1", "lognormal:20ms,1"]
         );
+    }
+
+    #[test]
+    fn each_backend_may_have_a_fault_of_its_own() {
+        let args = args(&["--count", "3", "--fault", "off", "--fault", "slow:2s"]);
+        let fault = |index| planned(&args, index).unwrap().1.fault;
+        let slow = Some(Fault::Slow(std::time::Duration::from_secs(2)));
+        assert_eq!([fault(0), fault(1), fault(2)], [None, slow, slow]);
     }
 
     #[test]

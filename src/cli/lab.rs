@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{lab_report, print, say, serve};
+use super::{lab_isolation, lab_metastable, lab_report, print, say, serve};
 use crate::config::units::parse_duration;
 use crate::lab::experiment;
 use crate::lab::experiment::contender::Contender;
-use crate::lab::experiment::expectation::judge;
+use crate::lab::experiment::expectation::{Expectation, judge};
 use crate::lab::experiment::plan::Plan;
 
 /// Show how policies behave: backends, proxy and load in one process.
@@ -23,6 +23,8 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Experiment {
     SlowEndpoint(SlowEndpoint),
+    Metastable(lab_metastable::Args),
+    Isolation(lab_isolation::Args),
 }
 
 /// One endpoint is slow: what clients see of it under each policy, side by side.
@@ -79,6 +81,8 @@ type Contenders = std::sync::Arc<[Contender]>;
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.experiment {
         Experiment::SlowEndpoint(args) => slow_endpoint(args),
+        Experiment::Metastable(args) => lab_metastable::main(args),
+        Experiment::Isolation(args) => lab_isolation::main(args),
     }
 }
 
@@ -127,6 +131,26 @@ fn slow_endpoint(args: &SlowEndpoint) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// Says what was expected, and ends as that says: 1 when something was not seen.
+pub(super) fn verdict(
+    expectations: &[Expectation],
+    json: bool,
+    no_assert: bool,
+) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for Expectation { text, holds } in expectations {
+        if *holds && !json {
+            print(&format!("as expected: {text}\n"))?;
+        } else if !*holds {
+            say(&format!("plimsoll: not as expected: {text}"));
+            if !no_assert {
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
 /// Each once, in the order of the names.
 fn chosen(named: &[Contenders]) -> Vec<Contender> {
     let mut chosen: Vec<Contender> = Vec::new();
@@ -155,7 +179,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
     fits.ok_or_else(|| "10ms to 60s".to_owned())
 }
 
-fn within<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
+pub(super) fn within<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
 where
     T: FromStr + PartialOrd + Display,
 {

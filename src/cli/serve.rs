@@ -79,10 +79,15 @@ fn exit_code(error: &StartError) -> u8 {
 /// The exit code for a configuration that cannot be put in force.
 pub(super) fn compile_code(error: &CompileError) -> u8 {
     use crate::upstream::CompileError as UpstreamError;
+    use crate::upstream::probe::CompileError as CheckError;
     match error {
         CompileError::Routes(_) => USAGE,
         CompileError::Tls { source, .. }
         | CompileError::Upstream(UpstreamError::Tls { source, .. }) => tls_code(source),
+        CompileError::Upstream(UpstreamError::Checks { source, .. }) => match source {
+            CheckError::Tls(source) => tls_code(source),
+            CheckError::Unsendable(_) => USAGE,
+        },
         CompileError::Upstream(UpstreamError::Resolve { .. } | UpstreamError::Secret { .. }) => {
             UNAVAILABLE
         }

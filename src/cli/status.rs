@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 
 use super::table::Table;
 use super::{ask, balancing, print, retries};
-use crate::admin::status::{Figures, Percentiles, Status, UpstreamStatus, Windows};
+use crate::admin::status::{
+    BulkheadStatus, Figures, Percentiles, RouteStatus, Status, UpstreamStatus, Windows,
+};
 use crate::config::Address;
 
 /// Show how a running process fares: listeners, routes, upstreams and endpoints with their percentiles.
@@ -105,10 +107,80 @@ fn render(status: &Status, lifetime: bool) -> String {
     text.push_str(&listeners.render());
     text.push('\n');
     text.push_str(&routes.render());
+    for route in &status.routes {
+        text.push_str(&faults(route));
+    }
     text.push('\n');
+    if let Some(keys) = idempotency(&status.routes) {
+        text.push_str(&keys.render());
+        text.push('\n');
+    }
     text.push_str(&upstreams(&status.upstreams, &window).render());
     text.push_str(&retries::table(&status.upstreams, lifetime));
+    if let Some(checks) = super::checks::render(&status.upstreams) {
+        text.push('\n');
+        text.push_str(&checks);
+    }
     text
+}
+
+/// What a route injects on purpose, so that nobody takes it for a fault of an endpoint.
+fn faults(route: &RouteStatus) -> String {
+    let Some(fault) = &route.fault else {
+        return String::new();
+    };
+    let met = fault.met.iter().filter(|(_, count)| **count > 0);
+    let met: Vec<String> = met.map(|(kind, count)| format!("{kind} {count}")).collect();
+    let met = if met.is_empty() {
+        "none yet".to_owned()
+    } else {
+        met.join(", ")
+    };
+    format!(
+        "{} INJECTS FAULTS: {}; met so far: {met}\n",
+        route.name, fault.injects
+    )
+}
+
+/// The idempotency keys of the routes that ask for such, all since the start; `None` where none does.
+fn idempotency(routes: &[RouteStatus]) -> Option<Table> {
+    let mut table = Table::new(
+        1,
+        &[
+            "IDEMPOTENCY KEYS",
+            "KNOWN",
+            "RUNNING",
+            "UNKNOWN",
+            "KIB",
+            "EXECUTED",
+            "REPLAYED",
+            "REFUSED",
+            "LOST",
+        ],
+    );
+    let keyed = routes.iter();
+    let keyed = keyed.filter_map(|route| Some((&route.name, route.idempotency.as_ref()?)));
+    let mut is_any = false;
+    for (name, status) in keyed {
+        let met = |words: &[&str]| {
+            let counts = words.iter().filter_map(|word| status.requests.get(*word));
+            counts.sum::<u64>().to_string()
+        };
+        let keys = &status.keys;
+        table.row(vec![
+            name.clone(),
+            (keys.running + keys.stored + keys.unknown).to_string(),
+            keys.running.to_string(),
+            keys.unknown.to_string(),
+            status.stored_bytes.div_ceil(1024).to_string(),
+            met(&["executed", "unprotected"]),
+            met(&["replayed"]),
+            met(&["in_use", "mismatch", "unknown", "refused"]),
+            (status.lost_results + status.lost_keys).to_string(),
+        ]);
+        is_any = true;
+    }
+    is_any.then_some(table)
 }
 
 /// Each upstream with its endpoints below it, not beside it, so that 120 columns are enough where ids are addresses.
@@ -134,7 +206,7 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         let open: usize = endpoints.map(|endpoint| endpoint.connections_open).sum();
         let head = [
             format!("{} ({})", upstream.name, upstream.balance),
-            String::new(),
+            room(upstream.bulkhead.as_ref()),
             upstream.in_flight.to_string(),
             open.to_string(),
         ];
@@ -154,6 +226,19 @@ fn upstreams(all: &[UpstreamStatus], window: &impl Fn(&Windows) -> Figures) -> T
         }
     }
     table
+}
+
+/// How many attempts an upstream may have under way, and how many wait for it.
+fn room(bulkhead: Option<&BulkheadStatus>) -> String {
+    let Some(bulkhead) = bulkhead else {
+        return String::new();
+    };
+    let waiting: usize = bulkhead.queue.waiting.values().sum();
+    if waiting == 0 {
+        format!("limit {}", bulkhead.limit)
+    } else {
+        format!("limit {}, {waiting} wait", bulkhead.limit)
+    }
 }
 
 /// The columns that all tables end with.

@@ -62,6 +62,24 @@ impl Setting<usize> for Size {
     }
 }
 
+/// A number of bytes per second, as a size with `/s` behind it.
+pub(crate) struct SizePerSecond;
+
+impl Setting<u64> for SizePerSecond {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<u64> {
+        reader.parse(node, "bytes per second such as `64KiB/s`", |text| {
+            let size = text.strip_suffix("/s").ok_or("write `/s` behind a size");
+            size.and_then(|size| units::parse_size(size).map_err(|_| "write a size and `/s`"))
+        })
+    }
+    fn write(value: &u64) -> Yaml {
+        Yaml::Text(format!("{}/s", units::format_size(*value)))
+    }
+    fn shape(_: &mut Book) -> Json {
+        json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB)/s|.*\\$\\{.*)$" })
+    }
+}
+
 impl Setting for Share {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         reader.parse(node, "a share such as `10%`", str::parse::<Self>)

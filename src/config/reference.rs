@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::emit::{Yaml, file};
 use super::schema::*;
 use super::setting::Setting as _;
-use super::units::Decimal;
+use super::units::{Decimal, Share};
 
 const HEADER: &str = "\
 # Every key of the configuration, with what it means, its default and its range.
@@ -100,6 +100,8 @@ fn routes() -> Vec<Route> {
             matcher: all,
             action: Action::Upstream(text("app")),
             subset: Some(text("v2")),
+            priority: Priority::High,
+            priority_header: Some(text("X-Priority")),
             rewrite: Some(Rewrite::Prefix(text("/"))),
             host: Some(HostRewrite::Endpoint),
             request_fields: FieldEdits {
@@ -108,6 +110,11 @@ fn routes() -> Vec<Route> {
                 add: Vec::new(),
             },
             response_fields: FieldEdits::default(),
+            fault: Some(fault(Distribution::Lognormal(Lognormal {
+                median: Duration::from_millis(20),
+                p99: Duration::from_millis(200),
+            }))),
+            idempotency: Some(Idempotency::default()),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),
@@ -130,11 +137,20 @@ fn routes() -> Vec<Route> {
         Route {
             matcher: path(PathMatch::Prefix(text("/remote"))),
             action: Action::Upstream(text("remote")),
+            fault: Some(fault(Distribution::Pareto(Pareto {
+                minimum: Duration::from_millis(20),
+                p99: Duration::from_secs(2),
+            }))),
             ..Route::default()
         },
         Route {
             matcher: path(PathMatch::Prefix(text("/fleet"))),
             action: Action::Upstream(text("fleet")),
+            fault: Some(fault(Distribution::Bimodal(Bimodal {
+                usual: Duration::from_millis(5),
+                rare: Duration::from_secs(1),
+                share: Share::percent(1),
+            }))),
             ..Route::default()
         },
         Route {
@@ -147,6 +163,22 @@ fn routes() -> Vec<Route> {
             ..Route::default()
         },
     ]
+}
+
+fn fault(distribution: Distribution) -> Fault {
+    Fault {
+        only_with_header: vec![(text("X-Fault"), ValueMatch::Exact(text("1")))],
+        delay: Some(FaultDelay {
+            distribution,
+            share: Share::percent(100),
+            max: Duration::from_secs(10),
+        }),
+        abort: Some(FaultAbort {
+            share: Share::percent(10),
+            ..FaultAbort::default()
+        }),
+        bandwidth: Some(64 * 1024),
+    }
 }
 
 fn upstream() -> Upstream {
@@ -192,7 +224,28 @@ fn upstream() -> Upstream {
         subset: Some(subset),
         random_subset: Some(50),
         tls: Some(tls),
+        bulkhead: Some(Bulkhead {
+            adaptive: Some(AdaptiveLimit::default()),
+            ..Bulkhead::default()
+        }),
+        health: Some(health()),
         ..Upstream::new(vec![first, Endpoint::new("app.internal:9001")])
+    }
+}
+
+/// Checks over gRPC have no body to look into: these are over HTTP.
+fn health() -> Health {
+    let active = ActiveHealth {
+        host: Some(text("app.example.com")),
+        headers: vec![(text("X-Check"), text("plimsoll"))],
+        port: Some(9100),
+        body: Some(text("ready")),
+        header: Some(vec![(text("X-Service"), text("app"))]),
+        slow_interval: Some(Duration::from_secs(15)),
+        ..ActiveHealth::default()
+    };
+    Health {
+        active: Some(active),
     }
 }
 
@@ -263,7 +316,10 @@ mod tests {
         let loaded = from_text("reference.yaml", &render(), &|_| None)
             .unwrap_or_else(|refusal| panic!("{refusal}"));
         assert_eq!(loaded.config, specimen());
-        assert_eq!(loaded.warnings, []);
+        // It shows how faults are injected, of which a real file is warned.
+        let mut warnings = loaded.warnings;
+        warnings.retain(|warning| !warning.path.ends_with(".fault"));
+        assert_eq!(warnings, []);
     }
 
     #[test]

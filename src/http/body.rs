@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::buffers::Buffers;
 use super::fields::{Fields, Names};
+use super::gathered::Gathered;
 use super::h1;
 use super::h2;
 use super::head::Length;
@@ -145,6 +146,8 @@ impl Body {
 pub enum Sink {
     /// Takes everything and sends nothing: there is no body on this side (HEAD, 204, a request without one).
     Nowhere,
+    /// Keeps it in memory.
+    Gathered(Box<Gathered>),
     H1(h1::Writer),
     H2(h2::Writer),
 }
@@ -154,6 +157,7 @@ impl Sink {
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         match self {
             Self::Nowhere => Poll::Ready(Ok(())),
+            Self::Gathered(gathered) => Poll::Ready(gathered.ready()),
             Self::H1(writer) => writer.poll_ready(cx),
             Self::H2(writer) => writer.poll_ready(cx),
         }
@@ -163,6 +167,10 @@ impl Sink {
     pub fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>) -> Result<(), BodyError> {
         match self {
             Self::Nowhere => Ok(()),
+            Self::Gathered(gathered) => {
+                gathered.push(&chunk);
+                Ok(())
+            }
             Self::H1(writer) => writer.send(cx, chunk.as_slice()),
             Self::H2(writer) => writer.send(chunk.into_bytes()),
         }
@@ -172,6 +180,10 @@ impl Sink {
     pub fn finish(&mut self, trailers: Option<Box<Fields>>) -> Result<(), BodyError> {
         match self {
             Self::Nowhere => Ok(()),
+            Self::Gathered(gathered) => {
+                gathered.finish(trailers);
+                Ok(())
+            }
             Self::H1(writer) => writer.finish(trailers),
             Self::H2(writer) => writer.finish(trailers),
         }
@@ -180,7 +192,7 @@ impl Sink {
     /// Hands everything to the operating system (to the connection's task in HTTP/2).
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         match self {
-            Self::Nowhere => Poll::Ready(Ok(())),
+            Self::Nowhere | Self::Gathered(_) => Poll::Ready(Ok(())),
             Self::H1(writer) => writer.poll_flush(cx),
             Self::H2(writer) => writer.poll_flush(cx),
         }
@@ -190,7 +202,7 @@ impl Sink {
     pub fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         match self {
             Self::H1(writer) => writer.complete(cx),
-            Self::Nowhere | Self::H2(_) => self.poll_flush(cx),
+            Self::Nowhere | Self::Gathered(_) | Self::H2(_) => self.poll_flush(cx),
         }
     }
 
@@ -198,7 +210,7 @@ impl Sink {
     /// sink of a response, once the request was read.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Nowhere => Poll::Pending,
+            Self::Nowhere | Self::Gathered(_) => Poll::Pending,
             Self::H1(writer) => writer.poll_gone(cx),
             Self::H2(writer) => writer.poll_reset(cx).map(|_| ()),
         }
@@ -208,7 +220,7 @@ impl Sink {
     /// whole connection, since a stream's own pieces wait in the library; of an HTTP/2 endpoint none are told.
     pub fn written(&self) -> u64 {
         match self {
-            Self::Nowhere => 0,
+            Self::Nowhere | Self::Gathered(_) => 0,
             Self::H1(writer) => writer.connection().sent.get(),
             Self::H2(writer) => writer.written(),
         }
@@ -217,7 +229,7 @@ impl Sink {
     /// Ends the message as an error that the peer can see, never as a clean end.
     pub fn abort(&mut self) {
         match self {
-            Self::Nowhere => {}
+            Self::Nowhere | Self::Gathered(_) => {}
             Self::H1(writer) => writer.abort(),
             Self::H2(writer) => writer.abort(),
         }
@@ -252,6 +264,10 @@ pub struct Pump {
     pub without: Names,
     /// What it waits for is the source, not the sink.
     pub is_starved: bool,
+    /// `Some`: no more than so many bytes may have been moved for now.
+    pub allowance: Option<u64>,
+    /// What it waits for is its allowance.
+    pub is_held: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -299,18 +315,30 @@ impl Pump {
         buffers: &Buffers,
     ) -> Poll<Result<(), PumpError>> {
         self.is_starved = false;
+        self.is_held = false;
         let turn = self.bytes + TURN;
         while self.state == State::Moving {
             if self.bytes >= turn {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if ready!(self.splice(cx, body, sink, buffers))? {
+            let room = match self.allowance {
+                None => usize::MAX,
+                Some(allowed) if self.bytes >= allowed => {
+                    self.is_held = true;
+                    ready!(sink.poll_flush(cx)).map_err(PumpError::Sink)?;
+                    return Poll::Pending;
+                }
+                Some(allowed) => usize::try_from(allowed - self.bytes).unwrap_or(usize::MAX),
+            };
+            // Within the kernel nobody sees how much is moved.
+            if room == usize::MAX && ready!(self.splice(cx, body, sink, buffers))? {
                 continue;
             }
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
-            let frame = match body.poll_frame(cx, &mut scratch) {
+            let room = room.min(scratch.len());
+            let frame = match body.poll_frame(cx, &mut scratch[..room]) {
                 Poll::Ready(frame) => frame.map_err(PumpError::Source)?,
                 Poll::Pending => {
                     drop(scratch);

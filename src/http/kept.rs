@@ -58,6 +58,26 @@ impl Body {
         }));
     }
 
+    /// These bytes, which were read of it already, and then the rest of the source.
+    pub fn resumed(read: Vec<u8>, source: Self) -> Self {
+        Self::Kept(Box::new(Kept {
+            source,
+            bytes: read,
+            end: None,
+            stage: Stage::Replaying { from: 0, room: 0 },
+        }))
+    }
+
+    /// A whole body with trailers.
+    pub fn whole(bytes: Vec<u8>, trailers: Fields) -> Self {
+        Self::Kept(Box::new(Kept {
+            source: Self::Empty,
+            bytes,
+            end: Some(Some(Box::new(trailers))),
+            stage: Stage::Replaying { from: 0, room: 0 },
+        }))
+    }
+
     /// Frees what is kept. What is being sent again already is still given out.
     pub fn forget(&mut self) {
         let Self::Kept(kept) = self else { return };

@@ -8,6 +8,7 @@ pub mod body;
 pub mod buffers;
 pub mod drain;
 pub mod fields;
+pub mod gathered;
 pub mod grpc;
 pub mod h1;
 pub mod h2;

@@ -1,4 +1,4 @@
-//! How long a synthetic backend takes and how often it fails: pure sampling from a seeded generator.
+//! How long a synthetic backend takes and how often it fails, as text: `lognormal:20ms,1.0`, `503:5%` (pure).
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,75 +7,7 @@ use std::time::Duration;
 use crate::config::units::{UnitError, format_duration, parse_duration};
 use crate::entropy::Random;
 
-/// No sample is longer: heavy tails have no end, a `Duration` and a test run do.
-pub const LONGEST: Duration = Duration::from_secs(3600);
-
-/// A distribution of service times, with a text form.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Latency {
-    /// `5ms`: always the same.
-    Constant(Duration),
-    /// `exp:20ms`: memoryless, with this mean.
-    Exponential(Duration),
-    /// `lognormal:20ms,1.0`: this median; `sigma` is the standard deviation of the logarithm.
-    Lognormal { median: Duration, sigma: f64 },
-    /// `pareto:1ms,1.5`: this minimum; the smaller the shape the heavier the tail (below 1 it has no mean).
-    Pareto { minimum: Duration, shape: f64 },
-    /// `bimodal:1ms@0.99,50ms`: the first with this share, otherwise the second.
-    Bimodal {
-        usual: Duration,
-        share: f64,
-        rare: Duration,
-    },
-}
-
-impl Latency {
-    /// No delay at all.
-    pub const NONE: Self = Self::Constant(Duration::ZERO);
-
-    /// One draw, at most [`LONGEST`].
-    pub fn sample(&self, random: &mut Random) -> Duration {
-        let seconds = match *self {
-            Self::Constant(span) => return span.min(LONGEST),
-            Self::Bimodal { usual, share, rare } => {
-                let drawn = if random.unit() < share { usual } else { rare };
-                return drawn.min(LONGEST);
-            }
-            Self::Exponential(mean) => mean.as_secs_f64() * -positive_unit(random).ln(),
-            Self::Lognormal { median, sigma } => {
-                median.as_secs_f64() * (sigma * standard_normal(random)).exp()
-            }
-            Self::Pareto { minimum, shape } => {
-                minimum.as_secs_f64() * positive_unit(random).powf(-1.0 / shape)
-            }
-        };
-        Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64()))
-    }
-
-    /// The mean in seconds before the cut at [`LONGEST`]; infinite for a Pareto shape of 1 or less.
-    pub fn mean_seconds(&self) -> f64 {
-        match *self {
-            Self::Constant(span) | Self::Exponential(span) => span.as_secs_f64(),
-            Self::Lognormal { median, sigma } => median.as_secs_f64() * (sigma * sigma / 2.0).exp(),
-            Self::Pareto { shape, .. } if shape <= 1.0 => f64::INFINITY,
-            Self::Pareto { minimum, shape } => minimum.as_secs_f64() * shape / (shape - 1.0),
-            Self::Bimodal { usual, share, rare } => {
-                share * usual.as_secs_f64() + (1.0 - share) * rare.as_secs_f64()
-            }
-        }
-    }
-}
-
-/// Uniform in `(0, 1]`, so that its logarithm is finite.
-fn positive_unit(random: &mut Random) -> f64 {
-    1.0 - random.unit()
-}
-
-/// Box and Muller's transform; its second value is thrown away so that a draw has no memory.
-fn standard_normal(random: &mut Random) -> f64 {
-    let radius = (-2.0 * positive_unit(random).ln()).sqrt();
-    radius * (std::f64::consts::TAU * random.unit()).cos()
-}
+pub use crate::entropy::latency::{LONGEST, Latency};
 
 /// A text that is no distribution, share or span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

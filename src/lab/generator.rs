@@ -49,6 +49,14 @@ pub struct Load {
     pub timeout: Duration,
 }
 
+/// What became of the requests that were due in one second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Second {
+    pub due: u64,
+    /// Answered with a status of success while the client still waited.
+    pub good: u64,
+}
+
 /// Why a request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
@@ -73,6 +81,8 @@ pub struct Report {
     pub due: u64,
     /// Requests that were due and never sent, because too many already waited.
     pub unsent: u64,
+    /// The same second by second, by when requests were due; the warm-up too.
+    pub seconds: Vec<Second>,
     /// When the latest request was due, and when the latest was sent; from the start.
     pub last_due: Duration,
     pub last_sent: Duration,
@@ -92,6 +102,7 @@ impl Report {
             failures: BTreeMap::new(),
             due: 0,
             unsent: 0,
+            seconds: Vec::new(),
             last_due: Duration::ZERO,
             last_sent: Duration::ZERO,
         }
@@ -112,6 +123,15 @@ impl Report {
     pub fn kept_pace(&self) -> bool {
         let allowed = self.last_due.mul_f64(1.01) + Duration::from_millis(20);
         self.unsent == 0 && self.last_sent <= allowed
+    }
+
+    /// The second in which a request is due.
+    fn second(&mut self, due: Duration) -> Option<&mut Second> {
+        let number = usize::try_from(due.as_secs()).ok()?;
+        if self.seconds.len() <= number {
+            self.seconds.resize(number + 1, Second::default());
+        }
+        self.seconds.get_mut(number)
     }
 
     fn record(&mut self, lag: Duration, waited: Duration, outcome: Result<Answer, Failure>) {
@@ -192,6 +212,9 @@ fn pace(
         let outcome = queue.try_send((number, due));
         let mut report = tally.lock().unwrap_or_else(PoisonError::into_inner);
         report.due += u64::from(due >= warm_up);
+        if let Some(second) = report.second(due) {
+            second.due += 1;
+        }
         report.last_due = due;
         match outcome {
             Ok(()) => {}
@@ -227,6 +250,10 @@ impl Client {
             let waited = self.clock.now().since(self.start + due);
             let mut report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
             report.last_sent = report.last_sent.max(sent);
+            let is_good = matches!(&outcome, Ok(answer) if answer.status.is_success());
+            if let Some(second) = report.second(due).filter(|_| is_good) {
+                second.good += 1;
+            }
             if due >= self.load.warm_up {
                 report.record(sent.saturating_sub(due), waited, outcome);
             }
@@ -329,6 +356,7 @@ mod tests {
         );
         assert_eq!(report.statuses[&StatusCode::SERVICE_UNAVAILABLE], 200);
         assert_eq!(report.backends["a"], 200);
+        assert_eq!(report.seconds, [Second { due: 200, good: 0 }]);
         assert_eq!(backend.counters().requests(), 200);
         assert!(backend.counters().accepted() <= 4);
     }

@@ -17,6 +17,7 @@ use crate::admin::{Reason, server};
 use crate::config::Config;
 use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
+use crate::upstream::probe::Prober;
 
 /// How often counters are folded and the workers looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -150,7 +151,9 @@ impl Running {
         announce(&self.live, &options.say);
         let live = Arc::clone(&self.live);
         let kept = Arc::clone(&self.kept);
-        let reloader = Reloader::start(live, kept, Arc::clone(&options.say));
+        let mut prober = Prober::new(live.clock);
+        prober.follow(&live.snapshot.load().upstreams);
+        let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say));
         let mut watch = Watch::default();
         let mut told = 0;
         let mut deadline = None;

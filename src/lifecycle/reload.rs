@@ -10,10 +10,11 @@ use super::changes::Changes;
 use super::control::Say;
 use super::findings;
 use super::fixed::fixed;
-use super::start::Kept;
+use super::start::{Kept, enroll};
 use crate::admin::live::{Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
 use crate::snapshot::{CompileError, Snapshot};
+use crate::upstream::probe::Prober;
 use crate::worker::Mail;
 
 /// Why nothing was changed.
@@ -55,13 +56,13 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// To be called within the runtime that it shall run on.
-    pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>, say: Say) -> Self {
+    /// To be called within the runtime that it shall run on. `prober` checks what is in force.
+    pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>, mut prober: Prober, say: Say) -> Self {
         let (jobs, mut asked) = mpsc::unbounded_channel();
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
         tokio::spawn(async move {
             while let Some(job) = asked.recv().await {
-                carry(job, &known, &kept, &telling).await;
+                carry(job, &known, &kept, &mut prober, &telling).await;
             }
         });
         Self { live, jobs, say }
@@ -91,7 +92,7 @@ impl Reloader {
     }
 }
 
-async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, say: &Say) {
+async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, say: &Say) {
     let (known, endpoints) = (Arc::clone(live), Arc::clone(kept));
     let source = job.source;
     let prepared = tokio::task::spawn_blocking(move || prepare(source, &known, &endpoints)).await;
@@ -101,7 +102,7 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, say: &Say) {
             for warning in &prepared.warnings {
                 say(&warning.to_string());
             }
-            Ok(apply(live, kept, prepared.snapshot))
+            Ok(apply(live, kept, prober, prepared.snapshot))
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ReloadError::Panicked),
@@ -151,7 +152,13 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         return Err(ReloadError::Fixed(fixed));
     }
     let generation = current.generation + 1;
-    let compiled = Snapshot::compile(&Arc::new(config), generation, &kept.endpoints, &kept.tls);
+    let compiled = Snapshot::compile(
+        &Arc::new(config),
+        generation,
+        &kept.endpoints,
+        &kept.keys,
+        &kept.tls,
+    );
     let snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {
             return Err(ReloadError::Refused(findings::refusal(&errors, places)));
@@ -169,17 +176,14 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
 }
 
 /// Puts a snapshot in force for all workers, and forgets the numbers of what is gone.
-fn apply(live: &Live, kept: &Kept, snapshot: Snapshot) -> Changes {
+fn apply(live: &Live, kept: &Kept, prober: &mut Prober, snapshot: Snapshot) -> Changes {
     let snapshot = Arc::new(snapshot);
     let now = live.clock.now();
     kept.endpoints.put_in_force(snapshot.endpoints(), Some(now));
-    // Whoever is new begins its slow start before it can be picked.
-    snapshot
-        .upstreams
-        .iter()
-        .for_each(|upstream| upstream.look(now));
+    enroll(&snapshot, now);
     let changes = Changes::between(&live.snapshot.load(), &snapshot);
     live.snapshot.store(Arc::clone(&snapshot));
+    prober.follow(&snapshot.upstreams);
     for mailbox in live.mailboxes.iter() {
         // A worker that has ended is told by its end.
         let _ = mailbox.inbox.send(Mail::Snapshot(Arc::clone(&snapshot)));

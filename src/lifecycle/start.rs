@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 use super::control::{Running, WorkerEnd};
 use crate::admin::live::{Bound, Live, Parts};
 use crate::attempt::hedge::Hedged;
+use crate::attempt::idempotency::Stores;
 use crate::attempt::retry::Decision;
 use crate::balance::Reason;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::{Config, LogTarget};
-use crate::entropy;
+use crate::entropy::{self, Random};
 use crate::http::Handler;
 use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
@@ -50,6 +51,8 @@ pub enum StartError {
 pub(super) struct Kept {
     /// Endpoints by identity.
     pub(super) endpoints: Registry,
+    /// Idempotency keys by route.
+    pub(super) keys: Stores,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
 }
@@ -68,12 +71,21 @@ pub fn start_with<H: Handler>(
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let count = config.workers.map_or_else(cores, NonZeroUsize::get);
+    let endpoints = Registry::default();
     let kept = Arc::new(Kept {
-        endpoints: Registry::default(),
+        keys: Stores::new(endpoints.events()),
+        endpoints,
         tls: Shared::new()?,
     });
-    let snapshot = Arc::new(Snapshot::compile(&config, 1, &kept.endpoints, &kept.tls)?);
+    let snapshot = Arc::new(Snapshot::compile(
+        &config,
+        1,
+        &kept.endpoints,
+        &kept.keys,
+        &kept.tls,
+    )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
+    enroll(&snapshot, clock.now());
     let log = open_log(&config)?;
     let listening = bind(&config, count)?;
     let admin = match &config.admin {
@@ -102,6 +114,15 @@ pub fn start_with<H: Handler>(
     let threads = spawn(&live, inboxes, &ended, &handler)?;
     let files = hand_out(listening, &live.mailboxes);
     Ok(Running::new(live, kept, admin, files, threads, ends))
+}
+
+/// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.
+pub(super) fn enroll(snapshot: &Snapshot, now: Instant) {
+    let mut random = Random::from_system();
+    for upstream in &snapshot.upstreams {
+        upstream.enroll(now, &mut random);
+        upstream.look(now);
+    }
 }
 
 /// The words by which errors are counted.

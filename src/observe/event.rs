@@ -62,9 +62,12 @@ pub struct Event {
     pub sequence: u64,
     pub at: Instant,
     pub kind: Kind,
+    /// Empty where it is about a route.
     pub upstream: String,
     /// Its id; none where it is about the upstream as a whole.
     pub endpoint: Option<String>,
+    /// Its name, where it is about a route and no upstream.
+    pub route: Option<String>,
     /// What happened and why, to be read after the name of whom it is about: `is unhealthy: 3 checks failed, the last with
     /// connection refused`.
     pub text: String,
@@ -72,7 +75,10 @@ pub struct Event {
 
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: upstream {}", self.kind.label(), self.upstream)?;
+        match &self.route {
+            Some(route) => write!(f, "{}: route {route}", self.kind.label())?,
+            None => write!(f, "{}: upstream {}", self.kind.label(), self.upstream)?,
+        }
         if let Some(endpoint) = &self.endpoint {
             write!(f, ", endpoint {endpoint}")?;
         }
@@ -95,7 +101,7 @@ struct Kept {
 }
 
 impl Events {
-    /// Notes an event.
+    /// Notes an event of an upstream.
     pub fn note(
         &self,
         at: Instant,
@@ -104,17 +110,35 @@ impl Events {
         endpoint: Option<&str>,
         text: String,
     ) {
-        let mut kept = self.kept();
-        kept.last += 1;
-        kept.counts[kind as usize] += 1;
-        let event = Event {
-            sequence: kept.last,
+        self.push(Event {
+            sequence: 0,
             at,
             kind,
             upstream: upstream.to_owned(),
             endpoint: endpoint.map(str::to_owned),
+            route: None,
             text,
-        };
+        });
+    }
+
+    /// Notes an event of a route.
+    pub fn note_route(&self, at: Instant, kind: Kind, route: &str, text: String) {
+        self.push(Event {
+            sequence: 0,
+            at,
+            kind,
+            upstream: String::new(),
+            endpoint: None,
+            route: Some(route.to_owned()),
+            text,
+        });
+    }
+
+    fn push(&self, mut event: Event) {
+        let mut kept = self.kept();
+        kept.last += 1;
+        kept.counts[event.kind as usize] += 1;
+        event.sequence = kept.last;
         if kept.ring.len() == KEPT {
             kept.ring.pop_front();
         }
@@ -159,6 +183,9 @@ mod tests {
             all[0].to_string(),
             "breaker: upstream api, endpoint a opened"
         );
+        events.note_route(Instant(0), Kind::Idempotency, "pay", "lost".to_owned());
+        let (newest, _) = events.after(last);
+        assert_eq!(newest[0].to_string(), "idempotency: route pay lost");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use super::counter::{Counter, Tally};
 use super::histogram::Histogram;
 use super::names::{CLASSES, Metric, class};
-use super::record::{Attempt, AttemptKind, AttemptOutcome, Outcome, Phase, Record, Times};
+use super::record::{
+    Attempt, AttemptKind, AttemptOutcome, FaultsMet, Outcome, Phase, Record, Times,
+};
 
 /// The words that may appear as labels of errors and refusals; what is not listed is counted as `other`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,6 +89,7 @@ pub struct RouteCells {
     attempts: Counter,
     retries: Counter,
     replays: Counter,
+    faults: [Counter; FaultsMet::WORDS.len()],
     durations: [Histogram; Outcome::ALL.len()],
     phases: Phases,
 }
@@ -111,6 +114,11 @@ impl RouteCells {
         if let Some(error) = record.error {
             self.errors.add(error);
         }
+        if record.faults != FaultsMet::default() {
+            for (counter, is_met) in self.faults.iter().zip(record.faults.each()) {
+                counter.add(u64::from(is_met));
+            }
+        }
     }
 }
 
@@ -125,6 +133,7 @@ impl Cells for RouteCells {
             attempts: Counter::default(),
             retries: Counter::default(),
             replays: Counter::default(),
+            faults: Default::default(),
             durations: Default::default(),
             phases: Phases::default(),
         }
@@ -146,6 +155,8 @@ impl Cells for RouteCells {
         each(Metric::RequestAttempts, "", self.attempts.value());
         each(Metric::Retries, "", self.retries.value());
         each(Metric::Replays, "", self.replays.value());
+        let words = FaultsMet::WORDS.into_iter();
+        list_counters(Metric::RequestFaults, words, &self.faults, each);
     }
 
     fn histograms(&self, each: EachHistogram<'_>) {

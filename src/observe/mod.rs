@@ -32,6 +32,8 @@ pub use imbalance::{Imbalance, Part};
 pub use metrics::{EndpointCells, Labels, ListenerCells, RouteCells, UpstreamCells, WorkerCells};
 pub use names::Metric;
 pub use reading::{Picks, Reading, Report};
-pub use record::{Attempt, AttemptKind, AttemptOutcome, Outcome, Phase, Protocol, Record, Times};
+pub use record::{
+    Attempt, AttemptKind, AttemptOutcome, FaultsMet, Outcome, Phase, Protocol, Record, Times,
+};
 pub use registry::{Door, Registry};
 pub use window::Window;

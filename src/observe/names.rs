@@ -95,9 +95,17 @@ metrics! {
     RequestAttempts: Counter "request_attempts_total" ["route"] "Attempts made for requests of the route.";
     Retries: Counter "request_retries_total" ["route"] "Attempts after the first, replays not counted.";
     Replays: Counter "request_replays_total" ["route"] "Attempts repeated free of charge because an idle connection had died.";
+    RequestFaults: Counter "request_faults_total" ["route", "fault"] "Faults injected on purpose, by kind; a request may meet several.";
     RequestDuration: Histogram "request_duration_seconds" ["route", "outcome"] "First byte of a request to last byte of its response, by outcome.";
     RequestPhase: Histogram "request_phase_seconds" ["route", "phase"] "Time of a request in one phase; phase proxy is the proxy's own share.";
     RequestQuantiles: Summary "request_quantiles_seconds" ["route"] "Percentiles of the last minute over requests completed, broken or failed; sum and count since the start.";
+
+    // Idempotency keys of routes.
+    IdempotencyRequests: Counter "idempotency_requests_total" ["route", "met"] "Requests with an idempotency key, by what they met.";
+    IdempotencyExecutions: Counter "idempotency_executions_total" ["route", "end"] "Executions of requests with an idempotency key that ended, by what is known of their outcome.";
+    IdempotencyLost: Counter "idempotency_lost_total" ["route", "what"] "Results and keys that made room for others before their time.";
+    IdempotencyKeys: Gauge "idempotency_keys" ["route", "state"] "Keys known, by state.";
+    IdempotencyBytes: Gauge "idempotency_stored_bytes" ["route"] "Memory that results of requests with an idempotency key take.";
 
     // Endpoints.
     Attempts: Counter "attempts_total" ["upstream", "endpoint", "outcome"] "Attempts ended, by outcome.";
@@ -117,6 +125,8 @@ metrics! {
     AttemptQuantiles: Summary "attempt_quantiles_seconds" ["upstream", "endpoint"] "Percentiles of the last minute over attempts answered, broken or failed; sum and count since the start.";
     EndpointInFlight: Gauge "endpoint_in_flight" ["upstream", "endpoint"] "Attempts under way at the endpoint.";
     EndpointHealthy: Gauge "endpoint_healthy" ["upstream", "endpoint"] "1 when the endpoint may be picked, 0 when it may not.";
+    HealthVerdict: Gauge "health_verdict" ["upstream", "endpoint"] "1 when active checks find the endpoint healthy, 0 when not, or not yet; absent where there are none.";
+    HealthChecks: Counter "health_checks_total" ["upstream", "endpoint", "result"] "Active checks ended, by result; void ones were spoilt by a delay of this process, and do not count.";
     EndpointWeight: Gauge "endpoint_weight" ["upstream", "endpoint"] "Weight in force.";
     EndpointIdle: Gauge "endpoint_connections_idle" ["upstream", "endpoint"] "Idle connections kept to the endpoint.";
     EndpointShare: Gauge "endpoint_share" ["upstream", "endpoint"] "Part of the upstream's picks of the last minute that the endpoint got; absent while there are none.";
@@ -133,8 +143,20 @@ metrics! {
     UpstreamAmplification: Gauge "upstream_attempts_per_request" ["upstream"] "Attempts of the last minute for each first one: what retries and hedges add; absent while there are none.";
     UpstreamInFlight: Gauge "upstream_in_flight" ["upstream"] "Attempts under way at the upstream.";
     UpstreamImbalance: Gauge "upstream_imbalance" ["upstream", "of", "index"] "How unevenly endpoints have their picks of the last minute, and their attempts in flight of about ten seconds, beside the shares expected of them; absent while there are none.";
+    HealthChecksRunning: Gauge "health_checks_running" ["upstream"] "Active checks under way; at_once of the configuration bounds them.";
     UpstreamPanicking: Gauge "upstream_panicking" ["upstream"] "1 while too few endpoints are healthy, so that the panic rule decides who serves.";
     UpstreamHottestKey: Gauge "upstream_hottest_key_share" ["upstream"] "Part of the picks by key of about the last two minutes that the hottest key surely had; absent while there are none.";
+    BulkheadInFlight: Gauge "bulkhead_in_flight" ["upstream"] "Attempts under way that the bulkhead counts.";
+    BulkheadLimit: Gauge "bulkhead_limit" ["upstream"] "Attempts that may be under way at once, as things stand.";
+    BulkheadRemaining: Gauge "bulkhead_remaining" ["upstream"] "How many more attempts there is room for.";
+    BulkheadWaiting: Gauge "bulkhead_waiting" ["upstream", "priority"] "Requests that wait for a place, by priority.";
+    BulkheadStanding: Gauge "bulkhead_standing" ["upstream"] "1 while the queue has not been empty for longer than a burst takes.";
+    BulkheadWaited: Counter "bulkhead_waited_total" ["upstream"] "Requests that had to wait for a place; request_phase_seconds tells how long.";
+    BulkheadRefused: Counter "bulkhead_refused_total" ["upstream", "reason"] "Requests refused by the bulkhead: its queue was full, they waited too long, were pushed out by a higher priority, or the worker ran late.";
+    BulkheadLatency: Gauge "bulkhead_latency_seconds" ["upstream"] "Mean latency of the last window that moved an adaptive limit; absent where there is none.";
+    BulkheadBaseline: Gauge "bulkhead_baseline_latency_seconds" ["upstream"] "Latency that an adaptive limit compares with: a long mean, or the least one.";
+    BulkheadGradient: Gauge "bulkhead_gradient" ["upstream"] "What gradient2 multiplied its limit by last; below 1 the upstream is slower than it was.";
+    BulkheadQueuedUpstream: Gauge "bulkhead_queued_upstream" ["upstream"] "Attempts that vegas takes to queue at the upstream.";
     UpstreamQuantiles: Summary "upstream_quantiles_seconds" ["upstream"] "Percentiles of the last minute over the attempts at all endpoints; sum and count since the start.";
 }
 

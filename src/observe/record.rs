@@ -172,6 +172,37 @@ impl Protocol {
     }
 }
 
+/// Which faults a request met that its route injects on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FaultsMet {
+    pub delay: bool,
+    pub abort: bool,
+    pub bandwidth: bool,
+}
+
+impl FaultsMet {
+    /// The words in metrics.
+    pub const WORDS: [&str; 3] = ["delay", "abort", "bandwidth"];
+
+    /// Whether each was met, in the order of [`Self::WORDS`].
+    #[inline]
+    pub const fn each(self) -> [bool; 3] {
+        [self.delay, self.abort, self.bandwidth]
+    }
+
+    /// The text in the log; empty for none.
+    pub const fn label(self) -> &'static str {
+        match (self.delay, self.abort, self.bandwidth) {
+            (false, false, false) => "",
+            (true, false, false) => "fault_delay",
+            (false, true, _) => "fault_abort",
+            (true, true, _) => "fault_delay,fault_abort",
+            (false, false, true) => "fault_bandwidth",
+            (true, false, true) => "fault_delay,fault_bandwidth",
+        }
+    }
+}
+
 /// All that is kept of one exchange. Text that is empty was not known or not sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -205,6 +236,7 @@ pub struct Record<'a> {
     pub outcome: Outcome,
     /// The label of the error that the proxy met.
     pub error: Option<&'static str>,
+    pub faults: FaultsMet,
     pub user_agent: &'a [u8],
     pub referer: &'a [u8],
 }
@@ -231,6 +263,7 @@ impl Default for Record<'_> {
             times: Times::default(),
             outcome: Outcome::Completed,
             error: None,
+            faults: FaultsMet::default(),
             user_agent: b"",
             referer: b"",
         }

@@ -1,5 +1,6 @@
 //! What can go wrong with an exchange, whose fault it is, and what the client is told.
 
+use crate::attempt::idempotency::{KeyError, Why};
 use crate::http::h1::body::DecodeError;
 use crate::http::h1::parse::ParseError;
 use crate::http::h2::Flood;
@@ -54,6 +55,15 @@ pub enum ProxyError {
     /// Every endpoint is at its cap of connections.
     #[error("all endpoints are at their cap")]
     Full,
+    /// Neither the upstream nor its queue has room.
+    #[error("as many requests are under way and wait as may")]
+    QueueFull,
+    /// `bulkhead.queue_timeout`, or what may be waited while the queue stands.
+    #[error("the request waited too long for its turn")]
+    QueueTimeout,
+    /// It matters less than others, and not all can be served.
+    #[error("requests that matter more were preferred")]
+    Shed,
     /// Every endpoint that could be asked was, in vain; the last one refused the connection.
     #[error("the endpoint refused the connection")]
     Refused,
@@ -113,6 +123,24 @@ pub enum ProxyError {
     /// The endpoint cannot switch protocols, or does not do it as it was asked to.
     #[error("the endpoint did not switch protocols as asked")]
     BadUpgrade,
+    /// The route injects this status on purpose.
+    #[error("a fault was injected on purpose")]
+    FaultAbort(u16),
+    /// The idempotency key of the request will not do.
+    #[error("{0}")]
+    Key(KeyError),
+    /// The first request with the key is still being executed.
+    #[error("a request with this idempotency key is still being executed")]
+    KeyInUse,
+    /// The key belongs to another request.
+    #[error("this idempotency key was used for another request")]
+    KeyMismatch,
+    /// Whether the first request with the key was executed, and to what result, was lost.
+    #[error("the outcome of the request with this idempotency key is not known: {}", .0.text())]
+    KeyUnknown(Why),
+    /// As many keyed requests as may be known are being executed.
+    #[error("there is no room for another idempotency key")]
+    NoRoomForKey,
     /// Code of the proxy panicked while it carried the exchange.
     #[error("the proxy panicked, which is a bug")]
     Panicked,
@@ -130,14 +158,23 @@ impl ProxyError {
             | Self::RequestBody(_)
             | Self::TooLarge
             | Self::ClientGone
-            | Self::Method => Side::Downstream,
+            | Self::Method
+            | Self::Key(_) => Side::Downstream,
             Self::NoRoute
             | Self::NoEndpoint(_)
             | Self::Full
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Shed
             | Self::TotalTimeout
             | Self::IdleTimeout
             | Self::TunnelIdleTimeout
             | Self::MaxDuration
+            | Self::FaultAbort(_)
+            | Self::KeyInUse
+            | Self::KeyMismatch
+            | Self::KeyUnknown(_)
+            | Self::NoRoomForKey
             | Self::Panicked => Side::Proxy,
             Self::Refused
             | Self::Unreachable
@@ -162,17 +199,25 @@ impl ProxyError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Request(error) => error.status(),
-            Self::Target | Self::RequestBody(_) => 400,
+            Self::Target | Self::RequestBody(_) | Self::Key(_) => 400,
+            Self::KeyInUse | Self::KeyUnknown(_) => 409,
+            Self::KeyMismatch => 422,
             Self::SlowHead | Self::SlowBody | Self::SlowRead => 408,
             Self::TooLarge => 413,
             // Never sent: nobody is there. The log writes it as nginx does where no other status was sent; the metrics
             // count what was sent.
             Self::ClientGone => 499,
             Self::Failing(status) => *status,
+            Self::FaultAbort(status) => *status,
             Self::Panicked => 500,
             Self::Method => 501,
             Self::NoRoute => 404,
-            Self::NoEndpoint(_) | Self::Full => 503,
+            Self::NoEndpoint(_)
+            | Self::Full
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Shed
+            | Self::NoRoomForKey => 503,
             Self::ConnectTimeout
             | Self::FirstByteTimeout
             | Self::TotalTimeout
@@ -210,6 +255,9 @@ impl ProxyError {
             Self::NoRoute => "no_route",
             Self::NoEndpoint(absence) => absence.label(),
             Self::Full => "endpoints_full",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Shed => "shed",
             Self::Refused => "connection_refused",
             Self::Unreachable => "unreachable",
             Self::Certificate(label) | Self::Tls(label) => label,
@@ -229,6 +277,12 @@ impl ProxyError {
             Self::TooManyInterim => "too_many_interim",
             Self::UnaskedSwitch => "unasked_switch",
             Self::BadUpgrade => "bad_upgrade",
+            Self::FaultAbort(_) => "fault_abort",
+            Self::Key(error) => error.label(),
+            Self::KeyInUse => "idempotency_key_in_use",
+            Self::KeyMismatch => "idempotency_key_mismatch",
+            Self::KeyUnknown(_) => "idempotency_outcome_unknown",
+            Self::NoRoomForKey => "idempotency_store_full",
             Self::Panicked => "panicked",
         }
     }
@@ -243,11 +297,18 @@ impl ProxyError {
             | Self::SlowRead
             | Self::RequestBody(_)
             | Self::ClientGone
-            | Self::Method => "http_request_error",
-            Self::TooLarge => "http_request_denied",
+            | Self::Method
+            | Self::Key(_) => "http_request_error",
+            Self::TooLarge
+            | Self::KeyInUse
+            | Self::KeyMismatch
+            | Self::KeyUnknown(_)
+            | Self::NoRoomForKey => "http_request_denied",
             Self::NoRoute => "destination_not_found",
             Self::NoEndpoint(_) | Self::Failing(_) => "destination_unavailable",
-            Self::Full => "connection_limit_reached",
+            // There is no type for a bound on requests; the details tell which one it was.
+            Self::Full | Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
+            Self::Shed => "http_request_denied",
             Self::Refused => "connection_refused",
             Self::Unreachable => "destination_ip_unroutable",
             Self::Certificate(_) => "tls_certificate_error",
@@ -266,8 +327,14 @@ impl ProxyError {
             | Self::Unprocessed
             | Self::TooManyInterim => "http_protocol_error",
             Self::UnaskedSwitch | Self::BadUpgrade => "http_upgrade_failed",
+            Self::FaultAbort(_) => "proxy_internal_response",
             Self::Panicked => "proxy_internal_error",
         }
+    }
+
+    /// Whether there was too much to do, which may be over soon.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::Shed)
     }
 
     /// Every label with which a request that had a route can end, or an attempt.
@@ -278,6 +345,7 @@ impl ProxyError {
             ParseError::RESPONSE_LABELS,
             DecodeError::RESPONSE_LABELS,
             TlsFailure::LABELS,
+            KeyError::LABELS,
         ];
         joined::<{ total(ALL) }>(ALL)
     };
@@ -293,7 +361,7 @@ impl ProxyError {
 /// How malformed HTTP/2 requests are counted that the library refuses by itself.
 pub(super) const H2_MALFORMED: &str = "h2_malformed_request";
 
-const ROUTED: [&str; 27] = [
+const ROUTED: [&str; 35] = [
     "method_not_supported",
     "bad_target",
     "slow_body",
@@ -304,6 +372,9 @@ const ROUTED: [&str; 27] = [
     "panic",
     "no_subset",
     "endpoints_full",
+    "queue_full",
+    "queue_timeout",
+    "shed",
     "connection_refused",
     "unreachable",
     "not_http2",
@@ -320,6 +391,11 @@ const ROUTED: [&str; 27] = [
     "too_many_interim",
     "unasked_switch",
     "bad_upgrade",
+    "fault_abort",
+    "idempotency_key_in_use",
+    "idempotency_key_mismatch",
+    "idempotency_outcome_unknown",
+    "idempotency_store_full",
     "panicked",
 ];
 
@@ -369,6 +445,9 @@ mod tests {
             ProxyError::NoEndpoint(absence(Lack::Panic)),
             ProxyError::NoEndpoint(Absence::NO_SUBSET),
             ProxyError::Full,
+            ProxyError::QueueFull,
+            ProxyError::QueueTimeout,
+            ProxyError::Shed,
             ProxyError::Refused,
             ProxyError::Unreachable,
             ProxyError::Certificate(TlsFailure::UnknownIssuer.label()),
@@ -388,8 +467,16 @@ mod tests {
             ProxyError::TooManyInterim,
             ProxyError::UnaskedSwitch,
             ProxyError::BadUpgrade,
+            ProxyError::FaultAbort(503),
             ProxyError::Method,
             ProxyError::NotHttp2,
+            ProxyError::Key(KeyError::Missing),
+            ProxyError::Key(KeyError::Malformed),
+            ProxyError::Key(KeyError::TooLong),
+            ProxyError::KeyInUse,
+            ProxyError::KeyMismatch,
+            ProxyError::KeyUnknown(Why::Late),
+            ProxyError::NoRoomForKey,
             ProxyError::Panicked,
         ];
         let unrouted = [

@@ -1,5 +1,6 @@
 //! All that is known of one request so far. What happened is recorded once, when it is dropped.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::http::Peer;
 use crate::http::buffers::Lent;
 use crate::http::fields::Name;
 use crate::http::head::{RequestHead, Version};
-use crate::observe::{Outcome, Protocol, Record, Times};
+use crate::observe::{FaultsMet, Outcome, Protocol, Record, Times};
 use crate::worker::{ListenerView, RouteView, UpstreamView, View, Worker};
 
 /// When an attempt came how far; [`Instant::FAR`] as long as it has not.
@@ -26,6 +27,25 @@ pub struct Steps {
     pub answered: Instant,
     /// Whether its connection had carried a request before.
     pub reused: bool,
+}
+
+/// How far an exchange has come that is carried out apart from its client.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    pub attempts: u32,
+    pub endpoint: Option<usize>,
+    /// When the last attempt began.
+    pub picked: Instant,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            attempts: 0,
+            endpoint: None,
+            picked: Instant::FAR,
+        }
+    }
 }
 
 impl Steps {
@@ -71,6 +91,10 @@ pub struct Exchange {
     /// 0 until a head was sent to the client.
     pub status: u16,
     pub error: Option<ProxyError>,
+    /// What its route injected on purpose.
+    pub faults: FaultsMet,
+    /// Bytes per second at which its answer is passed on, when its route slows it down on purpose.
+    pub bandwidth: Option<u64>,
     /// The head of an endpoint's answer was passed on.
     pub passed_on: bool,
     pub bytes_in: u64,
@@ -81,8 +105,16 @@ pub struct Exchange {
     pub ended: Instant,
     /// When the last thing happened to it that was waited for; as long as nothing is, no time passes that counts.
     pub now: Instant,
+    /// An endpoint may have acted upon it: at least a byte of it may have left, and nobody said that nothing was done.
+    pub in_doubt: bool,
+    /// It carries a request out apart from the exchange of the client, which is the one that is recorded.
+    apart: Option<Rc<Cell<Seen>>>,
     /// Spent on attempts, and on waiting for room, that came to nothing.
     in_vain: Duration,
+    /// Spent in the queue of its upstream.
+    pub queued: Duration,
+    /// Since when it waits there; [`Instant::FAR`] when it does not.
+    queues_since: Instant,
 }
 
 impl Exchange {
@@ -114,14 +146,79 @@ impl Exchange {
             status: 0,
             // What it stays when it is dropped half way, which a client that left brings about, if not a panic.
             error: Some(ProxyError::ClientGone),
+            faults: FaultsMet::default(),
+            bandwidth: None,
             passed_on: false,
             bytes_in: 0,
             bytes_out: 0,
             steps: Steps::begun(Instant::FAR),
             ended: Instant::FAR,
             now: started,
+            in_doubt: false,
+            apart: None,
+            in_vain: Duration::ZERO,
+            queued: Duration::ZERO,
+            queues_since: Instant::FAR,
+        }
+    }
+
+    /// Another one for the same request, which begins now and tells `seen` how far it comes. Nothing of it is recorded.
+    pub fn set_apart(&self, now: Instant, seen: &Rc<Cell<Seen>>) -> Self {
+        let mut head = self.worker.buffers.request_head();
+        head.clone_from(&self.head);
+        Self {
+            worker: Rc::clone(&self.worker),
+            listener: Rc::clone(&self.listener),
+            route: self.route.clone(),
+            upstream: self.upstream.clone(),
+            selection: self.selection.clone(),
+            head,
+            peer: Rc::clone(&self.peer),
+            begun: self.begun,
+            started: now,
+            id: self.id,
+            endpoint: None,
+            is_bound_full: false,
+            told: Vec::new(),
+            attempts: 0,
+            replays: 0,
+            status: 0,
+            error: None,
+            faults: FaultsMet::default(),
+            bandwidth: None,
+            passed_on: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            steps: Steps::begun(Instant::FAR),
+            ended: Instant::FAR,
+            now,
+            queued: Duration::ZERO,
+            queues_since: Instant::FAR,
+            in_doubt: false,
+            apart: Some(Rc::clone(seen)),
             in_vain: Duration::ZERO,
         }
+    }
+
+    /// What the exchange set apart did was done for this one.
+    pub fn adopt(&mut self, other: &mut Self) {
+        self.attempts = other.attempts;
+        self.replays = other.replays;
+        self.endpoint = other.endpoint;
+        self.is_bound_full = other.is_bound_full;
+        self.selection = std::mem::take(&mut other.selection);
+        self.told = std::mem::take(&mut other.told);
+        self.steps = other.steps;
+        self.now = other.now;
+        self.queued = other.queued;
+        self.in_vain += other.in_vain;
+    }
+
+    /// The exchange set apart has not come to an end, and this one waits for it no longer.
+    pub fn leave(&mut self, seen: Seen) {
+        self.attempts = seen.attempts;
+        self.endpoint = seen.endpoint;
+        self.steps = Steps::begun(seen.picked);
     }
 
     /// What routes, keys, sessions and subsets read of it.
@@ -141,10 +238,49 @@ impl Exchange {
         self.now = now;
     }
 
+    /// The wait for room that began at `since` is over at `now`. What is waited for in the queue counts there.
+    pub fn waited_for_room(&mut self, since: Instant, now: Instant) {
+        if self.queues_since == Instant::FAR {
+            self.waited_in_vain(since, now);
+        }
+        self.now = now;
+    }
+
+    /// It begins to wait in the queue of its upstream.
+    pub fn queues(&mut self, now: Instant) {
+        self.queues_since = now;
+    }
+
+    /// It waits no more.
+    pub fn has_queued(&mut self, now: Instant) {
+        self.queued = self.queued_until(now);
+        self.queues_since = Instant::FAR;
+        self.now = now;
+        if self.steps.picked < Instant::FAR {
+            // The attempt before, which has no answer, is not what was waited for.
+            self.steps.picked = now;
+        }
+    }
+
+    fn queued_until(&self, now: Instant) -> Duration {
+        if self.queues_since == Instant::FAR {
+            self.queued
+        } else {
+            self.queued + now.since(self.queues_since)
+        }
+    }
+
     /// An attempt begins: it looks for a connection now. Nothing of an earlier one counts any more.
     pub fn attempt(&mut self) {
         self.attempts += 1;
         self.steps = Steps::begun(self.now);
+        if let Some(seen) = &self.apart {
+            seen.set(Seen {
+                attempts: self.attempts,
+                endpoint: self.endpoint,
+                picked: self.now,
+            });
+        }
     }
 
     /// The attempt came to nothing, at `now`.
@@ -214,12 +350,15 @@ impl Exchange {
             Some(_) => [head, unanswered, None, None, None],
             None => [head, connect, first_byte, upload, streamed],
         };
-        let in_vain = u64::try_from(self.in_vain.as_nanos()).unwrap_or(u64::MAX);
+        let queued = self.queued_until(now);
+        let elsewhere = (self.in_vain + queued).as_nanos();
+        let elsewhere = u64::try_from(elsewhere).unwrap_or(u64::MAX);
         let waited = waits.into_iter().flatten().sum::<u64>();
-        let waited = waited.saturating_add(in_vain);
+        let waited = waited.saturating_add(elsewhere);
         Times {
             total,
-            queue: None,
+            queue: (queued > Duration::ZERO)
+                .then(|| u64::try_from(queued.as_nanos()).unwrap_or(u64::MAX)),
             connect,
             first_byte,
             body,
@@ -233,6 +372,9 @@ const AT_ONCE: u64 = 16 * 1024;
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.apart.is_some() {
+            return;
+        }
         if std::thread::panicking() {
             self.error = Some(ProxyError::Panicked);
             if self.route.is_none() {
@@ -252,6 +394,7 @@ impl Drop for Exchange {
             times: self.times(now),
             outcome: self.outcome(),
             error: self.error.as_ref().map(ProxyError::label),
+            faults: self.faults,
             ..Record::default()
         };
         self.listener.cells.record(&record);

@@ -53,6 +53,18 @@ impl Downstream {
         }
     }
 
+    /// Without a client: the body is all that there is, and the answer is for somebody else.
+    pub fn apart(body: Body) -> Self {
+        Self {
+            responder: None,
+            body,
+            held: Body::Empty,
+            pump: Pump::default(),
+            replayed: 0,
+            pace: Pace::new(None),
+        }
+    }
+
     /// Whether the client drips its body. One whose length nobody knows may be a stream, and as slow as it likes.
     pub fn is_too_slow(&mut self, now: Instant) -> bool {
         let is_owed = self.pump.is_starved && matches!(self.body.length(), Length::Exact(_));

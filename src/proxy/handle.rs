@@ -5,14 +5,17 @@
 //!    has a response head; 6. the answer streams back; 7. dropping the exchange records it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Method;
 
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
+use super::fault;
 use super::forward::{Attempt, Downstream};
 use super::heads;
+use super::keyed;
 use super::respond::{self, Local};
 use super::select::Selection;
 use super::stream::{self, Flow};
@@ -92,7 +95,12 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             local,
             head_only,
             patience(exchange),
-            |extra| heads::tell(exchange, extra),
+            |extra| {
+                if error.is_overload() {
+                    extra.push(b"retry-after", RETRY_AFTER);
+                }
+                heads::tell(exchange, extra);
+            },
         )
         .await;
         exchange.bytes_out = sent.bytes;
@@ -100,6 +108,9 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
     count_refusal(exchange, &error);
     exchange.error = Some(error);
 }
+
+/// Seconds after which a request may find room that found none: a queue is no older than about that.
+const RETRY_AFTER: &[u8] = b"1";
 
 /// A request that was refused before it had a route is counted by its listener; any other by its route.
 fn count_refusal(exchange: &Exchange, error: &ProxyError) {
@@ -129,6 +140,11 @@ async fn answer(
         return Err(ProxyError::NoRoute);
     };
     exchange.route = Some(Rc::clone(&view.routes[route.index]));
+    if let Some(injection) = &route.fault {
+        // Boxed: it is rare, and the task outlives it.
+        let total = fault::total(&view, route);
+        Box::pin(fault::inject(exchange, down, injection, total)).await?;
+    }
     // 4.
     let index = match &route.action {
         route::Action::Upstream(index) => *index,
@@ -165,11 +181,19 @@ async fn answer(
     let upstream = Rc::clone(&view.upstreams[index]);
     exchange.upstream = Some(Rc::clone(&upstream));
     let route = route.index;
+    let guard = view.snapshot.guards[route].as_ref();
+    if let Some(key) = keyed::key(exchange, guard)?
+        && let Some(guard) = guard.map(Arc::clone)
+    {
+        let answering = keyed::answer(exchange, down, view, route, &upstream, &guard, &key);
+        // Boxed: it is rare, and larger than what others need.
+        return Box::pin(answering).await;
+    }
     forward_to(exchange, down, view, route, &upstream).await
 }
 
 /// Makes attempts as the plan says until one has a response head, and streams its answer. `route` is an index.
-async fn forward_to(
+pub(super) async fn forward_to(
     exchange: &mut Exchange,
     down: &mut Downstream,
     view: Rc<View>,
@@ -304,14 +328,7 @@ fn deliver(
         skip,
         omit: &head.omit,
         extra: &head.extra,
-        length: match response.length {
-            // The client is told where the body ends, so that it can tell a whole one from one cut short.
-            Length::Close => Length::Marked,
-            length if exchange.head.version == Version::Http11 => {
-                heads::length_for_h1(length, response.version, &response.fields)
-            }
-            length => length,
-        },
+        length: heads::length_to_client(exchange.head.version, &response),
     };
     if tunnel {
         down.body = std::mem::replace(&mut down.held, Body::Empty);

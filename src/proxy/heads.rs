@@ -198,6 +198,18 @@ pub fn length_for_h1(length: Length, from: Version, fields: &Fields) -> Length {
     }
 }
 
+/// How the end of an answer's body is told to a client of this version.
+pub fn length_to_client(client: Version, response: &ResponseHead) -> Length {
+    match response.length {
+        // The client is told where the body ends, so that it can tell a whole one from one cut short.
+        Length::Close => Length::Marked,
+        length if client == Version::Http11 => {
+            length_for_h1(length, response.version, &response.fields)
+        }
+        length => length,
+    }
+}
+
 /// The endpoint's address as a host. A Unix socket has none; `localhost` is what its clients say.
 fn authority(slot: &Slot) -> &[u8] {
     match &slot.reach.endpoint.target.address {
@@ -305,6 +317,8 @@ pub fn given_up(failure: Failure, last: ProxyError) -> ProxyError {
     match failure {
         // It tells who is out, and why.
         Failure::NoEndpoint => last,
+        // Which of the bounds it was.
+        Failure::NoCapacity if last.is_overload() => last,
         Failure::NoCapacity => ProxyError::Full,
         Failure::Connect(ConnectFailure::Refused) => ProxyError::Refused,
         Failure::Connect(ConnectFailure::TimedOut) => ProxyError::ConnectTimeout,

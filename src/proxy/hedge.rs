@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::admit;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Steps};
 use super::forward::{Attempt, Awaited, Downstream, Failure, Linked, Wait};
 use super::heads::{self, Told};
 use super::link;
-use super::pick::{self, Slot};
+use super::pick::Slot;
 use crate::attempt::hedge::Hedged;
 use crate::attempt::{Event, Plan};
 use crate::clock::wheel::Timer;
@@ -85,7 +86,7 @@ pub fn rival(
     let now = exchange.worker.wheel.now();
     let mut other = plan.rival(now);
     let before = std::mem::replace(&mut exchange.now, now);
-    let picked = pick::pick(exchange, upstream, other.tried());
+    let picked = admit::admit_now(exchange, upstream, other.tried());
     exchange.now = before;
     let Ok((endpoint, mut slot)) = picked else {
         upstream.cells.hedged(Hedged::NoEndpoint as usize);

@@ -3,14 +3,17 @@
 //! Not here: what to try next ([`crate::attempt`]), which endpoint ([`crate::balance`]), the rules of HTTP
 //! ([`crate::http`]).
 
+pub mod admit;
 pub mod audience;
 pub mod client;
 pub mod error;
 pub mod exchange;
+pub mod fault;
 pub mod forward;
 pub mod handle;
 pub mod heads;
 pub mod hedge;
+pub mod keyed;
 pub mod link;
 pub mod pick;
 pub mod request;

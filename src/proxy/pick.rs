@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::admit::Permit;
 use super::audience::Audience;
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
@@ -22,6 +23,12 @@ fn is_failure(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }
 
+/// Where an attempt broke before anything was answered.
+pub struct Died {
+    reach: Rc<Reach>,
+    permit: Option<Permit>,
+}
+
 /// A slot of an endpoint. Dropping it gives the slot back and counts the attempt that held it.
 pub struct Slot {
     pub reach: Rc<Reach>,
@@ -35,6 +42,8 @@ pub struct Slot {
     /// [`Instant::FAR`] until somebody knows.
     ended: Instant,
     worker: Rc<Worker>,
+    /// Given back after the slot, so that whoever is woken by it finds one. `None`: the upstream has no cap.
+    pub permit: Option<Permit>,
 }
 
 impl Slot {
@@ -43,11 +52,14 @@ impl Slot {
         upstream: &Rc<UpstreamView>,
         reach: Rc<Reach>,
         kind: AttemptKind,
-    ) -> Self {
+        cap: u32,
+    ) -> Option<Self> {
         let signals = &reach.endpoint.signals;
         // As a policy will ask for it.
         let load = signals.load(exchange.now);
-        signals.in_flight.reserve(u32::MAX);
+        if !signals.in_flight.reserve(cap) {
+            return None;
+        }
         signals.picked(exchange.now);
         reach.cells.picks.add(1);
         let record = observe::Attempt {
@@ -61,7 +73,7 @@ impl Slot {
             times: observe::Times::default(),
             error: None,
         };
-        Self {
+        Some(Self {
             reach,
             record,
             taken: exchange.now,
@@ -70,12 +82,30 @@ impl Slot {
             upstream: Rc::clone(upstream),
             ended: Instant::FAR,
             worker: Rc::clone(&exchange.worker),
-        }
+            permit: None,
+        })
     }
 
-    /// For a replay at the same endpoint.
-    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, reach: Rc<Reach>) -> Self {
-        Self::new(exchange, upstream, reach, AttemptKind::Replay)
+    /// For a replay at the same endpoint, under the permit of the attempt that it repeats. It takes the place of that one, and
+    /// asks for no other.
+    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, died: Died) -> Option<Self> {
+        let Died { reach, permit } = died;
+        let slot = Self::new(exchange, upstream, reach, AttemptKind::Replay, u32::MAX)?;
+        Some(slot.under(permit))
+    }
+
+    /// The same with the permit that it was taken under.
+    pub fn under(mut self, permit: Option<Permit>) -> Self {
+        self.permit = permit;
+        self
+    }
+
+    /// Where an attempt broke, and its permit, which a replay goes on with.
+    pub fn died(&mut self) -> Died {
+        Died {
+            reach: Rc::clone(&self.reach),
+            permit: self.permit.take(),
+        }
     }
 
     /// A response head came, at `now`. Tells the balancer how the endpoint fares.
@@ -93,6 +123,16 @@ impl Slot {
             signals.failed(now, spent, decay);
         } else {
             signals.answered(now, spent, self.load, decay);
+            if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit) {
+                samples.answered(spent, permit.number);
+            }
+        }
+    }
+
+    /// No answer came in time: to an adaptive limit that is one that takes at least as long.
+    pub fn timed_out(&mut self, now: Instant) {
+        if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit) {
+            samples.timed_out(now.since(self.taken), permit.number);
         }
     }
 
@@ -158,14 +198,20 @@ impl balance::Live for Live<'_> {
 
     fn full(&self, i: usize) -> bool {
         let reach = &self.upstream.reaches[i];
-        let shared = &self.upstream.shared;
-        let cap = shared.connection_cap(&reach.endpoint, self.now);
-        crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
+        let endpoint = &reach.endpoint;
+        endpoint.signals.in_flight.load() >= self.upstream.shared.attempt_cap(endpoint, self.now)
+            || lacks_connections(self.upstream, reach, self.now)
     }
 
     fn tried(&self, i: usize) -> bool {
         self.tried.contains(i)
     }
+}
+
+/// Whether an endpoint has as many connections as it may have, and this worker none to spare.
+fn lacks_connections(upstream: &UpstreamView, reach: &Reach, now: Instant) -> bool {
+    let cap = upstream.shared.connection_cap(&reach.endpoint, now);
+    crate::upstream::pool::open(&reach.endpoint) >= cap && reach.pool.is_empty()
 }
 
 /// What an endpoint says that it has in flight, the request that it answers left out.
@@ -175,12 +221,26 @@ fn reported(name: &str, response: &ResponseHead) -> Option<u32> {
     std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
 }
 
-/// Picks an endpoint and takes a slot of it.
+/// Picks an endpoint and takes a slot of it. One whose last slot another worker takes meanwhile is
+/// full then, and another is picked.
 pub fn pick(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
 ) -> Result<(usize, Slot), Lack> {
+    for _ in 0..=upstream.reaches.len() {
+        if let (index, Some(slot)) = pick_once(exchange, upstream, tried)? {
+            return Ok((index, slot));
+        }
+    }
+    Err(Lack::Capacity)
+}
+
+fn pick_once(
+    exchange: &mut Exchange,
+    upstream: &Rc<UpstreamView>,
+    tried: &Tried,
+) -> Result<(usize, Option<Slot>), Lack> {
     let picked = choose(exchange, upstream, tried)?;
     upstream.cells.picked(picked.by as usize);
     let reach = Rc::clone(&upstream.reaches[picked.endpoint]);
@@ -189,7 +249,8 @@ pub fn pick(
     } else {
         AttemptKind::Retry
     };
-    let slot = Slot::new(exchange, upstream, reach, kind);
+    let cap = upstream.shared.attempt_cap(&reach.endpoint, exchange.now);
+    let slot = Slot::new(exchange, upstream, reach, kind, cap);
     Ok((picked.endpoint, slot))
 }
 
@@ -275,21 +336,40 @@ pub async fn pick_with_room(
     picked.unwrap_or(Err(Lack::Capacity))
 }
 
+/// The endpoints that this request could be given.
+fn candidates<'a>(
+    exchange: &Exchange,
+    upstream: &'a UpstreamView,
+    tried: &Tried,
+) -> Vec<&'a Rc<Reach>> {
+    let mut seen = upstream.seen.borrow_mut();
+    let spread = seen.load().section(exchange.selection.ask.section);
+    let is_candidate = |i| {
+        let mut groups = spread.groups().iter();
+        groups.any(|group| group.members.is_candidate(i))
+    };
+    let all = upstream.reaches.iter().enumerate();
+    all.filter(|(i, _)| is_candidate(*i) && !tried.contains(*i))
+        .map(|(_, reach)| reach)
+        .collect()
+}
+
+/// Whether a request that found no room lacks nothing but connections. Of those none comes free as attempts end: the idle ones
+/// of other workers were asked for already.
+pub fn is_about_connections(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
+    let candidates = candidates(exchange, upstream, tried);
+    let mut candidates = candidates.into_iter();
+    candidates.all(|reach| lacks_connections(upstream, reach, exchange.now))
+}
+
 /// Asks for room at the endpoints that this request could be given, one after the other.
 async fn make_room(exchange: &Exchange, upstream: &UpstreamView, tried: &Tried) -> bool {
-    let wanted: Vec<&Rc<Reach>> = {
-        let mut seen = upstream.seen.borrow_mut();
-        let spread = seen.load().section(exchange.selection.ask.section);
-        let is_candidate = |i| {
-            let mut groups = spread.groups().iter();
-            groups.any(|group| group.members.is_candidate(i))
-        };
-        let all = upstream.reaches.iter().enumerate();
-        all.filter(|(i, _)| is_candidate(*i) && !tried.contains(*i))
-            .map(|(_, reach)| reach)
-            .collect()
-    };
+    let wanted = candidates(exchange, upstream, tried);
     for reach in wanted {
+        if !lacks_connections(upstream, reach, exchange.now) {
+            // It has no slot, which no connection would change.
+            continue;
+        }
         if exchange.worker.make_room(&reach.endpoint).await {
             return true;
         }

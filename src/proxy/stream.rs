@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
+use super::fault::Brake;
 use super::forward::{Attempt, Downstream, request_error};
 use super::heads;
 use super::link::Link;
@@ -37,13 +38,18 @@ pub async fn stream(
 ) -> Result<(), ProxyError> {
     let worker = Rc::clone(&exchange.worker);
     let mut answer = Pump::default();
+    let mut brake = Brake::of(exchange);
     let mut pace = Pace::new(exchange.listener.shared.limits.min_rate);
     let mut moved = u64::MAX;
     let mut was_awaited = false;
     let mut upload_failed = false;
     let outcome = poll_fn(|cx| {
         if !answer.is_done() {
-            match answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers) {
+            let polled = match &mut brake {
+                None => answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers),
+                Some(brake) => brake.poll(cx, &mut answer, flow, &worker),
+            };
+            match polled {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(response_error(&error))),
                 Poll::Pending => {}
@@ -75,7 +81,7 @@ pub async fn stream(
         let total = answer.bytes + down.pump.bytes + written;
         let has_moved = std::mem::replace(&mut moved, total) != total;
         // The client is waited for, not the endpoint.
-        let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved;
+        let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved && !answer.is_held;
         let has_turned = std::mem::replace(&mut was_awaited, is_awaited) != is_awaited;
         if has_moved || has_turned {
             let now = worker.wheel.now();

@@ -7,17 +7,18 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::admit::{Admission, Denied};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{self, Attempt, Awaited, Downstream, Failure, Linked, Wait};
 use super::heads::{self, Told};
 use super::hedge::{self, Raced, Rival, Track};
 use super::link;
-use super::pick::{self, Slot};
+use super::pick::{self, Died, Slot};
 use super::stream;
 use crate::attempt::hedge::Hedged;
 use crate::attempt::retry::Repeat;
-use crate::attempt::{Action, Deadlines, Event, Plan, Refusal};
+use crate::attempt::{Action, Deadlines, Death, Event, Plan, Refusal};
 use crate::balance::Lack;
 use crate::clock::wheel::Timer;
 use crate::config;
@@ -28,7 +29,7 @@ use crate::http::{grpc, retry_after};
 use crate::observe::{AttemptKind, AttemptOutcome};
 use crate::route;
 use crate::upstream::Upstream;
-use crate::worker::{Reach, UpstreamView, Worker};
+use crate::worker::{UpstreamView, Worker};
 
 /// The tries of one request.
 pub struct Tries<'a> {
@@ -42,7 +43,7 @@ pub struct Tries<'a> {
     /// Held between a pick and its connection.
     slot: Option<Slot>,
     /// Where the last attempt broke, so that it can be replayed there.
-    died: Option<Rc<Reach>>,
+    died: Option<Died>,
     /// Held between a connection and the request on it.
     linked: Option<Linked>,
     /// What the client is told if nothing else comes of it.
@@ -122,34 +123,46 @@ impl<'a> Tries<'a> {
                 return Err(self.last.clone());
             };
             action = self.plan.step(self.exchange.now, event);
+            if !matches!(action, Action::Connect { .. }) {
+                // What is not replayed holds no place among those under way.
+                self.died = None;
+            }
             if let Some(decision) = self.plan.decision() {
                 self.upstream.cells.decided(decision as usize);
             }
         }
     }
 
-    /// Picks an endpoint and takes a slot of it.
+    /// Has one attempt let in, at an endpoint that is picked for it.
     async fn pick(&mut self) -> Option<Event> {
         self.slot = None;
-        let mut picked = pick::pick(self.exchange, self.upstream, self.plan.tried());
-        if let Err(Lack::Capacity) = picked {
-            // Boxed: it is rare, and the task outlives it.
-            let asked = self.worker.wheel.now();
-            let picking = pick::pick_with_room(self.exchange, self.upstream, self.plan.tried());
-            picked = Box::pin(picking).await;
-            self.exchange.waited_in_vain(asked, self.worker.wheel.now());
-        }
-        Some(match picked {
+        let admission = Admission {
+            exchange: self.exchange,
+            down: self.down,
+            route: self.route,
+            upstream: self.upstream,
+            plan: &self.plan,
+        };
+        Some(match admission.admit().await {
             Ok((index, taken)) => {
                 self.slot = Some(taken);
                 self.exchange.endpoint = Some(index);
                 Event::Picked(index)
             }
-            Err(lack) => {
+            Err(Denied::Lack(lack)) => {
                 if let Some(error) = pick::absent(self.exchange, self.upstream, lack) {
                     self.last = error;
                 }
                 Event::Refused(refusal(lack))
+            }
+            Err(Denied::Refused(refusal)) => {
+                self.last = refusal.into();
+                Event::Refused(Refusal::Full)
+            }
+            Err(Denied::TimedOut) => Event::Timer,
+            Err(Denied::ClientGone) => {
+                self.last = ProxyError::ClientGone;
+                Event::ClientGone
             }
         })
     }
@@ -158,9 +171,9 @@ impl<'a> Tries<'a> {
     async fn connect(&mut self, fresh: bool) -> Option<Event> {
         let taken = match (self.slot.take(), self.died.take()) {
             (Some(taken), _) => taken,
-            (None, Some(reach)) => {
+            (None, Some(died)) => {
                 self.exchange.replays += 1;
-                Slot::again(self.exchange, self.upstream, reach)
+                Slot::again(self.exchange, self.upstream, died)?
             }
             (None, None) => return None,
         };
@@ -203,7 +216,11 @@ impl<'a> Tries<'a> {
             exchange.is_bound_full |= exchange.endpoint == exchange.selection.ask.bound;
         }
         let failure = forward::connect_failure(&error);
-        exchange.attempt_failed(self.worker.wheel.now());
+        let now = self.worker.wheel.now();
+        if error == ProxyError::ConnectTimeout {
+            slot.timed_out(now);
+        }
+        exchange.attempt_failed(now);
         self.last = error;
         Event::ConnectFailed(failure)
     }
@@ -211,6 +228,7 @@ impl<'a> Tries<'a> {
     /// Sends the request on its connection and awaits the head of the answer.
     async fn send(&mut self) -> Option<Event> {
         let linked = self.linked.take()?;
+        let was_in_doubt = std::mem::replace(&mut self.exchange.in_doubt, true);
         self.timer.set(self.plan.deadline().0);
         self.is_body_used = true;
         let told = Told {
@@ -222,6 +240,7 @@ impl<'a> Tries<'a> {
             Ok(attempt) => attempt,
             Err(unsent) => {
                 let (error, slot) = *unsent;
+                self.exchange.in_doubt = was_in_doubt;
                 return Some(self.failed(forward::unsent(error), slot));
             }
         };
@@ -232,7 +251,12 @@ impl<'a> Tries<'a> {
             let head = wait.head(exchange, &mut attempt, down, &self.timer, &mut self.plan);
             match head.await {
                 Awaited::Head => return self.headed(attempt, wait.response),
-                Awaited::Failed(failure) => return Some(self.failed(failure, attempt.slot)),
+                Awaited::Failed(failure) => {
+                    if let Event::Died(Death { written: false, .. }) = failure.event {
+                        self.exchange.in_doubt = was_in_doubt;
+                    }
+                    return Some(self.failed(failure, attempt.slot));
+                }
                 Awaited::Hedge => {}
             }
             let rival = hedge::rival(self.exchange, self.upstream, self.down, &mut self.plan);
@@ -371,9 +395,13 @@ impl<'a> Tries<'a> {
         if slot.record.reused && forward::is_idle_race(&failure.event) {
             slot.excuse();
         }
-        self.exchange.attempt_failed(self.worker.wheel.now());
+        let now = self.worker.wheel.now();
+        if let ProxyError::FirstByteTimeout | ProxyError::TotalTimeout = failure.error {
+            slot.timed_out(now);
+        }
+        self.exchange.attempt_failed(now);
         self.last = failure.error;
-        self.died = Some(Rc::clone(&slot.reach));
+        self.died = Some(slot.died());
         failure.event
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! The [`Index`](super::index::Index) finds routes by host and path; what it does not prove is tested here.
 
-use super::Request;
 use super::anchored::Anchored;
 use super::error::{Fault, Faults};
 use super::fields::field_name;
 use super::host::HostPattern;
 use super::path::PathPattern;
 use super::query;
+use super::{Headers, Request};
 use crate::config::{Match, ValueMatch};
 use ::http::Method;
 
@@ -135,7 +135,7 @@ fn all_in<T: PartialEq>(narrow: &[T], wide: &[T]) -> bool {
 }
 
 impl ValueTest {
-    fn compile(name: Box<str>, value: &ValueMatch) -> Result<Self, Fault> {
+    pub(super) fn compile(name: Box<str>, value: &ValueMatch) -> Result<Self, Fault> {
         let expected = match value {
             ValueMatch::Exact(text) => Expected::Exact(text.as_bytes().into()),
             ValueMatch::Regex(text) => Expected::Regex(Anchored::compile(text)?),
@@ -146,7 +146,11 @@ impl ValueTest {
     }
 
     pub(super) fn holds_in_fields(&self, request: &Request<'_>) -> bool {
-        self.holds(|test| request.headers.any(&self.name, test))
+        self.holds_in(request.headers)
+    }
+
+    pub(super) fn holds_in(&self, headers: &dyn Headers) -> bool {
+        self.holds(|test| headers.any(&self.name, test))
     }
 
     pub(super) fn holds_in_query(&self, query: Option<&[u8]>) -> bool {

@@ -12,6 +12,7 @@ mod anchored;
 mod cover;
 mod error;
 mod explain;
+mod fault;
 mod fields;
 mod host;
 mod index;
@@ -28,9 +29,12 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::config::Priority;
+
 pub use cover::Covered;
 pub use error::{CompileError, Fault};
 pub use explain::{Explanation, Failed, Passed, Test};
+pub use fault::{Bandwidth, Injected, Injection};
 pub use fields::{Edit, FieldEdits, HostRewrite};
 pub use name::default_name;
 pub use redirect::{Redirect, Respond};
@@ -74,8 +78,13 @@ pub struct Route {
     pub host: Option<HostRewrite>,
     /// The value that the subset of the upstream asks for, before what the request says.
     pub subset: Option<Box<str>>,
+    /// How much it matters, and the header that may say otherwise.
+    pub priority: Priority,
+    pub priority_header: Option<Box<str>>,
     pub request_edits: FieldEdits,
     pub response_edits: FieldEdits,
+    /// What is injected on purpose.
+    pub fault: Option<Injection>,
 }
 
 /// Upstreams are indices into the list that the table was compiled with.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::error::{CompileError, Fault, Faults};
+use super::fault::Injection;
 use super::fields::{FieldEdits, HostRewrite};
 use super::host::with_normal;
 use super::index::{Candidate, Draft, Index, NONE};
@@ -133,6 +134,10 @@ fn compile_route(
         .host
         .as_ref()
         .map(|host| faults.keep("host", HostRewrite::compile(host)));
+    let fault = written
+        .fault
+        .as_ref()
+        .map(|written| Injection::compile(written, faults));
     let request_edits = FieldEdits::compile(&written.request_fields, "request_headers", faults);
     let response_edits = FieldEdits::compile(&written.response_fields, "response_headers", faults);
     Some(Route {
@@ -142,8 +147,11 @@ fn compile_route(
         rewrite: given(rewrite)?,
         host: given(host)?,
         subset: written.subset.as_deref().map(Into::into),
+        priority: written.priority,
+        priority_header: written.priority_header.as_deref().map(Into::into),
         request_edits: request_edits?,
         response_edits: response_edits?,
+        fault: given(fault)?,
     })
 }
 

@@ -1,9 +1,10 @@
 //! One address of an upstream and its live numbers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::connect::Target;
+use super::health::Health;
 use crate::balance::{Exclusion, Signals};
 use crate::clock::Instant;
 
@@ -21,6 +22,9 @@ pub struct Endpoint {
     pub open: AtomicUsize,
     /// What is held against its health, a bit for each of [`AGAINST`].
     against: AtomicU8,
+    /// What active checks say; empty where there are none. Guards reads and writes of moments, none of them on the way of
+    /// a request.
+    health: Mutex<Option<Health>>,
 }
 
 /// What can be held against the health of an endpoint, the one that is told first.
@@ -41,6 +45,7 @@ impl Endpoint {
             signals: Arc::default(),
             open: AtomicUsize::new(0),
             against: AtomicU8::new(0),
+            health: Mutex::new(None),
         }
     }
 
@@ -49,6 +54,7 @@ impl Endpoint {
         Self {
             signals: Arc::clone(&self.signals),
             against: AtomicU8::new(self.against.load(Relaxed)),
+            health: Mutex::new(self.health().as_ref().map(Health::moved)),
             ..Self::new(&self.upstream, &self.id, authority, target)
         }
     }
@@ -59,6 +65,11 @@ impl Endpoint {
         let mut held = AGAINST.into_iter().enumerate();
         held.find(|(bit, _)| bits >> bit & 1 == 1)
             .map(|(_, reason)| reason)
+    }
+
+    /// What active checks say of it, where there are any.
+    pub fn health(&self) -> MutexGuard<'_, Option<Health>> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds something against its health, or no longer. Its slow start begins when nothing is left. Takes effect with the

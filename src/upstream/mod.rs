@@ -4,15 +4,18 @@
 //! [`registry::Registry`] by identity, so that a new configuration finds their live numbers as they were.
 
 pub mod absence;
+pub mod bulkhead;
 pub mod census;
 pub mod client_tls;
 pub mod connect;
 pub mod endpoint;
 pub mod explain;
 pub mod groups;
+pub mod health;
 pub mod hedging;
 pub mod outlook;
 pub mod pool;
+pub mod probe;
 pub mod registry;
 pub mod retries;
 pub mod selectors;
@@ -25,7 +28,7 @@ use crate::balance::{appraisal, narrow};
 use crate::clock::Instant;
 use crate::config;
 use crate::observe::decision::Decisions;
-use crate::observe::event::Events;
+use crate::observe::event::{Events, Kind};
 use crate::tls::{Shared, TlsError};
 use census::Census;
 use client_tls::ClientTls;
@@ -33,6 +36,7 @@ use connect::ResolveError;
 use endpoint::Endpoint;
 use groups::Groups;
 use hedging::Hedging;
+use probe::Checks;
 use registry::Registry;
 use retries::Retries;
 use selectors::{SecretError, Selectors};
@@ -63,6 +67,10 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
+    /// How many attempts at once; off: as many as come.
+    pub bulkhead: Option<bulkhead::Configured>,
+    /// How its endpoints are checked; `None`: they are not.
+    pub checks: Option<Arc<Checks>>,
     /// When a request is sent again.
     pub retry: config::Retry,
     /// The same, as far as the plan of a request goes by it.
@@ -98,6 +106,11 @@ pub enum CompileError {
     },
     #[error("upstreams.{upstream}.tls: {source}")]
     Tls { upstream: String, source: TlsError },
+    #[error("upstreams.{upstream}.health.active: {source}")]
+    Checks {
+        upstream: String,
+        source: probe::CompileError,
+    },
     #[error("upstreams.{upstream}.sticky: {source}")]
     Secret {
         upstream: String,
@@ -124,6 +137,7 @@ impl Upstream {
             .as_ref()
             .map(|tls| ClientTls::compile(tls, written.protocol, shared));
         let tls = tls.transpose().map_err(failed)?;
+        let checks = compile_checks(name, written, tls.as_ref(), shared)?;
         let mut endpoints = Vec::new();
         let mut places = Vec::new();
         for endpoint in &written.endpoints {
@@ -180,6 +194,11 @@ impl Upstream {
             tls,
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
+            bulkhead: written
+                .bulkhead
+                .as_ref()
+                .map(|written| bulkhead::Configured::new(registry.bulkhead(name), written.into())),
+            checks: checks.map(Arc::new),
             tries: retry_rules(&retry),
             terms: retry.budget.map(|share| budget::Terms {
                 share: share.fraction(),
@@ -210,16 +229,51 @@ impl Upstream {
         ((cap as f64 * self.groups.in_force(endpoint, now)) as usize).max(1)
     }
 
+    /// How many attempts may be under way at an endpoint now: fewer in slow start, at least one.
+    pub fn attempt_cap(&self, endpoint: &Endpoint, now: Instant) -> u32 {
+        let Some(bulkhead) = &self.bulkhead else {
+            return u32::MAX;
+        };
+        let cap = bulkhead.rules.per_endpoint;
+        if endpoint.signals.ramping_since().is_none() {
+            return cap;
+        }
+        ((f64::from(cap) * self.groups.in_force(endpoint, now)) as u32).max(1)
+    }
+
     /// Finds out how the endpoints stand and fare; to be called from a tick, and when something has changed.
     pub fn look(&self, now: Instant) {
         self.groups.look(&self.endpoints, now);
         if let Some(census) = &self.census {
             census.tick(now);
         }
+        if let Some(bulkhead) = &self.bulkhead
+            && let Some(text) = bulkhead.state.look(now, &bulkhead.rules)
+        {
+            self.events
+                .note(now, Kind::Bulkhead, &self.name, None, text);
+        }
         if let Some(hedge) = &self.hedge {
             hedge.hedging.tick(now, hedge.rules);
         }
     }
+}
+
+fn compile_checks(
+    name: &str,
+    written: &config::Upstream,
+    tls: Option<&ClientTls>,
+    shared: &Shared,
+) -> Result<Option<Checks>, CompileError> {
+    let health = written.health.as_ref();
+    let Some(active) = health.and_then(|health| health.active.as_ref()) else {
+        return Ok(None);
+    };
+    let checks = Checks::compile(active, written, tls, shared);
+    checks.map(Some).map_err(|source| CompileError::Checks {
+        upstream: name.to_owned(),
+        source,
+    })
 }
 
 /// An endpoint, known by its id, as it is narrowed.

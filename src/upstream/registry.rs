@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::bulkhead::Bulkhead;
 use super::census::Census;
 use super::connect::Target;
 use super::endpoint::Endpoint;
@@ -40,6 +41,8 @@ pub struct Registry {
     decisions: Shared<String, Decisions>,
     /// The keys that upstreams were asked for, by name and by what they hash: other keys are counted anew.
     censuses: Shared<(String, HashKey), Census>,
+    /// Permits and queues of upstreams by name.
+    bulkheads: Shared<String, Bulkhead>,
     /// What changed by itself, in all upstreams.
     events: Arc<Events>,
     chance: Chance,
@@ -143,6 +146,11 @@ impl Registry {
     /// The keys of this kind that an upstream was asked for.
     pub fn census(&self, upstream: &str, key: &HashKey) -> Arc<Census> {
         of(&self.censuses, (upstream.to_owned(), key.clone()))
+    }
+
+    /// The permits and the queue of an upstream.
+    pub fn bulkhead(&self, upstream: &str) -> Arc<Bulkhead> {
+        of(&self.bulkheads, upstream.to_owned())
     }
 
     /// Where it is noted what changes by itself.

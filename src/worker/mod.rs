@@ -3,6 +3,7 @@
 
 mod connection;
 mod inbox;
+mod lag;
 mod panics;
 mod room;
 mod view;
@@ -29,6 +30,7 @@ use crate::snapshot::Snapshot;
 use crate::upstream::pool::Total;
 
 use inbox::{beat, read_mail};
+use lag::Lag;
 use view::share;
 
 pub use inbox::{Mail, Mailbox};
@@ -78,6 +80,7 @@ pub struct Worker {
     calendar: Calendar,
     date: RefCell<(u64, String)>,
     sweeping: Cell<bool>,
+    lag: Lag,
 }
 
 impl Worker {
@@ -101,6 +104,7 @@ impl Worker {
             date: RefCell::new((u64::MAX, String::new())),
             wheel: Wheel::new(setup.clock),
             sweeping: Cell::new(false),
+            lag: Lag::default(),
         };
         Rc::new(worker)
     }

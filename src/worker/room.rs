@@ -131,7 +131,9 @@ mod tests {
             );
             let config = from_text("test.yaml", &yaml, &|_| None).unwrap().config;
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
-            let snapshot = Snapshot::compile(&Arc::new(config), 1, &registry, &shared).unwrap();
+            let stores = crate::attempt::idempotency::Stores::new(registry.events());
+            let snapshot =
+                Snapshot::compile(&Arc::new(config), 1, &registry, &stores, &shared).unwrap();
             let snapshot = Arc::new(snapshot);
             let (mailboxes, inboxes) = mailboxes();
             let clock = Clock::system();

@@ -13,6 +13,7 @@ use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Upstream;
+use crate::upstream::bulkhead::Samples;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::groups::{Groups, Seen};
 use crate::upstream::pool::{Limits, Pool};
@@ -39,6 +40,8 @@ pub struct UpstreamView {
     /// Which keys this worker saw most, where requests are hashed.
     pub hot_keys: Option<Arc<Mutex<HotKeys>>>,
     pub cells: Arc<UpstreamCells>,
+    /// Where this worker counts what an adaptive limit goes by, if there is one.
+    pub samples: Option<Arc<Samples>>,
     /// What answers took, where requests are hedged by it.
     pub latencies: Option<Arc<Histogram>>,
     pub limits: Limits,
@@ -124,6 +127,7 @@ impl View {
                     .as_ref()
                     .map(|census| census.of_worker(place.0)),
                 cells,
+                samples: samples(shared, place.0),
                 latencies,
                 limits: Limits {
                     idle: share(connections.idle, place.0, place.1),
@@ -185,6 +189,13 @@ impl View {
             }
         }
     }
+}
+
+/// Where this worker counts what the adaptive limit of an upstream goes by.
+fn samples(upstream: &Upstream, worker: usize) -> Option<Arc<Samples>> {
+    let bulkhead = upstream.bulkhead.as_ref()?;
+    bulkhead.rules.adaptive.as_ref()?;
+    Some(bulkhead.state.samples(worker))
 }
 
 /// What the policies of these groups remember: what they did before, where they have the same label.

@@ -42,3 +42,64 @@ fn a_policy_that_counts_what_is_in_flight_spares_the_slow_endpoint() {
         assert!(stdout.contains(part), "no {part:?} in\n{stdout}");
     }
 }
+
+/// What a program reads of an experiment that ran to its end.
+fn told(arguments: &[&str]) -> serde_json::Value {
+    let mut process = Process::start(arguments);
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+    serde_json::from_str(&process.stdout()).unwrap()
+}
+
+#[test]
+fn a_bounded_queue_outlives_a_stall() {
+    // Short, so that it says only that the experiment runs and shows a stall; what becomes of each arm is seen by hand.
+    let told = told(&[
+        "lab",
+        "metastable",
+        "--before",
+        "1",
+        "--stall",
+        "1",
+        "--after",
+        "2",
+        "--arms",
+        "cure",
+        "--json",
+        "--no-assert",
+    ]);
+    let arm = &told["arms"][0];
+    assert_eq!(
+        (&arm["arm"], told["arms"].as_array().unwrap().len()),
+        (&"cure".into(), 1)
+    );
+    let goodput: Vec<f64> = arm["goodput"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one.as_f64().unwrap())
+        .collect();
+    assert_eq!(goodput.len(), 4, "{told}");
+    assert!(goodput[0] > 0.5 && goodput[1] < goodput[0], "{goodput:?}");
+}
+
+#[test]
+fn a_slow_upstream_is_full_and_the_other_one_answers() {
+    let told = told(&[
+        "lab",
+        "isolation",
+        "--rounds",
+        "1",
+        "--seconds",
+        "1",
+        "--rate",
+        "300",
+        "--json",
+        "--no-assert",
+    ]);
+    let round = &told["rounds"][0];
+    let share =
+        |state: &str, upstream: &str, what: &str| round[state][upstream][what].as_f64().unwrap();
+    assert!(share("slow", "first", "refused") > 0.3, "{told}");
+    assert!(share("slow", "second", "answered") > 0.9, "{told}");
+    assert!(share("usual", "first", "answered") > 0.9, "{told}");
+}

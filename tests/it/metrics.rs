@@ -66,6 +66,49 @@ fn fall_ill(proxy: &Proxy, upstream: &str) {
     }
 }
 
+/// Lets the limits of two upstreams find something to go by, then fills the one that has a single place: what comes then waits
+/// and is refused.
+async fn overload(proxy: &Proxy, client: &mut Client, moved: &mut HashSet<String>) -> [Raw; 2] {
+    let [gradient, queued] = [Metric::BulkheadGradient, Metric::BulkheadQueuedUpstream];
+    let wanted = [gradient, queued].map(|metric| metric.family().name);
+    within(async {
+        while !wanted.iter().all(|name| moved.contains(*name)) {
+            for path in ["/narrow", "/vegas"] {
+                assert_eq!(client.get(path).await.status, StatusCode::OK);
+            }
+            note(&scrape(proxy.live()), moved);
+        }
+    })
+    .await;
+    let snapshot = proxy.live().snapshot.load_full();
+    let mut upstreams = snapshot.upstreams.iter();
+    let narrow = upstreams.find(|one| one.name == "narrow").unwrap();
+    let state = &narrow.bulkhead.as_ref().unwrap().state;
+    let hang = async |waiting: u32| {
+        let mut raw = Raw::connect(proxy.listener("web")).await;
+        raw.send("GET /narrow/hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        let stands = || (state.in_flight(), state.waiting()) == (1, waiting);
+        eventually(DEADLINE, stands).await;
+        raw
+    };
+    let held = [hang(0).await, hang(1).await];
+    let refused = client.get("/narrow").await;
+    refused.assert_told(503, "connection_limit_reached", "queue_full");
+    held
+}
+
+/// Two requests with an idempotency key, of which one is displaced by the other.
+async fn keyed(proxy: &Proxy) {
+    for key in ["one", "two"] {
+        let mut raw = Raw::connect(proxy.listener("web")).await;
+        let head = "POST /keyed HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n";
+        raw.send(format!("{head}Idempotency-Key: {key}\r\n\r\n"))
+            .await;
+        assert_eq!(raw.response().await.status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn every_metric_moves_or_has_an_excuse() {
     let (authority, directory) = (Authority::new(), Directory::new());
@@ -77,10 +120,13 @@ async fn every_metric_moves_or_has_an_excuse() {
     let backend = Backend::start("a");
     let closed = [Closed::new(), Closed::new()];
     let stale = Scripted::stale(vec![Step::ReadHead]).await;
+    let silent = Scripted::play(vec![vec![Step::Stall]]).await;
     let tls = format!("tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}");
     // Timeouts have no part in this.
     let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h, handshake: 1h }";
     let far = "timeouts: { connect: 1h, first_byte: 24h, total: 24h, idle: 24h }, connections: { idle_timeout: 24h }";
+    let one =
+        "queue_timeout: 24h, standing: { timeout: 24h }, adaptive: { min: 1, max: 1, initial: 1 }";
     let yaml = |log: &str| {
         format!(
             "workers: 1\n\
@@ -92,7 +138,10 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /secure }}, upstream: secure }}\n\
              - {{ match: {{ path: /refused }}, upstream: refused }}\n\
              - {{ match: {{ path: /mixed }}, upstream: mixed }}\n\
+             - {{ match: {{ path: /narrow }}, upstream: narrow, rewrite: {{ prefix: / }} }}\n\
+             - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
              - {{ match: {{ path: /status }}, upstream: pool }}\n\
+             - {{ match: {{ path: /keyed }}, upstream: pool, idempotency: {{ entries: 1 }} }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
              \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
@@ -100,7 +149,12 @@ async fn every_metric_moves_or_has_an_excuse() {
              \x20 refused: {{ endpoints: [{:?}, {:?}], {far} }}\n\
              \x20 mixed: {{ endpoints: [{:?}, {:?}], {far}, panic: {{}},\n\
              \x20   balance: {{ consistent_hash: {{ key: path }} }} }}\n\
+             \x20 narrow: {{ endpoints: [{:?}], {far}, bulkhead: {{ queue: 1, {one} }} }}\n\
+             \x20 vegas: {{ endpoints: [{:?}], {far}, bulkhead: {{ adaptive: {{ algorithm: vegas }} }} }}\n\
              \x20 pool: {{ endpoints: [{:?}], {far} }}\n\
+             \x20 checked: {{ endpoints: [{:?}, {:?}], health: {{}} }}\n\
+             \x20 waited_for: {{ endpoints: [{:?}],\n\
+             \x20   health: {{ active: {{ timeout: 1h, interval: 1h }} }} }}\n\
              access_log: {{ path: {log:?} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
             stale.address().to_string(),
@@ -109,7 +163,12 @@ async fn every_metric_moves_or_has_an_excuse() {
             closed[1].endpoint(),
             closed[0].endpoint(),
             backend.endpoint(),
-            backend.endpoint()
+            backend.endpoint(),
+            backend.endpoint(),
+            backend.endpoint(),
+            closed[0].endpoint(),
+            backend.endpoint(),
+            silent.address().to_string(),
         )
     };
     let log = directory.path().join("access.log");
@@ -139,6 +198,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     assert_eq!(answer.json()["length"], 100_000);
     let refused = client.get("/refused").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
+    keyed(&proxy).await;
     let mut unlogged = Client::h1(lossy.listener("web")).await;
     assert_eq!(unlogged.get("/").await.status, StatusCode::OK);
     // Some of these keys belong to the endpoint that refuses, and go to the other in the end. A failure counts as load for
@@ -157,6 +217,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     })
     .await;
     fall_ill(&lossy, "mixed");
+    let _held = overload(&lossy, &mut unlogged, &mut moved).await;
     // What the operator does.
     proxy.reload(&yaml_of_log).await.unwrap();
 

@@ -145,7 +145,7 @@ fn json_has_every_part_under_a_stable_name() {
     );
     assert_eq!(
         told["route"],
-        json!({ "index": 2, "name": "split", "line": 7 })
+        json!({ "index": 2, "name": "split", "line": 7, "fault": null })
     );
     assert_eq!(told["not_reached"], 3);
     let action = &told["action"];

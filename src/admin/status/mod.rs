@@ -3,8 +3,12 @@
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
 mod balancing;
+mod bulkhead;
+mod faults;
 mod figures;
+mod health;
 mod hot_keys;
+mod idempotency;
 mod retries;
 mod upstream;
 
@@ -13,13 +17,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
+use crate::clock::Instant;
 use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
+pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
+pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
+pub use idempotency::{IdempotencyStatus, KeysStatus};
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
@@ -87,7 +96,12 @@ pub struct ListenerStatus {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteStatus {
     pub name: String,
+    /// `null`: it injects none.
+    pub fault: Option<FaultStatus>,
     pub requests: Windows,
+    /// Where the route asks for keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<IdempotencyStatus>,
 }
 
 /// Reads everything. Takes microseconds for each object in use: not for a worker's thread.
@@ -114,11 +128,11 @@ pub fn read(live: &Live) -> Status {
             &[],
         ),
         listeners: listeners(live, &reports),
-        routes: routes(&snapshot, &reports),
+        routes: routes(&snapshot, &reports, now),
         upstreams: snapshot
             .upstreams
             .iter()
-            .map(|one| upstream::read(one, &reports, &picks, now))
+            .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
     }
 }
@@ -163,11 +177,13 @@ fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
     .collect()
 }
 
-fn routes(snapshot: &Snapshot, reports: &Reports) -> Vec<RouteStatus> {
-    let each = snapshot.routes.routes().iter();
-    each.map(|route| RouteStatus {
+fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStatus> {
+    let each = snapshot.routes.routes().iter().zip(&snapshot.guards);
+    each.map(|(route, guard)| RouteStatus {
         name: route.name.to_string(),
+        fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
+        idempotency: guard.as_ref().map(|guard| idempotency::read(guard, now)),
     })
     .collect()
 }

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
+use super::bulkhead::{self, BulkheadStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
+use super::health::{self, HealthStatus};
 use super::retries::{self, HedgeStatus, RetryStatus};
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 use crate::observe::Picks;
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, connect, pool};
@@ -19,6 +21,8 @@ pub struct UpstreamStatus {
     /// Attempts under way.
     pub in_flight: u64,
     pub attempts: Windows,
+    /// `null` where it is off.
+    pub bulkhead: Option<BulkheadStatus>,
     pub balancing: BalancingStatus,
     pub retries: RetryStatus,
     /// `null` where requests are not hedged.
@@ -40,6 +44,8 @@ pub struct EndpointStatus {
     /// Connections to it, idle ones included.
     pub connections_open: usize,
     pub attempts: Windows,
+    /// What active checks say; `null` where there are none.
+    pub health: Option<HealthStatus>,
     pub balancing: EndpointBalancing,
 }
 
@@ -48,6 +54,7 @@ pub(super) fn read(
     upstream: &Upstream,
     reports: &Reports,
     picks: &Picks,
+    clock: &Clock,
     now: Instant,
 ) -> UpstreamStatus {
     let outlook = Outlook::of(upstream);
@@ -70,6 +77,7 @@ pub(super) fn read(
                 |report| &report.endpoints,
                 &[&upstream.name, &endpoint.id],
             ),
+            health: health::read(endpoint, clock, now),
             balancing,
         })
         .collect();
@@ -78,6 +86,7 @@ pub(super) fn read(
         balance: upstream.balance.to_owned(),
         in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
         attempts: reports.windows(ATTEMPT, |report| &report.upstreams, &[&upstream.name]),
+        bulkhead: bulkhead::read(upstream, now),
         balancing,
         retries: retries::read(upstream, reports),
         hedges: retries::read_hedges(upstream, reports),

@@ -163,8 +163,8 @@ fn a_large_upstream_follows_the_rules_of_the_pool() {
     let mut worker = Worker::new(rules(0.84, 4, 2), 8, 7);
     let (hot, cold) = (Note::Hot, Note::Cold);
     type Entry = (usize, f64, Note);
-    let trace: [(&[usize], &[Entry], usize); 8] = [
-        // The threshold is that of place floor(0.84 · 1) = 0, a burden of 1, for four picks. Of 70 and 20 ms the second is
+    let trace: [(&[usize], &[Entry], usize); 9] = [
+        // The threshold is that of place floor(0.84 · 1) = 0, a burden of 1, for eight picks. Of 70 and 20 ms the second is
         // picked, 6 goes as the oldest.
         (&[6, 1], &[(6, 70.0, cold), (1, 20.0, cold)], 1),
         // 1 has our own attempt, so that it is hot. Of 60 and 40 ms the second is picked. Worst are 1 and 3 with a burden of 2,
@@ -182,35 +182,24 @@ fn a_large_upstream_follows_the_rules_of_the_pool() {
         ),
         // 6 takes the place of 5, 0 that of 3. Then all have a burden of 2: 0, read last, goes as the worst.
         (&[6, 0], &[(1, 2.0, hot), (6, 70.0, cold), (0, 2.0, hot)], 6),
-        // The threshold is computed anew, place floor(0.84 · 2) = 1 of 2, 2 and 2: all are cold. 6 goes as the oldest.
-        (
-            &[1, 3],
-            &[(1, 20.0, cold), (3, 40.0, cold), (6, 70.0, cold)],
-            1,
-        ),
-        // 1 has a burden of 3 now. 0, picked, has that too, was read later and goes as the worst.
+        // All are hot and equally loaded: the first is picked. 6 goes as the oldest.
+        (&[1, 3], &[(1, 2.0, hot), (3, 2.0, hot), (6, 2.0, hot)], 1),
+        // 4 is the only cold one. 1 has a burden of 3 by now and goes as the worst.
         (
             &[4, 0],
-            &[
-                (1, 3.0, hot),
-                (3, 40.0, cold),
-                (4, 50.0, cold),
-                (0, 10.0, cold),
-            ],
-            0,
-        ),
-        // 7 and 6 take the places of the oldest, 1 and 3. 4 is picked and goes as the oldest.
-        (
-            &[7, 6],
-            &[(7, 80.0, cold), (6, 70.0, cold), (4, 50.0, cold)],
+            &[(1, 3.0, hot), (3, 2.0, hot), (4, 50.0, cold), (0, 2.0, hot)],
             4,
         ),
-        // Drawn twice, it stands there once.
+        // 7 takes the place of 1, 6 that of 3. 4 goes as the oldest.
         (
-            &[3, 3],
-            &[(7, 80.0, cold), (6, 70.0, cold), (3, 40.0, cold)],
-            3,
+            &[7, 6],
+            &[(7, 80.0, cold), (6, 2.0, hot), (4, 2.0, hot), (0, 2.0, hot)],
+            7,
         ),
+        // Drawn twice, it stands there once; it takes the place of 0. 7, picked, goes as the worst.
+        (&[3, 3], &[(7, 2.0, hot), (6, 2.0, hot), (3, 2.0, hot)], 7),
+        // The threshold is computed anew, that of place floor(0.84 · 1) = 0 of 2 and 2: both are cold.
+        (&[6, 3], &[(6, 70.0, cold), (3, 40.0, cold)], 3),
     ];
     for (draws, pool, endpoint) in trace {
         assert_eq!(worker.draws(), draws);

@@ -86,6 +86,8 @@ pub(super) struct MatchedRoute {
     pub(super) index: usize,
     pub(super) name: String,
     pub(super) line: u32,
+    /// What it injects on purpose.
+    pub(super) fault: Option<String>,
 }
 
 /// What is done with the request.
@@ -205,6 +207,7 @@ impl Answer {
             index: route.index,
             name: route.name.to_string(),
             line: line(route.index),
+            fault: route.fault.as_ref().map(|fault| fault.text.to_string()),
         });
         let outcome = outcome(route, request, present)?;
         self.warn(&outcome, present);

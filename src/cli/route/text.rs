@@ -94,6 +94,9 @@ fn routes(answer: &Answer) -> String {
         Some(route) => {
             text.push_str(&named(route.index, &route.name, route.line));
             text.push_str("matches\n");
+            if let Some(fault) = &route.fault {
+                text.push_str(&format!("  injects faults on purpose: {fault}\n"));
+            }
         }
         None if answer.passed.is_empty() => {}
         None => text.push_str("no route matches\n"),

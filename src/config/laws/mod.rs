@@ -1,5 +1,6 @@
 //! Tests: what must hold for any text and any configuration.
 
+mod keyed;
 mod written;
 
 use std::time::Duration;

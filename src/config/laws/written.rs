@@ -5,7 +5,9 @@ use std::time::Duration;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use proptest::sample::select;
 
+use super::keyed::idempotency;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -100,6 +102,41 @@ fn rewrite() -> impl Strategy<Value = Rewrite> {
     ]
 }
 
+fn distribution() -> impl Strategy<Value = Distribution> {
+    let tail = || (millis(1, 1000), millis(1000, 3_600_000));
+    prop_oneof![
+        millis(1, 3_600_000).prop_map(Distribution::Constant),
+        millis(1, 3_600_000).prop_map(Distribution::Exponential),
+        tail().prop_map(|(median, p99)| Distribution::Lognormal(Lognormal { median, p99 })),
+        tail().prop_map(|(minimum, p99)| Distribution::Pareto(Pareto { minimum, p99 })),
+        (tail(), share(1)).prop_map(|((usual, rare), share)| {
+            Distribution::Bimodal(Bimodal { usual, rare, share })
+        }),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let delay = (distribution(), share(1), millis(1, 3_600_000));
+    let delay = delay.prop_map(|(distribution, share, max)| FaultDelay {
+        distribution,
+        share,
+        max,
+    });
+    let abort = (400_u16..600, share(1)).prop_map(|(status, share)| FaultAbort { status, share });
+    (
+        btree_map("[A-Za-z][A-Za-z-]{0,6}", value_match(), 0..3),
+        of(delay),
+        of(abort),
+        of(1_u64..1 << 40),
+    )
+        .prop_map(|(header, delay, abort, bandwidth)| Fault {
+            only_with_header: header.into_iter().collect(),
+            delay,
+            abort,
+            bandwidth,
+        })
+}
+
 fn route() -> impl Strategy<Value = Route> {
     let host = prop_oneof![
         Just(HostRewrite::Endpoint),
@@ -113,9 +150,23 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
+        of(idempotency()),
+        priority(),
+        of(fault()),
     )
         .prop_map(
-            |(matcher, action, rewrite, host, request_fields, response_fields, subset)| {
+            |(
+                matcher,
+                action,
+                rewrite,
+                host,
+                request_fields,
+                response_fields,
+                subset,
+                idempotency,
+                priority,
+                fault,
+            )| {
                 let regex = matches!(matcher.path, Some(PathMatch::Regex(_)));
                 // There is no prefix to replace in what an expression matched.
                 let rewrite = rewrite.filter(|to| !regex || !matches!(to, Rewrite::Prefix(_)));
@@ -124,13 +175,62 @@ fn route() -> impl Strategy<Value = Route> {
                     matcher,
                     action,
                     subset,
+                    priority: priority.0,
+                    priority_header: priority.1,
                     rewrite,
                     host,
                     request_fields,
                     response_fields,
+                    fault,
+                    idempotency,
                 }
             },
         )
+}
+
+fn priority() -> impl Strategy<Value = (Priority, Option<String>)> {
+    (select(&Priority::ALL[..]), of("[A-Za-z-]{1,6}"))
+}
+
+fn bulkhead() -> impl Strategy<Value = Bulkhead> {
+    let orders = [QueueOrder::Fifo, QueueOrder::Lifo, QueueOrder::Adaptive];
+    let algorithms = [LimitAlgorithm::Gradient2, LimitAlgorithm::Vegas];
+    let standing = (millis(1, 86_400_000), millis(1, 86_400_000))
+        .prop_map(|(after, timeout)| StandingQueue { after, timeout });
+    let shed = (of(millis(1, 86_400_000)), of(millis(1, 86_400_000)))
+        .prop_map(|(low, normal)| Shedding { low, normal });
+    let some = 1_usize..=1_000_000;
+    let adaptive = (
+        select(algorithms.to_vec()),
+        [some.clone(), some.clone(), some.clone()],
+        decimal(1000..=10_000),
+    )
+        .prop_map(
+            |(algorithm, [min, max, initial], tolerance)| AdaptiveLimit {
+                algorithm,
+                min,
+                max,
+                initial,
+                tolerance,
+            },
+        );
+    (
+        [some.clone(), some],
+        0_usize..=1_000_000,
+        millis(1, 86_400_000),
+        select(orders.to_vec()),
+        (standing, shed, of(adaptive)),
+    )
+        .prop_map(|(caps, queue, queue_timeout, order, rest)| Bulkhead {
+            max_in_flight: caps[0],
+            per_endpoint: caps[1],
+            queue,
+            queue_timeout,
+            order,
+            standing: rest.0,
+            shed: rest.1,
+            adaptive: rest.2,
+        })
 }
 
 fn share(low: u32) -> impl Strategy<Value = Share> {
@@ -278,6 +378,66 @@ fn narrowing()
     (of(sticky), of(panic), of(subset), of(2_usize..=100_000))
 }
 
+fn health() -> impl Strategy<Value = Health> {
+    let kind = prop_oneof![
+        Just(CheckType::Http),
+        Just(CheckType::Tcp),
+        Just(CheckType::Grpc)
+    ];
+    let initial = prop_oneof![
+        Just(InitialHealth::Healthy),
+        Just(InitialHealth::Unhealthy),
+        Just(InitialHealth::FirstCheck)
+    ];
+    let range = (200_u16..=599, 0_u16..100).prop_map(|(first, more)| StatusRange {
+        first,
+        last: (first + more).min(599),
+    });
+    let fields = || vec(("X-[A-Z][a-z]{0,3}", "[ -~]{0,6}"), 0..2);
+    let asked = (
+        kind,
+        "/[a-z?=]{0,6}",
+        of("[a-z]{1,5}(:80)?"),
+        fields(),
+        of(1_u16..),
+        vec(range, 1..4),
+        of(any_text().prop_filter("a text", |text| !text.is_empty())),
+        of(fields()),
+    );
+    let judged = (
+        millis(10, 86_400_000),
+        of(millis(10, 86_400_000)),
+        share(0).prop_map(|share| share.min(Share::percent(90))),
+        (1_u32..=100, 1_u32..=100, 1_usize..=256, 1_usize..=1024),
+        initial,
+    );
+    let active = (asked, judged).prop_map(|(asked, judged)| {
+        let (kind, path, host, headers, port, status, body, header) = asked;
+        let (interval, slow_interval, jitter, (rise, fall, history, at_once), initial) = judged;
+        ActiveHealth {
+            kind,
+            path,
+            host,
+            headers,
+            port,
+            status,
+            body: body.clone(),
+            header,
+            service: body,
+            interval,
+            slow_interval,
+            jitter,
+            rise,
+            fall,
+            initial,
+            history,
+            at_once,
+            ..ActiveHealth::default()
+        }
+    });
+    of(active).prop_map(|active| Health { active })
+}
+
 fn upstream() -> impl Strategy<Value = Upstream> {
     let tls =
         (of(any::<bool>()), of("[a-z]{1,5}"), any::<bool>()).prop_map(|(ca, name, verify)| {
@@ -296,33 +456,38 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         of(tls),
         times,
         vec(endpoint(), 1..4),
+        (of(bulkhead()), of(health())),
     )
-        .prop_map(|(balance, scaling, narrowing, tls, times, mut endpoints)| {
-            for (index, endpoint) in endpoints.iter_mut().enumerate() {
-                endpoint.address = format!("host-{index}:80");
-                endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
-            }
-            let (slow_start, failure_penalty, decisions) = scaling;
-            let (sticky, panic, subset, random_subset) = narrowing;
-            let (total, max_duration) = times;
-            Upstream {
-                balance,
-                slow_start,
-                failure_penalty,
-                sticky,
-                panic,
-                subset,
-                random_subset,
-                decisions,
-                tls,
-                timeouts: UpstreamTimeouts {
-                    total,
-                    max_duration,
-                    ..UpstreamTimeouts::default()
-                },
-                ..Upstream::new(endpoints)
-            }
-        })
+        .prop_map(
+            |(balance, scaling, narrowing, tls, times, mut endpoints, (bulkhead, health))| {
+                for (index, endpoint) in endpoints.iter_mut().enumerate() {
+                    endpoint.address = format!("host-{index}:80");
+                    endpoint.id = endpoint.id.take().map(|id| format!("{id}{index}"));
+                }
+                let (slow_start, failure_penalty, decisions) = scaling;
+                let (sticky, panic, subset, random_subset) = narrowing;
+                let (total, max_duration) = times;
+                Upstream {
+                    balance,
+                    slow_start,
+                    failure_penalty,
+                    sticky,
+                    panic,
+                    subset,
+                    random_subset,
+                    decisions,
+                    tls,
+                    bulkhead,
+                    health,
+                    timeouts: UpstreamTimeouts {
+                        total,
+                        max_duration,
+                        ..UpstreamTimeouts::default()
+                    },
+                    ..Upstream::new(endpoints)
+                }
+            },
+        )
 }
 
 pub(super) fn config() -> impl Strategy<Value = Config> {

@@ -4,7 +4,11 @@ use super::read::from_text;
 use super::{Level, Refusal};
 
 mod balance;
+mod bulkhead;
+mod faults;
 mod files;
+mod health;
+mod idempotency;
 mod narrowing;
 mod retries;
 mod routes;

@@ -40,7 +40,7 @@ fn an_unknown_key_with_nothing_near_lists_what_is_known() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    for key in ["health", "breaker", "bulkhead"] {
+    for key in ["mirror", "rate_limit", "cache"] {
         let text = format!("{GROUND}    {key}: {{}}\n");
         assert_eq!(
             refusal(&text).diagnostics[0].path,

@@ -3,6 +3,8 @@
 //! Each key is declared here once. The `block!` macro makes of it the field of a struct, the
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
+mod fault;
+mod idempotency;
 mod listener;
 mod matcher;
 mod route;
@@ -13,6 +15,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use fault::*;
+pub use idempotency::*;
 pub use listener::*;
 pub use matcher::*;
 pub use route::*;

@@ -9,8 +9,10 @@ use super::super::kinds::{
     FieldName, FieldValue, Fields, Filled, HostAndPort, Name, PathAndQuery, PathText, Pattern,
     Scheme, UpstreamName,
 };
-use super::super::setting::{Block, Book, Setting, block, with_default, written_as_map};
+use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::fault::Fault;
+use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
 
 /// What to do with the requests that match.
@@ -22,12 +24,19 @@ pub struct Route {
     pub action: Action,
     /// The value for the `subset` of its upstreams.
     pub subset: Option<String>,
+    pub priority: Priority,
+    /// The request header that names another priority.
+    pub priority_header: Option<String>,
     /// New path towards the endpoint.
     pub rewrite: Option<Rewrite>,
     /// `Host` towards the endpoint; `None` keeps the client's.
     pub host: Option<HostRewrite>,
     pub request_fields: FieldEdits,
     pub response_fields: FieldEdits,
+    /// What is injected on purpose.
+    pub fault: Option<Fault>,
+    /// Executes a request with a key once.
+    pub idempotency: Option<Idempotency>,
 }
 
 impl Route {
@@ -88,6 +97,14 @@ block! {
         /// The value that the `subset` of the upstream asks for, before what the request's header
         /// says. Every upstream of the route has a `subset`. Off: the request decides.
         pub subset: Option<String> as Option<Filled> = None;
+        /// `high`, `normal` or `low`: who waits less where the upstream has no place free (`bulkhead`), and who is
+        /// refused first when the queue is full or this proxy runs late. `normal`, so that what stands
+        /// out is said.
+        pub priority: Priority = Priority::Normal;
+        /// The request header that says `high`, `normal` or `low` in place of `priority`. Anybody may say less than
+        /// `priority`, more only a proxy that the listener trusts (`trusted_proxies`); another value counts for
+        /// nothing. Off: the route alone decides.
+        pub priority_header: Option<String> as Option<FieldName> = None;
         /// Answers with another address.
         pub redirect: Option<Redirect> = None;
         /// Answers directly.
@@ -103,6 +120,39 @@ block! {
         /// Edits of the response's header fields, also of a redirect and a direct answer; errors
         /// of the proxy stay as they are.
         pub response_headers: FieldEdits = FieldEdits::default();
+        /// Faults that are injected on purpose, for staging. Off.
+        pub fault: Option<Fault> = None;
+        /// Makes requests with an idempotency key safe to repeat: the first is executed, its result is
+        /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
+        /// here.
+        pub idempotency: Option<Idempotency> = None;
+    }
+}
+
+choice! {
+    /// How much it matters that a request is answered when not all can be. The lowest first.
+    pub enum Priority, "a priority" {
+        /// Can be repeated later: reports, prefetches, crawlers.
+        Low = "low",
+        /// What is neither.
+        Normal = "normal",
+        /// Somebody waits for it, or it keeps the system going: health, logins, orders.
+        High = "high",
+    }
+}
+
+impl Priority {
+    /// All of them, in the order of their numbers, the lowest first.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+}
+
+#[allow(
+    clippy::derivable_impls,
+    reason = "the macro that gives the names marks none of them as the default"
+)]
+impl Default for Priority {
+    fn default() -> Self {
+        Self::Normal
     }
 }
 
@@ -147,10 +197,14 @@ impl RouteKeys {
             matcher: self.matcher,
             action,
             subset: self.subset,
+            priority: self.priority,
+            priority_header: self.priority_header,
             rewrite: self.rewrite,
             host: self.host,
             request_fields: self.request_headers,
             response_fields: self.response_headers,
+            fault: self.fault,
+            idempotency: self.idempotency,
         })
     }
 
@@ -168,12 +222,16 @@ impl RouteKeys {
             upstream,
             split,
             subset: route.subset.clone(),
+            priority: route.priority,
+            priority_header: route.priority_header.clone(),
             redirect,
             respond,
             rewrite: route.rewrite.clone(),
             host: route.host.clone(),
             request_headers: route.request_fields.clone(),
             response_headers: route.response_fields.clone(),
+            fault: route.fault.clone(),
+            idempotency: route.idempotency.clone(),
         }
     }
 }

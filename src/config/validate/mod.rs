@@ -4,6 +4,10 @@
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
 mod balance;
+mod bulkhead;
+mod faults;
+mod health;
+mod idempotency;
 mod retries;
 mod sessions;
 mod subsets;
@@ -29,18 +33,22 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     listeners(root, config, reader);
     route_names(root, config, reader);
     idle_edits(root, config, reader);
+    faults::check(root, config, reader);
     for entry in entries(root, "upstreams") {
         if let Some(upstream) = config.upstreams.get(&entry.key) {
             upstream::endpoints(&entry.key, entry, upstream, reader);
             upstream::warnings(&entry.key, entry, upstream, reader);
+            bulkhead::warnings(&entry.key, entry, upstream, reader);
             retries::one(&entry.key, entry, upstream, reader);
             balance::options(&entry.key, entry, upstream, reader);
             balance::endpoints(&entry.key, entry, upstream, reader);
+            health::check(&entry.key, entry, upstream, reader);
             sessions::one(&entry.key, entry, upstream, config, reader);
         }
     }
     sessions::all(root, config, reader);
     subsets::check(root, config, reader);
+    idempotency::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);

@@ -23,7 +23,7 @@ use crate::lab::distribution::StatusShare;
 
 /// Resets a stream for this reason. hyper looks for it among the causes of the error, and an `io::Error` passes over what
 /// it wraps itself.
-fn reset_with(reason: h2::Reason) -> io::Error {
+pub(super) fn reset_with(reason: h2::Reason) -> io::Error {
     #[derive(Debug, thiserror::Error)]
     #[error("the stream is reset")]
     struct Reset(#[source] h2::Error);
@@ -35,10 +35,21 @@ pub(super) struct Exchange {
     pub(super) answers: Answers,
     pub(super) prepared: Arc<Prepared>,
     pub(super) in_flight: InFlight,
+    /// Whether its connection has brought no other before.
+    pub(super) is_first: bool,
 }
 
 impl Exchange {
-    pub(super) async fn answer(
+    pub(super) async fn answer(self, request: Request<Incoming>) -> io::Result<Response<Payload>> {
+        if let Some(fault) = self.prepared.behaviour.fault {
+            return self.misbehave(fault, request).await;
+        }
+        self.answers.count(&request);
+        self.behave(request).await
+    }
+
+    /// The wait, the drawn failure, and what the path asks for.
+    pub(super) async fn behave(
         mut self,
         request: Request<Incoming>,
     ) -> io::Result<Response<Payload>> {
@@ -58,6 +69,9 @@ impl Exchange {
             )
         };
         pause(latency).await;
+        if let Some(service) = self.prepared.behaviour.service {
+            pause(self.in_flight.state.turn(service)).await;
+        }
         if let Some(status) = failure {
             drain(request.into_body()).await?;
             return Ok(self.status(status));
@@ -86,6 +100,7 @@ impl Exchange {
             Ask::WebSocket => return self.websocket(request).await,
             Ask::Upgrade => return self.tunnel(request).await,
             Ask::Reset(after) => return self.reset(&request, after).await,
+            Ask::Identified(_) => return self.identified(request).await,
             Ask::Gone => {
                 let answer = self.by_hand(&request, Act::Gone).await;
                 return answer.map_err(|_| reset_with(h2::Reason::REFUSED_STREAM));
@@ -104,6 +119,10 @@ impl Exchange {
             }
             Ask::Trailers => self.trailers(&request).await,
             Ask::Status(status) => Ok(self.status(status)),
+            Ask::Health => match self.prepared.behaviour.health {
+                StatusCode::OK => Ok(self.label()),
+                status => Ok(self.status(status)),
+            },
             Ask::Events { count, gap } => Ok(self.events(count, gap)),
             Ask::Early(pause) => {
                 let body = self.prepared.body.clone();
@@ -127,7 +146,7 @@ impl Exchange {
         }
     }
 
-    fn reply(self, status: StatusCode, content: Content) -> Response<Payload> {
+    pub(super) fn reply(self, status: StatusCode, content: Content) -> Response<Payload> {
         reply(&self.prepared, self.in_flight, status, content)
     }
 
@@ -136,7 +155,7 @@ impl Exchange {
         self.reply(StatusCode::OK, body)
     }
 
-    fn status(self, status: StatusCode) -> Response<Payload> {
+    pub(super) fn status(self, status: StatusCode) -> Response<Payload> {
         let empty = matches!(status.as_u16(), 204 | 205 | 304);
         let body = if empty {
             Bytes::new()
@@ -249,7 +268,7 @@ impl Exchange {
         Ok(this.reply(StatusCode::OK, Content::steps(steps)))
     }
 
-    async fn reset<B>(
+    pub(super) async fn reset<B>(
         self,
         request: &Request<B>,
         after: Option<u64>,
@@ -322,7 +341,11 @@ impl Exchange {
 
     /// Leaves the request to be answered on the bare connection, and so never returns; unless that cannot be, and then
     /// gives itself back.
-    async fn by_hand<B>(self, request: &Request<B>, act: Act) -> Result<Response<Payload>, Self> {
+    pub(super) async fn by_hand<B>(
+        self,
+        request: &Request<B>,
+        act: Act,
+    ) -> Result<Response<Payload>, Self> {
         // Without a tap this is HTTP/2. A HEAD has no body to play with, and HTTP/1.0 knows no chunks.
         let plain = matches!(
             act,
@@ -359,14 +382,14 @@ fn before(number: u64, gap: Duration) -> Step {
     Step::Pause(if number == 0 { Duration::ZERO } else { gap })
 }
 
-async fn pause(span: Duration) {
+pub(super) async fn pause(span: Duration) {
     if !span.is_zero() {
         tokio::time::sleep(span).await;
     }
 }
 
 /// Reads a body to its end, so that the connection can carry another request.
-async fn drain(mut body: Incoming) -> io::Result<()> {
+pub(super) async fn drain(mut body: Incoming) -> io::Result<()> {
     while let Some(frame) = body.frame().await {
         frame.map_err(io::Error::other)?;
     }

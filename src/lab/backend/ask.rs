@@ -11,6 +11,7 @@ pub(super) enum Ask {
     Label,
     Echo,
     Headers,
+    Health,
     Checksum,
     Bytes(u64),
     Chunked {
@@ -39,6 +40,8 @@ pub(super) enum Ask {
     Gone,
     Hang,
     Close,
+    /// Bytes of the request's id.
+    Identified(usize),
 }
 
 impl Ask {
@@ -50,6 +53,7 @@ impl Ask {
         Some(match name {
             "echo" => Self::Echo,
             "headers" => Self::Headers,
+            "healthz" => Self::Health,
             "checksum" => Self::Checksum,
             "bytes" => Self::Bytes(rest.next_or(0)?),
             "chunked" => Self::Chunked {
@@ -76,6 +80,7 @@ impl Ask {
             "gone" => Self::Gone,
             "hang" => Self::Hang,
             "close" => Self::Close,
+            "identified" => Self::Identified(rest.next_or(100)?),
             _ => Self::Label,
         })
     }
@@ -119,6 +124,7 @@ mod tests {
         for (path, ask) in [
             ("/", Ask::Label),
             ("/any/thing", Ask::Label),
+            ("/healthz", Ask::Health),
             ("/bytes/12", Ask::Bytes(12)),
             ("/chunked/5/2/3", Ask::Chunked { length, size, gap }),
             ("/status/404", Ask::Status(StatusCode::NOT_FOUND)),
@@ -128,6 +134,7 @@ mod tests {
                 "/expect/417",
                 Ask::Expect(Some(StatusCode::EXPECTATION_FAILED)),
             ),
+            ("/identified/7", Ask::Identified(7)),
             ("/reset", Ask::Reset(None)),
             ("/reset/0", Ask::Reset(Some(0))),
             (

@@ -37,17 +37,19 @@ pub(super) enum Listener {
 impl Listener {
     pub(super) async fn bind(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => {
-                let socket = match address {
-                    SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                    SocketAddr::V6(_) => TcpSocket::new_v6()?,
-                };
-                socket.set_reuseaddr(true)?;
-                socket.bind(*address)?;
-                socket.listen(BACKLOG).map(Self::Tcp)
-            }
+            Address::Tcp(address) => Self::bound(address)?.listen(BACKLOG).map(Self::Tcp),
             Address::Unix(path) => UnixListener::bind(path).map(Self::Unix),
         }
+    }
+
+    fn bound(address: &SocketAddr) -> io::Result<TcpSocket> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(*address)?;
+        Ok(socket)
     }
 
     /// The address asked for, with the port that the system chose.
@@ -71,11 +73,31 @@ impl Listener {
 }
 
 /// Accepts until aborted. The connections end with it, since it owns their tasks.
-pub(super) async fn accept(listener: Listener, state: Arc<State>, tls: Option<Arc<ServerConfig>>) {
+pub(super) async fn accept(
+    listener: Listener,
+    address: Address,
+    state: Arc<State>,
+    tls: Option<Arc<ServerConfig>>,
+) {
     let tls = tls.map(TlsAcceptor::from);
     let mut connections = JoinSet::new();
+    let mut listens = state.listens.subscribe();
+    let mut listener = Some(listener);
     loop {
+        if !*listens.borrow_and_update() {
+            connections.abort_all();
+            drop(listener.take());
+            let held = hold(&address).await;
+            // Fails when the backend is gone, and this with it.
+            let _ = listens.wait_for(|listens| *listens).await;
+            drop(held);
+        }
+        let listener = match &mut listener {
+            Some(listener) => listener,
+            none => none.insert(bind_again(&address).await),
+        };
         tokio::select! {
+            _ = listens.changed() => {}
             accepted = listener.accept() => match accepted {
                 Ok(transport) => {
                     let open = Open::begin(&state);
@@ -86,6 +108,34 @@ pub(super) async fn accept(listener: Listener, state: Arc<State>, tls: Option<Ar
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             () = state.cut.notified() => connections.abort_all(),
+        }
+    }
+}
+
+/// Keeps a port, on which nobody listens, from being given to another.
+async fn hold(address: &Address) -> Option<TcpSocket> {
+    let Address::Tcp(address) = address else {
+        return None;
+    };
+    // Until the listener that was dropped is gone.
+    for _ in 0..100 {
+        if let Ok(socket) = Listener::bound(address) {
+            return Some(socket);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    None
+}
+
+async fn bind_again(address: &Address) -> Listener {
+    if let Address::Unix(path) = address {
+        // The file outlives its listener.
+        let _ = std::fs::remove_file(path);
+    }
+    loop {
+        match Listener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
 }
@@ -142,7 +192,7 @@ fn broke_protocol(error: &hyper::Error) -> bool {
 }
 
 async fn serve_h2(socket: Socket, state: &Arc<State>) -> hyper::Result<()> {
-    let answers = Answers::new(state, None);
+    let answers = Answers::new(state, None, &Arc::default());
     let closing = answers.closing();
     let connection = http2::Builder::new(TokioExecutor::new())
         .enable_connect_protocol()
@@ -160,8 +210,9 @@ async fn serve_h2(socket: Socket, state: &Arc<State>) -> hyper::Result<()> {
 
 /// Serves requests by hyper until the end, or until one is answered by hand; then hyper starts anew.
 async fn serve_h1(mut socket: Socket, state: &Arc<State>) -> hyper::Result<()> {
+    let served = Arc::default();
     loop {
-        let answers = Answers::new(state, Some(socket.tap.clone()));
+        let answers = Answers::new(state, Some(socket.tap.clone()), &served);
         let handover = answers.handover();
         let closing = answers.closing();
         let mut closing = pin!(closing.notified());

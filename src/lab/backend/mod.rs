@@ -16,18 +16,25 @@
 //! | `/sse/N/MS` | N server-sent events, a pause of MS before each but the first |
 //! | `/early/MS` | 103 Early Hints, and after MS the label (HTTP/2: only the label) |
 //! | `/expect/NNN` | that final status without having read the body; without NNN as `/checksum` |
+//! | `/healthz` | the label, or the status that its health was set to |
 //! | `/ws` | WebSocket echo, over HTTP/2 by extended CONNECT |
 //! | `/upgrade`, any CONNECT | a tunnel that echoes bytes, to whichever protocol was asked for |
 //! | `/drop/N`, `/drop/N/chunked` | breaks off after N bytes of a longer body |
 //! | `/reset/N` | the same by a TCP reset or RST_STREAM; without N before any byte of the answer |
 //! | `/gone` | closes without an answer (HTTP/2: REFUSED_STREAM) |
 //! | `/hang` | never answers |
+//! | `/identified/N` | N bytes that only the `X-Request-Id` of the request has; a request body that has others is 400 |
 //! | `/close` | the label, and the connection ends after it (HTTP/2: GOAWAY) |
 //! | any other | `X-Backend` with the label, which is also the body, or a body of the chosen size |
+//!
+//! A [`Fault`] stands above all of that while it is in force.
 
 mod answer;
 mod ask;
 mod connection;
+mod fault;
+mod fifo;
+mod misbehave;
 mod payload;
 mod raw;
 mod received;
@@ -38,19 +45,24 @@ mod websocket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use rustls::ServerConfig;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::distribution::{Latency, StatusShare};
+use crate::clock::Clock;
 use crate::config::schema::Address;
 use crate::entropy::Random;
 
+pub use fault::{Executions, Fault, PIECES, UnknownFault, identified};
+use fifo::Fifo;
 pub use payload::pattern;
 
 /// How a backend answers; may be changed while it runs.
@@ -62,12 +74,18 @@ pub struct Behaviour {
     pub latency: Latency,
     /// Answers of these statuses instead of the one asked for; the shares add up to at most 1.
     pub statuses: Vec<StatusShare>,
+    /// The status of `/healthz`, so that checks can find it unhealthy while it serves.
+    pub health: StatusCode,
     /// Bytes of the label's answer, at most 16 MiB; `None`: the label itself.
     pub size: Option<usize>,
     /// Requests worked on at once; further ones wait. `None`: no limit.
     pub slots: Option<usize>,
     /// Makes the draws repeatable; `None`: seeded by the system.
     pub seed: Option<u64>,
+    /// How it misbehaves.
+    pub fault: Option<Fault>,
+    /// It works on one request after the other, each for this long, whether or not its client still waits.
+    pub service: Option<Duration>,
 }
 
 impl Behaviour {
@@ -77,9 +95,12 @@ impl Behaviour {
             label: label.into(),
             latency: Latency::NONE,
             statuses: Vec::new(),
+            health: StatusCode::OK,
             size: None,
             slots: None,
             seed: None,
+            fault: None,
+            service: None,
         }
     }
 }
@@ -91,6 +112,8 @@ pub struct Settings {
     pub behaviour: Behaviour,
     /// `None`: clear text. Its ALPN protocols decide between HTTP/1.1 and HTTP/2. TCP only.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Who keeps count of what was carried out; shared by backends that are told apart by nobody.
+    pub executions: Option<Arc<Executions>>,
 }
 
 impl Settings {
@@ -101,6 +124,7 @@ impl Settings {
             address,
             behaviour,
             tls: None,
+            executions: None,
         }
     }
 }
@@ -155,12 +179,18 @@ impl Backend {
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let listener = connection::Listener::bind(&settings.address).await?;
         let address = listener.address(&settings.address)?;
+        let listens = settings.behaviour.fault != Some(Fault::Refuse);
         let state = Arc::new(State {
             prepared: ArcSwap::from_pointee(Prepared::new(settings.behaviour)?),
             counters: Counters::default(),
             cut: Notify::new(),
+            listens: watch::Sender::new(listens),
+            executions: settings.executions,
+            clock: Clock::system(),
+            fifo: Mutex::default(),
         });
-        let accepting = connection::accept(listener, Arc::clone(&state), settings.tls);
+        let accepting =
+            connection::accept(listener, address.clone(), Arc::clone(&state), settings.tls);
         let accepting = tokio::spawn(accepting).abort_handle();
         Ok(Self {
             address,
@@ -181,10 +211,19 @@ impl Backend {
 
     /// Requests whose head comes in from now on are answered like this.
     pub fn change(&self, behaviour: Behaviour) -> io::Result<()> {
-        self.state
-            .prepared
-            .store(Arc::new(Prepared::new(behaviour)?));
+        let listens = behaviour.fault != Some(Fault::Refuse);
+        let prepared = Arc::new(Prepared::new(behaviour)?);
+        self.state.prepared.store(prepared);
+        self.state.listens.send_replace(listens);
         Ok(())
+    }
+
+    /// Where it works on one request after the other, it stands still for so long.
+    pub fn stall(&self, span: Duration) {
+        let now = self.state.clock.now();
+        let fifo = &self.state.fifo;
+        let mut fifo = fifo.lock().unwrap_or_else(PoisonError::into_inner);
+        fifo.stall(now, span);
     }
 
     /// Cuts every open connection, idle or not, and goes on accepting.
@@ -284,6 +323,20 @@ struct State {
     prepared: ArcSwap<Prepared>,
     counters: Counters,
     cut: Notify,
+    /// Whether it is to be reached.
+    listens: watch::Sender<bool>,
+    executions: Option<Arc<Executions>>,
+    clock: Clock,
+    fifo: Mutex<Fifo>,
+}
+
+impl State {
+    /// How long a request waits that is worked on for `service` after all that came before it.
+    fn turn(&self, service: Duration) -> Duration {
+        let now = self.clock.now();
+        let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
+        fifo.admit(now, service).since(now)
+    }
 }
 
 /// A behaviour with all that can be made ready before a request comes.
@@ -317,7 +370,9 @@ impl Prepared {
                 Some(seed) => Random::seeded(seed),
                 None => Random::from_system(),
             }),
-            prompt: slots.is_none()
+            prompt: behaviour.fault.is_none()
+                && behaviour.service.is_none()
+                && slots.is_none()
                 && behaviour.statuses.is_empty()
                 && behaviour.latency == Latency::NONE,
             behaviour,

@@ -24,6 +24,14 @@ pub(super) enum Act {
     Drop { after: u64, chunked: bool },
     /// A TCP reset, after this many bytes of a body or before the answer.
     Reset { after: Option<u64> },
+    /// A head that announces so many bytes, some of them, and the end of the connection.
+    Broken {
+        announced: usize,
+        sent: Bytes,
+        reset: bool,
+    },
+    /// What is no HTTP instead of an answer.
+    Garbage,
     /// The end of the stream instead of an answer.
     Gone,
     /// The upgrade is accepted with this answer and frames are echoed.
@@ -81,6 +89,22 @@ impl Raw {
                     send(&mut socket, &self.broken(*after, false)).await?;
                 }
                 return socket.transport.reset_on_close();
+            }
+            Act::Broken {
+                announced,
+                sent,
+                reset,
+            } => {
+                let length = format!("Content-Length: {announced}\r\n\r\n");
+                let mut out = self.head("200 OK", &length);
+                out.extend_from_slice(sent);
+                send(&mut socket, &out).await?;
+                if *reset {
+                    return socket.transport.reset_on_close();
+                }
+            }
+            Act::Garbage => {
+                send(&mut socket, b"\x16\x03\x01 this is no HTTP\r\n\r\n\0\xff").await?;
             }
             Act::WebSocket { accept } => {
                 let fields = format!(

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -19,6 +20,7 @@ use super::socket::Tap;
 use super::{InFlight, Prepared, State};
 
 const X_BACKEND: HeaderName = HeaderName::from_static("x-backend");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The answers of one connection.
 #[derive(Clone)]
@@ -28,15 +30,18 @@ pub(super) struct Answers {
     tap: Option<Tap>,
     handover: Arc<Mutex<Option<Raw>>>,
     closing: Arc<Notify>,
+    /// Requests that its connection has brought so far.
+    served: Arc<AtomicU64>,
 }
 
 impl Answers {
-    pub(super) fn new(state: &Arc<State>, tap: Option<Tap>) -> Self {
+    pub(super) fn new(state: &Arc<State>, tap: Option<Tap>, served: &Arc<AtomicU64>) -> Self {
         Self {
             state: Arc::clone(state),
             tap,
             handover: Arc::default(),
             closing: Arc::default(),
+            served: Arc::clone(served),
         }
     }
 
@@ -51,6 +56,15 @@ impl Answers {
 
     pub(super) fn hand_over(&self, raw: Raw) {
         *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = Some(raw);
+    }
+
+    /// Keeps count of a request that is carried out.
+    pub(super) fn count(&self, request: &Request<Incoming>) {
+        let id = request.headers().get(X_REQUEST_ID);
+        let id = id.and_then(|id| id.to_str().ok());
+        if let (Some(executions), Some(id)) = (&self.state.executions, id) {
+            executions.record(id);
+        }
     }
 
     pub(super) fn close_soon(&self) {
@@ -90,7 +104,13 @@ impl Service<Request<Incoming>> for Answers {
     fn call(&self, request: Request<Incoming>) -> Answering {
         let in_flight = InFlight::begin(&self.state);
         let prepared = self.state.prepared.load();
-        if prepared.prompt && request.uri().path() == "/" && request.body().is_end_stream() {
+        let is_first = self.served.fetch_add(1, Ordering::Relaxed) == 0;
+        let is_counted = self.state.executions.is_some();
+        if prepared.prompt
+            && !is_counted
+            && request.uri().path() == "/"
+            && request.body().is_end_stream()
+        {
             let body = Content::Fixed(prepared.body.clone());
             return Answering::Now(Some(reply(&prepared, in_flight, StatusCode::OK, body)));
         }
@@ -98,6 +118,7 @@ impl Service<Request<Incoming>> for Answers {
             answers: self.clone(),
             prepared: Arc::clone(&prepared),
             in_flight,
+            is_first,
         };
         Answering::Later(Box::pin(exchange.answer(request)))
     }

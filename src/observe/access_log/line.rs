@@ -46,6 +46,7 @@ pub(super) fn json(out: &mut Vec<u8>, record: &Record<'_>, date: &mut DateText) 
         b",\"error\":",
         record.error.unwrap_or_default().as_bytes(),
     );
+    text(out, b",\"faults\":", record.faults.label().as_bytes());
     text(out, b",\"user_agent\":", record.user_agent);
     text(out, b",\"referer\":", record.referer);
     out.extend_from_slice(b"}\n");
@@ -229,7 +230,7 @@ mod tests {
                 r#""method":"GET","target":"/a?b=\"c\"","protocol":"HTTP/1.1","status":200,"bytes_in":0,"#,
                 r#""bytes_out":2326,"route":"all","upstream":"api","endpoint":"127.0.0.1:9001","attempts":1,"#,
                 r#""reused":true,"total_us":1234,"queue_us":null,"connect_us":null,"first_byte_us":1000,"#,
-                r#""body_us":null,"proxy_us":null,"outcome":"completed","error":null,"#,
+                r#""body_us":null,"proxy_us":null,"outcome":"completed","error":null,"faults":null,"#,
                 r#""user_agent":"curl/8.0","referer":null}"#,
                 "\n"
             )

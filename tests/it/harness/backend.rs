@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use plimsoll::config::schema::Address;
-use plimsoll::lab::backend::{self, Behaviour, Counters, Group, Settings};
+use plimsoll::lab::backend::{self, Behaviour, Counters, Executions, Fault, Group, Settings};
 use serde_json::Value;
 
 /// The known pattern of `/bytes/N`, of as many bytes. Not the backend's own, so that it is tested, too.
@@ -94,6 +94,24 @@ impl Planned {
     /// `503:5%`; `503:1` for every answer. May be repeated.
     pub fn status(mut self, text: &str) -> Self {
         self.0.behaviour.statuses.push(text.parse().unwrap());
+        self
+    }
+
+    /// Misbehaves like this.
+    pub fn fault(mut self, fault: impl Into<Option<Fault>>) -> Self {
+        self.0.behaviour.fault = fault.into();
+        self
+    }
+
+    /// What it carries out is counted here. Not by [`Backend::change`].
+    pub fn counted(mut self, executions: &Arc<Executions>) -> Self {
+        self.0.executions = Some(Arc::clone(executions));
+        self
+    }
+
+    /// What `/healthz` answers.
+    pub fn health(mut self, status: u16) -> Self {
+        self.0.behaviour.health = status.try_into().unwrap();
         self
     }
 

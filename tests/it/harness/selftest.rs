@@ -9,6 +9,9 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use xxhash_rust::xxh3::xxh3_64;
 
+use plimsoll::lab::backend::{Executions, Fault, identified};
+use std::sync::Arc;
+
 use super::*;
 
 #[tokio::test]
@@ -450,4 +453,101 @@ fn a_process_is_read_signalled_and_awaited() {
         (process.stdout(), process.stderr()),
         ("bye\n".to_owned(), "ready\n".to_owned())
     );
+}
+
+/// What a client sees of a backend: the status and body, or that the exchange broke.
+async fn seen(client: &mut Client, path: &str, id: &str) -> Option<(u16, Bytes)> {
+    let mut asking = request(Method::POST, path, Outgoing::whole(identified(id, 100)));
+    asking
+        .headers_mut()
+        .insert("x-request-id", id.parse().unwrap());
+    let response = client.open(asking).await.ok()?;
+    let answer = within(Answer::read(response)).await.ok()?;
+    Some((answer.status.as_u16(), answer.body))
+}
+
+#[tokio::test]
+async fn a_backend_misbehaves_as_told_and_keeps_count_of_what_it_carried_out() {
+    let executions = Arc::<Executions>::default();
+    let backend = Backend::labelled("a").counted(&executions).start();
+    let whole = |id: &str| Some((200, identified(id, 1000)));
+    let broken = [
+        "gone",
+        "reset",
+        "reset-after-head",
+        "reset-mid-body",
+        "truncate",
+        "garbage",
+    ];
+    let kept = ["trickle:1ms", "slow:1ms", "early-answer"];
+    for h2 in [false, true] {
+        let connect = async || match h2 {
+            false => Client::h1(backend.address()).await,
+            true => Client::h2(backend.address()).await,
+        };
+        let fault = |text: &str| {
+            backend.change(Backend::labelled("a").fault(text.parse::<Fault>().unwrap()))
+        };
+        for text in broken {
+            fault(text);
+            let id = format!("{text}-{h2}");
+            let path = "/identified/1000";
+            assert_eq!(seen(&mut connect().await, path, &id).await, None, "{id}");
+            // A refused stream says that nothing was done.
+            let executed = u32::from(!(h2 && text == "gone"));
+            assert_eq!(executions.of(&id), executed, "{id}");
+        }
+        for text in kept {
+            fault(text);
+            let id = format!("{text}-{h2}");
+            let answer = seen(&mut connect().await, "/identified/1000", &id).await;
+            assert_eq!(answer, whole(&id), "{id}");
+            assert_eq!(executions.of(&id), 1, "{id}");
+        }
+        fault("status:503");
+        let answer = seen(&mut connect().await, "/identified/1", "burst").await;
+        assert_eq!(answer.unwrap().0, 503);
+        fault("close-on-reuse");
+        let mut client = connect().await;
+        let path = "/identified/1000";
+        assert_eq!(seen(&mut client, path, "first").await, whole("first"));
+        assert_eq!(seen(&mut client, path, "second").await, None);
+        backend.change(Backend::labelled("a"));
+        assert_eq!(
+            seen(&mut connect().await, path, "well").await,
+            whole("well")
+        );
+    }
+    assert_eq!((executions.of("well"), executions.of("burst")), (2, 2));
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_cuts_its_connections_and_comes_back_on_its_port() {
+    let backend = Backend::start("a");
+    let mut client = Client::h1(backend.address()).await;
+    for _ in 0..5 {
+        assert_eq!(client.get("/").await.backend(), Some("a"));
+        backend.change(Backend::labelled("a").fault(Fault::Refuse));
+        eventually(DEADLINE, || client.is_closed()).await;
+        let refused = tokio::net::TcpStream::connect(backend.address()).await;
+        let kind = refused.unwrap_err().kind();
+        assert_eq!(kind, std::io::ErrorKind::ConnectionRefused);
+        backend.change(Backend::labelled("a"));
+        let address = backend.address();
+        eventually(DEADLINE, || std::net::TcpStream::connect(address).is_ok()).await;
+        client = Client::h1(address).await;
+    }
+}
+
+#[tokio::test]
+async fn a_huge_head_is_a_mebibyte() {
+    let backend = Backend::labelled("a").fault(Fault::HugeHead).start();
+    let mut stream = tokio::net::TcpStream::connect(backend.address())
+        .await
+        .unwrap();
+    let ask = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut answer = Vec::new();
+    within(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.len() > 1024 * 1024, "{}", answer.len());
 }

@@ -1,8 +1,10 @@
 //! Keys of an upstream.
 
 mod balance;
+mod bulkhead;
 mod endpoint;
 mod hash;
+mod health;
 mod hedge;
 mod narrowing;
 mod retry;
@@ -12,8 +14,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balance::*;
+pub use bulkhead::*;
 pub use endpoint::*;
 pub use hash::*;
+pub use health::*;
 pub use hedge::*;
 pub use narrowing::*;
 pub use retry::*;
@@ -92,6 +96,12 @@ block! {
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
         pub connections: Connections = Connections::default();
+        /// How many attempts at once, and who waits for a place. On, because an upstream that gets slow
+        /// otherwise takes sockets and memory from all others. Off: no cap but that on connections.
+        pub bulkhead: Option<Bulkhead> = Some(Bulkhead::default());
+        /// Which endpoints are healthy. Off: all are taken to be, since not every server has something
+        /// to ask for; what requests meet there counts all the same.
+        pub health: Option<Health> = None;
         /// When a request is sent again, and what that may cost. On, because endpoints fail and another one serves. Off is as
         /// `{ max_attempts: 1 }`: nothing is sent again that an endpoint may have begun with.
         pub retry: Option<Retry> = Some(Retry::default());
@@ -118,8 +128,10 @@ impl Upstream {
             tls: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
+            bulkhead: Some(Bulkhead::default()),
             retry: Some(Retry::default()),
             hedge: None,
+            health: None,
         }
     }
 }

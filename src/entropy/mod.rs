@@ -1,5 +1,7 @@
 //! Chance: the only caller of the system's randomness, and the seedable generator that everything else is handed.
 
+pub mod latency;
+
 /// A small, fast, seedable generator (wyrand). Not for secrets.
 #[derive(Debug, Clone)]
 pub struct Random(fastrand::Rng);

@@ -1,0 +1,120 @@
+//! What a check does with one endpoint: where it connects, what it asks there, and under which name.
+
+use super::failure::{CheckFailure, Unsendable};
+use super::grpc::GrpcCheck;
+use super::http::HttpCheck;
+use super::timing::Progress;
+use crate::config::{self, CheckType, Protocol};
+use crate::upstream::client_tls::ClientTls;
+use crate::upstream::connect::{Address, Target, dial};
+use crate::upstream::endpoint::Endpoint;
+
+/// What is asked of every endpoint of an upstream.
+#[derive(Debug)]
+pub(super) struct Ask {
+    kind: Kind,
+    /// The host that is asked for; off: the endpoint's own.
+    host: Option<String>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Http(Box<HttpCheck>, Protocol),
+    Tcp,
+    Grpc(Box<GrpcCheck>),
+}
+
+impl Ask {
+    pub(super) fn compile(
+        written: &config::ActiveHealth,
+        protocol: Protocol,
+        is_tls: bool,
+    ) -> Result<Self, Unsendable> {
+        Ok(Self {
+            kind: match written.kind {
+                CheckType::Http => {
+                    Kind::Http(Box::new(HttpCheck::compile(written, is_tls)?), protocol)
+                }
+                CheckType::Tcp => Kind::Tcp,
+                CheckType::Grpc => Kind::Grpc(Box::new(GrpcCheck::compile(written, is_tls)?)),
+            },
+            host: written.host.clone(),
+        })
+    }
+
+    /// Asks an endpoint, at another port if one is given. The caller bounds the time.
+    pub(super) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        port: Option<u16>,
+        tls: Option<&ClientTls>,
+        progress: &Progress,
+    ) -> Result<(), CheckFailure> {
+        let stream = dial(&target(endpoint, port), tls).await?;
+        progress.connected();
+        let authority = match &self.host {
+            Some(host) => host.clone(),
+            None => authority(endpoint, port),
+        };
+        match &self.kind {
+            Kind::Http(check, protocol) => {
+                let is_h2 = match protocol {
+                    Protocol::H1 => false,
+                    Protocol::H2 => true,
+                    Protocol::Auto => stream.alpn() == Some(b"h2"),
+                };
+                check.check(&authority, stream, is_h2).await
+            }
+            Kind::Tcp => Ok(()),
+            Kind::Grpc(check) => check.check(&authority, stream).await,
+        }
+    }
+}
+
+/// Where an endpoint is checked. A Unix socket has no other port.
+fn target(endpoint: &Endpoint, port: Option<u16>) -> Target {
+    let mut target = endpoint.target.clone();
+    if let (Address::Tcp(address), Some(port)) = (&mut target.address, port) {
+        address.set_port(port);
+    }
+    target
+}
+
+/// The endpoint's own host, with the port that is checked. What clients of a Unix socket say is `localhost`.
+fn authority(endpoint: &Endpoint, port: Option<u16>) -> String {
+    let host = endpoint.authority.rsplit_once(':');
+    match (&endpoint.target.address, port, host) {
+        (Address::Unix(_), _, _) => "localhost".to_owned(),
+        (Address::Tcp(_), Some(port), Some((host, _))) => format!("{host}:{port}"),
+        (Address::Tcp(_), _, _) => endpoint.authority.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::connect::resolve;
+
+    fn endpoint(address: &str) -> Endpoint {
+        let (_, target) = resolve(address).unwrap().remove(0);
+        Endpoint::new("api", "a", address, target)
+    }
+
+    #[test]
+    fn an_endpoint_is_asked_under_its_own_host_and_the_port_that_is_checked() {
+        for (address, port, expected) in [
+            ("127.0.0.1:80", None, "127.0.0.1:80"),
+            ("127.0.0.1:80", Some(9), "127.0.0.1:9"),
+            ("[::1]:80", Some(9), "[::1]:9"),
+            ("localhost:80", Some(9), "localhost:9"),
+            ("unix:/run/a.sock", Some(9), "localhost"),
+        ] {
+            let endpoint = endpoint(address);
+            assert_eq!(authority(&endpoint, port), expected);
+            match target(&endpoint, port).address {
+                Address::Tcp(at) => assert_eq!(at.port(), port.unwrap_or(80)),
+                at @ Address::Unix(_) => assert_eq!(at, endpoint.target.address),
+            }
+        }
+    }
+}
