@@ -236,7 +236,7 @@ fn blocks_are_switched_off_and_on() {
     assert_eq!((shed.shed.low, shed.shed.normal), (None, None));
     assert_eq!(shed.adaptive, Some(AdaptiveLimit::default()));
     let off = upstream(
-        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, bulkhead: off, hedge: off, retry: off",
+        "slow_start: off, failure_penalty: off, sticky: off, panic: off, random_subset: off, hedge: off, bulkhead: off, retry: off",
     );
     let expected = Upstream {
         failure_penalty: None,

@@ -269,7 +269,7 @@ async fn chaos(requests: usize, protocol: &str, seed: u64) {
         () = async { while let Some(joined) = clients.join_next().await { joined.unwrap() } } => {}
     }
     let ends = seen.ends.lock().unwrap().clone();
-    println!("{requests} requests over {protocol}: {ends:?}");
+    eprintln!("{requests} requests over {protocol}: {ends:?}");
     judge_all(&seen, &executions, requests as u64, &ends);
     recovers(&backends, &proxy).await;
 }

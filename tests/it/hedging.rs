@@ -171,3 +171,15 @@ async fn a_client_that_leaves_ends_both() {
     let gone = || proxy.routes(Metric::RequestOutcomes, "client_gone");
     eventually(DEADLINE, || gone() == 1).await;
 }
+
+#[tokio::test]
+async fn a_hedge_takes_a_place_of_its_own_and_waits_for_none() {
+    let backends = backends();
+    let mut seen = Seen::of(&backends, "bulkhead: { max_in_flight: 1 }").await;
+    backends[0].change(Backend::labelled("a").latency("300ms"));
+    let before = backends[1].counters().requests();
+    let answer = seen.ask(Method::GET, "/", "").await;
+    assert_eq!(answer.backend(), Some("a"));
+    assert!(hedged(&seen.proxy, "no_endpoint") >= 1);
+    assert_eq!(backends[1].counters().requests(), before);
+}

@@ -104,29 +104,37 @@ fn half(plan: &Plan, is_slow: bool, round: u32) -> anyhow::Result<Half> {
     let address = |group: &Group| endpoint(group.backends().first().context("no backend")?);
     let stage = Stage::start(&plan.yaml(address(&first)?, address(&second)?))?;
     let proxy = stage.address()?;
+    let seed = u64::from(round) * 2;
+    // The clients of each on a thread of their own too.
+    let (first, second) = std::thread::scope(|scope| {
+        let first = load(plan, proxy, "/first", seed);
+        let first = scope.spawn(move || drive(first, plan.length));
+        let second = drive(load(plan, proxy, "/second", seed + 1), plan.length);
+        (first.join(), second)
+    });
+    let first = first.map_err(|_| anyhow::anyhow!("the clients of the first upstream panicked"))?;
+    Ok(Half {
+        first: first?,
+        second: second?,
+    })
+}
+
+/// How long after the last request answers are waited for.
+const REST: Duration = Duration::from_millis(300);
+
+/// Sends a load; what has no answer soon after its end is left out.
+fn drive(load: Load, length: Duration) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the load")?;
-    let (of_first, of_second) = (Tally::default(), Tally::default());
-    let seed = u64::from(round) * 2;
-    runtime.block_on(async {
-        let clock = Clock::system();
-        let first = load(plan, proxy, "/first", seed);
-        let second = load(plan, proxy, "/second", seed + 1);
-        // The slow ones' clients need not be waited for.
-        let mut first = tokio::spawn(generator::run(first, clock, Arc::clone(&of_first)));
-        generator::run(second, clock, Arc::clone(&of_second)).await;
-        let rest = tokio::time::timeout(Duration::from_millis(100), &mut first).await;
-        if rest.is_err() {
-            first.abort();
-        }
-    });
-    let seen = |tally: &Tally| tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(Half {
-        first: seen(&of_first),
-        second: seen(&of_second),
-    })
+    let tally = Tally::default();
+    let run = generator::run(load, Clock::system(), Arc::clone(&tally));
+    // Those of a slow upstream need not be waited for.
+    let _ = runtime.block_on(async { tokio::time::timeout(length + REST, run).await });
+    drop(runtime);
+    let report = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(report.clone())
 }
 
 fn load(plan: &Plan, address: SocketAddr, target: &str, seed: u64) -> Load {
