@@ -2,28 +2,59 @@
 
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use bytes::Bytes;
+use hyper::{Method, Request, StatusCode};
 use plimsoll::admin::status;
 use plimsoll::observe::Metric;
 
-use crate::harness::{Backend, Client, DEADLINE, Outgoing, Proxy, config, eventually, within};
+use crate::harness::{
+    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, config, eventually, within,
+};
 
 /// What answers usually take.
 const USUAL: &str = "20ms";
 
-/// A proxy that has seen what is usual of two endpoints, with a client.
-async fn before(backends: &[Backend; 2], upstream: &str) -> (Proxy, Client) {
-    let endpoints = backends.each_ref().map(Backend::endpoint);
-    let upstream = format!("balance: round_robin, hedge: {{ min_samples: 20 }}, {upstream}");
-    let proxy = Proxy::start(&config(&endpoints, "", "", &upstream)).await;
-    let mut client = Client::h1(proxy.address()).await;
-    within(async {
-        while after(&proxy).is_none() {
-            client.get("/").await;
+/// A proxy that has seen what is usual of two endpoints.
+struct Seen {
+    proxy: Proxy,
+    client: Client,
+    /// With this key a request goes to the first of them, as long as nothing is held against it.
+    key: String,
+}
+
+impl Seen {
+    async fn of(backends: &[Backend; 2], upstream: &str) -> Self {
+        let endpoints = backends.each_ref().map(Backend::endpoint);
+        let upstream = format!(
+            "balance: {{ consistent_hash: {{ key: {{ header: X-Key }}, bounded_load: off }} }}, hedge: {{ min_samples: 20 }}, {upstream}"
+        );
+        let proxy = Proxy::start(&config(&endpoints, "", "", &upstream)).await;
+        let client = Client::h1(proxy.address()).await;
+        let key = "k".to_owned();
+        let mut seen = Self { proxy, client, key };
+        while seen.ask(Method::GET, "/", "").await.backend() != Some("a") {
+            seen.key.push('x');
         }
-    })
-    .await;
-    (proxy, client)
+        within(async {
+            while after(&seen.proxy).is_none() {
+                seen.ask(Method::GET, "/", "").await;
+            }
+        })
+        .await;
+        seen
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("x-key", &self.key);
+        let body = body.into();
+        let body = if body.is_empty() {
+            Outgoing::empty()
+        } else {
+            Outgoing::whole(body)
+        };
+        self.client.send(request.body(body).unwrap()).await
+    }
 }
 
 fn backends() -> [Backend; 2] {
@@ -47,15 +78,17 @@ fn hedged(proxy: &Proxy, outcome: &str) -> u64 {
 #[tokio::test]
 async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
     let backends = backends();
-    let (proxy, mut client) = before(&backends, "").await;
-    let usual = after(&proxy).unwrap();
+    let mut seen = Seen::of(&backends, "").await;
+    let usual = after(&seen.proxy).unwrap();
     assert!(usual >= Duration::from_millis(20), "{usual:?}");
     backends[0].change(Backend::labelled("a").latency("1h"));
     for _ in 0..4 {
-        assert_eq!(client.get("/").await.backend(), Some("b"));
+        let answer = seen.ask(Method::GET, "/", "").await;
+        assert_eq!(answer.backend(), Some("b"));
     }
-    let won = hedged(&proxy, "won");
-    assert!(won >= 1);
+    let proxy = &seen.proxy;
+    let won = hedged(proxy, "won");
+    assert!(won >= 4);
     // Those that had not come to an end were ended.
     eventually(DEADLINE, || backends[0].counters().in_flight() == 0).await;
     eventually(DEADLINE, || {
@@ -70,11 +103,10 @@ async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
         .hedges
         .clone()
         .unwrap();
-    assert_eq!(told.lifetime["won"], hedged(&proxy, "won"));
+    assert_eq!(told.lifetime["won"], hedged(proxy, "won"));
     let body: Vec<u8> = (0..10_000).map(|i| (i % 251) as u8).collect();
     for _ in 0..4 {
-        let put = client.try_send(Method::PUT, "/echo", Outgoing::whole(body.clone()));
-        let answer = put.await.unwrap();
+        let answer = seen.ask(Method::PUT, "/echo", body.clone()).await;
         assert_eq!(answer.status, StatusCode::OK);
         assert!(answer.body == body);
     }
@@ -83,7 +115,7 @@ async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
 #[tokio::test]
 async fn what_is_not_idempotent_runs_once() {
     let backends = backends();
-    let (proxy, mut client) = before(&backends, "").await;
+    let mut seen = Seen::of(&backends, "").await;
     let slow = |label| Backend::labelled(label).latency("200ms");
     backends[0].change(slow("a"));
     backends[1].change(slow("b"));
@@ -91,12 +123,12 @@ async fn what_is_not_idempotent_runs_once() {
         let counts = backends.iter().map(|one| one.counters().requests());
         counts.sum::<u64>()
     };
-    let (sent, wanted) = (requests(), hedged(&proxy, "won") + hedged(&proxy, "lost"));
+    let before = requests();
     for _ in 0..4 {
-        assert_eq!(client.post("/", "body").await.status, StatusCode::OK);
+        let answer = seen.ask(Method::POST, "/", "body").await;
+        assert_eq!(answer.backend(), Some("a"));
     }
-    assert_eq!(requests() - sent, 4);
-    assert_eq!(hedged(&proxy, "won") + hedged(&proxy, "lost"), wanted);
+    assert_eq!(requests() - before, 4);
 }
 
 #[tokio::test]
@@ -106,13 +138,14 @@ async fn the_first_attempt_may_still_win_or_a_hedge_fail() {
         Backend::labelled("b").status("503:1"),
     ] {
         let backends = backends();
-        let (proxy, mut client) = before(&backends, "retry: { budget: off }").await;
+        let mut seen = Seen::of(&backends, "retry: { budget: off }").await;
         backends[0].change(Backend::labelled("a").latency("300ms"));
         backends[1].change(other);
         for _ in 0..4 {
-            assert_eq!(client.get("/").await.backend(), Some("a"));
+            let answer = seen.ask(Method::GET, "/", "").await;
+            assert_eq!(answer.backend(), Some("a"));
         }
-        assert!(hedged(&proxy, "lost") >= 1);
+        assert!(hedged(&seen.proxy, "lost") >= 4);
         eventually(DEADLINE, || backends[1].counters().in_flight() == 0).await;
     }
 }
@@ -120,7 +153,7 @@ async fn the_first_attempt_may_still_win_or_a_hedge_fail() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_both() {
     let backends = backends();
-    let (proxy, client) = before(&backends, "").await;
+    let Seen { proxy, client, .. } = Seen::of(&backends, "").await;
     drop(client);
     for (backend, label) in backends.iter().zip(["a", "b"]) {
         backend.change(Backend::labelled(label).latency("1h"));
@@ -137,4 +170,16 @@ async fn a_client_that_leaves_ends_both() {
     eventually(DEADLINE, || in_flight(0)).await;
     let gone = || proxy.routes(Metric::RequestOutcomes, "client_gone");
     eventually(DEADLINE, || gone() == 1).await;
+}
+
+#[tokio::test]
+async fn a_hedge_takes_a_place_of_its_own_and_waits_for_none() {
+    let backends = backends();
+    let mut seen = Seen::of(&backends, "bulkhead: { max_in_flight: 1 }").await;
+    backends[0].change(Backend::labelled("a").latency("300ms"));
+    let before = backends[1].counters().requests();
+    let answer = seen.ask(Method::GET, "/", "").await;
+    assert_eq!(answer.backend(), Some("a"));
+    assert!(hedged(&seen.proxy, "no_endpoint") >= 1);
+    assert_eq!(backends[1].counters().requests(), before);
 }
