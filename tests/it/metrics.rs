@@ -147,6 +147,7 @@ async fn every_metric_moves_or_has_an_excuse() {
              - {{ match: {{ path: /vegas }}, upstream: vegas }}\n\
              - {{ match: {{ path: /status }}, upstream: pool }}\n\
              - {{ match: {{ path: /keyed }}, upstream: pool, idempotency: {{ entries: 1 }} }}\n\
+             - {{ match: {{ path: /thin }}, upstream: pool, fault: {{ bandwidth: 1GiB/s }} }}\n\
              - {{ match: {{ path: / }}, upstream: pool }}\n\
              upstreams:\n\
              \x20 stale: {{ endpoints: [{:?}], {far} }}\n\
@@ -202,7 +203,7 @@ async fn every_metric_moves_or_has_an_excuse() {
     assert_eq!(malformed.response().await.status(), 400);
     // What endpoints do: answer, refuse, break off what was idle.
     let mut client = Client::h1(proxy.listener("web")).await;
-    for path in ["/", "/", "/stale", "/stale", "/secure"] {
+    for path in ["/", "/", "/stale", "/stale", "/secure", "/thin"] {
         assert_eq!(client.get(path).await.status, StatusCode::OK, "{path}");
     }
     // Which is tried once more.
