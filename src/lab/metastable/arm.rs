@@ -30,6 +30,7 @@ pub enum Expected {
 impl Arm {
     /// All of them, for a backend of this capacity.
     pub fn all(plan: &Plan) -> Vec<Self> {
+        // A breaker would end the storm in its own way: what is shown is what the queue does. The default has one.
         // Together a little more than half of what is answered within an attempt's time.
         let deadline = plan.capacity * ATTEMPT.as_secs_f64();
         let in_flight = (deadline * 0.1).round().max(1.0);
@@ -39,6 +40,7 @@ impl Arm {
                 name: "naive",
                 meaning: "one retry, whatever it costs, and no bound on who waits",
                 keys: "retry: { max_attempts: 2, budget: off }\n\
+                       breaker: off\n\
                        bulkhead: { max_in_flight: 1000000, per_endpoint: 1000000 }\n\
                        connections: { max: 100000 }\n"
                     .to_owned(),
@@ -49,6 +51,7 @@ impl Arm {
                 meaning: "who waits is less than what is answered in the time of an attempt",
                 keys: format!(
                     "retry: {{ max_attempts: 2, budget: 10% }}\n\
+                     breaker: off\n\
                      bulkhead: {{ max_in_flight: {in_flight}, per_endpoint: {in_flight}, queue: {queue}, queue_timeout: 500ms }}\n"
                 ),
                 expected: Expected::Recovery,
