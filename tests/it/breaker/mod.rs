@@ -17,18 +17,18 @@ use plimsoll::upstream::breaker::{Phase, Switch};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Answer, Backend, Client, Closed, DEADLINE, Proxy, Raw, Scripted, Step, eventually, plain,
-    within,
+    Answer, Backend, Client, Closed, DEADLINE, Proxy, Raw, Scripted, Step, eventually, within,
 };
 
-/// One route and one upstream on so many workers; `upstream` adds keys.
+/// One route and one upstream on so many workers; `upstream` adds keys. Nothing is retried, so that each request is one
+/// attempt.
 fn yaml(workers: usize, endpoints: &[String], upstream: &str) -> String {
     let endpoints: Vec<String> = endpoints.iter().map(|one| format!("{one:?}")).collect();
     format!(
         "workers: {workers}\n\
          listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
          routes: [ {{ name: all, upstream: pool }} ]\n\
-         upstreams: {{ pool: {{ endpoints: [{}], {upstream} }} }}\n\
+         upstreams: {{ pool: {{ endpoints: [{}], retry: {{ max_attempts: 1 }}, {upstream} }} }}\n\
          admin: {{ address: \"127.0.0.1:0\" }}\n",
         endpoints.join(", ")
     )

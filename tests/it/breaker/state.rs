@@ -104,7 +104,7 @@ async fn one_of_a_route_leaves_other_routes_alone_and_survives_a_reload() {
              routes:\n\
              \x20 - {{ name: fragile, match: {{ path: /status }}, upstream: pool, breaker: {{ consecutive_failures: 3, open_for: 1h, open_for_max: 1h }} }}\n\
              \x20 - {{ name: rest, upstream: pool }}\n\
-             upstreams: {{ pool: {{ endpoints: [{:?}], {more} }} }}\n\
+             upstreams: {{ pool: {{ endpoints: [{:?}], retry: {{ max_attempts: 1 }}, {more} }} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\n",
             backend.endpoint()
         )
@@ -145,7 +145,7 @@ async fn one_of_a_route_leaves_other_routes_alone_and_survives_a_reload() {
 #[tokio::test]
 async fn how_it_stands_and_why_can_be_seen() {
     let backend = Backend::start("a");
-    let proxy = Proxy::start(&plain(&[backend.endpoint()])).await;
+    let proxy = start(&[backend.endpoint()], "").await;
     let mut client = Client::h1(proxy.address()).await;
     ask(&mut client, "/", 2).await;
     ask(&mut client, "/status/503", 3).await;
@@ -164,11 +164,9 @@ async fn how_it_stands_and_why_can_be_seen() {
     assert_eq!((seen.state.as_str(), seen.failures_in_row), ("closed", 3));
     assert_eq!((seen.window.attempts, seen.window.failed), (5, 3));
     assert_eq!((seen.reason, seen.next_probe_seconds), (None, None));
-    within(proxy.reload(
-        &plain(&[backend.endpoint()]).replace("endpoints:", &format!("{NEVER}, endpoints:")),
-    ))
-    .await
-    .unwrap();
+    within(proxy.reload(&yaml(1, &[backend.endpoint()], NEVER)))
+        .await
+        .unwrap();
     ask(&mut client, "/status/503", 2).await;
     let seen = status(&proxy).await.upstreams[0].endpoints[0].clone();
     assert_eq!(seen.out.as_deref(), Some("breaker_open"));
