@@ -29,7 +29,7 @@ fn of(proxy: &Proxy, name: &str) -> Arc<Bulkhead> {
 /// One worker before one upstream with these keys of its bulkhead.
 async fn start(backends: &[&Backend], keys: &str) -> Proxy {
     let endpoints: Vec<String> = backends.iter().map(|backend| backend.endpoint()).collect();
-    let upstream = format!("bulkhead: {{ {keys} }}");
+    let upstream = format!("bulkhead: {{ {keys} }}, breaker: off");
     Proxy::start(&config(&endpoints, "", "", &upstream)).await
 }
 

@@ -333,16 +333,29 @@ async fn recovers(backends: &[Backend], proxy: &Proxy) {
 
 #[tokio::test]
 async fn no_post_is_carried_out_twice_and_no_body_goes_astray_over_http_1() {
-    chaos(1200, "h1", "", 1).await;
+    chaos(1200, "h1", OPEN_NEVER, 1).await;
 }
 
 #[tokio::test]
 async fn no_post_is_carried_out_twice_and_no_body_goes_astray_over_http_2() {
-    chaos(600, "h2", "", 2).await;
+    chaos(600, "h2", OPEN_NEVER, 2).await;
+}
+
+/// Whatever fails is asked again and again: more attempts meet a fault than with a breaker.
+const OPEN_NEVER: &str = "\x20   breaker: off\n";
+
+/// The breakers as they are by default, but that their pauses suit a test.
+const BREAKERS: &str =
+    "\x20   breaker: { open_for: 50ms, open_for_max: 200ms, ramp: 100ms }\n\x20   outlier: {}\n";
+
+#[tokio::test]
+async fn no_post_is_carried_out_twice_and_no_body_goes_astray_while_breakers_open_and_close() {
+    chaos(1200, "h1", BREAKERS, 7).await;
 }
 
 /// As many attempts as can be, some of them at the same time.
-const STORM: &str = "\x20   retry: { max_attempts: 4, budget: off, backoff: { base: 1ms, max: 5ms } }\n\
+const STORM: &str = "\x20   breaker: off\n\
+                     \x20   retry: { max_attempts: 4, budget: off, backoff: { base: 1ms, max: 5ms } }\n\
                      \x20   hedge: { after: p50, min_samples: 20, max: 50% }\n";
 
 #[tokio::test]
@@ -353,7 +366,8 @@ async fn no_post_is_carried_out_twice_and_no_body_goes_astray_in_a_storm_of_retr
 #[tokio::test]
 #[ignore = "takes minutes; run by hand with `--ignored`"]
 async fn twenty_thousand_requests_over_both_protocols() {
-    chaos(8_000, "h1", "", 3).await;
-    chaos(6_000, "h2", "", 4).await;
+    chaos(8_000, "h1", OPEN_NEVER, 3).await;
+    chaos(6_000, "h2", OPEN_NEVER, 4).await;
     chaos(6_000, "h1", STORM, 5).await;
+    chaos(4_000, "h1", BREAKERS, 8).await;
 }

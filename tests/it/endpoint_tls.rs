@@ -13,7 +13,7 @@ const PROTOCOLS: [(&str, &[&str], &str); 4] = [
 ];
 
 async fn before(backend: &Backend, protocol: &str, tls: &str) -> Proxy {
-    let upstream = format!("protocol: {protocol}, tls: {{ {tls} }}");
+    let upstream = format!("protocol: {protocol}, tls: {{ {tls} }}, breaker: off");
     Proxy::start(&config(&[backend.endpoint()], "", "", &upstream)).await
 }
 

@@ -106,7 +106,11 @@ async fn a_post_is_sent_once_and_its_answer_passed_on() {
 #[tokio::test]
 async fn an_answer_that_is_the_last_is_passed_on_as_it_is() {
     let scripted = always(busy("X-Own: yes\r\n")).await;
-    for (upstream, requests) in [("", 2), ("retry: { on: [502] }", 1), ("retry: off", 1)] {
+    for (upstream, requests) in [
+        ("", 2),
+        ("breaker: off, retry: { on: [502] }", 1),
+        ("retry: off", 1),
+    ] {
         let sent = scripted.heads().len();
         let proxy = before(&[scripted.address().to_string()], upstream).await;
         for h2 in [false, true] {
@@ -131,7 +135,7 @@ async fn a_body_is_sent_again_whole_as_often_as_need_be() {
     let second = Scripted::play(vec![vec![Step::ReadRequest]]).await;
     let third = always(Step::ok()).await;
     let endpoints = [&first, &second, &third].map(|one| one.address().to_string());
-    let proxy = before(&endpoints, "retry: { max_attempts: 3 }").await;
+    let proxy = before(&endpoints, "breaker: off, retry: { max_attempts: 3 }").await;
     for h2 in [false, true] {
         let mut client = if h2 {
             Client::h2(proxy.address()).await
@@ -155,8 +159,8 @@ async fn a_body_is_sent_again_whole_as_often_as_need_be() {
 #[tokio::test]
 async fn a_body_larger_than_the_buffer_is_not_sent_again() {
     for (upstream, size) in [
-        ("retry: { buffer: 1000B }", 1001),
-        ("retry: { buffer: off }", 1),
+        ("breaker: off, retry: { buffer: 1000B }", 1001),
+        ("breaker: off, retry: { buffer: off }", 1),
         ("", 64 * 1024 + 1),
     ] {
         let scripted = always(busy("")).await;
@@ -173,7 +177,7 @@ async fn a_body_larger_than_the_buffer_is_not_sent_again() {
 async fn an_outage_spends_the_budget_once_and_success_refills_it() {
     let backends = ["a", "b"].map(|label| Backend::labelled(label).status("503:1").start());
     let endpoints = backends.each_ref().map(Backend::endpoint);
-    let upstream = "balance: round_robin, retry: { backoff: { base: 1ms } }";
+    let upstream = "balance: round_robin, breaker: off, retry: { backoff: { base: 1ms } }";
     let yaml = config(&endpoints, "", "", upstream);
     let proxy = Proxy::start(&yaml).await;
     let mut client = Client::h1(proxy.address()).await;
@@ -214,7 +218,7 @@ async fn an_outage_spends_the_budget_once_and_success_refills_it() {
 #[tokio::test]
 async fn without_a_budget_every_failure_is_tried_again() {
     let backend = Backend::labelled("a").status("503:1").start();
-    let upstream = "retry: { budget: off, backoff: { base: 1ms } }";
+    let upstream = "breaker: off, retry: { budget: off, backoff: { base: 1ms } }";
     let proxy = before(&[backend.endpoint()], upstream).await;
     let mut client = Client::h1(proxy.address()).await;
     for _ in 0..30 {
@@ -292,7 +296,7 @@ async fn it_never_goes_back_while_another_endpoint_is_left() {
     let backends = ["a", "b", "c"].map(|label| Backend::labelled(label).status("502:1").start());
     let mut endpoints: Vec<String> = backends.iter().map(Backend::endpoint).collect();
     endpoints.push(closed.endpoint());
-    let upstream = "retry: { max_attempts: 3, budget: off, backoff: { base: 1ms } }";
+    let upstream = "breaker: off, retry: { max_attempts: 3, budget: off, backoff: { base: 1ms } }";
     let proxy = before(&endpoints, upstream).await;
     let mut client = Client::h1(proxy.address()).await;
     for round in 1..=10 {
@@ -308,7 +312,8 @@ async fn endpoints_are_told_of_the_attempt_and_of_the_time_left() {
     let scripted = always(busy("")).await;
     let backend = Backend::start("b");
     let endpoints = [scripted.address().to_string(), backend.endpoint()];
-    let upstream = "retry: { attempt_header: X-Attempt }, timeouts: { deadline_header: X-Left }";
+    let upstream =
+        "breaker: off, retry: { attempt_header: X-Attempt }, timeouts: { deadline_header: X-Left }";
     let proxy = before(&endpoints, upstream).await;
     let mut client = Client::h1(proxy.address()).await;
     let mut attempts = Vec::new();
@@ -350,9 +355,9 @@ async fn a_call_is_repeated_after_a_status_of_grpc_that_is_listed() {
     };
     for (upstream, requests) in [
         ("", 1),
-        ("retry: { grpc_on: [aborted] }", 1),
+        ("breaker: off, retry: { grpc_on: [aborted] }", 1),
         (
-            "retry: { grpc_on: [aborted, unavailable], buffer: 64KiB }",
+            "breaker: off, retry: { grpc_on: [aborted, unavailable], buffer: 64KiB }",
             2,
         ),
     ] {
