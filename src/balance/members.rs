@@ -161,6 +161,14 @@ impl Members {
         self.weights[i]
     }
 
+    /// The same of a candidate, without a look at it where all candidates weigh the same.
+    pub(super) fn weight_of_candidate(&self, i: usize) -> u32 {
+        match *self.classes {
+            [Class { weight, .. }] => weight,
+            _ => self.weights[i],
+        }
+    }
+
     /// The weights of all candidates together.
     pub fn total_weight(&self) -> u64 {
         self.classes.last().map_or(0, |class| class.through)

@@ -190,7 +190,7 @@ impl Reading {
         let load = signals.load(view.live.now());
         let unknown = if load == 0 { UNTRIED } else { OWES_ANSWER };
         let latency = signals.by_load.at(load);
-        let weight = view.members.weight(endpoint) as f32 * charge.factor;
+        let weight = view.members.weight_of_candidate(endpoint) as f32 * charge.factor;
         let burden = load as f32 + charge.ghosts + 1.0;
         // Most weigh 1, and a division costs more than to see that. It is divided, not multiplied by the step, so that equal
         // fractions are equal here too.
