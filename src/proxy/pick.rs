@@ -189,8 +189,10 @@ impl Drop for Slot {
         match self.record.outcome {
             // Its head was fine; what followed was not.
             AttemptOutcome::Broken if self.is_judged => {
-                signals.broke();
-                self.verdict.broke(ended, shared, endpoint, error);
+                if verdict::is_to_blame(error, spent, shared) {
+                    signals.broke();
+                    self.verdict.broke(ended, shared, endpoint, error);
+                }
             }
             _ if self.is_judged => {}
             AttemptOutcome::Failed => {

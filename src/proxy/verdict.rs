@@ -108,7 +108,7 @@ impl Verdict {
         }
     }
 
-    /// An answer broke off.
+    /// An answer broke off, for which the endpoint is to blame.
     pub fn broke(
         &mut self,
         now: Instant,
@@ -116,9 +116,6 @@ impl Verdict {
         endpoint: &Endpoint,
         error: &'static str,
     ) {
-        if !is_to_blame(error, Duration::ZERO, upstream) {
-            return;
-        }
         self.tell(now, upstream, endpoint, |_| Outcome::Broke(error));
         if upstream.outlier.rules.is_some() {
             endpoint.conduct.failed(true);
@@ -180,9 +177,15 @@ fn of_endpoints(upstream: &Upstream) -> Option<&Breaker> {
 }
 
 /// Whether the endpoint is to blame for an error of its side.
-fn is_to_blame(error: &'static str, spent: Duration, upstream: &Upstream) -> bool {
-    // The client asked for what the endpoint may refuse.
-    if error == ProxyError::BadUpgrade.label() || error == ProxyError::MaxDuration.label() {
+pub fn is_to_blame(error: &'static str, spent: Duration, upstream: &Upstream) -> bool {
+    let excused = [
+        // The client asked for what the endpoint may refuse.
+        ProxyError::BadUpgrade,
+        ProxyError::MaxDuration,
+        // Of the two ends of a tunnel neither is known to owe the other anything.
+        ProxyError::TunnelIdleTimeout,
+    ];
+    if excused.iter().any(|excused| excused.label() == error) {
         return false;
     }
     // Its time ran out: here, or before it came here.
