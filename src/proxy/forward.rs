@@ -510,11 +510,17 @@ impl Wait {
                 }
                 Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(false)) => {
-                    self.received |= attempt.link.has_unread();
+                    self.received |= attempt.link.was_heard();
                     return Poll::Ready(Err(ProxyError::Closed));
                 }
                 Poll::Ready(Err(error)) => {
-                    self.received |= matches!(error, ProxyError::Response(_));
+                    self.received |= match error {
+                        // Whoever resets a stream has looked at it.
+                        ProxyError::Response(_) | ProxyError::Reset => true,
+                        // A connection on which others were answered meanwhile was not dead before.
+                        ProxyError::Closed => attempt.link.was_heard(),
+                        _ => false,
+                    };
                     return Poll::Ready(Err(error));
                 }
                 Poll::Pending => return Poll::Pending,

@@ -263,11 +263,12 @@ impl Link {
         }
     }
 
-    /// Whether a part of a head was read.
-    pub(super) fn has_unread(&self) -> bool {
+    /// Whether the endpoint was heard since the request was sent: with a part of a head, or on a shared connection with
+    /// anything.
+    pub(super) fn was_heard(&self) -> bool {
         match self {
             Self::H1(connected) => connected.client.connection().has_unread(),
-            Self::H2 { .. } => false,
+            Self::H2 { pending, .. } => pending.as_ref().is_some_and(|one| !one.is_unheard()),
         }
     }
 
