@@ -19,7 +19,6 @@ use crate::attempt::{Plan, Tried};
 use crate::balance::{Asked, Lack};
 use crate::clock::Instant;
 use crate::config::Priority;
-use crate::http::head::Version;
 use crate::route::Route;
 use crate::upstream::bulkhead::{Ask, Configured, Grant, Refusal, Wait};
 use crate::worker::{UpstreamView, Worker};
@@ -211,15 +210,7 @@ impl Admission<'_> {
         if let Poll::Ready(verdict) = Pin::new(wait).poll(cx) {
             return Poll::Ready(verdict.map_err(Denied::Refused));
         }
-        let down = &mut *self.down;
-        if let Some(responder) = &mut down.responder
-            // Over HTTP/1 what a client still has to send stands between us and its end.
-            && (down.body.is_done() || responder.version() == Version::Http2)
-            && responder.poll_gone(cx).is_ready()
-        {
-            return Poll::Ready(Err(Denied::ClientGone));
-        }
-        Poll::Pending
+        self.down.poll_gone(cx).map(|()| Err(Denied::ClientGone))
     }
 
     /// Whether a deadline of the plan has passed.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::admit;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Steps};
-use super::forward::{Attempt, Awaited, Downstream, Failure, Linked, Wait};
+use super::forward::{self, Attempt, Awaited, Downstream, Failure, Linked, Wait};
 use super::heads::{self, Told};
 use super::link;
 use super::pick::Slot;
@@ -123,11 +123,11 @@ impl Rival {
         let wheel = &exchange.worker.wheel;
         let mut steps = Steps::begun(wheel.now());
         let until = plan.deadline().0;
-        let linked = link::link(exchange, upstream, &slot, false, until).await;
+        let linked = link::link(exchange, upstream, &mut slot, false, until).await;
         let (link, reused) = match linked {
             Ok(linked) => linked,
             Err(error) => {
-                slot.failed(&error);
+                slot.failed(&forward::unconnected(error), wheel.now());
                 return None;
             }
         };
@@ -145,7 +145,7 @@ impl Rival {
             Ok(attempt) => attempt,
             Err(unsent) => {
                 let (error, mut slot) = *unsent;
-                slot.failed(&error);
+                slot.failed(&forward::unsent(error), wheel.now());
                 return None;
             }
         };
@@ -155,7 +155,7 @@ impl Rival {
             .await
         {
             Awaited::Failed(failure) => {
-                attempt.slot.failed(&failure.error);
+                attempt.slot.failed(&failure, wheel.now());
                 None
             }
             Awaited::Head if is_good(&wait.response) => Some(Won {
@@ -218,6 +218,7 @@ pub async fn race(
                 }
                 Awaited::Failed(failure) => {
                     let is_over = failure.event == Event::ClientGone;
+                    attempt.slot.failed(&failure, exchange.worker.wheel.now());
                     first = Some(Err(failure));
                     is_over
                 }
@@ -266,6 +267,7 @@ fn beaten(attempt: &mut Attempt, response: &ResponseHead, first: Option<Result<(
             attempt.slot.record.status = response.status;
             attempt.slot.record.outcome = AttemptOutcome::Answered;
         }
-        Some(Err(failure)) => attempt.slot.failed(&failure.error),
+        // It was told when it had.
+        Some(Err(_)) => {}
     }
 }

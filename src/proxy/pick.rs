@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admit::Permit;
 use super::audience::Audience;
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
+use super::forward::{self, Failure};
 use super::verdict::{self, Verdict};
 use crate::attempt::Tried;
 use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
@@ -148,21 +150,39 @@ impl Slot {
             .answered(now, shared, endpoint, response.status, spent);
     }
 
-    /// No answer came in time: to an adaptive limit that is one that takes at least as long.
-    pub fn timed_out(&mut self, now: Instant) {
-        if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit) {
-            samples.timed_out(now.since(self.taken), permit.number);
+    /// The attempt ended without a head, at `now`. Told again, it stays at that.
+    pub fn failed(&mut self, failure: &Failure, now: Instant) {
+        if self.ended < Instant::FAR {
+            return;
         }
-    }
-
-    /// The attempt ended without a head.
-    pub fn failed(&mut self, error: &ProxyError) {
+        let error = &failure.error;
         self.record.outcome = if error.side() == Side::Downstream {
             AttemptOutcome::Cancelled
         } else {
             AttemptOutcome::Failed
         };
         self.record.error = Some(error.label());
+        self.end_at(now);
+        if self.record.reused && forward::is_idle_race(&failure.event) {
+            self.excuse();
+        }
+        let is_late = matches!(
+            error,
+            ProxyError::ConnectTimeout | ProxyError::FirstByteTimeout | ProxyError::TotalTimeout
+        );
+        if is_late && !self.is_judged {
+            self.timed_out(error.label(), now.since(self.taken));
+        }
+    }
+
+    /// No answer came in time: to an adaptive limit that is one that takes at least as long, where it was the endpoint
+    /// that took it.
+    fn timed_out(&self, error: &'static str, spent: Duration) {
+        if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit)
+            && verdict::is_to_blame(error, spent, &self.upstream.shared)
+        {
+            samples.timed_out(spent, permit.number);
+        }
     }
 
     /// That the attempt failed says nothing of the endpoint.

@@ -118,3 +118,15 @@ async fn tunnels_that_rest_do_not_open_it() {
     let (_, failed) = upstream_endpoint(&proxy, 0).signals.ends();
     assert_eq!(failed, 0);
 }
+
+/// `total` ends what `connect` would have allowed.
+#[tokio::test]
+async fn connections_that_were_given_no_time_do_not_open_it() {
+    let scripted = Scripted::play(vec![vec![Step::Stall]]).await;
+    let keys = format!("protocol: h2, timeouts: {{ connect: 10s, total: 30ms }}, {NEVER}");
+    let proxy = start(&[scripted.address().to_string()], &keys).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answers = ask(&mut client, "/", 6).await;
+    assert_eq!(count(&answers, 504), 6);
+    assert_eq!(breaker(&proxy, 0).in_row(), 0);
+}

@@ -48,6 +48,12 @@ async fn a_refused_connection_and_a_timeout_are_failures() {
     let mut client = Client::h1(proxy.address()).await;
     let answers = ask(&mut client, "/hang", 7).await;
     assert_eq!((count(&answers, 504), count(&answers, 503)), (5, 2));
+    let scripted = Scripted::play(vec![vec![Step::Stall]]).await;
+    let upstream = format!("protocol: h2, timeouts: {{ connect: 30ms }}, {NEVER}");
+    let proxy = start(&[scripted.address().to_string()], &upstream).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answers = ask(&mut client, "/", 7).await;
+    assert_eq!((count(&answers, 504), count(&answers, 503)), (5, 2));
     // All that a request had went here.
     let upstream = format!("timeouts: {{ total: 30ms }}, {NEVER}");
     let proxy = start(&[backend.endpoint()], &upstream).await;
