@@ -21,6 +21,7 @@ use crate::http::buffers::Lent;
 use crate::http::head::ResponseHead;
 use crate::observe::{AttemptKind, AttemptOutcome};
 use crate::route;
+use crate::upstream::{Hedge, Upstream};
 use crate::worker::UpstreamView;
 
 /// The attempt beside another, before it has a connection.
@@ -78,9 +79,7 @@ pub fn rival(
     let shared = &upstream.shared;
     let hedge = shared.hedge.as_ref()?;
     let body = down.body.copy().filter(|_| down.pump.is_done())?;
-    let is_paid = hedge.hedging.fund.take(hedge.terms)
-        && shared.terms.is_none_or(|terms| shared.retries.take(terms));
-    if !is_paid {
+    if !pay(shared, hedge) {
         upstream.cells.hedged(Hedged::NoBudget as usize);
         return None;
     }
@@ -90,6 +89,7 @@ pub fn rival(
     let picked = admit::admit_now(exchange, upstream, other.tried());
     exchange.now = before;
     let Ok((endpoint, mut slot)) = picked else {
+        give_back(shared, hedge);
         upstream.cells.hedged(Hedged::NoEndpoint as usize);
         return None;
     };
@@ -103,6 +103,26 @@ pub fn rival(
         plan: other,
         down: down.beside(body),
     })
+}
+
+/// Takes a token of hedges, and one of retries, which hedges are as well; or none of either.
+fn pay(upstream: &Upstream, hedge: &Hedge) -> bool {
+    if !hedge.hedging.fund.take(hedge.terms) {
+        return false;
+    }
+    let is_paid = upstream.terms.is_none_or(|terms| upstream.retries.take(terms));
+    if !is_paid {
+        hedge.hedging.fund.give_back(hedge.terms);
+    }
+    is_paid
+}
+
+/// The hedge that was paid for is not made.
+fn give_back(upstream: &Upstream, hedge: &Hedge) {
+    hedge.hedging.fund.give_back(hedge.terms);
+    if let Some(terms) = upstream.terms {
+        upstream.retries.give_back(terms);
+    }
 }
 
 impl Rival {

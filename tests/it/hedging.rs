@@ -67,6 +67,17 @@ fn after(proxy: &Proxy) -> Option<Duration> {
     hedge.hedging.after()
 }
 
+/// Those of hedges, and those of retries.
+fn tokens(proxy: &Proxy) -> [f64; 2] {
+    let snapshot = proxy.live().snapshot.load();
+    let upstream = &snapshot.upstreams[0];
+    let hedge = upstream.hedge.as_ref().unwrap();
+    [
+        hedge.hedging.fund.tokens(hedge.terms),
+        upstream.retries.tokens(upstream.terms.unwrap()),
+    ]
+}
+
 fn hedged(proxy: &Proxy, outcome: &str) -> u64 {
     let report = proxy.report();
     let readings = report.picks.iter();
@@ -178,8 +189,13 @@ async fn a_hedge_takes_a_place_of_its_own_and_waits_for_none() {
     let mut seen = Seen::of(&backends, "bulkhead: { max_in_flight: 1 }").await;
     backends[0].change(Backend::labelled("a").latency("300ms"));
     let before = backends[1].counters().requests();
+    let in_hand = tokens(&seen.proxy);
+    assert!(in_hand.iter().all(|tokens| *tokens >= 1.0));
     let answer = seen.ask(Method::GET, "/", "").await;
     assert_eq!(answer.backend(), Some("a"));
     assert!(hedged(&seen.proxy, "no_endpoint") >= 1);
+    // What was not made costs nothing.
+    let left = tokens(&seen.proxy);
+    assert!(left[0] >= in_hand[0] && left[1] >= in_hand[1], "{left:?}");
     assert_eq!(backends[1].counters().requests(), before);
 }
