@@ -16,6 +16,7 @@ use super::link;
 use super::pick::Slot;
 use crate::attempt::hedge::Hedged;
 use crate::attempt::{Event, Plan};
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::buffers::Lent;
 use crate::http::head::ResponseHead;
@@ -263,7 +264,7 @@ pub async fn race(
     .await;
     match (won, first) {
         (Some(won), first) => {
-            beaten(attempt, &wait.response, first);
+            beaten(attempt, &wait.response, first, won.attempt.steps.answered);
             Raced::Rival(Box::new(won))
         }
         (None, Some(first)) => Raced::First(first),
@@ -278,10 +279,16 @@ pub async fn race(
     }
 }
 
-/// Notes how the first attempt had ended before the other won. One that had not is cancelled, as it stands.
-fn beaten(attempt: &mut Attempt, response: &ResponseHead, first: Option<Result<(), Failure>>) {
+/// Notes how the first attempt had ended before the other won, at `now`. One that had not is cancelled, as it stands, and may
+/// have been slow.
+fn beaten(
+    attempt: &mut Attempt,
+    response: &ResponseHead,
+    first: Option<Result<(), Failure>>,
+    now: Instant,
+) {
     match first {
-        None => {}
+        None => attempt.slot.overtaken(now),
         Some(Ok(())) => {
             attempt.slot.head_came(attempt.steps.answered, response);
             attempt.slot.record.status = response.status;

@@ -185,6 +185,24 @@ impl Slot {
         }
     }
 
+    /// Another attempt answered first, at `now`.
+    pub fn overtaken(&mut self, now: Instant) {
+        let endpoint = &self.reach.endpoint;
+        let shared = &self.upstream.shared;
+        let spent = now.since(self.taken);
+        if self.verdict.overtaken(now, shared, endpoint, spent) {
+            self.is_judged = true;
+            let decay = shared.groups.rules.latency_decay;
+            endpoint.signals.overtaken(now, spent, decay);
+        }
+        self.end_at(now);
+    }
+
+    /// Whether a breaker finds out by this attempt whether it may close.
+    pub fn is_probe(&self) -> bool {
+        self.verdict.is_probe()
+    }
+
     /// That the attempt failed says nothing of the endpoint.
     pub fn excuse(&mut self) {
         self.is_judged = true;

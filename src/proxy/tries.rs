@@ -251,6 +251,8 @@ impl<'a> Tries<'a> {
                     }
                     return Some(self.failed(failure, attempt.slot));
                 }
+                // Beside a probe the breaker would never find out.
+                Awaited::Hedge if attempt.slot.is_probe() => continue,
                 Awaited::Hedge => {}
             }
             let rival = hedge::rival(self.exchange, self.upstream, self.down, &mut self.plan);

@@ -89,6 +89,31 @@ impl Verdict {
         }
     }
 
+    /// Another attempt answered first, after this one had waited for so long. Gives whether it counts, as a slow one.
+    pub fn overtaken(
+        &mut self,
+        now: Instant,
+        upstream: &Upstream,
+        endpoint: &Endpoint,
+        spent: Duration,
+    ) -> bool {
+        let route = self.route.as_ref();
+        let of_route = route.and_then(|(route, _)| route.breaker.as_deref());
+        let mut asked = of_route.into_iter().chain(&upstream.breaker);
+        if !asked.any(|breaker| breaker.rules.is_slow(spent)) {
+            return false;
+        }
+        self.tell(now, upstream, endpoint, |_| Outcome::Overtaken(spent));
+        self.count();
+        true
+    }
+
+    /// Whether the attempt is a probe of a breaker that is half-open.
+    pub fn is_probe(&self) -> bool {
+        let of_route = self.route.as_ref().map(|(_, pass)| pass);
+        self.own.is_probe() || of_route.is_some_and(Pass::is_probe)
+    }
+
     /// No response head came, for this reason, for so long.
     pub fn failed(
         &mut self,
