@@ -74,7 +74,8 @@ impl Admission<'_> {
     pub async fn admit(mut self) -> Result<(usize, Slot), Denied> {
         let upstream = self.upstream;
         let Some(bulkhead) = &upstream.shared.bulkhead else {
-            return self.pick().await.map_err(Denied::Lack);
+            let picked = self.pick().await;
+            return picked.map_err(|lack| self.denied(lack));
         };
         // 1.
         self.shed(bulkhead)?;
@@ -84,7 +85,7 @@ impl Admission<'_> {
             match self.pick().await {
                 Ok((index, slot)) => return Ok((index, slot.under(Some(permit)))),
                 Err(Lack::Capacity) if !self.is_about_connections() => {}
-                Err(lack) => return Err(Denied::Lack(lack)),
+                Err(lack) => return Err(self.denied(lack)),
             }
         }
         if let Some(lack) = pick::hopeless(self.exchange, upstream) {
@@ -145,7 +146,8 @@ impl Admission<'_> {
             return picked;
         };
         let asked = self.exchange.worker.wheel.now();
-        let picking = pick::pick_with_room(self.exchange, upstream, tried);
+        let until = self.plan.deadline().0;
+        let picking = pick::pick_with_room(self.exchange, upstream, tried, until);
         let picked = Box::pin(picking).await;
         let now = self.exchange.worker.wheel.now();
         self.exchange.waited_for_room(asked, now);
@@ -201,8 +203,17 @@ impl Admission<'_> {
                     let now = self.exchange.worker.wheel.now();
                     wait = grant.again(now).map_err(refused)?;
                 }
-                Err(lack) => return Err(Denied::Lack(lack)),
+                Err(lack) => return Err(self.denied(lack)),
             }
+        }
+    }
+
+    /// What it means that nobody was picked: where room was waited for until a deadline of the plan, the plan knows.
+    fn denied(&self, lack: Lack) -> Denied {
+        if lack == Lack::Capacity && self.plan.deadline().0 <= self.exchange.now {
+            Denied::TimedOut
+        } else {
+            Denied::Lack(lack)
         }
     }
 

@@ -316,7 +316,12 @@ fn pick_once(
     let mut verdict = verdict.map_err(|_| Lack::BreakerOpen)?;
     let picked = match choose(exchange, upstream, tried) {
         Err(Lack::Capacity) if all_are_probed(exchange, upstream, tried) => {
-            return Err(Lack::BreakerOpen);
+            return Err(if tried.is_empty() {
+                Lack::BreakerOpen
+            } else {
+                // Those that it has been to may be the better ones.
+                Lack::Untried
+            });
         }
         picked => picked?,
     };
@@ -420,11 +425,12 @@ pub fn absent(exchange: &Exchange, upstream: &UpstreamView, lack: Lack) -> Optio
 }
 
 /// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
-/// is asked for until there is room or nobody has any, for no longer than a connection may take.
+/// is asked for until there is room or nobody has any, for no longer than a connection may take, nor after `until`.
 pub async fn pick_with_room(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
+    until: Instant,
 ) -> Result<(usize, Slot), Lack> {
     let worker = Rc::clone(&exchange.worker);
     let picking = async {
@@ -440,7 +446,8 @@ pub async fn pick_with_room(
             }
         }
     };
-    let span = upstream.shared.timeouts.connect;
+    let left = until.since(worker.wheel.now());
+    let span = upstream.shared.timeouts.connect.min(left);
     let picked = worker.wheel.timeout(span, picking).await;
     picked.unwrap_or(Err(Lack::Capacity))
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::{Method, Request, StatusCode};
 use plimsoll::admin::status;
 use plimsoll::observe::Metric;
+use plimsoll::upstream::breaker::Phase;
 
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Outgoing, Proxy, config, eventually, within,
@@ -121,6 +122,26 @@ async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
         assert_eq!(answer.status, StatusCode::OK);
         assert!(answer.body == body);
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_does_not_hide_behind_its_hedges() {
+    let backends = backends();
+    let breaker = "breaker: { consecutive_failures: off, failure_rate: off, slow_call: 100ms, slow_rate: 10%, min_samples: 10, open_for: 1h, open_for_max: 1h }";
+    let mut seen = Seen::of(&backends, breaker).await;
+    backends[0].change(Backend::labelled("a").latency("1h"));
+    backends[1].change(Backend::labelled("b").latency("200ms"));
+    let is_open = |proxy: &Proxy| {
+        let snapshot = proxy.live().snapshot.load();
+        snapshot.upstreams[0].endpoints[0].breaker.phase() == Phase::Open
+    };
+    within(async {
+        while !is_open(&seen.proxy) {
+            let answer = seen.ask(Method::GET, "/", "").await;
+            assert_eq!(answer.backend(), Some("b"));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
