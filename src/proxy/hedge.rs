@@ -111,7 +111,9 @@ fn pay(upstream: &Upstream, hedge: &Hedge) -> bool {
     if !hedge.hedging.fund.take(hedge.terms) {
         return false;
     }
-    let is_paid = upstream.terms.is_none_or(|terms| upstream.retries.take(terms));
+    let is_paid = upstream
+        .terms
+        .is_none_or(|terms| upstream.retries.take(terms));
     if !is_paid {
         hedge.hedging.fund.give_back(hedge.terms);
     }

@@ -106,8 +106,10 @@ async fn tunnels_that_rest_do_not_open_it() {
     let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
     for _ in 0..6 {
         let mut raw = Raw::connect(proxy.address()).await;
-        raw.send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-            .await;
+        raw.send(
+            "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+        )
+        .await;
         assert_eq!(raw.head().await.status(), 101);
         raw.expect_closed().await;
     }
