@@ -43,6 +43,11 @@ impl Budget {
         has_one
     }
 
+    /// Takes a token back that came to nothing.
+    pub fn give_back(&mut self, terms: Terms) {
+        self.tokens = (self.tokens + 1.0).min(terms.cap);
+    }
+
     /// What is left.
     pub fn tokens(&self) -> f64 {
         self.tokens
@@ -70,6 +75,8 @@ mod tests {
         budget.fund(9, TERMS);
         assert!(!budget.take());
         budget.fund(2, TERMS);
+        assert!(budget.take() && !budget.take());
+        budget.give_back(TERMS);
         assert!(budget.take() && !budget.take());
     }
 

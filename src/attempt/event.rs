@@ -115,7 +115,7 @@ pub enum ConnectFailure {
 pub struct Death {
     /// At least a byte of the request may have left, and the endpoint does not say that it did nothing.
     pub written: bool,
-    /// At least a byte of a response came.
+    /// At least a byte of a response came, or another sign that the endpoint lived when it was asked.
     pub received: bool,
     /// The request can be sent again: it has no body, or all of what was read of it so far is kept.
     pub kept: bool,

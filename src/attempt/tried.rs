@@ -19,6 +19,11 @@ impl Tried {
         word.is_some_and(|bits| bits >> (i % 64) & 1 == 1)
     }
 
+    /// Whether the request has been to none.
+    pub fn is_empty(&self) -> bool {
+        self.first == 0 && self.beyond.iter().all(|bits| *bits == 0)
+    }
+
     pub(super) fn insert(&mut self, i: usize) {
         let word = match i / 64 {
             0 => &mut self.first,
@@ -42,6 +47,7 @@ mod tests {
         fn is_a_set(entries in prop::collection::vec(0usize..300, 0..20)) {
             let mut tried = Tried::default();
             entries.iter().for_each(|&i| tried.insert(i));
+            prop_assert_eq!(tried.is_empty(), entries.is_empty());
             let model: BTreeSet<usize> = entries.into_iter().collect();
             for i in 0..400 {
                 prop_assert_eq!(tried.contains(i), model.contains(&i));

@@ -157,6 +157,12 @@ impl Signals {
         }
     }
 
+    /// The same of one that another attempt overtook, and that counts as one which ended: it was slow.
+    pub fn overtaken(&self, now: Instant, spent: Duration, decay: Duration) {
+        add(&self.ended);
+        self.cancelled(now, spent, decay);
+    }
+
     /// The endpoint says how many requests it has in flight, from whomever.
     pub fn reported(&self, now: Instant, load: u32) {
         self.reported.set(now, load, self.in_flight.load());

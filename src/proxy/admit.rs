@@ -19,7 +19,6 @@ use crate::attempt::{Plan, Tried};
 use crate::balance::{Asked, Lack};
 use crate::clock::Instant;
 use crate::config::Priority;
-use crate::http::head::Version;
 use crate::route::Route;
 use crate::upstream::bulkhead::{Ask, Configured, Grant, Refusal, Wait};
 use crate::worker::{UpstreamView, Worker};
@@ -75,7 +74,8 @@ impl Admission<'_> {
     pub async fn admit(mut self) -> Result<(usize, Slot), Denied> {
         let upstream = self.upstream;
         let Some(bulkhead) = &upstream.shared.bulkhead else {
-            return self.pick().await.map_err(Denied::Lack);
+            let picked = self.pick().await;
+            return picked.map_err(|lack| self.denied(lack));
         };
         // 1.
         self.shed(bulkhead)?;
@@ -85,7 +85,7 @@ impl Admission<'_> {
             match self.pick().await {
                 Ok((index, slot)) => return Ok((index, slot.under(Some(permit)))),
                 Err(Lack::Capacity) if !self.is_about_connections() => {}
-                Err(lack) => return Err(Denied::Lack(lack)),
+                Err(lack) => return Err(self.denied(lack)),
             }
         }
         if let Some(lack) = pick::hopeless(self.exchange, upstream) {
@@ -146,7 +146,8 @@ impl Admission<'_> {
             return picked;
         };
         let asked = self.exchange.worker.wheel.now();
-        let picking = pick::pick_with_room(self.exchange, upstream, tried);
+        let until = self.plan.deadline().0;
+        let picking = pick::pick_with_room(self.exchange, upstream, tried, until);
         let picked = Box::pin(picking).await;
         let now = self.exchange.worker.wheel.now();
         self.exchange.waited_for_room(asked, now);
@@ -202,8 +203,17 @@ impl Admission<'_> {
                     let now = self.exchange.worker.wheel.now();
                     wait = grant.again(now).map_err(refused)?;
                 }
-                Err(lack) => return Err(Denied::Lack(lack)),
+                Err(lack) => return Err(self.denied(lack)),
             }
+        }
+    }
+
+    /// What it means that nobody was picked: where room was waited for until a deadline of the plan, the plan knows.
+    fn denied(&self, lack: Lack) -> Denied {
+        if lack == Lack::Capacity && self.plan.deadline().0 <= self.exchange.now {
+            Denied::TimedOut
+        } else {
+            Denied::Lack(lack)
         }
     }
 
@@ -211,15 +221,7 @@ impl Admission<'_> {
         if let Poll::Ready(verdict) = Pin::new(wait).poll(cx) {
             return Poll::Ready(verdict.map_err(Denied::Refused));
         }
-        let down = &mut *self.down;
-        if let Some(responder) = &mut down.responder
-            // Over HTTP/1 what a client still has to send stands between us and its end.
-            && (down.body.is_done() || responder.version() == Version::Http2)
-            && responder.poll_gone(cx).is_ready()
-        {
-            return Poll::Ready(Err(Denied::ClientGone));
-        }
-        Poll::Pending
+        self.down.poll_gone(cx).map(|()| Err(Denied::ClientGone))
     }
 
     /// Whether a deadline of the plan has passed.

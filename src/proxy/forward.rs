@@ -20,7 +20,7 @@ use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
 use crate::http::buffers::Lent;
 use crate::http::h1::body::DecodeError;
 use crate::http::h1::connection::GATHERED;
-use crate::http::head::{Length, ResponseHead};
+use crate::http::head::{Length, ResponseHead, Version};
 
 /// Interim responses to one request. More are a way to make us write for ever.
 const INTERIM: u32 = 32;
@@ -81,6 +81,17 @@ impl Downstream {
         self.pump.is_untouched() || self.body.is_whole()
     }
 
+    /// Ready when the client left, while nothing is read of its body and nothing is sent to it.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.responder {
+            // Over HTTP/1 what a client still has to send stands between us and its end.
+            Some(responder) if self.body.is_done() || responder.version() == Version::Http2 => {
+                responder.poll_gone(cx)
+            }
+            _ => Poll::Pending,
+        }
+    }
+
     /// For another attempt beside the one under way, of a request whose body is this: it has no way to the client.
     pub fn beside(&self, body: Bytes) -> Self {
         Self {
@@ -139,13 +150,17 @@ pub struct Failure {
 }
 
 /// What a failed connection means for the plan.
-pub fn connect_failure(error: &ProxyError) -> ConnectFailure {
-    match error {
+pub fn unconnected(error: ProxyError) -> Failure {
+    let failure = match &error {
         ProxyError::ConnectTimeout => ConnectFailure::TimedOut,
         ProxyError::Refused => ConnectFailure::Refused,
         ProxyError::Certificate(_) | ProxyError::Tls(_) => ConnectFailure::Tls,
         ProxyError::NotHttp2 => ConnectFailure::Protocol,
         _ => ConnectFailure::Unreachable,
+    };
+    Failure {
+        error,
+        event: Event::ConnectFailed(failure),
     }
 }
 
@@ -510,11 +525,17 @@ impl Wait {
                 }
                 Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(false)) => {
-                    self.received |= attempt.link.has_unread();
+                    self.received |= attempt.link.was_heard();
                     return Poll::Ready(Err(ProxyError::Closed));
                 }
                 Poll::Ready(Err(error)) => {
-                    self.received |= matches!(error, ProxyError::Response(_));
+                    self.received |= match error {
+                        // Whoever resets a stream has looked at it.
+                        ProxyError::Response(_) | ProxyError::Reset => true,
+                        // A connection on which others were answered meanwhile was not dead before.
+                        ProxyError::Closed => attempt.link.was_heard(),
+                        _ => false,
+                    };
                     return Poll::Ready(Err(error));
                 }
                 Poll::Pending => return Poll::Pending,

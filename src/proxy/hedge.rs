@@ -10,17 +10,19 @@ use std::time::Duration;
 use super::admit;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Steps};
-use super::forward::{Attempt, Awaited, Downstream, Failure, Linked, Wait};
+use super::forward::{self, Attempt, Awaited, Downstream, Failure, Linked, Wait};
 use super::heads::{self, Told};
 use super::link;
 use super::pick::Slot;
 use crate::attempt::hedge::Hedged;
 use crate::attempt::{Event, Plan};
+use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::buffers::Lent;
 use crate::http::head::ResponseHead;
 use crate::observe::{AttemptKind, AttemptOutcome};
 use crate::route;
+use crate::upstream::{Hedge, Upstream};
 use crate::worker::UpstreamView;
 
 /// The attempt beside another, before it has a connection.
@@ -78,9 +80,7 @@ pub fn rival(
     let shared = &upstream.shared;
     let hedge = shared.hedge.as_ref()?;
     let body = down.body.copy().filter(|_| down.pump.is_done())?;
-    let is_paid = hedge.hedging.fund.take(hedge.terms)
-        && shared.terms.is_none_or(|terms| shared.retries.take(terms));
-    if !is_paid {
+    if !pay(shared, hedge) {
         upstream.cells.hedged(Hedged::NoBudget as usize);
         return None;
     }
@@ -90,6 +90,7 @@ pub fn rival(
     let picked = admit::admit_now(exchange, upstream, other.tried());
     exchange.now = before;
     let Ok((endpoint, mut slot)) = picked else {
+        give_back(shared, hedge);
         upstream.cells.hedged(Hedged::NoEndpoint as usize);
         return None;
     };
@@ -103,6 +104,28 @@ pub fn rival(
         plan: other,
         down: down.beside(body),
     })
+}
+
+/// Takes a token of hedges, and one of retries, which hedges are as well; or none of either.
+fn pay(upstream: &Upstream, hedge: &Hedge) -> bool {
+    if !hedge.hedging.fund.take(hedge.terms) {
+        return false;
+    }
+    let is_paid = upstream
+        .terms
+        .is_none_or(|terms| upstream.retries.take(terms));
+    if !is_paid {
+        hedge.hedging.fund.give_back(hedge.terms);
+    }
+    is_paid
+}
+
+/// The hedge that was paid for is not made.
+fn give_back(upstream: &Upstream, hedge: &Hedge) {
+    hedge.hedging.fund.give_back(hedge.terms);
+    if let Some(terms) = upstream.terms {
+        upstream.retries.give_back(terms);
+    }
 }
 
 impl Rival {
@@ -123,11 +146,11 @@ impl Rival {
         let wheel = &exchange.worker.wheel;
         let mut steps = Steps::begun(wheel.now());
         let until = plan.deadline().0;
-        let linked = link::link(exchange, upstream, &slot, false, until).await;
+        let linked = link::link(exchange, upstream, &mut slot, false, until).await;
         let (link, reused) = match linked {
             Ok(linked) => linked,
             Err(error) => {
-                slot.failed(&error);
+                slot.failed(&forward::unconnected(error), wheel.now());
                 return None;
             }
         };
@@ -145,7 +168,7 @@ impl Rival {
             Ok(attempt) => attempt,
             Err(unsent) => {
                 let (error, mut slot) = *unsent;
-                slot.failed(&error);
+                slot.failed(&forward::unsent(error), wheel.now());
                 return None;
             }
         };
@@ -155,7 +178,7 @@ impl Rival {
             .await
         {
             Awaited::Failed(failure) => {
-                attempt.slot.failed(&failure.error);
+                attempt.slot.failed(&failure, wheel.now());
                 None
             }
             Awaited::Head if is_good(&wait.response) => Some(Won {
@@ -218,6 +241,7 @@ pub async fn race(
                 }
                 Awaited::Failed(failure) => {
                     let is_over = failure.event == Event::ClientGone;
+                    attempt.slot.failed(&failure, exchange.worker.wheel.now());
                     first = Some(Err(failure));
                     is_over
                 }
@@ -242,7 +266,7 @@ pub async fn race(
     .await;
     match (won, first) {
         (Some(won), first) => {
-            beaten(attempt, &wait.response, first);
+            beaten(attempt, &wait.response, first, won.attempt.steps.answered);
             Raced::Rival(Box::new(won))
         }
         (None, Some(first)) => Raced::First(first),
@@ -257,15 +281,22 @@ pub async fn race(
     }
 }
 
-/// Notes how the first attempt had ended before the other won. One that had not is cancelled, as it stands.
-fn beaten(attempt: &mut Attempt, response: &ResponseHead, first: Option<Result<(), Failure>>) {
+/// Notes how the first attempt had ended before the other won, at `now`. One that had not is cancelled, as it stands, and may
+/// have been slow.
+fn beaten(
+    attempt: &mut Attempt,
+    response: &ResponseHead,
+    first: Option<Result<(), Failure>>,
+    now: Instant,
+) {
     match first {
-        None => {}
+        None => attempt.slot.overtaken(now),
         Some(Ok(())) => {
             attempt.slot.head_came(attempt.steps.answered, response);
             attempt.slot.record.status = response.status;
             attempt.slot.record.outcome = AttemptOutcome::Answered;
         }
-        Some(Err(failure)) => attempt.slot.failed(&failure.error),
+        // It was told when it had.
+        Some(Err(_)) => {}
     }
 }

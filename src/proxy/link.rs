@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -33,16 +34,17 @@ pub enum Link {
     },
 }
 
-/// A connection to the endpoint of `slot`, and whether it was used before. `fresh` takes no idle one.
+/// A connection to the endpoint of `slot`, and whether it was used before. `fresh` takes no idle one. That there is none is
+/// excused where the endpoint was not given the time to take one.
 pub async fn link(
     exchange: &Exchange,
     upstream: &UpstreamView,
-    slot: &Slot,
+    slot: &mut Slot,
     fresh: bool,
     until: Instant,
 ) -> Result<(Link, bool), ProxyError> {
     let worker = &exchange.worker;
-    let reach = &slot.reach;
+    let reach = Rc::clone(&slot.reach);
     let protocol = upstream.shared.protocol;
     if !fresh {
         let now = exchange.now;
@@ -70,15 +72,29 @@ pub async fn link(
         Instant(0)
     };
     let span = until.since(worker.wheel.now());
-    let dials = Cell::new(false);
-    let connecting = Box::pin(connect(worker, upstream, reach, since, &dials));
+    let dialled = Cell::new(Instant::FAR);
+    let connecting = Box::pin(connect(worker, upstream, &reach, since, &dialled));
     let linked = worker.wheel.timeout(span, connecting).await;
     let linked = linked.unwrap_or(Err(ProxyError::ConnectTimeout));
-    // Who waited in vain for room, or for another's dial, made no connection that could fail.
-    if linked.is_err() && dials.get() {
-        reach.cells.connections_failed.add(1);
+    if let Err(error) = &linked {
+        let has_dialled = dialled.get() < Instant::FAR;
+        // Who waited in vain for room, or for another's dial, made no connection that could fail.
+        if has_dialled {
+            reach.cells.connections_failed.add(1);
+        }
+        let spent = worker.wheel.now().since(dialled.get());
+        let is_cut_short = *error == ProxyError::ConnectTimeout
+            && is_cut_short(spent, upstream.shared.timeouts.connect);
+        if !has_dialled || is_cut_short {
+            slot.excuse();
+        }
     }
     linked.map(|link| (link, false))
+}
+
+/// Whether a dial had much less time than it may take: the request had spent it elsewhere, or waited for its turn.
+fn is_cut_short(spent: Duration, connect: Duration) -> bool {
+    spent * 2 < connect
 }
 
 /// Dials. Of several requests that can share an HTTP/2 connection, one dials and the others wait for it; as long as it
@@ -88,7 +104,7 @@ async fn connect(
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
     since: Instant,
-    dials: &Cell<bool>,
+    dialled: &Cell<Instant>,
 ) -> Result<Link, ProxyError> {
     let may_share = || match upstream.shared.protocol {
         Protocol::H1 => false,
@@ -105,20 +121,20 @@ async fn connect(
             });
         }
         if may_share() {
-            return establish(worker, upstream, reach, dials).await;
+            return establish(worker, upstream, reach, dialled).await;
         }
         // It came out while this one waited.
         drop(turn);
     }
-    establish(worker, upstream, reach, dials).await
+    establish(worker, upstream, reach, dialled).await
 }
 
-/// `dials` says, once it fails or is given up, whether it had begun to make a connection.
+/// `dialled` says, once it fails or is given up, since when it had made a connection, if it had begun to.
 async fn establish(
     worker: &Rc<Worker>,
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
-    dials: &Cell<bool>,
+    dialled: &Cell<Instant>,
 ) -> Result<Link, ProxyError> {
     let max = upstream.shared.connections.max;
     let open = loop {
@@ -129,7 +145,7 @@ async fn establish(
             return Err(ProxyError::Full);
         }
     };
-    dials.set(true);
+    dialled.set(worker.wheel.now());
     let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref()).await?;
     reach.cells.connections.add(1);
     if stream.is_tls() {
@@ -263,11 +279,12 @@ impl Link {
         }
     }
 
-    /// Whether a part of a head was read.
-    pub(super) fn has_unread(&self) -> bool {
+    /// Whether the endpoint was heard since the request was sent: with a part of a head, or on a shared connection with
+    /// anything.
+    pub(super) fn was_heard(&self) -> bool {
         match self {
             Self::H1(connected) => connected.client.connection().has_unread(),
-            Self::H2 { .. } => false,
+            Self::H2 { pending, .. } => pending.as_ref().is_some_and(|one| !one.is_unheard()),
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admit::Permit;
 use super::audience::Audience;
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
+use super::forward::{self, Failure};
 use super::verdict::{self, Verdict};
 use crate::attempt::Tried;
 use crate::balance::{self, Exclusion, Lack, Picked, Reason, Signals, Totals};
@@ -148,21 +150,57 @@ impl Slot {
             .answered(now, shared, endpoint, response.status, spent);
     }
 
-    /// No answer came in time: to an adaptive limit that is one that takes at least as long.
-    pub fn timed_out(&mut self, now: Instant) {
-        if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit) {
-            samples.timed_out(now.since(self.taken), permit.number);
+    /// The attempt ended without a head, at `now`. Told again, it stays at that.
+    pub fn failed(&mut self, failure: &Failure, now: Instant) {
+        if self.ended < Instant::FAR {
+            return;
         }
-    }
-
-    /// The attempt ended without a head.
-    pub fn failed(&mut self, error: &ProxyError) {
+        let error = &failure.error;
         self.record.outcome = if error.side() == Side::Downstream {
             AttemptOutcome::Cancelled
         } else {
             AttemptOutcome::Failed
         };
         self.record.error = Some(error.label());
+        self.end_at(now);
+        if self.record.reused && forward::is_idle_race(&failure.event) {
+            self.excuse();
+        }
+        let is_late = matches!(
+            error,
+            ProxyError::ConnectTimeout | ProxyError::FirstByteTimeout | ProxyError::TotalTimeout
+        );
+        if is_late && !self.is_judged {
+            self.timed_out(error.label(), now.since(self.taken));
+        }
+    }
+
+    /// No answer came in time: to an adaptive limit that is one that takes at least as long, where it was the endpoint
+    /// that took it.
+    fn timed_out(&self, error: &'static str, spent: Duration) {
+        if let (Some(samples), Some(permit)) = (&self.upstream.samples, &self.permit)
+            && verdict::is_to_blame(error, spent, &self.upstream.shared)
+        {
+            samples.timed_out(spent, permit.number);
+        }
+    }
+
+    /// Another attempt answered first, at `now`.
+    pub fn overtaken(&mut self, now: Instant) {
+        let endpoint = &self.reach.endpoint;
+        let shared = &self.upstream.shared;
+        let spent = now.since(self.taken);
+        if self.verdict.overtaken(now, shared, endpoint, spent) {
+            self.is_judged = true;
+            let decay = shared.groups.rules.latency_decay;
+            endpoint.signals.overtaken(now, spent, decay);
+        }
+        self.end_at(now);
+    }
+
+    /// Whether a breaker finds out by this attempt whether it may close.
+    pub fn is_probe(&self) -> bool {
+        self.verdict.is_probe()
     }
 
     /// That the attempt failed says nothing of the endpoint.
@@ -189,8 +227,10 @@ impl Drop for Slot {
         match self.record.outcome {
             // Its head was fine; what followed was not.
             AttemptOutcome::Broken if self.is_judged => {
-                signals.broke();
-                self.verdict.broke(ended, shared, endpoint, error);
+                if verdict::is_to_blame(error, spent, shared) {
+                    signals.broke();
+                    self.verdict.broke(ended, shared, endpoint, error);
+                }
             }
             _ if self.is_judged => {}
             AttemptOutcome::Failed => {
@@ -276,7 +316,12 @@ fn pick_once(
     let mut verdict = verdict.map_err(|_| Lack::BreakerOpen)?;
     let picked = match choose(exchange, upstream, tried) {
         Err(Lack::Capacity) if all_are_probed(exchange, upstream, tried) => {
-            return Err(Lack::BreakerOpen);
+            return Err(if tried.is_empty() {
+                Lack::BreakerOpen
+            } else {
+                // Those that it has been to may be the better ones.
+                Lack::Untried
+            });
         }
         picked => picked?,
     };
@@ -380,11 +425,12 @@ pub fn absent(exchange: &Exchange, upstream: &UpstreamView, lack: Lack) -> Optio
 }
 
 /// The same when all endpoints have as many connections as they may have, some of which other workers may keep idle: one
-/// is asked for until there is room or nobody has any, for no longer than a connection may take.
+/// is asked for until there is room or nobody has any, for no longer than a connection may take, nor after `until`.
 pub async fn pick_with_room(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
+    until: Instant,
 ) -> Result<(usize, Slot), Lack> {
     let worker = Rc::clone(&exchange.worker);
     let picking = async {
@@ -400,7 +446,8 @@ pub async fn pick_with_room(
             }
         }
     };
-    let span = upstream.shared.timeouts.connect;
+    let left = until.since(worker.wheel.now());
+    let span = upstream.shared.timeouts.connect.min(left);
     let picked = worker.wheel.timeout(span, picking).await;
     picked.unwrap_or(Err(Lack::Capacity))
 }

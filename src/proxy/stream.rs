@@ -99,8 +99,13 @@ pub async fn stream(
         }
         if timer.poll(cx).is_ready() {
             if let Action::GiveUp(failure) = plan.step(worker.wheel.now(), Event::Timer) {
-                attempt.link.doubt();
-                return Poll::Ready(Err(heads::given_up(failure, ProxyError::IdleTimeout)));
+                let owes = !flow.tunnel && !upload_failed && down.pump.is_starved;
+                let error = heads::given_up(failure, ProxyError::IdleTimeout);
+                let error = stalled(error, is_awaited, owes && !down.pump.is_done());
+                if error.side() != Side::Downstream {
+                    attempt.link.doubt();
+                }
+                return Poll::Ready(Err(error));
             }
             timer.set(plan.deadline().0);
             let _ = timer.poll(cx);
@@ -113,6 +118,16 @@ pub async fn stream(
         flow.client.abort();
     }
     outcome
+}
+
+/// Who it was that let an exchange stand still: a client that does not take the answer, or does not send the rest of its body,
+/// makes the endpoint wait as well.
+fn stalled(error: ProxyError, is_awaited: bool, owes: bool) -> ProxyError {
+    match error {
+        ProxyError::IdleTimeout if is_awaited => ProxyError::SlowRead,
+        ProxyError::IdleTimeout if owes => ProxyError::SlowBody,
+        error => error,
+    }
 }
 
 /// Bytes of an answer that nobody gets which are read for the sake of its connection.
@@ -243,6 +258,21 @@ mod tests {
         }
         let left = PumpError::Sink(BodyError::Io(std::io::ErrorKind::BrokenPipe.into()));
         assert_eq!(response_error(&left), ProxyError::ClientGone);
+    }
+
+    #[test]
+    fn whoever_is_waited_for_let_the_exchange_stand_still() {
+        for (is_awaited, owes, error) in [
+            (false, false, ProxyError::IdleTimeout),
+            (false, true, ProxyError::SlowBody),
+            (true, false, ProxyError::SlowRead),
+            (true, true, ProxyError::SlowRead),
+        ] {
+            assert_eq!(stalled(ProxyError::IdleTimeout, is_awaited, owes), error);
+        }
+        for other in [ProxyError::MaxDuration, ProxyError::TunnelIdleTimeout] {
+            assert_eq!(stalled(other.clone(), true, true), other);
+        }
     }
 
     #[test]

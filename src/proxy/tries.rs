@@ -169,7 +169,7 @@ impl<'a> Tries<'a> {
 
     /// Gets a connection to the endpoint whose slot is held; for a replay, to the one where the last attempt broke.
     async fn connect(&mut self, fresh: bool) -> Option<Event> {
-        let taken = match (self.slot.take(), self.died.take()) {
+        let mut taken = match (self.slot.take(), self.died.take()) {
             (Some(taken), _) => taken,
             (None, Some(died)) => {
                 self.exchange.replays += 1;
@@ -183,7 +183,7 @@ impl<'a> Tries<'a> {
         self.exchange.attempt();
         let until = self.plan.deadline().0;
         Some(
-            match link::link(self.exchange, self.upstream, &taken, fresh, until).await {
+            match link::link(self.exchange, self.upstream, &mut taken, fresh, until).await {
                 Ok((link, reused)) => self.connected(link, reused, taken),
                 Err(error) => self.unconnected(error, taken),
             },
@@ -208,21 +208,15 @@ impl<'a> Tries<'a> {
 
     fn unconnected(&mut self, error: ProxyError, mut slot: Slot) -> Event {
         let exchange = &mut *self.exchange;
-        slot.record.outcome = AttemptOutcome::Failed;
-        slot.record.error = Some(error.label());
         if error == ProxyError::Full {
-            // The cap is ours, and says nothing of the endpoint.
-            slot.excuse();
             exchange.is_bound_full |= exchange.endpoint == exchange.selection.ask.bound;
         }
-        let failure = forward::connect_failure(&error);
+        let failure = forward::unconnected(error);
         let now = self.worker.wheel.now();
-        if error == ProxyError::ConnectTimeout {
-            slot.timed_out(now);
-        }
+        slot.failed(&failure, now);
         exchange.attempt_failed(now);
-        self.last = error;
-        Event::ConnectFailed(failure)
+        self.last = failure.error;
+        failure.event
     }
 
     /// Sends the request on its connection and awaits the head of the answer.
@@ -257,6 +251,8 @@ impl<'a> Tries<'a> {
                     }
                     return Some(self.failed(failure, attempt.slot));
                 }
+                // Beside a probe the breaker would never find out.
+                Awaited::Hedge if attempt.slot.is_probe() => continue,
                 Awaited::Hedge => {}
             }
             let rival = hedge::rival(self.exchange, self.upstream, self.down, &mut self.plan);
@@ -373,10 +369,7 @@ impl<'a> Tries<'a> {
         self.timer.set(self.plan.deadline().0);
         let down = &mut *self.down;
         let event = poll_fn(|cx| {
-            if let Some(responder) = &mut down.responder
-                && down.body.is_done()
-                && responder.poll_gone(cx).is_ready()
-            {
+            if down.poll_gone(cx).is_ready() {
                 return Poll::Ready(Event::ClientGone);
             }
             self.timer.poll(cx).map(|()| Event::Timer)
@@ -391,14 +384,8 @@ impl<'a> Tries<'a> {
 
     /// The attempt ended without a head.
     fn failed(&mut self, failure: Failure, mut slot: Slot) -> Event {
-        slot.failed(&failure.error);
-        if slot.record.reused && forward::is_idle_race(&failure.event) {
-            slot.excuse();
-        }
         let now = self.worker.wheel.now();
-        if let ProxyError::FirstByteTimeout | ProxyError::TotalTimeout = failure.error {
-            slot.timed_out(now);
-        }
+        slot.failed(&failure, now);
         self.exchange.attempt_failed(now);
         self.last = failure.error;
         self.died = Some(slot.died());

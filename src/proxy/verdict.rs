@@ -89,6 +89,31 @@ impl Verdict {
         }
     }
 
+    /// Another attempt answered first, after this one had waited for so long. Gives whether it counts, as a slow one.
+    pub fn overtaken(
+        &mut self,
+        now: Instant,
+        upstream: &Upstream,
+        endpoint: &Endpoint,
+        spent: Duration,
+    ) -> bool {
+        let route = self.route.as_ref();
+        let of_route = route.and_then(|(route, _)| route.breaker.as_deref());
+        let mut asked = of_route.into_iter().chain(&upstream.breaker);
+        if !asked.any(|breaker| breaker.rules.is_slow(spent)) {
+            return false;
+        }
+        self.tell(now, upstream, endpoint, |_| Outcome::Overtaken(spent));
+        self.count();
+        true
+    }
+
+    /// Whether the attempt is a probe of a breaker that is half-open.
+    pub fn is_probe(&self) -> bool {
+        let of_route = self.route.as_ref().map(|(_, pass)| pass);
+        self.own.is_probe() || of_route.is_some_and(Pass::is_probe)
+    }
+
     /// No response head came, for this reason, for so long.
     pub fn failed(
         &mut self,
@@ -108,7 +133,7 @@ impl Verdict {
         }
     }
 
-    /// An answer broke off.
+    /// An answer broke off, for which the endpoint is to blame.
     pub fn broke(
         &mut self,
         now: Instant,
@@ -116,9 +141,6 @@ impl Verdict {
         endpoint: &Endpoint,
         error: &'static str,
     ) {
-        if !is_to_blame(error, Duration::ZERO, upstream) {
-            return;
-        }
         self.tell(now, upstream, endpoint, |_| Outcome::Broke(error));
         if upstream.outlier.rules.is_some() {
             endpoint.conduct.failed(true);
@@ -180,9 +202,15 @@ fn of_endpoints(upstream: &Upstream) -> Option<&Breaker> {
 }
 
 /// Whether the endpoint is to blame for an error of its side.
-fn is_to_blame(error: &'static str, spent: Duration, upstream: &Upstream) -> bool {
-    // The client asked for what the endpoint may refuse.
-    if error == ProxyError::BadUpgrade.label() || error == ProxyError::MaxDuration.label() {
+pub fn is_to_blame(error: &'static str, spent: Duration, upstream: &Upstream) -> bool {
+    let excused = [
+        // The client asked for what the endpoint may refuse.
+        ProxyError::BadUpgrade,
+        ProxyError::MaxDuration,
+        // Of the two ends of a tunnel neither is known to owe the other anything.
+        ProxyError::TunnelIdleTimeout,
+    ];
+    if excused.iter().any(|excused| excused.label() == error) {
         return false;
     }
     // Its time ran out: here, or before it came here.

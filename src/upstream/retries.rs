@@ -51,6 +51,11 @@ impl Retries {
         fund.budget.take()
     }
 
+    /// Takes back a token for an attempt that was not made.
+    pub fn give_back(&self, terms: Terms) {
+        self.fund().budget.give_back(terms);
+    }
+
     /// The tokens that there are.
     pub fn tokens(&self, terms: Terms) -> f64 {
         let mut fund = self.fund();

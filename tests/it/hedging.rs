@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::{Method, Request, StatusCode};
 use plimsoll::admin::status;
 use plimsoll::observe::Metric;
+use plimsoll::upstream::breaker::Phase;
 
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Outgoing, Proxy, config, eventually, within,
@@ -67,6 +68,17 @@ fn after(proxy: &Proxy) -> Option<Duration> {
     hedge.hedging.after()
 }
 
+/// Those of hedges, and those of retries.
+fn tokens(proxy: &Proxy) -> [f64; 2] {
+    let snapshot = proxy.live().snapshot.load();
+    let upstream = &snapshot.upstreams[0];
+    let hedge = upstream.hedge.as_ref().unwrap();
+    [
+        hedge.hedging.fund.tokens(hedge.terms),
+        upstream.retries.tokens(upstream.terms.unwrap()),
+    ]
+}
+
 fn hedged(proxy: &Proxy, outcome: &str) -> u64 {
     let report = proxy.report();
     let readings = report.picks.iter();
@@ -110,6 +122,26 @@ async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
         assert_eq!(answer.status, StatusCode::OK);
         assert!(answer.body == body);
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_does_not_hide_behind_its_hedges() {
+    let backends = backends();
+    let breaker = "breaker: { consecutive_failures: off, failure_rate: off, slow_call: 100ms, slow_rate: 10%, min_samples: 10, open_for: 1h, open_for_max: 1h }";
+    let mut seen = Seen::of(&backends, breaker).await;
+    backends[0].change(Backend::labelled("a").latency("1h"));
+    backends[1].change(Backend::labelled("b").latency("200ms"));
+    let is_open = |proxy: &Proxy| {
+        let snapshot = proxy.live().snapshot.load();
+        snapshot.upstreams[0].endpoints[0].breaker.phase() == Phase::Open
+    };
+    within(async {
+        while !is_open(&seen.proxy) {
+            let answer = seen.ask(Method::GET, "/", "").await;
+            assert_eq!(answer.backend(), Some("b"));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -178,8 +210,13 @@ async fn a_hedge_takes_a_place_of_its_own_and_waits_for_none() {
     let mut seen = Seen::of(&backends, "bulkhead: { max_in_flight: 1 }").await;
     backends[0].change(Backend::labelled("a").latency("300ms"));
     let before = backends[1].counters().requests();
+    let in_hand = tokens(&seen.proxy);
+    assert!(in_hand.iter().all(|tokens| *tokens >= 1.0));
     let answer = seen.ask(Method::GET, "/", "").await;
     assert_eq!(answer.backend(), Some("a"));
     assert!(hedged(&seen.proxy, "no_endpoint") >= 1);
+    // What was not made costs nothing.
+    let left = tokens(&seen.proxy);
+    assert!(left[0] >= in_hand[0] && left[1] >= in_hand[1], "{left:?}");
     assert_eq!(backends[1].counters().requests(), before);
 }

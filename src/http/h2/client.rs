@@ -421,6 +421,11 @@ impl Pending {
         self.slot.doubt();
     }
 
+    /// Whether the endpoint said nothing since the request was sent, on any stream.
+    pub fn is_unheard(&self) -> bool {
+        self.slot.is_unheard()
+    }
+
     /// The body that follows the final head.
     pub fn body(&mut self) -> Body {
         match self.body.take() {

@@ -116,7 +116,8 @@ impl Slot {
         }
     }
 
-    fn is_unheard(&self) -> bool {
+    /// Whether nothing was heard on the whole connection since this stream began, or last moved.
+    pub(super) fn is_unheard(&self) -> bool {
         self.heard.get() == self.slots.heard.get()
     }
 

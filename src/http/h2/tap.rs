@@ -282,7 +282,8 @@ impl Wire {
                 self.buffers.give(std::mem::take(&mut self.unread));
             }
         }
-        self.reads += 1;
+        // The end is no word.
+        self.reads += u64::from(buffer.filled().len() > before);
         self.meter.read(&buffer.filled()[before..]);
         self.block = if self.meter.in_block() {
             let this = self.meter.blocks();

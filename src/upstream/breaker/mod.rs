@@ -78,6 +78,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether an attempt that took so long is slow.
+    pub fn is_slow(&self, spent: Duration) -> bool {
+        self.slow_call.is_some_and(|limit| spent > limit)
+    }
+
     /// How long it stays open after so many openings before, its jitter aside.
     fn stay(&self, openings: u32) -> Duration {
         let doubled = self.open_for.saturating_mul(1 << openings.min(31));

@@ -13,6 +13,8 @@ pub enum Outcome {
     Answered(Duration),
     /// A failure after so long, by its label.
     Failed(Duration, &'static str),
+    /// Another attempt answered first, after so long: it is slow, or it says nothing.
+    Overtaken(Duration),
     /// What was answered broke off: a failure after all.
     Broke(&'static str),
 }
@@ -30,6 +32,11 @@ impl Pass {
     /// Of one that goes through without a say.
     pub fn without_say() -> Self {
         Self::of(u32::MAX)
+    }
+
+    /// Whether it is that of a probe.
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
     }
 
     /// Of an attempt that is no probe.

@@ -139,17 +139,21 @@ impl Switch {
         rules: &Rules,
         outcome: Outcome,
     ) -> Option<Change> {
-        let is_slow = |spent| rules.slow_call.is_some_and(|limit| spent > limit);
+        let is_slow = |spent| rules.is_slow(spent);
+        if matches!(outcome, Outcome::Overtaken(spent) if !is_slow(spent)) {
+            return None;
+        }
         if let Some(probe) = pass.probe.take() {
             let outcome = match outcome {
                 Outcome::Answered(spent) if is_slow(spent) => Err("slow"),
+                Outcome::Overtaken(_) => Err("slow"),
                 Outcome::Answered(_) => Ok(()),
                 Outcome::Failed(_, cause) | Outcome::Broke(cause) => Err(cause),
             };
             return self.probed(*probe, now, rules, outcome);
         }
         let (spent, cause) = match outcome {
-            Outcome::Answered(spent) => (spent, None),
+            Outcome::Answered(spent) | Outcome::Overtaken(spent) => (spent, None),
             Outcome::Failed(spent, cause) => (spent, Some(cause)),
             Outcome::Broke(cause) => (Duration::ZERO, Some(cause)),
         };
@@ -158,7 +162,9 @@ impl Switch {
         }
         match cause {
             None => {
-                self.answered(pass);
+                if matches!(outcome, Outcome::Answered(_)) {
+                    self.answered(pass);
+                }
                 None
             }
             Some(cause) => self.failed(pass, now, rules, cause),

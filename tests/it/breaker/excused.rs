@@ -75,3 +75,60 @@ async fn a_client_that_asks_for_a_tunnel_in_vain_does_not_open_it() {
     }
     assert_eq!(breaker(&proxy, 0).in_row(), 0);
 }
+
+#[tokio::test]
+async fn clients_that_stop_reading_do_not_open_it() {
+    let backend = Backend::start("a");
+    let keys = format!("timeouts: {{ idle: 60s, total: 24h }}, {NEVER}");
+    let yaml = yaml(1, &[backend.endpoint()], &keys);
+    let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send("GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(raw.head().await.status(), 200);
+        clients.push(raw);
+    }
+    let slow = || proxy.routes(Metric::RequestErrors, "slow_read");
+    eventually(DEADLINE, || slow() == 6).await;
+    assert_eq!(breaker(&proxy, 0).phase(), Phase::Closed);
+    assert_eq!(breaker(&proxy, 0).in_row(), 0);
+    let (_, failed) = upstream_endpoint(&proxy, 0).signals.ends();
+    assert_eq!(failed, 0);
+}
+
+#[tokio::test]
+async fn tunnels_that_rest_do_not_open_it() {
+    let backend = Backend::start("a");
+    let keys = format!("timeouts: {{ tunnel_idle: 10s, total: 24h }}, {NEVER}");
+    let yaml = yaml(1, &[backend.endpoint()], &keys);
+    let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
+    for _ in 0..6 {
+        let mut raw = Raw::connect(proxy.address()).await;
+        raw.send(
+            "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+        )
+        .await;
+        assert_eq!(raw.head().await.status(), 101);
+        raw.expect_closed().await;
+    }
+    let idle = || proxy.routes(Metric::RequestErrors, "tunnel_idle_timeout");
+    eventually(DEADLINE, || idle() == 6).await;
+    assert_eq!(breaker(&proxy, 0).phase(), Phase::Closed);
+    assert_eq!(breaker(&proxy, 0).in_row(), 0);
+    let (_, failed) = upstream_endpoint(&proxy, 0).signals.ends();
+    assert_eq!(failed, 0);
+}
+
+/// `total` ends what `connect` would have allowed.
+#[tokio::test]
+async fn connections_that_were_given_no_time_do_not_open_it() {
+    let scripted = Scripted::play(vec![vec![Step::Stall]]).await;
+    let keys = format!("protocol: h2, timeouts: {{ connect: 10s, total: 30ms }}, {NEVER}");
+    let proxy = start(&[scripted.address().to_string()], &keys).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answers = ask(&mut client, "/", 6).await;
+    assert_eq!(count(&answers, 504), 6);
+    assert_eq!(breaker(&proxy, 0).in_row(), 0);
+}

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use plimsoll::admin::status::Status;
+use plimsoll::clock::Clock;
+use plimsoll::observe::Metric;
 use plimsoll::observe::event::Kind;
 use plimsoll::upstream::Upstream;
 use plimsoll::upstream::breaker::{Phase, Switch};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Answer, Backend, Client, Closed, DEADLINE, Proxy, Raw, Scripted, Step, eventually, within,
+    Answer, Backend, Client, Closed, DEADLINE, FAST, Proxy, Raw, Scripted, Step, eventually, within,
 };
 
 /// One route and one upstream on so many workers; `upstream` adds keys. Nothing is retried, so that each request is one

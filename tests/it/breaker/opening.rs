@@ -1,5 +1,7 @@
 //! What opens a breaker, and what an open one costs.
 
+use tokio::net::TcpListener;
+
 use super::*;
 
 #[tokio::test]
@@ -46,12 +48,48 @@ async fn a_refused_connection_and_a_timeout_are_failures() {
     let mut client = Client::h1(proxy.address()).await;
     let answers = ask(&mut client, "/hang", 7).await;
     assert_eq!((count(&answers, 504), count(&answers, 503)), (5, 2));
+    let scripted = Scripted::play(vec![vec![Step::Stall]]).await;
+    let upstream = format!("protocol: h2, timeouts: {{ connect: 30ms }}, {NEVER}");
+    let proxy = start(&[scripted.address().to_string()], &upstream).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answers = ask(&mut client, "/", 7).await;
+    assert_eq!((count(&answers, 504), count(&answers, 503)), (5, 2));
     // All that a request had went here.
     let upstream = format!("timeouts: {{ total: 30ms }}, {NEVER}");
     let proxy = start(&[backend.endpoint()], &upstream).await;
     let mut client = Client::h1(proxy.address()).await;
     let answers = ask(&mut client, "/hang", 7).await;
     assert_eq!((count(&answers, 504), count(&answers, 503)), (5, 2));
+}
+
+/// It takes each request on the connection that all share, and gives it up.
+async fn resetting() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut response))) = connection.accept().await {
+                    response.send_reset(h2::Reason::INTERNAL_ERROR);
+                }
+            });
+        }
+    });
+    address.to_string()
+}
+
+/// Not one is taken for a connection that was idle for too long, and none is sent again for nothing.
+#[tokio::test]
+async fn resets_of_streams_are_failures() {
+    let upstream = format!("protocol: h2, {NEVER}");
+    let proxy = start(&[resetting().await], &upstream).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let answers = ask(&mut client, "/", 7).await;
+    assert_eq!((count(&answers, 502), count(&answers, 503)), (5, 2));
+    assert_eq!(proxy.endpoints(Metric::EndpointConnections, ""), 1);
+    assert_eq!(proxy.routes(Metric::Replays, ""), 0);
 }
 
 /// Each head says that all is well. What follows does not come.

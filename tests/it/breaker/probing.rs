@@ -71,6 +71,38 @@ async fn a_probe_on_a_dead_connection_is_replayed_as_a_probe() {
     assert!(!breaker(&proxy, 0).is_taken());
 }
 
+/// The only endpoint that is left has its probe under way: better the one again that has answered.
+#[tokio::test]
+async fn a_retry_goes_back_where_the_others_are_probed() {
+    let well = Backend::start("a");
+    let broken = Backend::labelled("b").status("503:1").start();
+    let keys = "balance: round_robin, failure_penalty: off, breaker: { open_for: 10ms, ramp: off }";
+    let yaml = yaml(1, &[well.endpoint(), broken.endpoint()], keys);
+    let twice = yaml.replace("max_attempts: 1", "max_attempts: 2, budget: off");
+    let proxy = Proxy::start(&twice).await;
+    let mut client = Client::h1(proxy.address()).await;
+    while breaker(&proxy, 1).changes()[Phase::Open as usize] == 0 {
+        assert_eq!(client.get("/").await.backend(), Some("a"));
+    }
+    broken.change(Backend::labelled("b").latency("1h"));
+    comes_to(&proxy, 1, Phase::HalfOpen).await;
+    let mut asking = JoinSet::new();
+    while !breaker(&proxy, 1).is_taken() {
+        let (address, before) = (proxy.address(), well.counters().requests());
+        asking.spawn(async move { Client::h1(address).await.get("/").await });
+        eventually(DEADLINE, || {
+            breaker(&proxy, 1).is_taken() || well.counters().requests() > before
+        })
+        .await;
+    }
+    well.change(Backend::labelled("a").status("503:1"));
+    let before = well.counters().requests();
+    let answer = client.get("/").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.backend(), Some("a"), "it is no answer of the proxy");
+    assert_eq!(well.counters().requests() - before, 2);
+}
+
 /// Of 200 requests in turn the one that has recovered gets `0.1 / 1.1` at the beginning of its ramp, 18; the bound is
 /// more than six standard deviations away. Without a ramp it gets half.
 #[tokio::test]

@@ -246,6 +246,32 @@ fn opens_by_slow_attempts() {
 }
 
 #[test]
+fn one_that_was_overtaken_counts_where_it_was_slow_and_ends_no_row() {
+    let rules = Rules {
+        slow_call: Some(Duration::from_secs(1)),
+        slow_rate: 0.5,
+        ..RULES
+    };
+    let overtaken = |millis| Outcome::Overtaken(Duration::from_millis(millis));
+    let switch = switch();
+    switch.look(at(0), &rules, 0);
+    attempt(&switch, at(0), &rules, FAILED);
+    attempt(&switch, at(0), &rules, overtaken(999));
+    attempt(&switch, at(0), &rules, overtaken(1001));
+    attempt(&switch, at(0), &rules, overtaken(1001));
+    assert_eq!(switch.in_row(), 1);
+    let change = switch.look(at(100), &rules, 4).expect("two of four");
+    assert!(matches!(change.why, Why::SlowRate(Counts { slow: 2, .. })));
+    // A probe that was overtaken soon has found out nothing.
+    switch.look(at(10_000), &rules, 4);
+    assert_eq!(switch.phase(), Phase::HalfOpen);
+    attempt(&switch, at(10_000), &rules, overtaken(999));
+    assert!(switch.phase() == Phase::HalfOpen && !switch.is_taken());
+    attempt(&switch, at(10_000), &rules, overtaken(1001));
+    assert_eq!(switch.phase(), Phase::Open);
+}
+
+#[test]
 fn one_for_all_refuses_and_lets_through_as_its_ramp_says() {
     let switch = switch();
     let count = |now| {
