@@ -229,7 +229,7 @@ mod tests {
             };
             Arc::new(Endpoint::new("api", "a", "127.0.0.1:80", target))
         };
-        let first = Subject {
+        let mut first = Subject {
             upstream: Weak::new(),
             checks: checks(),
             endpoint: endpoint(),
@@ -244,6 +244,6 @@ mod tests {
             endpoint: endpoint(),
             ..first.clone()
         };
-        assert!(first.clone().take_over(moved));
+        assert!(first.take_over(moved));
     }
 }
