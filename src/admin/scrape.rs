@@ -91,6 +91,7 @@ fn idempotency(guard: &Guard, now: Instant, out: &mut Exposition) {
         out.sample(Metric::IdempotencyKeys, &[route, state], count as u64);
     }
     out.sample(Metric::IdempotencyBytes, &[route], reading.bytes as u64);
+    out.sample(Metric::IdempotencyHeld, &[route], reading.held as u64);
 }
 
 fn gauges(upstream: &Arc<Upstream>, out: &mut Exposition) {

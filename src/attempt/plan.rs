@@ -164,6 +164,8 @@ impl Plan {
                     retry_after,
                 },
             ) => {
+                // What no answer makes repeatable is not, whatever an endpoint says of its call.
+                let harmless = harmless && self.repeat != Repeat::No;
                 let may_repeat = kept && (self.is_idempotent() || harmless);
                 self.consider(now, endpoint, Failure::Failing, may_repeat, retry_after)
             }

@@ -284,7 +284,11 @@ fn records(found: &Lookup) -> Vec<Record> {
                     priority: srv.priority,
                     weight: srv.weight,
                     port: srv.port,
-                    target: target.strip_suffix('.').unwrap_or(&target).to_owned(),
+                    // A name server may spell it as it likes, and differently each time: it would be another endpoint.
+                    target: target
+                        .strip_suffix('.')
+                        .unwrap_or(&target)
+                        .to_ascii_lowercase(),
                 })
             }
             _ => None,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::last_good::{LastGood, Turn};
+use super::supply::Key;
 use super::{Answer, Listing, Source};
 use crate::clock::Instant;
 use crate::config::Discovery;
@@ -41,6 +42,11 @@ impl Feed {
             source,
             known: Mutex::default(),
         }
+    }
+
+    /// By what it is known.
+    pub fn key(&self) -> Key {
+        (self.upstream.clone(), self.source.clone())
     }
 
     /// The list in force, and which in the row of lists it is: 0 while there is none.

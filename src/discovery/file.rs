@@ -62,11 +62,18 @@ pub struct Watch {
     path: PathBuf,
     poll: Duration,
     touched: Arc<Notify>,
+    /// `None` only while it is renewed, or if that panicked.
+    cover: Option<Cover>,
+    /// What it held when it last was looked at.
+    seen: Option<Vec<u8>>,
+}
+
+/// What is watched.
+#[derive(Default)]
+struct Cover {
     /// `None`: the system has no more watches to give; it is asked again with each poll.
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
-    /// What it held when it last was looked at.
-    seen: Option<Vec<u8>>,
 }
 
 impl Watch {
@@ -76,11 +83,10 @@ impl Watch {
             path: path.to_owned(),
             poll,
             touched: Arc::default(),
-            watcher: None,
-            watched: BTreeSet::new(),
+            cover: None,
             seen: None,
         };
-        watch.cover();
+        watch.cover().await;
         watch.seen = watch.look().await;
         watch
     }
@@ -95,7 +101,7 @@ impl Watch {
             let is_due = told.is_err();
             let has_changed = self.settle(clock).await;
             // The file behind the path may be another one, in another folder.
-            self.cover();
+            self.cover().await;
             if is_due || has_changed {
                 return;
             }
@@ -124,10 +130,23 @@ impl Watch {
         looking.await.ok().flatten()
     }
 
-    /// Watches what is to be watched now.
-    fn cover(&mut self) {
+    /// Watches what is to be watched now. Off this thread: a file system that hangs must hold nobody up but this watch.
+    async fn cover(&mut self) {
+        let mut cover = self.cover.take().unwrap_or_default();
+        let (path, touched) = (self.path.clone(), Arc::clone(&self.touched));
+        let renewing = tokio::task::spawn_blocking(move || {
+            cover.renew(&path, &touched);
+            cover
+        });
+        self.cover = renewing.await.ok();
+    }
+}
+
+impl Cover {
+    /// Watches what is to be watched now. Blocks.
+    fn renew(&mut self, path: &Path, touched: &Arc<Notify>) {
         if self.watcher.is_none() {
-            let touched = Arc::clone(&self.touched);
+            let touched = Arc::clone(touched);
             self.watcher = notify::recommended_watcher(move |event: notify::Result<_>| {
                 if event.as_ref().map_or(true, changes) {
                     touched.notify_one();
@@ -139,7 +158,7 @@ impl Watch {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        let places = places(&self.path);
+        let places = places(path);
         for gone in self.watched.difference(&places) {
             // It is not watched any more when it was removed.
             let _ = watcher.unwatch(gone);

@@ -15,7 +15,8 @@ use crate::observe::event::Events;
 /// Questions under way at once; more wait. Each has a socket or two.
 const AT_ONCE: usize = 64;
 
-type Key = (String, Source);
+/// By what a feed is known: its upstream and its source.
+pub type Key = (String, Source);
 
 /// Feeds by (upstream, source): State that survives a reload.
 #[derive(Debug)]
@@ -169,35 +170,65 @@ impl Means {
         while asked.join_next().await.is_some() {}
     }
 
-    /// Asks every source of these upstreams that has no list yet; takes about as long as the slowest.
-    async fn ask_missing(&self, upstreams: impl IntoIterator<Item = (String, Upstream)>) {
+    /// Asks every source of these upstreams that has no list yet and is not `followed`; takes as long as the slowest, and no
+    /// longer than the longest `timeout`, however many there are: who was not heard by then is asked again later.
+    async fn ask_missing(&self, upstreams: Vec<(String, Upstream)>, followed: &HashSet<Key>) {
+        let timeouts = upstreams
+            .iter()
+            .map(|(_, written)| written.discovery.timeout);
+        let longest = self.clock.real(timeouts.max().unwrap_or_default());
         let mut asked = JoinSet::new();
-        for (name, written) in upstreams {
-            let means = self.clone();
-            asked.spawn(async move { means.ask_missing_of(&name, &written).await });
+        for (name, written) in upstreams.clone() {
+            let (means, followed) = (self.clone(), followed.clone());
+            asked.spawn(async move { means.ask_missing_of(&name, &written, &followed).await });
         }
-        while asked.join_next().await.is_some() {}
+        let all = async { while asked.join_next().await.is_some() {} };
+        if tokio::time::timeout(longest, all).await.is_ok() {
+            return;
+        }
+        drop(asked);
+        for (name, written) in &upstreams {
+            for feed in self.missing(name, written, followed) {
+                if feed.error().is_none() {
+                    let failure = Failure::NoAnswer {
+                        question: feed.source.to_string(),
+                        reason: "no answer in time".to_owned(),
+                    };
+                    self.record(&feed, Answer::Failed(failure), &written.discovery);
+                }
+            }
+        }
     }
 
-    async fn ask_missing_of(&self, name: &str, written: &Upstream) {
+    async fn ask_missing_of(&self, name: &str, written: &Upstream, followed: &HashSet<Key>) {
         let rules = &written.discovery;
-        let file = self.supply.entries(name, written).file;
-        if let Some((feed, _)) = file.filter(|(feed, _)| !feed.has_list()) {
-            self.ask(&feed, rules).await;
+        let is_file = |feed: &Arc<Feed>| matches!(feed.source, Source::File(_));
+        let missing = self.missing(name, written, followed);
+        if let Some(file) = missing.into_iter().find(is_file) {
+            self.ask(&file, rules).await;
         }
-        let wanted = self.supply.wanted(name, written);
-        self.ask_each(wanted.iter().filter(|feed| !feed.has_list()), rules)
-            .await;
+        // Those that the file names included.
+        let mut missing = self.missing(name, written, followed);
+        missing.retain(|feed| !is_file(feed));
+        self.ask_each(missing.iter(), rules).await;
+    }
+
+    /// The feeds of an upstream that have no list, but for those that are followed.
+    fn missing(&self, name: &str, written: &Upstream, followed: &HashSet<Key>) -> Vec<Arc<Feed>> {
+        let mut wanted = self.supply.wanted(name, written);
+        wanted.retain(|feed| !feed.has_list() && !followed.contains(&feed.key()));
+        wanted
     }
 
     /// The same before there is a runtime: on a thread of its own, since the caller may have one.
-    pub fn ask_missing_and_wait(&self, upstreams: Vec<(String, Upstream)>) -> std::io::Result<()> {
+    pub fn ask_missing_and_wait(
+        &self,
+        upstreams: Vec<(String, Upstream)>,
+        followed: &HashSet<Key>,
+    ) -> std::io::Result<()> {
         let upstreams: Vec<_> = upstreams
             .into_iter()
-            .filter(|(name, written)| {
-                let wanted = self.supply.wanted(name, written);
-                wanted.iter().any(|feed| !feed.has_list())
-            })
+            .filter(|(name, written)| !self.missing(name, written, followed).is_empty())
             .collect();
         if upstreams.is_empty() {
             return Ok(());
@@ -206,7 +237,7 @@ impl Means {
             .enable_all()
             .build()?;
         std::thread::scope(|scope| {
-            let asking = scope.spawn(|| runtime.block_on(self.ask_missing(upstreams)));
+            let asking = scope.spawn(|| runtime.block_on(self.ask_missing(upstreams, followed)));
             // Its panic was printed by the panic hook; what was not found out is asked again while the process runs.
             let _ = asking.join();
         });

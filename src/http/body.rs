@@ -338,7 +338,15 @@ impl Pump {
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
             let room = room.min(scratch.len());
-            let frame = match body.poll_frame(cx, &mut scratch[..room]) {
+            let polled = match &mut *body {
+                // It would give all of it at once.
+                Body::Fixed(bytes) if self.allowance.is_some() && bytes.len() > room => {
+                    let piece = Chunk::Shared(bytes.split_to(room));
+                    Poll::Ready(Ok(Frame::Data(piece)))
+                }
+                _ => body.poll_frame(cx, &mut scratch[..room]),
+            };
+            let frame = match polled {
                 Poll::Ready(frame) => frame.map_err(PumpError::Source)?,
                 Poll::Pending => {
                     drop(scratch);

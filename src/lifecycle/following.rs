@@ -65,7 +65,11 @@ impl Following {
     fn follow(&mut self, feed: Arc<Feed>, rules: &Discovery) {
         let key = (feed.upstream.clone(), feed.source.clone());
         let known = self.tasks.get(&key);
-        if known.is_some_and(|task| task.rules == *rules && Arc::ptr_eq(&task.feed, &feed)) {
+        let is_followed = |task: &Task| {
+            // One that ended has panicked, which is a bug that must not last longer than it has to.
+            task.rules == *rules && Arc::ptr_eq(&task.feed, &feed) && !task.handle.is_finished()
+        };
+        if known.is_some_and(is_followed) {
             return;
         }
         // Other servers may know better.

@@ -4,6 +4,7 @@
 //! Lists of endpoints that change by themselves are put in force on the same way, between two reloads: the configuration
 //! stays, and with it its generation.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::following::Following;
 use super::start::{Kept, enroll};
 use crate::admin::live::{Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
-use crate::discovery::supply;
+use crate::discovery::supply::{self, Means};
 use crate::observe::event::Kind;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::upstream::probe::Prober;
@@ -73,9 +74,10 @@ impl Reloader {
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
         tokio::spawn(async move {
             let mut following = Following::new(kept.means(known.clock));
+            let mut useless = BTreeMap::new();
             loop {
                 // Whatever happened, a list may have changed meanwhile; and of those in force each is followed.
-                relist(&known, &kept, &mut prober).await;
+                relist(&known, &kept, &mut prober, &mut useless).await;
                 following.keep_to(&known.snapshot.load().config);
                 tokio::select! {
                     job = asked.recv() => match job {
@@ -151,26 +153,42 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober
     }
 }
 
-/// Puts in force what names and files of endpoints say now, where that is another list than the one in force.
-async fn relist(live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober) {
+/// By upstream, why the list that it has now is of no use.
+type Useless = BTreeMap<String, String>;
+
+/// Puts in force what names and files of endpoints say now, where that is another list than the one in force. What was found
+/// `useless` the last time is not told again.
+async fn relist(live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, useless: &mut Useless) {
     let current = live.snapshot.load_full();
     if live.is_draining() || !current.upstreams.iter().any(|one| one.is_outdated()) {
+        useless.clear();
         return;
     }
-    let state = Arc::clone(kept);
+    let (state, before) = (Arc::clone(kept), Arc::clone(&current));
     let compiling =
-        tokio::task::spawn_blocking(move || current.relisted(&state.endpoints, &state.tls));
+        tokio::task::spawn_blocking(move || before.relisted(&state.endpoints, &state.tls));
     // A panic was printed by the panic hook; what is in force serves.
     let Ok((snapshot, errors)) = compiling.await else {
         return;
     };
-    for (upstream, error) in errors {
+    let errors = errors.into_iter();
+    let errors: Useless = errors
+        .map(|(upstream, error)| (upstream, error.to_string()))
+        .collect();
+    for (upstream, error) in &errors {
+        if useless.get(upstream) == Some(error) {
+            continue;
+        }
         let text =
             format!("keeps its endpoints, since the list that it has now is of no use: {error}");
         live.events
-            .note(live.clock.now(), Kind::Discovery, &upstream, None, text);
+            .note(live.clock.now(), Kind::Discovery, upstream, None, text);
     }
-    apply(live, kept, prober, snapshot);
+    *useless = errors;
+    let mut both = snapshot.upstreams.iter().zip(&current.upstreams);
+    if both.any(|(new, old)| !Arc::ptr_eq(new, old)) {
+        apply(live, kept, prober, snapshot);
+    }
 }
 
 /// A snapshot that can be put in force.
@@ -195,9 +213,9 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         return Err(ReloadError::Fixed(fixed));
     }
     // Whom nobody could be asked for has no endpoints, which is judged below.
-    let _ = kept
-        .means(live.clock)
-        .ask_missing_and_wait(supply::upstreams(&config));
+    let means = kept.means(live.clock);
+    let followed = followed(&means, &current.config, &config);
+    let _ = means.ask_missing_and_wait(supply::upstreams(&config), &followed);
     let generation = current.generation + 1;
     let compiled = Snapshot::compile(
         &Arc::new(config),
@@ -221,6 +239,18 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         ));
     }
     Ok(Prepared { snapshot, warnings })
+}
+
+/// The feeds that are asked again and again anyway, in the same way as they would be now: what they have not said so far is not
+/// worth waiting for.
+fn followed(means: &Means, before: &Config, now: &Config) -> HashSet<supply::Key> {
+    let same = before.upstreams.iter().filter(|(name, written)| {
+        let now = now.upstreams.get(*name);
+        now.is_some_and(|now| now.discovery == written.discovery)
+    });
+    same.flat_map(|(name, written)| means.supply.wanted(name, written))
+        .map(|feed| feed.key())
+        .collect()
 }
 
 /// Refuses to leave an upstream without any endpoint because its names and files give none; at a start there would be no
@@ -259,7 +289,7 @@ fn apply(live: &Live, kept: &Kept, prober: &mut Prober, snapshot: Snapshot) -> C
         // A worker that has ended is told by its end.
         let _ = mailbox.inbox.send(Mail::Snapshot(Arc::clone(&snapshot)));
     }
-    let routes: std::collections::HashSet<&str> = snapshot
+    let routes: HashSet<&str> = snapshot
         .routes
         .routes()
         .iter()
@@ -269,7 +299,7 @@ fn apply(live: &Live, kept: &Kept, prober: &mut Prober, snapshot: Snapshot) -> C
     let upstreams = &snapshot.config.upstreams;
     live.metrics
         .retain_upstreams(|name| upstreams.contains_key(name));
-    let endpoints: std::collections::HashSet<(&str, &str)> = snapshot
+    let endpoints: HashSet<(&str, &str)> = snapshot
         .endpoints()
         .map(|endpoint| (endpoint.upstream.as_str(), endpoint.id.as_str()))
         .collect();

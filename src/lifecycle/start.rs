@@ -1,5 +1,6 @@
 //! From a configuration to running workers.
 
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,7 +94,7 @@ pub fn start_with<H: Handler>(
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
     kept.means(clock)
-        .ask_missing_and_wait(supply::upstreams(&config))
+        .ask_missing_and_wait(supply::upstreams(&config), &HashSet::new())
         .map_err(StartError::Names)?;
     let snapshot = Arc::new(Snapshot::compile(
         &config,

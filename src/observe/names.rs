@@ -106,6 +106,7 @@ metrics! {
     IdempotencyLost: Counter "idempotency_lost_total" ["route", "what"] "Results and keys that made room for others before their time.";
     IdempotencyKeys: Gauge "idempotency_keys" ["route", "state"] "Keys known, by state.";
     IdempotencyBytes: Gauge "idempotency_stored_bytes" ["route"] "Memory that results of requests with an idempotency key take.";
+    IdempotencyHeld: Gauge "idempotency_held_bytes" ["route"] "Memory that bodies of requests with an idempotency key take whose outcome is not known yet.";
 
     // Endpoints.
     Attempts: Counter "attempts_total" ["upstream", "endpoint", "outcome"] "Attempts ended, by outcome.";

@@ -78,14 +78,14 @@ pub(super) async fn read_mail<H: Handler>(
     let mut draining = false;
     loop {
         let mail = if draining {
-            // What is still on its way here is taken in, then the last connection ends the worker.
+            // What is still on its way here is taken in, then the end of the last connection and execution ends the worker.
             match worker
                 .wheel
                 .timeout(Duration::from_millis(20), inbox.recv())
                 .await
             {
                 Some(mail) => mail,
-                None if worker.own().connections.load(Ordering::Relaxed) == 0 => return Ok(()),
+                None if worker.is_done() => return Ok(()),
                 None => continue,
             }
         } else {

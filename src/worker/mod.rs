@@ -80,6 +80,8 @@ pub struct Worker {
     calendar: Calendar,
     date: RefCell<(u64, String)>,
     sweeping: Cell<bool>,
+    /// Requests that are carried out apart from their clients.
+    executions: Cell<usize>,
     lag: Lag,
 }
 
@@ -104,6 +106,7 @@ impl Worker {
             date: RefCell::new((u64::MAX, String::new())),
             wheel: Wheel::new(setup.clock),
             sweeping: Cell::new(false),
+            executions: Cell::new(0),
             lag: Lag::default(),
         };
         Rc::new(worker)
@@ -193,6 +196,18 @@ impl Worker {
         }
     }
 
+    /// Keeps a worker that drains from its end while it is held: what is carried out apart from its client has no connection
+    /// that would.
+    pub fn executing(self: &Rc<Self>) -> Executing {
+        self.executions.set(self.executions.get() + 1);
+        Executing(Rc::clone(self))
+    }
+
+    /// Whether nothing is left to be finished.
+    fn is_done(&self) -> bool {
+        self.executions.get() == 0 && self.own().connections.load(Ordering::Relaxed) == 0
+    }
+
     fn own(&self) -> &Mailbox {
         &self.mailboxes[self.index]
     }
@@ -242,6 +257,15 @@ impl Living {
 impl Drop for Living {
     fn drop(&mut self) {
         self.0.own().connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a request that is carried out apart from its client, while it is.
+pub struct Executing(Rc<Worker>);
+
+impl Drop for Executing {
+    fn drop(&mut self) {
+        self.0.executions.set(self.0.executions.get() - 1);
     }
 }
 

@@ -14,6 +14,9 @@ pub struct IdempotencyStatus {
     /// Memory that results take, and may take.
     pub stored_bytes: usize,
     pub stored_bytes_max: usize,
+    /// Memory that bodies of requests take whose outcome is not known yet, and may take.
+    pub held_bytes: usize,
+    pub held_bytes_max: usize,
     /// What keyed requests met since the start.
     pub requests: BTreeMap<String, u64>,
     /// How executions ended since the start.
@@ -47,6 +50,8 @@ pub(super) fn read(guard: &Guard, now: Instant) -> IdempotencyStatus {
         },
         stored_bytes: reading.bytes,
         stored_bytes_max: guard.limits.bytes,
+        held_bytes: reading.held,
+        held_bytes_max: guard.room(),
         requests: met
             .map(|(met, count)| (met.label().to_owned(), count))
             .collect(),

@@ -64,6 +64,11 @@ impl Guard {
         &self.route
     }
 
+    /// Bytes of requests that may be held at the same time. The largest that is allowed always fits when it is alone.
+    pub fn room(&self) -> usize {
+        self.rules.bytes.max(self.rules.request_bytes)
+    }
+
     /// Whether a key is looked for in requests of this method.
     pub fn is_for(&self, method: &Method) -> bool {
         self.methods.contains(method)

@@ -33,7 +33,7 @@ pub use book::{Book, Held, Limits, Lost};
 pub use counts::{Counts, End, Met};
 pub use guard::{EachValue, Guard, Scope, content};
 pub use key::{Hash, KeyError};
-pub use store::{Begun, Claim, Ended, Reading, Store, Stores, Waiting};
+pub use store::{Begun, Claim, Ended, Hold, Reading, Store, Stores, Waiting};
 
 /// A result as it is given to everyone who repeats its request: plain data, so that it can be kept anywhere.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

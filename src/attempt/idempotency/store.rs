@@ -1,6 +1,7 @@
 //! What the workers share: the book of each route behind a lock, and the wake of those who wait for a result.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Store {
     /// Guards the book for a look-up and a short change; taken twice for each keyed request, and never while one waits.
     /// One lock for a route, not several, since the oldest of all keys goes first where room is needed.
     shared: Mutex<Shared>,
+    /// Bytes of requests that are held until their outcome is known.
+    held: AtomicUsize,
     pub counts: Counts,
     events: Arc<Events>,
 }
@@ -97,6 +100,15 @@ impl Store {
             stored,
             unknown: keys - running - stored,
             bytes,
+            held: self.held.load(Ordering::Relaxed),
+        }
+    }
+
+    /// For a request that is about to be held, of which nothing is yet.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        Hold {
+            store: Arc::clone(self),
+            bytes: 0,
         }
     }
 
@@ -143,6 +155,38 @@ pub struct Reading {
     pub stored: usize,
     pub unknown: usize,
     pub bytes: usize,
+    /// Bytes of requests.
+    pub held: usize,
+}
+
+/// The memory that one request takes, until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    store: Arc<Store>,
+    bytes: usize,
+}
+
+impl Hold {
+    /// So much of the request is there by now. Says whether all that are held fit into `room`; what does not is not counted.
+    pub fn grow(&mut self, bytes: usize, room: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = |held: usize| held.checked_add(more).filter(|sum| *sum <= room);
+        let held = &self.store.held;
+        let has_room = more == 0
+            || held
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+                .is_ok();
+        if has_room {
+            self.bytes += more;
+        }
+        has_room
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.store.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The right, and the duty, to execute the request of a key and to say how that ended. Dropped without a word, as a panic
@@ -250,6 +294,7 @@ impl Stores {
         let store = Arc::new(Store {
             route: route.to_owned(),
             shared: Mutex::default(),
+            held: AtomicUsize::new(0),
             counts: Counts::default(),
             events: Arc::clone(&self.events),
         });

@@ -349,3 +349,18 @@ fn a_store_outlives_a_reload_and_not_its_last_user() {
     let reading = stores.of("pay").read(Instant(1), &AMPLE);
     assert_eq!(reading.unknown, 0);
 }
+
+#[test]
+fn requests_are_held_as_long_as_there_is_room_and_give_it_back() {
+    let (store, _) = store();
+    let held = || store.read(Instant(0), &AMPLE).held;
+    let (mut first, mut second) = (store.hold(), store.hold());
+    assert!(first.grow(400, 1000) && first.grow(600, 1000));
+    assert!(second.grow(400, 1000) && !second.grow(401, 1000));
+    assert_eq!(held(), 1000);
+    drop(first);
+    assert_eq!(held(), 400, "what was refused is not counted");
+    assert!(second.grow(1000, 1000));
+    drop(second);
+    assert_eq!(held(), 0);
+}

@@ -74,7 +74,17 @@ fn only_what_may_be_repeated_is() {
         harmless: true,
         retry_after: None,
     };
-    let mut plan = sent_by(TWICE, &Method::POST, false);
+    assert_eq!(unlike(&Method::POST, called, not), Action::Answer, "keyed");
+    let deadlines = Deadlines::new(&UpstreamTimeouts::default(), at(0));
+    let mut plan = Plan::new(Repeat::WhenHarmless, 5, deadlines, TWICE);
+    for event in [
+        Event::Admitted,
+        Event::Picked(3),
+        Event::Connected { reused: false },
+        Event::Sent,
+    ] {
+        plan.step(at(0), event);
+    }
     assert_eq!(plan.step(at(5), called), Action::Ask, "as the list says");
 }
 

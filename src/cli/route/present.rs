@@ -3,6 +3,7 @@
 //! Compiled as `run` would, but only as far as the question goes: no certificate is read, and no other upstream resolved,
 //! so that the file of one machine can be asked about on another.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -147,7 +148,8 @@ fn ask(registry: &Registry, name: &str, written: &config::Upstream) -> Result<()
         code: UNAVAILABLE,
         text: format!("plimsoll: upstreams.{name}: {what}: {reason}"),
     };
-    let asked = means.ask_missing_and_wait(vec![(name.to_owned(), written.clone())]);
+    let asked =
+        means.ask_missing_and_wait(vec![(name.to_owned(), written.clone())], &HashSet::new());
     asked.map_err(|error| unknown("cannot ask for names", &error.to_string()))?;
     let feeds = registry.supply().wanted(name, written);
     match feeds.iter().find_map(|feed| Some((feed, feed.error()?))) {

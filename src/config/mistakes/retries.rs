@@ -67,6 +67,28 @@ fn contradictions_are_warned_of() {
 }
 
 #[test]
+fn a_hedge_of_what_stands_for_several_endpoints_is_not_warned_of() {
+    let address = "endpoints: [\"127.0.0.1:9000\"]";
+    for several in [
+        format!("{address}, endpoints_file: /list.yaml"),
+        "endpoints: [\"app.internal:80\"]".to_owned(),
+        "endpoints: [\"srv:_http._tcp.api\"]".to_owned(),
+    ] {
+        let text = format!(
+            "listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             routes: [ {{ upstream: api }} ]\n\
+             upstreams: {{ api: {{ {several}, hedge: {{}} }} }}\n"
+        );
+        let loaded = from_text("a.yaml", &text, &|_| None).unwrap();
+        let warned = loaded
+            .warnings
+            .iter()
+            .find(|one| one.path.ends_with("hedge"));
+        assert!(warned.is_none(), "{several}: {warned:?}");
+    }
+}
+
+#[test]
 fn a_hedge_without_another_endpoint_is_warned_of() {
     warned(
         &format!("{GROUND}    hedge: {{}}\n"),

@@ -44,8 +44,10 @@ block! {
         pub credentials: Vec<String> as Vec<FieldName> = vec!["Authorization".to_owned(), "Cookie".to_owned()];
         /// Bytes of a key; 400 beyond. Room for any identifier in use, a UUID has 36.
         pub key_bytes: usize as Size = 255, in 16..=4096;
-        /// Bytes of the body of a keyed request; 413 beyond. It is held until its result is known,
-        /// besides `bytes`; 1 MiB is far above what a form or a JSON document needs.
+        /// Bytes of the body of a keyed request; 413 beyond. It is held until its result is known.
+        /// Those held at the same time may take as much as `bytes`, besides results; 503 beyond,
+        /// whatever `on_store_failure` says: it is about keys, not about memory. 1 MiB is far above
+        /// what a form or a JSON document needs.
         pub request_bytes: usize as Size = 1024 * 1024, in 0..=64 * 1024 * 1024;
         /// How long a key is known, from the moment when the outcome of its request is. A day, as
         /// those do who introduced such keys: longer than any client retries by itself.
@@ -55,7 +57,8 @@ block! {
         /// about 200 bytes besides its result.
         pub entries: usize = 10_000, in 1..=10_000_000;
         /// Memory for results of this route. Beyond, the oldest result makes room and its key becomes
-        /// unknown: an event tells.
+        /// unknown: an event tells. The same again for the bodies of requests that are waited for, at
+        /// least `request_bytes`.
         pub bytes: usize as Size = 64 * 1024 * 1024, in 1024..=1024 * 1024 * 1024 * 1024;
         /// Body bytes of the largest result that is kept. A larger one reaches the client that is
         /// there for it, and the key becomes unknown. 1 MiB is 64 of the largest in the default of

@@ -7,11 +7,14 @@ use crate::config::cursor::Reader;
 use crate::config::schema::Upstream;
 use crate::config::tree::Entry;
 
-/// A hedge needs another endpoint. A host name may stand for several.
+/// A hedge needs another endpoint. A host name, SRV records or a file may stand for several.
 fn hedge(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
     let [only] = &upstream.endpoints[..] else {
         return;
     };
+    if upstream.endpoints_file.is_some() {
+        return;
+    }
     let is_one = only.address.parse::<SocketAddr>().is_ok() || only.address.starts_with("unix:");
     if upstream.hedge.is_some()
         && is_one

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::why;
-use crate::attempt::idempotency::{Answer, Claim, Guard, Why};
+use crate::attempt::idempotency::{Answer, Claim, Guard, Hold, Why};
 use crate::attempt::retry::Repeat;
 use crate::attempt::{Deadlines, Plan};
 use crate::clock::wheel::Timer;
@@ -28,7 +28,7 @@ use crate::proxy::select::Selection;
 use crate::proxy::stream::{self, Flow};
 use crate::proxy::tries::{Answered, Tries};
 use crate::route;
-use crate::worker::{UpstreamView, View, Worker};
+use crate::worker::{Executing, UpstreamView, View, Worker};
 
 /// Everything that an execution needs.
 pub(super) struct Work {
@@ -40,6 +40,10 @@ pub(super) struct Work {
     pub(super) upstream: Rc<UpstreamView>,
     pub(super) guard: Arc<Guard>,
     pub(super) claim: Claim,
+    /// Counts the body while it is there.
+    pub(super) hold: Hold,
+    /// Keeps the worker from its end.
+    pub(super) executing: Executing,
     /// Fires when its client has been gone for as long as the result is waited for.
     pub(super) left: Rc<Timer>,
 }
@@ -112,6 +116,8 @@ pub(super) async fn execute(work: Work, tell: oneshot::Sender<Told>) {
         upstream,
         guard,
         claim,
+        hold,
+        executing: _executing,
         left,
     } = work;
     let worker = Rc::clone(&exchange.worker);
@@ -121,6 +127,7 @@ pub(super) async fn execute(work: Work, tell: oneshot::Sender<Told>) {
         let carrying = carry(&mut exchange, &mut down, route, &upstream, &guard);
         unless(&left, Box::pin(carrying)).await
     };
+    drop(hold);
     let carried = carried.unwrap_or(Err(ProxyError::TotalTimeout));
     let now = worker.wheel.now();
     let end = |claim: Claim, why| {

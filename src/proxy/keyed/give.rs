@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::Ticket;
 use super::execute::Large;
 use crate::attempt::Pace;
 use crate::attempt::idempotency::{Answer, Guard};
@@ -13,11 +14,10 @@ use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::fault::Brake;
 use crate::proxy::forward::Downstream;
 use crate::proxy::heads;
 use crate::proxy::stream::{self, Flow};
-use crate::route;
-use crate::worker::UpstreamView;
 
 /// Gives a result that was kept, and says so.
 pub(super) async fn replay(
@@ -90,27 +90,39 @@ async fn give(
 }
 
 /// Sends a body that is there as a whole, as fast as its client takes it.
-async fn send(exchange: &mut Exchange, mut body: Body, mut sink: Sink) -> Result<(), ProxyError> {
+async fn send(exchange: &mut Exchange, body: Body, client: Sink) -> Result<(), ProxyError> {
     let worker = Rc::clone(&exchange.worker);
     let listener = &exchange.listener.shared;
     let patience = listener.timeouts.body;
     let mut pace = Pace::new(listener.limits.min_rate);
     let mut pump = Pump::default();
-    let mut moved = u64::MAX;
+    let mut brake = Brake::of(exchange);
+    let mut flow = Flow {
+        answer: body,
+        client,
+        tunnel: false,
+    };
+    let mut moved = (u64::MAX, false);
     // Most answers leave at once and need no timer.
     let mut timer = None;
     let sent = poll_fn(|cx| {
-        if let Poll::Ready(sent) = pump.poll(cx, &mut body, &mut sink, &worker.buffers) {
+        let polled = match &mut brake {
+            None => pump.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers),
+            Some(brake) => brake.poll(cx, &mut pump, &mut flow, &worker),
+        };
+        if let Poll::Ready(sent) = polled {
             return Poll::Ready(sent.map_err(|_| ProxyError::ClientGone));
         }
-        if sink.poll_gone(cx).is_ready() {
+        if flow.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
         let timer = timer.get_or_insert_with(|| worker.wheel.timer());
-        let written = sink.written();
-        if std::mem::replace(&mut moved, written) != written {
+        // While the brake holds it, nobody waits for the client.
+        let is_awaited = !pump.is_held;
+        let now_moved = (flow.client.written(), is_awaited);
+        if std::mem::replace(&mut moved, now_moved) != now_moved || !is_awaited {
             let now = worker.wheel.now();
-            if pace.is_too_slow(now, written, true) {
+            if pace.is_too_slow(now, now_moved.0, is_awaited) {
                 return Poll::Ready(Err(ProxyError::SlowRead));
             }
             timer.set(now + patience);
@@ -120,7 +132,7 @@ async fn send(exchange: &mut Exchange, mut body: Body, mut sink: Sink) -> Result
     .await;
     exchange.bytes_out = pump.bytes;
     if sent.is_err() {
-        sink.abort();
+        flow.client.abort();
     }
     sent
 }
@@ -130,8 +142,7 @@ pub(super) async fn large(
     exchange: &mut Exchange,
     down: &mut Downstream,
     mut rest: Downstream,
-    route: &route::Route,
-    upstream: &UpstreamView,
+    ticket: Ticket<'_>,
     large: Large,
 ) -> Result<(), ProxyError> {
     let Some(responder) = down.responder.take() else {
@@ -146,7 +157,16 @@ pub(super) async fn large(
     } = large;
     exchange.status = response.status;
     exchange.passed_on = true;
+    let Ticket {
+        view,
+        route,
+        upstream,
+        ..
+    } = ticket;
+    let route = &view.snapshot.routes.routes()[route];
     let head = heads::answer(exchange, route, &response);
+    // What follows may take long: it must not keep a configuration that is out of force by then.
+    drop(view);
     let outgoing = Outgoing {
         fields: &response.fields,
         skip: Names::NONE,

@@ -23,7 +23,9 @@ use super::error::ProxyError;
 use super::exchange::{Exchange, Seen};
 use super::forward::Downstream;
 use super::handle;
-use crate::attempt::idempotency::{Begun, Claim, Ended, Guard, Hash, Met, Scope, Why, content};
+use crate::attempt::idempotency::{
+    Begun, Claim, Ended, Guard, Hash, Hold, Met, Scope, Why, content,
+};
 use crate::balance::Asked;
 use crate::clock::Instant;
 use crate::config::{OnDuplicate, OnStoreFailure};
@@ -54,11 +56,16 @@ pub async fn answer(
     key: &[u8],
 ) -> Result<(), ProxyError> {
     // 1.
-    let body = read::read(exchange, down, guard.rules.request_bytes).await?;
+    let counts = &guard.store.counts;
+    let read = read::read(exchange, down, guard).await;
+    let (body, hold) = read.inspect_err(|error| {
+        if *error == ProxyError::NoRoomForKey {
+            counts.met(Met::Refused);
+        }
+    })?;
     let (key, content) = hashes(exchange, guard, key, &body)?;
     let worker = Rc::clone(&exchange.worker);
     let until = exchange.now + upstream.shared.timeouts.total;
-    let counts = &guard.store.counts;
     loop {
         // 2.
         exchange.now = worker.wheel.now();
@@ -73,7 +80,7 @@ pub async fn answer(
                     upstream,
                     guard,
                 };
-                return first(exchange, down, ticket, claim, body, until).await;
+                return first(exchange, down, ticket, claim, (body, hold), until).await;
             }
             Begun::Running(mut waiting) if guard.rules.on_duplicate == OnDuplicate::Wait => {
                 let asked = exchange.now;
@@ -82,6 +89,7 @@ pub async fn answer(
                 match waited? {
                     Some(Ended::Stored(answer)) => {
                         counts.met(Met::Replayed);
+                        drop((body, hold));
                         return give::replay(exchange, down, guard, &answer).await;
                     }
                     Some(Ended::Unknown(why)) => (Met::Unknown, ProxyError::KeyUnknown(why)),
@@ -93,6 +101,7 @@ pub async fn answer(
             // 4.
             Begun::Stored(answer) => {
                 counts.met(Met::Replayed);
+                drop((body, hold));
                 return give::replay(exchange, down, guard, &answer).await;
             }
             Begun::Unknown(why) => (Met::Unknown, ProxyError::KeyUnknown(why)),
@@ -156,7 +165,7 @@ async fn first(
     down: &mut Downstream,
     ticket: Ticket<'_>,
     claim: Claim,
-    body: Bytes,
+    (body, hold): (Bytes, Hold),
     until: Instant,
 ) -> Result<(), ProxyError> {
     let worker = Rc::clone(&exchange.worker);
@@ -171,6 +180,8 @@ async fn first(
         upstream: Rc::clone(ticket.upstream),
         guard: Arc::clone(ticket.guard),
         claim,
+        hold,
+        executing: worker.executing(),
         left: leave.timer(),
     };
     tokio::task::spawn_local(execute::execute(work, tell));
@@ -191,13 +202,14 @@ async fn first(
         what,
     } = told;
     exchange.adopt(&mut apart);
-    let route = &ticket.view.snapshot.routes.routes()[ticket.route];
     match what {
-        What::Answered(answer) => give::result(exchange, down, &answer).await,
-        What::Failed(error) => Err(error),
-        What::Large(large) => {
-            give::large(exchange, down, rest, route, ticket.upstream, *large).await
+        What::Answered(answer) => {
+            // From here on it is the client that takes its time.
+            drop(ticket);
+            give::result(exchange, down, &answer).await
         }
+        What::Failed(error) => Err(error),
+        What::Large(large) => give::large(exchange, down, rest, ticket, *large).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 
+use crate::attempt::idempotency::{Guard, Hold};
 use crate::http::Outgoing;
 use crate::http::body::{Body, Sink};
 use crate::http::fields::{Name, Names};
@@ -15,23 +16,25 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Downstream, request_error};
 
-/// Reads the body, of at most so many bytes, and leaves a head that speaks of it as a whole.
+/// Reads the body, as far as its size is allowed and there is room for what is held in all, and leaves a head that speaks
+/// of it as a whole.
 pub(super) async fn read(
     exchange: &mut Exchange,
     down: &mut Downstream,
-    room: usize,
-) -> Result<Bytes, ProxyError> {
+    guard: &Guard,
+) -> Result<(Bytes, Hold), ProxyError> {
     if let Length::Exact(length) = exchange.head.length
-        && length > room as u64
+        && length > guard.rules.request_bytes as u64
     {
         return Err(ProxyError::TooLarge);
     }
+    let mut hold = guard.store.hold();
     let bytes = if matches!(down.body, Body::Empty) {
         Bytes::new()
     } else {
         go_on(exchange, down);
         let asked = exchange.now;
-        let read = gather(exchange, down, room).await;
+        let read = gather(exchange, down, guard, &mut hold).await;
         exchange.waited_in_vain(asked, exchange.worker.wheel.now());
         read?
     };
@@ -46,7 +49,7 @@ pub(super) async fn read(
     if head.fields.present().meets(GONE) {
         head.fields.remove_if(|name, _, _| GONE.contains(name));
     }
-    Ok(bytes)
+    Ok((bytes, hold))
 }
 
 /// Tells a client that waits for it to send its body.
@@ -73,19 +76,27 @@ fn go_on(exchange: &Exchange, down: &mut Downstream) {
 async fn gather(
     exchange: &Exchange,
     down: &mut Downstream,
-    room: usize,
+    guard: &Guard,
+    hold: &mut Hold,
 ) -> Result<Bytes, ProxyError> {
     let worker = Rc::clone(&exchange.worker);
     let patience = exchange.listener.shared.timeouts.body;
     let timer = worker.wheel.after(patience);
-    let mut sink = Sink::Gathered(Box::new(Gathered::new(room)));
+    let mut sink = Sink::Gathered(Box::new(Gathered::new(guard.rules.request_bytes)));
     let mut moved = 0;
     let read = poll_fn(|cx| {
         if let Some(responder) = &mut down.responder {
             let _ = responder.poll_flush(cx);
         }
         let (body, pump) = (&mut down.body, &mut down.pump);
-        if let Poll::Ready(read) = pump.poll(cx, body, &mut sink, &worker.buffers) {
+        let polled = pump.poll(cx, body, &mut sink, &worker.buffers);
+        if let Sink::Gathered(gathered) = &sink
+            && !gathered.is_over()
+            && !hold.grow(gathered.bytes.len(), guard.room())
+        {
+            return Poll::Ready(Err(ProxyError::NoRoomForKey));
+        }
+        if let Poll::Ready(read) = polled {
             // All that a sink in memory can find fault with is the size.
             let told = |error| request_error(&error).unwrap_or(ProxyError::TooLarge);
             return Poll::Ready(read.map_err(told));

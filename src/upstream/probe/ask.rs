@@ -1,5 +1,6 @@
 //! What a check does with one endpoint: where it connects, what it asks there, and under which name.
 
+use super::exchange::Reply;
 use super::failure::{CheckFailure, Unsendable};
 use super::grpc::GrpcCheck;
 use super::http::HttpCheck;
@@ -42,14 +43,15 @@ impl Ask {
         })
     }
 
-    /// Asks an endpoint, at another port if one is given. The caller bounds the time.
+    /// Asks an endpoint, at another port if one is given. The caller bounds the time. What is left of an answer that is good
+    /// enough is given back: it decides nothing any more.
     pub(super) async fn ask(
         &self,
         endpoint: &Endpoint,
         port: Option<u16>,
         tls: Option<&ClientTls>,
         progress: &Progress,
-    ) -> Result<(), CheckFailure> {
+    ) -> Result<Option<Reply>, CheckFailure> {
         let stream = dial(&target(endpoint, port), tls).await?;
         progress.connected();
         let authority = match &self.host {
@@ -63,10 +65,10 @@ impl Ask {
                     Protocol::H2 => true,
                     Protocol::Auto => stream.alpn() == Some(b"h2"),
                 };
-                check.check(&authority, stream, is_h2).await
+                check.check(&authority, stream, is_h2).await.map(Some)
             }
-            Kind::Tcp => Ok(()),
-            Kind::Grpc(check) => check.check(&authority, stream).await,
+            Kind::Tcp => Ok(None),
+            Kind::Grpc(check) => check.check(&authority, stream).await.map(|()| None),
         }
     }
 }

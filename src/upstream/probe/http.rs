@@ -44,19 +44,19 @@ impl HttpCheck {
         })
     }
 
+    /// Passed, it gives what is left of the answer.
     pub(super) async fn check(
         &self,
         authority: &str,
         stream: Stream,
         is_h2: bool,
-    ) -> Result<(), CheckFailure> {
+    ) -> Result<Reply, CheckFailure> {
         let (head, mut reply) = exchange::ask(&self.question, authority, stream, is_h2).await?;
         self.judge(&head)?;
         if let Some(text) = &self.text {
             find(text, &mut reply).await?;
         }
-        reply.finish().await;
-        Ok(())
+        Ok(reply)
     }
 
     fn judge(&self, head: &response::Parts) -> Result<(), CheckFailure> {

@@ -83,7 +83,7 @@ impl Checks {
         self.at_once.saturating_sub(self.places.available_permits())
     }
 
-    /// Checks an endpoint once. Never takes longer than the timeout.
+    /// Checks an endpoint once. Never takes longer than the timeout, and a moment for what is left of the answer.
     async fn check(&self, endpoint: &Endpoint, clock: Clock) -> Check {
         let began = clock.now();
         let progress = Progress::default();
@@ -92,10 +92,18 @@ impl Checks {
             .ask(endpoint, self.port, self.tls.as_ref(), &progress);
         // Boxed: a task that waits for the next check should not be as large as one that does it.
         let asked = Box::pin(timing::within(clock, self.timeout, &progress, asking)).await;
+        let took = clock.now().since(began);
+        let (is_void, late) = (asked.is_void(), asked.late_in_millis());
         let (outcome, reason) = match asked.result {
-            Ok(()) => (Outcome::Passed, None),
-            Err(_) if asked.is_void() => {
-                let late = config::units::format_duration(asked.late_in_millis());
+            Ok(rest) => {
+                if let Some(rest) = rest {
+                    // Boxed for the same reason. However long it takes, the endpoint has passed.
+                    Box::pin(rest.finish()).await;
+                }
+                (Outcome::Passed, None)
+            }
+            Err(_) if is_void => {
+                let late = config::units::format_duration(late);
                 let reason = format!("this process was late by {late} itself");
                 (Outcome::Void, Some(reason))
             }
@@ -103,7 +111,7 @@ impl Checks {
         };
         Check {
             began,
-            took: clock.now().since(began),
+            took,
             outcome,
             reason,
         }

@@ -78,6 +78,17 @@ struct Subject {
     endpoint: Arc<Endpoint>,
 }
 
+impl Subject {
+    /// Is the other one from now on. Says whether there is more to it than that another snapshot is in force, so that the
+    /// check which is waited for must be planned anew.
+    fn take_over(&mut self, other: Self) -> bool {
+        let is_another = !Arc::ptr_eq(&self.checks, &other.checks)
+            || !Arc::ptr_eq(&self.endpoint, &other.endpoint);
+        *self = other;
+        is_another
+    }
+}
+
 impl Prober {
     /// One that checks nobody yet.
     pub fn new(clock: Clock) -> Self {
@@ -107,7 +118,8 @@ impl Prober {
                 let key = (endpoint.upstream.clone(), endpoint.id.clone());
                 let task = match before.remove(&key) {
                     Some(task) if !task.ending.is_finished() => {
-                        task.subject.send_replace(subject);
+                        task.subject
+                            .send_if_modified(|known| known.take_over(subject));
                         task
                     }
                     // Ended by a panic, which is a bug that must not last longer than it has to.
@@ -192,5 +204,46 @@ fn record(subject: &Subject, check: Check, now: Instant, random: &mut Random) {
         upstream
             .events
             .note(now, Kind::Health, name, Some(id), turn.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::tls::Shared;
+    use crate::upstream::connect::{Address, Target};
+
+    #[test]
+    fn what_is_waited_for_goes_on_under_another_snapshot_of_the_same_endpoint() {
+        let shared = Shared::new().unwrap();
+        let checks = || {
+            let upstream = config::Upstream::new(Vec::new());
+            let written = config::ActiveHealth::default();
+            Arc::new(Checks::compile(&written, &upstream, None, &shared).unwrap())
+        };
+        let endpoint = || {
+            let target = Target {
+                address: Address::Tcp("127.0.0.1:80".parse().unwrap()),
+                host: None,
+            };
+            Arc::new(Endpoint::new("api", "a", "127.0.0.1:80", target))
+        };
+        let mut first = Subject {
+            upstream: Weak::new(),
+            checks: checks(),
+            endpoint: endpoint(),
+        };
+        assert!(!first.clone().take_over(first.clone()));
+        let otherwise = Subject {
+            checks: checks(),
+            ..first.clone()
+        };
+        assert!(first.clone().take_over(otherwise));
+        let moved = Subject {
+            endpoint: endpoint(),
+            ..first.clone()
+        };
+        assert!(first.take_over(moved));
     }
 }

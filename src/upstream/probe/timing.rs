@@ -17,14 +17,14 @@ const COARSENESS: Duration = Duration::from_millis(2);
 
 /// What a check came to.
 #[derive(Debug)]
-pub(super) struct Timed {
-    pub(super) result: Result<(), CheckFailure>,
+pub(super) struct Timed<T> {
+    pub(super) result: Result<T, CheckFailure>,
     /// How late its timers were in all, in time of the system, and how late they may be.
     late: Duration,
     allowed: Duration,
 }
 
-impl Timed {
+impl<T> Timed<T> {
     /// Whether this process was too late for a failure to count: by more than a quarter of the timeout.
     pub(super) fn is_void(&self) -> bool {
         self.late > self.allowed
@@ -47,12 +47,12 @@ impl Progress {
 }
 
 /// Lets a check take so long, which says on the way how far it has come.
-pub(super) async fn within(
+pub(super) async fn within<T>(
     clock: Clock,
     timeout: Duration,
     progress: &Progress,
-    check: impl Future<Output = Result<(), CheckFailure>>,
-) -> Timed {
+    check: impl Future<Output = Result<T, CheckFailure>>,
+) -> Timed<T> {
     let mut check = pin!(check);
     let deadline = clock.now() + timeout;
     let mut late = Duration::ZERO;
@@ -99,7 +99,7 @@ mod tests {
         }
     }
 
-    async fn hang(timeout: Duration) -> Timed {
+    async fn hang(timeout: Duration) -> Timed<()> {
         within(Clock::system(), timeout, &Progress::default(), pending()).await
     }
 
@@ -111,7 +111,7 @@ mod tests {
         let progress = Progress::default();
         let check = async {
             progress.connected();
-            pending().await
+            pending::<Result<(), CheckFailure>>().await
         };
         let timed = within(Clock::system(), timeout, &progress, check).await;
         let failure = timed.result.unwrap_err().to_string();
@@ -144,7 +144,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
             stall(Duration::from_millis(200));
             tokio::task::yield_now().await;
-            Err(CheckFailure::Status(503))
+            Err::<(), _>(CheckFailure::Status(503))
         };
         let timed = within(Clock::system(), TIMEOUT, &Progress::default(), check).await;
         assert!(timed.is_void(), "{timed:?}");

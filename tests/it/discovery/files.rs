@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::{endpoints_become, pool, proxy, source_when, tells};
+use super::{endpoints_become, pool, proxy, source_when, tells, told, yaml};
 use crate::harness::{Backend, Client, Directory, NameServer, Proxy, Trouble};
 
 /// So long that only the watch can be what saw a change.
@@ -193,4 +193,31 @@ async fn a_file_that_is_not_there_yet_is_found_when_it_comes() {
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("list.yaml"), stage.list(&[1])).unwrap();
     endpoints_become(&proxy, &stage.ids(&[1])).await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_of_no_use_is_told_of_once() {
+    let stage = Stage::new();
+    stage.directory.write("list.yaml", stage.list(&[0]));
+    let file = stage.directory.path().join("list.yaml");
+    let keys = format!("endpoints_file: {file:?}\n    tls: {{}}");
+    let proxy = proxy(&stage.server, &keys, WATCHED).await;
+    endpoints_become(&proxy, &stage.ids(&[0])).await;
+    stage.replace(&(stage.list(&[0, 1]) + "- \"unix:/run/b.sock\"\n"));
+    tells(&proxy, &["is of no use"]).await;
+    let kept = proxy.live().snapshot.load_full();
+    let same = yaml(&stage.server, &keys, WATCHED);
+    for _ in 0..3 {
+        // Each looks at the list once more.
+        assert!(proxy.reload(&same).await.is_err());
+    }
+    let told = told(&proxy).into_iter();
+    assert_eq!(told.filter(|text| text.contains("is of no use")).count(), 1);
+    let now = proxy.live().snapshot.load_full();
+    assert!(
+        std::sync::Arc::ptr_eq(&kept, &now),
+        "nothing else is in force"
+    );
+    stage.replace(&stage.list(&[0, 1]));
+    endpoints_become(&proxy, &stage.ids(&[0, 1])).await;
 }

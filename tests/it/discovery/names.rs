@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use plimsoll::clock::Clock;
 use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::Metric;
 
@@ -242,4 +244,30 @@ async fn a_long_ttl_is_asked_for_again_at_the_ceiling_and_not_before() {
     eventually(DEADLINE, || server.questions() > 12).await;
     assert_eq!(server.asked("long.test"), 1);
     assert!(server.asked("short.test") > 10);
+}
+
+#[tokio::test]
+async fn names_that_nobody_answers_for_delay_a_start_by_one_timeout_and_a_reload_not_at_all() {
+    let server = NameServer::start();
+    let names: Vec<String> = (0..300).map(|one| format!("dead-{one}.test")).collect();
+    names
+        .iter()
+        .for_each(|name| server.trouble(name, Trouble::Silent));
+    let endpoints = names.iter().map(|name| format!("\"{name}:80\""));
+    let endpoints = endpoints.collect::<Vec<_>>().join(", ");
+    let (port, _backends) = backends(1);
+    let keys = format!("endpoints: [{endpoints}, \"127.0.0.1:{port}\"]");
+    let clock = Clock::system();
+    let begun = clock.now();
+    // 64 are asked at a time.
+    let proxy = proxy(&server, &keys, "timeout: 2s").await;
+    let took = clock.now().since(begun);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    tells(&proxy, &["dead-299.test", "no answer in time"]).await;
+
+    let asked = yaml(&server, &keys, "timeout: 2s") + "drain_timeout: 9s\n";
+    let begun = clock.now();
+    proxy.reload(&asked).await.unwrap();
+    let took = clock.now().since(begun);
+    assert!(took < Duration::from_millis(1500), "{took:?}");
 }

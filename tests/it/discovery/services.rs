@@ -61,7 +61,8 @@ async fn a_target_that_moves_keeps_its_identity() {
         .at(format!("127.0.0.2:{port}").parse().unwrap())
         .start();
     server.addresses("pod-0.test", 0, &["127.0.0.1"]);
-    server.services(NAME, 0, &[(0, 1, port, "pod-0.test")]);
+    // However it is spelt.
+    server.services(NAME, 0, &[(0, 1, port, "Pod-0.TEST")]);
     let keys = format!("endpoints: [{{ address: \"srv:{NAME}\", id: api }}]");
     let proxy = proxy(&server, &keys, "").await;
     let ids = [id("pod-0.test", &old)];

@@ -2,7 +2,7 @@
 
 use plimsoll::upstream::health::{Check, Outcome};
 
-use super::{QUICK, first, health, several, upstream, written, yaml};
+use super::{QUICK, checked, first, health, several, upstream, written, yaml};
 use crate::harness::{Authority, Backend, Closed, Directory, Proxy, Scripted, Step, within};
 
 /// One check of each: the keys, the address, and why it fails; `None`: it passes.
@@ -280,4 +280,16 @@ async fn an_endpoint_at_a_unix_socket_is_checked_as_localhost() {
     let proxy = Proxy::start(&yaml(&endpoints, &format!("{told}, {QUICK}"), "")).await;
     let check = first(&super::endpoint(&proxy, "a")).await;
     assert_eq!(check.outcome, Outcome::Passed, "{check:?}");
+}
+
+#[tokio::test]
+async fn what_comes_after_a_good_head_decides_nothing() {
+    let endless = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    let script = vec![Step::ReadRequest, Step::write(endless), Step::ReadToEnd];
+    let slow = Scripted::play(vec![script]).await;
+    // Shorter than what is waited for the rest.
+    let active = QUICK.replace("timeout: 5s", "timeout: 60ms");
+    let endpoints = [written("a", &slow.address().to_string(), "")];
+    let proxy = Proxy::start(&yaml(&endpoints, &active, "")).await;
+    checked(&proxy, "a", Outcome::Passed, 3).await;
 }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use hyper::Method;
 use tokio::sync::Notify;
 
-use super::{before, is_replayed, keyed, post, with};
+use std::time::Duration;
+
+use plimsoll::clock::Clock;
+
+use super::{before, is_replayed, keyed, post, with, yaml};
 use crate::harness::{
-    Backend, Client, DEADLINE, Outgoing, Proxy, Scripted, Step, eventually, request,
+    Backend, Client, DEADLINE, FAST, Outgoing, Proxy, Scripted, Step, eventually, pattern, request,
 };
 
 #[tokio::test]
@@ -91,7 +95,7 @@ async fn a_result_too_large_to_be_kept_reaches_its_client_and_no_other() {
             } else {
                 500_000
             };
-            assert!(answer.body == crate::harness::pattern(length), "{path}");
+            assert!(answer.body == pattern(length), "{path}");
             let again = post(&proxy, keyed(&key, path, "")).await;
             again.assert_told(409, "http_request_denied", "idempotency_outcome_unknown");
             assert!(again.text().contains("too large to be kept"));
@@ -205,4 +209,66 @@ async fn where_all_keys_are_running_the_route_says_what_happens() {
             200
         );
     }
+}
+
+#[tokio::test]
+async fn requests_that_are_held_have_a_bound_in_sum() {
+    for choice in ["closed", "open"] {
+        let word = Arc::new(Notify::new());
+        let first = vec![Step::ReadRequest, Step::Wait(Arc::clone(&word)), Step::ok()];
+        let endpoint = Scripted::play(vec![first, vec![Step::ReadRequest, Step::ok()]]).await;
+        let rules = format!("bytes: 2000B, request_bytes: 1024B, on_store_failure: {choice}");
+        let proxy = before(&endpoint.address().to_string(), &rules, "").await;
+        let address = proxy.address();
+        let running = tokio::spawn(async move {
+            let mut client = Client::h1(address).await;
+            client.send(keyed("first", "/", vec![b'x'; 1024])).await
+        });
+        eventually(DEADLINE, || endpoint.requests().len() == 1).await;
+        let second = post(&proxy, keyed("second", "/", vec![b'x'; 1024])).await;
+        second.assert_told(503, "http_request_denied", "idempotency_store_full");
+        let metrics = told(&proxy, "/metrics").await;
+        assert!(metrics.contains("plimsoll_idempotency_held_bytes{route=\"pay\"} 1024\n"));
+        let fits = post(&proxy, keyed("second", "/", vec![b'x'; 900])).await;
+        assert_eq!(fits.status, 200);
+        word.notify_one();
+        assert_eq!(running.await.unwrap().status, 200);
+        let third = post(&proxy, keyed("third", "/", vec![b'x'; 1024])).await;
+        assert_eq!(third.status, 200, "there is room again");
+        assert_eq!(endpoint.requests().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn results_are_given_no_faster_than_their_bandwidth() {
+    let backend = Backend::start("a");
+    let slow = "fault: { bandwidth: 10000B/s }, idempotency: {";
+    let yaml = yaml(&[backend.endpoint()], "", "").replace("idempotency: {", slow);
+    let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
+    for is_kept in [false, true] {
+        let clock = Clock::scaled(FAST);
+        let began = clock.now();
+        let answer = post(&proxy, keyed("once", "/bytes/200000", "")).await;
+        let took = clock.now().since(began);
+        assert!(answer.body == pattern(200_000) && is_replayed(&answer) == is_kept);
+        assert!(took >= Duration::from_secs(19), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_result_on_its_way_does_not_keep_what_is_out_of_force() {
+    let backend = Backend::start("a");
+    let before = yaml(&[backend.endpoint()], "body_bytes: 1KiB", "");
+    let proxy = Proxy::start(&before).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let request = keyed("once", "/chunked/100000/1000/1000", "");
+    let streaming = client.open(request).await.unwrap();
+    let old = Arc::downgrade(&proxy.live().snapshot.load_full());
+    proxy
+        .reload(&(before + "drain_timeout: 9s\n"))
+        .await
+        .unwrap();
+    eventually(DEADLINE, || old.strong_count() == 0).await;
+    assert_eq!(backend.counters().in_flight(), 1, "it streams");
+    drop(streaming);
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll::lifecycle::Ended;
 use plimsoll::observe::Metric;
 use tokio::sync::Notify;
 
 use super::{before, client, fast_before, is_replayed, keyed, post};
-use crate::harness::{DEADLINE, Raw, Scripted, Step, eventually};
+use crate::harness::{DEADLINE, Raw, Scripted, Step, eventually, within};
 
 /// Reads one request, answers it when it is told to, and whatever comes after at once.
 async fn slow(told: &Arc<Notify>) -> Scripted {
@@ -128,4 +129,32 @@ async fn a_body_that_never_comes_whole_executes_nothing() {
     })
     .await;
     assert!(endpoint.heads().is_empty());
+}
+
+#[tokio::test]
+async fn draining_waits_for_what_is_executed_without_a_client() {
+    let told = Arc::new(Notify::new());
+    let endpoint = slow(&told).await;
+    let proxy = before(&endpoint.address().to_string(), "", "").await;
+    let mut leaving = client(false, proxy.address()).await;
+    let sent = tokio::spawn(async move {
+        let _ = leaving.open(keyed("once", "/", "pay 5")).await;
+    });
+    eventually(DEADLINE, || endpoint.requests().len() == 1).await;
+    sent.abort();
+    eventually(DEADLINE, || proxy.live().connections() == 0).await;
+    let snapshot = proxy.live().snapshot.load_full();
+    let mailboxes = Arc::clone(&proxy.live().mailboxes);
+    proxy.drain();
+    // The other worker has nothing to wait for.
+    eventually(DEADLINE, || {
+        mailboxes.iter().any(|one| one.inbox.is_closed())
+    })
+    .await;
+    told.notify_one();
+    assert_eq!(within(proxy.join()).await, Ended::Asked { cut: 0 });
+    let store = &snapshot.guards[0].as_ref().unwrap().store;
+    let all = store.counts.all_ended().into_iter();
+    let known: Vec<u64> = all.map(|(_, count)| count).collect();
+    assert_eq!(known, [1, 0, 0], "its result is known");
 }

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::{before, is_replayed, keyed, post, yaml};
+use super::{before, is_replayed, keyed, post, with, yaml};
 use crate::harness::{Backend, Closed, Proxy, Scripted, Step};
 
 #[tokio::test]
@@ -70,6 +70,33 @@ async fn a_keyed_request_goes_elsewhere_only_where_nothing_was_sent() {
         assert_eq!(answer.status, StatusCode::OK);
     }
     assert_eq!(backend.counters().requests(), 6);
+}
+
+#[tokio::test]
+async fn what_was_sent_goes_to_no_other_endpoint() {
+    let unavailable = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: 14\r\n\
+                       Content-Length: 0\r\n\r\n";
+    for (then, content, status) in [
+        (None, "text/plain", StatusCode::BAD_GATEWAY),
+        (Some(Step::Reset), "text/plain", StatusCode::BAD_GATEWAY),
+        (
+            Some(Step::write(unavailable)),
+            "application/grpc",
+            StatusCode::OK,
+        ),
+    ] {
+        let script: Vec<Step> = [Step::ReadRequest].into_iter().chain(then).collect();
+        let one = Scripted::play(vec![script.clone()]).await;
+        let other = Scripted::play(vec![script]).await;
+        let endpoints = [one.address().to_string(), other.address().to_string()];
+        let retry = "breaker: off, retry: { max_attempts: 4, grpc_on: [unavailable] }";
+        let proxy = Proxy::start(&yaml(&endpoints, "", retry)).await;
+        let request = with(keyed("once", "/", "pay 5"), "content-type", content);
+        let answer = post(&proxy, request).await;
+        assert_eq!(answer.status, status, "{content}");
+        let executed = one.requests().len() + other.requests().len();
+        assert_eq!(executed, 1, "{content}");
+    }
 }
 
 #[tokio::test]
