@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use super::machine::{Change, Facts, Machine};
 use super::pass::{Outcome, Pass, Probe};
+use super::row::Row;
 use super::window::Counts;
 use super::{Phase, Rules};
 use crate::clock::Instant;
 use crate::entropy::Random;
 
-/// A breaker with its state. Two workers at once may lose a count of `ended` or take two steps of `in_row` as one that
-/// was interrupted; who is let through as a probe is exact.
+/// A breaker with its state. Two workers at once may lose a count of `ended`; who is let through as a probe is exact.
 #[derive(Debug)]
 pub struct Switch {
     /// What the machine says, packed: see [`Seen`].
     seen: AtomicU64,
-    in_row: AtomicU32,
+    row: Row,
     failed: AtomicU32,
     slow: AtomicU32,
     /// Only where nobody else counts: of a route.
@@ -70,7 +70,7 @@ impl Switch {
     pub fn seeded(random: Random) -> Self {
         Self {
             seen: AtomicU64::default(),
-            in_row: AtomicU32::default(),
+            row: Row::default(),
             failed: AtomicU32::default(),
             slow: AtomicU32::default(),
             ended: AtomicU32::default(),
@@ -202,7 +202,7 @@ impl Switch {
 
     /// Failures in a row so far.
     pub fn in_row(&self) -> u32 {
-        self.in_row.load(Relaxed)
+        self.row.failures()
     }
 
     /// How often it changed to each phase.
@@ -258,10 +258,8 @@ impl Switch {
 
     /// Ends a row of failures. One that is none costs a load.
     fn answered(&self, pass: &mut Pass) {
-        let in_row = self.in_row.load(Relaxed);
-        if in_row > 0 && self.is_current(pass) {
-            pass.ended_row = in_row;
-            self.in_row.store(0, Relaxed);
+        if self.row.is_begun() && self.is_current(pass) {
+            pass.ended_row = self.row.end();
         }
     }
 
@@ -276,11 +274,8 @@ impl Switch {
             return None;
         }
         self.failed.fetch_add(1, Relaxed);
-        if pass.ended_row > 0 {
-            // Its head had ended the row, which it goes on with: one that breaks every answer off fails in a row.
-            self.in_row.fetch_max(pass.ended_row, Relaxed);
-        }
-        let in_row = self.in_row.fetch_add(1, Relaxed).saturating_add(1);
+        // Its head may have ended the row, which it goes on with: one that breaks every answer off fails in a row.
+        let in_row = self.row.add(pass.ended_row);
         if rules.consecutive.is_none_or(|limit| in_row < limit) {
             return None;
         }
@@ -320,7 +315,7 @@ impl Switch {
         let change = step(&mut kept);
         if let Some(change) = change {
             kept.changes[change.to as usize] += 1;
-            self.in_row.store(0, Relaxed);
+            self.row.clear();
         }
         let seen = Seen::of(&kept.machine, rules, ramps(&kept.machine));
         if self.seen.load(Relaxed) != seen.0 {

@@ -91,6 +91,26 @@ fn answers_that_break_off_are_failures_in_a_row() {
     }
 }
 
+/// A download that began long ago, when others had just failed, once opened it all by itself.
+#[test]
+fn an_old_answer_that_breaks_off_brings_back_no_row_that_others_ended() {
+    let switch = switch();
+    for _ in 0..2 {
+        attempt(&switch, at(0), &RULES, FAILED);
+    }
+    let mut download = switch.admit(at(0), &RULES).unwrap();
+    switch.record(&mut download, at(0), &RULES, FAST);
+    for _ in 0..1000 {
+        attempt(&switch, at(1), &RULES, FAST);
+    }
+    let broke = Outcome::Broke("connection_closed");
+    assert_eq!(
+        switch.record(&mut download, at(600_000), &RULES, broke),
+        None
+    );
+    assert_eq!((switch.phase(), switch.in_row()), (Phase::Closed, 1));
+}
+
 #[test]
 fn the_stay_doubles_to_its_bound_and_begins_anew_after_a_rest() {
     let switch = switch();
