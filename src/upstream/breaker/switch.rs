@@ -1,7 +1,7 @@
 //! One breaker as all workers share it: the machine behind a lock, and before the lock what an attempt asks for when
 //! nothing fails: one load when it begins, another when it ends.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Switch {
     slow: AtomicU32,
     /// Only where nobody else counts: of a route.
     ended: AtomicU32,
+    /// Whether its window follows what happens.
+    is_watched: AtomicBool,
     /// Guards the machine, for a few instructions; taken by whoever fails, probes or ticks.
     kept: Mutex<Kept>,
 }
@@ -74,6 +76,7 @@ impl Switch {
             failed: AtomicU32::default(),
             slow: AtomicU32::default(),
             ended: AtomicU32::default(),
+            is_watched: AtomicBool::default(),
             kept: Mutex::new(Kept {
                 machine: Machine::default(),
                 random,
@@ -82,7 +85,7 @@ impl Switch {
         }
     }
 
-    /// Says how many attempts had ended when it began; without effect on one that has been looked at.
+    /// Says how many attempts had ended when it began; without effect on one that is looked at, until it is reset.
     pub fn begin(&self, ended: u32) {
         self.kept().machine.begin(ended);
     }
@@ -183,13 +186,20 @@ impl Switch {
             failed: self.failed.load(Relaxed),
             slow: self.slow.load(Relaxed),
         };
+        if !self.is_watched.load(Relaxed) {
+            self.is_watched.store(true, Relaxed);
+        }
         self.change_at(now, rules, |kept| {
             kept.machine.look(now, rules, &mut kept.random, totals)
         })
     }
 
-    /// Closes it because nobody asks it any more.
+    /// Closes it because nobody asks it any more. It begins anew should somebody ask it again.
     pub fn reset(&self, now: Instant) -> Option<Change> {
+        if self.is_watched.load(Relaxed) {
+            self.is_watched.store(false, Relaxed);
+            self.kept().machine.forget();
+        }
         if self.phase() == Phase::Closed {
             return None;
         }

@@ -32,6 +32,12 @@ impl Window {
         self.slices = [Counts::default(); SLICES];
     }
 
+    /// Forgets where attempts stood, too, since they go on unseen: it is to begin anew.
+    pub(super) fn forget(&mut self) {
+        self.clear();
+        self.length = 0;
+    }
+
     /// Before anything was added: running totals do not begin at 0, but with so many attempts of a life before.
     pub(super) fn begin(&mut self, ended: u32) {
         if self.length == 0 {
