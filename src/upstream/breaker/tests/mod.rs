@@ -402,3 +402,15 @@ fn probes_are_exact_across_threads() {
         assert_eq!(passes.len(), 3);
     }
 }
+
+/// Counts that are lost would make rates too high.
+#[test]
+fn attempts_of_a_route_are_all_counted() {
+    let switch = switch();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50_000).for_each(|_| switch.count()));
+        }
+    });
+    assert_eq!(switch.ended(), 200_000);
+}
