@@ -75,14 +75,14 @@ impl Admission<'_> {
     pub async fn admit(mut self) -> Result<(usize, Slot), Denied> {
         let upstream = self.upstream;
         let Some(bulkhead) = &upstream.shared.bulkhead else {
-            return self.pick().await.map_err(Denied::Lack);
+            return self.pick(None).await.map_err(Denied::Lack);
         };
         // 1.
         self.shed(bulkhead)?;
         // 2.
         if let Some(number) = bulkhead.state.take() {
             let permit = Permit::new(number, self.exchange, upstream);
-            match self.pick().await {
+            match self.pick(None).await {
                 Ok((index, slot)) => return Ok((index, slot.under(Some(permit)))),
                 Err(Lack::Capacity) if !self.is_about_connections() => {}
                 Err(lack) => return Err(Denied::Lack(lack)),
@@ -139,13 +139,18 @@ impl Admission<'_> {
     }
 
     /// Picks an endpoint and takes a slot of it, if need be after others have closed a connection.
-    async fn pick(&mut self) -> Result<(usize, Slot), Lack> {
+    async fn pick(&mut self, grant: Option<&mut Grant>) -> Result<(usize, Slot), Lack> {
         let (upstream, tried) = (self.upstream, self.plan.tried());
         let picked = pick::pick(self.exchange, upstream, tried);
         let Err(Lack::Capacity) = picked else {
             return picked;
         };
         let asked = self.exchange.worker.wheel.now();
+        if let Some(grant) = grant
+            && self.is_about_connections()
+        {
+            grant.takes_long(asked);
+        }
         let picking = pick::pick_with_room(self.exchange, upstream, tried);
         let picked = Box::pin(picking).await;
         let now = self.exchange.worker.wheel.now();
@@ -191,11 +196,12 @@ impl Admission<'_> {
                 Denied::Refused(refusal) => refused(refusal),
                 denied => denied,
             });
-            let grant = called?;
+            let mut grant = called?;
             self.exchange.now = self.exchange.worker.wheel.now();
-            match self.pick().await {
+            match self.pick(Some(&mut grant)).await {
                 Ok((index, slot)) => {
-                    let permit = Permit::new(grant.keep(), self.exchange, self.upstream);
+                    let permit =
+                        Permit::new(grant.keep(self.exchange.now), self.exchange, self.upstream);
                     return Ok((index, slot.under(Some(permit))));
                 }
                 Err(Lack::Capacity) if !self.is_about_connections() => {

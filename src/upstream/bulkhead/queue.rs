@@ -88,11 +88,17 @@ impl<T> Queue<T> {
         Some(found)
     }
 
-    /// Who is next among those that can be served: whoever has not looked for a slot yet, or looked before the slot
-    /// number `given` was given back.
-    pub fn next(&self, now: Instant, rules: &Rules, given: Option<u64>) -> Option<Place> {
+    /// Who is next among those that can be served: whoever looked for a slot before the one with number `given` was given
+    /// back, and where they `may_look`, whoever has not looked yet.
+    pub fn next(
+        &self,
+        now: Instant,
+        rules: &Rules,
+        given: Option<u64>,
+        may_look: bool,
+    ) -> Option<Place> {
         let can = |waiting: &Waiting<T>| match (waiting.looked, given) {
-            (None, _) => true,
+            (None, _) => may_look,
             (Some(looked), Some(given)) => looked < given,
             (Some(_), None) => false,
         };

@@ -30,20 +30,20 @@ impl Scene {
     fn served(&mut self, millis: u64) -> Option<&'static str> {
         give(&self.bulkhead, millis);
         let mut served = None;
-        for name in self.look() {
+        for name in self.look(millis) {
             assert_eq!(served.replace(name), None, "one permit serves one");
         }
         served
     }
 
     /// Who was let in.
-    fn look(&mut self) -> Vec<&'static str> {
+    fn look(&mut self, millis: u64) -> Vec<&'static str> {
         let mut served = Vec::new();
         self.waits.retain_mut(|(name, wait)| {
             match polled(wait) {
                 None => return true,
                 Some(Ok(grant)) => {
-                    grant.keep();
+                    grant.keep(at(millis));
                     served.push(*name);
                 }
                 Some(Err(refusal)) => self.refused.push((name, refusal)),
@@ -54,7 +54,7 @@ impl Scene {
     }
 
     fn refused(&mut self, name: &str) -> Option<Refusal> {
-        assert!(self.look().is_empty());
+        assert!(self.look(0).is_empty());
         let mut refused = self.refused.iter();
         let found = refused.find(|(known, _)| *known == name)?;
         Some(found.1)
