@@ -260,11 +260,13 @@ impl Bulkhead {
 
     fn call(self: &Arc<Self>, line: &mut Line, now: Instant) -> Option<(Who, Verdict)> {
         if let Some(place) = line.queue.overdue(now, &line.rules) {
-            let late = line.queue.remove(place)?;
-            self.count.settle();
-            return Some((late.who, Err(Refusal::Timeout)));
+            return self.send_away(line, place);
         }
         let place = line.next(now)?;
+        if line.queue.is_late(place, now) {
+            // Not the oldest of its class: it may not wait for as long as those before it.
+            return self.send_away(line, place);
+        }
         self.count.take_waiting(self.limit())?;
         let next = line.queue.remove(place)?;
         let is_offer = line.call(next.looked.is_some());
@@ -275,6 +277,12 @@ impl Bulkhead {
         };
         let grant = Grant::new(self, ask, Some(place), line.given, is_offer);
         Some((next.who, Ok(grant)))
+    }
+
+    fn send_away(&self, line: &mut Line, place: Place) -> Option<(Who, Verdict)> {
+        let late = line.queue.remove(place)?;
+        self.count.settle();
+        Some((late.who, Err(Refusal::Timeout)))
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {

@@ -115,6 +115,12 @@ impl<T> Queue<T> {
         })
     }
 
+    /// Whether the one in this place is past its deadline.
+    pub fn is_late(&self, place: Place, now: Instant) -> bool {
+        let waiting = self.classes[place.class as usize].get(&place.number);
+        waiting.is_some_and(|waiting| waiting.deadline <= now)
+    }
+
     /// One that has waited too long: past its deadline, or for longer than is worth it while the queue stands. The newest of
     /// a class is then spared, so that a place that comes free finds somebody.
     pub fn overdue(&self, now: Instant, rules: &Rules) -> Option<Place> {

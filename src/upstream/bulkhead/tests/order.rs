@@ -134,6 +134,21 @@ fn who_is_past_its_deadline_gets_no_permit() {
     assert_eq!(scene.refused("late"), Some(Refusal::Timeout));
 }
 
+/// What one has left of its whole time may be less than others before it have left to wait.
+#[test]
+fn who_is_past_a_deadline_that_ends_before_others_gets_no_permit() {
+    let mut scene = Scene::new(&small(1, 8, QueueOrder::Lifo));
+    scene.comes("patient", Priority::Normal, 0);
+    let hasty = Ask {
+        deadline: at(50),
+        ..ask(Priority::Normal, 1)
+    };
+    let hasty = scene.bulkhead.enter(hasty, at(1)).unwrap();
+    scene.waits.push(("hasty", hasty));
+    assert_eq!(scene.served(50), Some("patient"));
+    assert_eq!(scene.refused("hasty"), Some(Refusal::Timeout));
+}
+
 #[test]
 fn the_queue_says_how_it_stands() {
     let mut scene = Scene::new(&small(1, 8, QueueOrder::Adaptive));
