@@ -105,12 +105,13 @@ impl Admission<'_> {
     fn shed(&self, bulkhead: &Configured) -> Result<(), Denied> {
         let rules = &bulkhead.rules;
         let may_say = self.route.priority_header.is_some();
-        let least = if may_say {
-            Priority::Low
+        // Any of the classes may turn out to be the one, where requests say it themselves.
+        let may_shed = if may_say {
+            Priority::ALL.into_iter().any(|class| rules.may_shed(class))
         } else {
-            self.route.priority
+            rules.may_shed(self.route.priority)
         };
-        if self.exchange.attempts > 0 || !rules.may_shed(least) {
+        if self.exchange.attempts > 0 || !may_shed {
             return Ok(());
         }
         let class = self.class();
