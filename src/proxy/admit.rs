@@ -74,7 +74,7 @@ impl Admission<'_> {
     pub async fn admit(mut self) -> Result<(usize, Slot), Denied> {
         let upstream = self.upstream;
         let Some(bulkhead) = &upstream.shared.bulkhead else {
-            let picked = self.pick().await;
+            let picked = self.pick(None).await;
             return picked.map_err(|lack| self.denied(lack));
         };
         // 1.
@@ -82,7 +82,7 @@ impl Admission<'_> {
         // 2.
         if let Some(number) = bulkhead.state.take() {
             let permit = Permit::new(number, self.exchange, upstream);
-            match self.pick().await {
+            match self.pick(None).await {
                 Ok((index, slot)) => return Ok((index, slot.under(Some(permit)))),
                 Err(Lack::Capacity) if !self.is_about_connections() => {}
                 Err(lack) => return Err(self.denied(lack)),
@@ -105,12 +105,13 @@ impl Admission<'_> {
     fn shed(&self, bulkhead: &Configured) -> Result<(), Denied> {
         let rules = &bulkhead.rules;
         let may_say = self.route.priority_header.is_some();
-        let least = if may_say {
-            Priority::Low
+        // Any of the classes may turn out to be the one, where requests say it themselves.
+        let may_shed = if may_say {
+            Priority::ALL.into_iter().any(|class| rules.may_shed(class))
         } else {
-            self.route.priority
+            rules.may_shed(self.route.priority)
         };
-        if self.exchange.attempts > 0 || !rules.may_shed(least) {
+        if self.exchange.attempts > 0 || !may_shed {
             return Ok(());
         }
         let class = self.class();
@@ -139,13 +140,18 @@ impl Admission<'_> {
     }
 
     /// Picks an endpoint and takes a slot of it, if need be after others have closed a connection.
-    async fn pick(&mut self) -> Result<(usize, Slot), Lack> {
+    async fn pick(&mut self, grant: Option<&mut Grant>) -> Result<(usize, Slot), Lack> {
         let (upstream, tried) = (self.upstream, self.plan.tried());
         let picked = pick::pick(self.exchange, upstream, tried);
         let Err(Lack::Capacity) = picked else {
             return picked;
         };
         let asked = self.exchange.worker.wheel.now();
+        if let Some(grant) = grant
+            && self.is_about_connections()
+        {
+            grant.takes_long(asked);
+        }
         let until = self.plan.deadline().0;
         let picking = pick::pick_with_room(self.exchange, upstream, tried, until);
         let picked = Box::pin(picking).await;
@@ -192,11 +198,12 @@ impl Admission<'_> {
                 Denied::Refused(refusal) => refused(refusal),
                 denied => denied,
             });
-            let grant = called?;
+            let mut grant = called?;
             self.exchange.now = self.exchange.worker.wheel.now();
-            match self.pick().await {
+            match self.pick(Some(&mut grant)).await {
                 Ok((index, slot)) => {
-                    let permit = Permit::new(grant.keep(), self.exchange, self.upstream);
+                    let permit =
+                        Permit::new(grant.keep(self.exchange.now), self.exchange, self.upstream);
                     return Ok((index, slot.under(Some(permit))));
                 }
                 Err(Lack::Capacity) if !self.is_about_connections() => {

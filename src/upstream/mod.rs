@@ -207,12 +207,10 @@ impl Upstream {
             ..config::Retry::default()
         });
         let breaker = written.breaker.as_ref().map(|breaker| {
-            let shared = || {
-                let switch = registry.breaker(name);
-                switch.begin(ended(&endpoints));
-                switch
-            };
-            Breaker::of_upstream(name, breaker, registry.events(), shared)
+            let shared = || registry.breaker(name);
+            let breaker = Breaker::of_upstream(name, breaker, registry.events(), shared);
+            begin(&breaker, &endpoints);
+            breaker
         });
         Ok(Self {
             name: name.to_owned(),
@@ -329,6 +327,18 @@ impl Upstream {
                 }
                 let endpoints = self.endpoints.iter();
                 endpoints.for_each(|endpoint| breaker::release(endpoint, now));
+            }
+        }
+    }
+}
+
+/// Breakers that nobody looked at before count from now on, not what ended in the life of their endpoints.
+fn begin(breaker: &Breaker, endpoints: &[Arc<Endpoint>]) {
+    match &breaker.shared {
+        Some(switch) => switch.begin(ended(endpoints)),
+        None => {
+            for endpoint in endpoints {
+                endpoint.breaker.begin(endpoint.signals.ends().0);
             }
         }
     }

@@ -256,26 +256,23 @@ async fn what_matters_more_goes_first_and_pushes_out_what_matters_less() {
     is_empty(&proxy).await;
 }
 
-/// Every worker is late by a millisecond sometimes, and twice in a row before long.
-#[tokio::test]
-async fn a_worker_that_runs_late_refuses_what_matters_least() {
+/// Every worker is late by a millisecond sometimes, and twice in a row before long. Then one of these paths is refused, and
+/// the others never are.
+async fn sheds(keys: &str, path: &str, others: &[&str]) {
     let backend = Backend::start("a");
     let yaml = CLASSES.replace("ENDPOINT", &backend.endpoint());
-    let yaml = yaml.replace(
-        "order: fifo",
-        "order: fifo, shed: { low: 1ms, normal: off }",
-    );
+    let yaml = yaml.replace("order: fifo", &format!("order: fifo, shed: {{ {keys} }}"));
     let proxy = Proxy::start(&yaml.replace("TRUST", "")).await;
     let state = bulkhead(&proxy);
     let mut client = Client::h1(proxy.address()).await;
     let refused = async {
         loop {
-            for path in ["/high", "/"] {
+            for path in others {
                 assert_eq!(client.get(path).await.status, StatusCode::OK);
             }
-            let low = client.get("/low").await;
-            if low.status != StatusCode::OK {
-                return low;
+            let answer = client.get(path).await;
+            if answer.status != StatusCode::OK {
+                return answer;
             }
         }
     };
@@ -283,6 +280,17 @@ async fn a_worker_that_runs_late_refuses_what_matters_least() {
     refused.assert_told(503, "http_request_denied", "shed");
     assert_eq!(state.refused_by(Refusal::Lag), 1);
     is_empty(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_runs_late_refuses_what_matters_least() {
+    sheds("low: 1ms, normal: off", "/low", &["/high", "/"]).await;
+}
+
+/// On a route whose requests say how much they matter nothing was ever refused then.
+#[tokio::test]
+async fn a_worker_that_runs_late_refuses_what_is_normal_where_only_that_is_asked_for() {
+    sheds("low: off, normal: 1ms", "/", &["/high", "/low"]).await;
 }
 
 /// How a request that says so is classed.

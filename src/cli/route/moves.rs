@@ -104,7 +104,7 @@ impl Removal {
         for endpoint in leaving.filter(|endpoint| gone.contains(&endpoint.id)) {
             endpoint.hold(Exclusion::Unhealthy, true, NOW);
         }
-        upstream.look(NOW);
+        upstream.groups.look(&upstream.endpoints, NOW);
         let after = owners(upstream, keys);
         Ok(Self {
             removed,

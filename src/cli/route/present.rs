@@ -177,7 +177,8 @@ fn lay(upstream: &Upstream, readings: &Readings) -> Vec<String> {
             }
         }
     }
-    upstream.look(NOW);
+    // At the groups alone: the detections of this process know nothing of what is held against an endpoint there.
+    upstream.groups.look(&upstream.endpoints, NOW);
     // The look has found out what slow start makes of whoever is new. What failures cost the others, the process there
     // knows.
     for endpoint in &upstream.endpoints {

@@ -88,6 +88,8 @@ fn what_contradicts_is_told_with_its_consequence() {
     );
     let shed = "shed: { low: 1s, normal: 500ms }";
     told(shed, "", 42, "shed.normal", "refused first", "raise it");
+    let shed = "shed: { low: off, normal: 1s }";
+    told(shed, "", 30, "shed.low", "`normal` is refused", "remove it");
     let caps = "max_in_flight: 11, per_endpoint: 10";
     told(caps, "", 32, "max_in_flight", "which is 10", "lower it");
     let connections = "    connections: { max: 8, idle: 8 }\n";

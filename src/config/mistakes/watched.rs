@@ -117,6 +117,13 @@ fn a_breaker_that_works_against_itself_is_told() {
         "more probes than connections",
         "lower it",
     );
+    warned_in(
+        "breaker: { probes: 9 }\n    bulkhead: { per_endpoint: 8 }",
+        24,
+        "breaker.probes",
+        "by `bulkhead.per_endpoint`",
+        "lower it",
+    );
 }
 
 #[test]

@@ -32,17 +32,26 @@ pub(super) fn warnings(name: &str, entry: &Entry, upstream: &Upstream, reader: &
             "lower it or raise `queue_timeout`",
         );
     }
-    if let (Some(low), Some(normal)) = (bulkhead.shed.low, bulkhead.shed.normal)
-        && normal < low
-    {
-        let message = "less than `low`: what matters more would be refused first".into();
-        told("shed.normal", message, "raise it above `low`");
-    }
+    shedding(bulkhead, &mut told);
     caps(entry, upstream, bulkhead, &mut told);
     adaptive(bulkhead, &mut told);
 }
 
 type Told<'a> = &'a mut dyn FnMut(&str, String, &str);
+
+fn shedding(bulkhead: &Bulkhead, told: Told<'_>) {
+    match (bulkhead.shed.low, bulkhead.shed.normal) {
+        (Some(low), Some(normal)) if normal < low => {
+            let message = "less than `low`: what matters more would be refused first".into();
+            told("shed.normal", message, "raise it above `low`");
+        }
+        (None, Some(_)) => {
+            let message = "what matters less is let in where `normal` is refused".into();
+            told("shed.low", message, "remove it, or write `normal: off`");
+        }
+        _ => {}
+    }
+}
 
 fn caps(entry: &Entry, upstream: &Upstream, bulkhead: &Bulkhead, told: Told<'_>) {
     let is_written = |keys: &[&str]| child(&entry.node, keys).is_some();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{child, warn};
 use crate::config::cursor::Reader;
-use crate::config::schema::{Action, Breaker, BreakerScope, Config, RouteBreaker, Upstream};
+use crate::config::schema::{
+    Action, Breaker, BreakerScope, Config, Protocol, RouteBreaker, Upstream,
+};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::units::Share;
 
@@ -80,10 +82,9 @@ pub(super) fn upstream(name: &str, entry: &Entry, upstream: &Upstream, reader: &
     if let (Some(written), Some(block)) = (&upstream.breaker, entry.node.child("breaker")) {
         let (block, path) = (&block.node, format!("upstreams.{name}.breaker"));
         breaker(reader, block, &path, &keys!(written));
-        if written.probes as usize > upstream.connections.max
-            && written.scope == BreakerScope::Endpoint
+        if written.scope == BreakerScope::Endpoint
+            && let Some(message) = too_many(written.probes, upstream)
         {
-            let message = "more probes than connections that the endpoint may have";
             at(reader, block, &path, &["probes"], message, "lower it");
         }
         if written
@@ -102,6 +103,21 @@ pub(super) fn upstream(name: &str, entry: &Entry, upstream: &Upstream, reader: &
             upstream,
             reader,
         );
+    }
+}
+
+/// Why not so many probes can be under way at one endpoint.
+fn too_many(probes: u32, upstream: &Upstream) -> Option<&'static str> {
+    let probes = usize::try_from(probes).unwrap_or(usize::MAX);
+    let slots = upstream.bulkhead.as_ref();
+    if slots.is_some_and(|bulkhead| probes > bulkhead.per_endpoint) {
+        Some(
+            "more probes than attempts at once that the endpoint may have by `bulkhead.per_endpoint`",
+        )
+    } else if upstream.protocol == Protocol::H1 && probes > upstream.connections.max {
+        Some("more probes than connections that the endpoint may have by `connections.max`")
+    } else {
+        None
     }
 }
 

@@ -66,6 +66,11 @@ impl Machine {
         self.window.begin(ended);
     }
 
+    /// Its window follows nothing any more.
+    pub fn forget(&mut self) {
+        self.window.forget();
+    }
+
     /// So many failures came in a row, the last of them now.
     pub fn failed(
         &mut self,

@@ -13,6 +13,7 @@
 
 mod machine;
 mod pass;
+mod row;
 mod switch;
 #[cfg(test)]
 mod tests;

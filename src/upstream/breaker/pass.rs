@@ -24,7 +24,7 @@ pub enum Outcome {
 pub struct Pass {
     pub(super) epoch: u32,
     pub(super) probe: Option<Box<Probe>>,
-    /// Failures in a row that its answer put an end to, so far.
+    /// By what number its answer put an end to failures in a row, see [`super::row::Row`]; 0: it did not.
     pub(super) ended_row: u32,
 }
 

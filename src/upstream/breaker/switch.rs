@@ -1,28 +1,30 @@
 //! One breaker as all workers share it: the machine behind a lock, and before the lock what an attempt asks for when
 //! nothing fails: one load when it begins, another when it ends.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::machine::{Change, Facts, Machine};
 use super::pass::{Outcome, Pass, Probe};
+use super::row::Row;
 use super::window::Counts;
 use super::{Phase, Rules};
 use crate::clock::Instant;
 use crate::entropy::Random;
 
-/// A breaker with its state. Two workers at once may lose a count of `ended` or take two steps of `in_row` as one that
-/// was interrupted; who is let through as a probe is exact.
+/// A breaker with its state. All of it is exact, however many workers share it.
 #[derive(Debug)]
 pub struct Switch {
     /// What the machine says, packed: see [`Seen`].
     seen: AtomicU64,
-    in_row: AtomicU32,
+    row: Row,
     failed: AtomicU32,
     slow: AtomicU32,
     /// Only where nobody else counts: of a route.
     ended: AtomicU32,
+    /// Whether its window follows what happens.
+    is_watched: AtomicBool,
     /// Guards the machine, for a few instructions; taken by whoever fails, probes or ticks.
     kept: Mutex<Kept>,
 }
@@ -70,10 +72,11 @@ impl Switch {
     pub fn seeded(random: Random) -> Self {
         Self {
             seen: AtomicU64::default(),
-            in_row: AtomicU32::default(),
+            row: Row::default(),
             failed: AtomicU32::default(),
             slow: AtomicU32::default(),
             ended: AtomicU32::default(),
+            is_watched: AtomicBool::default(),
             kept: Mutex::new(Kept {
                 machine: Machine::default(),
                 random,
@@ -82,7 +85,7 @@ impl Switch {
         }
     }
 
-    /// Says how many attempts had ended when it began; without effect on one that has been looked at.
+    /// Says how many attempts had ended when it began; without effect on one that is looked at, until it is reset.
     pub fn begin(&self, ended: u32) {
         self.kept().machine.begin(ended);
     }
@@ -171,10 +174,11 @@ impl Switch {
         }
     }
 
-    /// Counts an attempt that ended, where nobody else does.
+    /// Counts an attempt that ended, where nobody else does. In one step, though it is on the way of each request of a route
+    /// with a breaker: the line goes from worker to worker in any case, and if counts were lost, which those of
+    /// failures are not, the rate would be too high the more the more workers there are.
     pub fn count(&self) {
-        let ended = self.ended.load(Relaxed).wrapping_add(1);
-        self.ended.store(ended, Relaxed);
+        self.ended.fetch_add(1, Relaxed);
     }
 
     /// Attempts counted by [`Switch::count`].
@@ -189,13 +193,20 @@ impl Switch {
             failed: self.failed.load(Relaxed),
             slow: self.slow.load(Relaxed),
         };
+        if !self.is_watched.load(Relaxed) {
+            self.is_watched.store(true, Relaxed);
+        }
         self.change_at(now, rules, |kept| {
             kept.machine.look(now, rules, &mut kept.random, totals)
         })
     }
 
-    /// Closes it because nobody asks it any more.
+    /// Closes it because nobody asks it any more. It begins anew should somebody ask it again.
     pub fn reset(&self, now: Instant) -> Option<Change> {
+        if self.is_watched.load(Relaxed) {
+            self.is_watched.store(false, Relaxed);
+            self.kept().machine.forget();
+        }
         if self.phase() == Phase::Closed {
             return None;
         }
@@ -208,7 +219,7 @@ impl Switch {
 
     /// Failures in a row so far.
     pub fn in_row(&self) -> u32 {
-        self.in_row.load(Relaxed)
+        self.row.failures()
     }
 
     /// How often it changed to each phase.
@@ -264,10 +275,8 @@ impl Switch {
 
     /// Ends a row of failures. One that is none costs a load.
     fn answered(&self, pass: &mut Pass) {
-        let in_row = self.in_row.load(Relaxed);
-        if in_row > 0 && self.is_current(pass) {
-            pass.ended_row = in_row;
-            self.in_row.store(0, Relaxed);
+        if self.row.is_begun() && self.is_current(pass) {
+            pass.ended_row = self.row.end();
         }
     }
 
@@ -282,11 +291,8 @@ impl Switch {
             return None;
         }
         self.failed.fetch_add(1, Relaxed);
-        if pass.ended_row > 0 {
-            // Its head had ended the row, which it goes on with: one that breaks every answer off fails in a row.
-            self.in_row.fetch_max(pass.ended_row, Relaxed);
-        }
-        let in_row = self.in_row.fetch_add(1, Relaxed).saturating_add(1);
+        // Its head may have ended the row, which it goes on with: one that breaks every answer off fails in a row.
+        let in_row = self.row.add(pass.ended_row);
         if rules.consecutive.is_none_or(|limit| in_row < limit) {
             return None;
         }
@@ -326,7 +332,7 @@ impl Switch {
         let change = step(&mut kept);
         if let Some(change) = change {
             kept.changes[change.to as usize] += 1;
-            self.in_row.store(0, Relaxed);
+            self.row.clear();
         }
         let seen = Seen::of(&kept.machine, rules, ramps(&kept.machine));
         if self.seen.load(Relaxed) != seen.0 {

@@ -18,6 +18,8 @@ pub(super) struct Line {
     pub(super) open: u32,
     /// To how many more one of them is offered after somebody could not use it.
     offers: u32,
+    /// Those who were woken for such a slot and are awaited: they have not said yet whether they use it.
+    called: u32,
 }
 
 impl Line {
@@ -29,13 +31,36 @@ impl Line {
             given: 0,
             open: 0,
             offers: 0,
+            called: 0,
         }
     }
 
-    /// Who is next, if anybody can be served.
+    /// Who is next, if anybody can be served. While others are on their way to slots that came free, nobody looks who would
+    /// find just these: on its own thread it would be there before them, whoever they are.
     pub(super) fn next(&self, now: Instant) -> Option<Place> {
         let given = (self.open > 0).then_some(self.given);
-        self.queue.next(now, &self.rules, given)
+        let may_look = self.called == 0 || self.open > 0;
+        self.queue.next(now, &self.rules, given, may_look)
+    }
+
+    /// Whether somebody who comes now, and for whom there is a permit, need not queue up.
+    pub(super) fn is_clear(&self, now: Instant) -> bool {
+        self.called == 0 && self.next(now).is_none()
+    }
+
+    /// One that has looked for a slot before, or not, is called: is it woken for one that came free?
+    pub(super) fn call(&mut self, has_looked: bool) -> bool {
+        let is_offer = has_looked || self.called > 0;
+        if is_offer {
+            self.open -= 1;
+            self.called += 1;
+        }
+        is_offer
+    }
+
+    /// Nobody waits any more for who was called.
+    pub(super) fn answer(&mut self, grant: &mut Grant) {
+        self.called -= u32::from(std::mem::take(&mut grant.is_awaited));
     }
 
     /// A slot was given back; so many wait.
@@ -55,7 +80,8 @@ impl Line {
     }
 
     /// Who was woken for a slot could not use it: it is for the next one.
-    pub(super) fn offer_on(&mut self, grant: &Grant) {
+    pub(super) fn offer_on(&mut self, grant: &mut Grant) {
+        self.answer(grant);
         if grant.is_offer && self.offers > 0 {
             self.offers -= 1;
             self.open += 1;

@@ -138,8 +138,7 @@ impl Bulkhead {
     pub fn enter(self: &Arc<Self>, ask: Ask, now: Instant) -> Result<Wait, Refusal> {
         let (who, verdict) = oneshot::channel();
         let mut line = self.line();
-        let is_first = line.next(now).is_none();
-        if is_first && self.count.take_waiting(self.limit()).is_some() {
+        if line.is_clear(now) && self.count.take_waiting(self.limit()).is_some() {
             self.count.wait();
             let grant = Grant::new(self, ask, None, line.given, false);
             drop(line);
@@ -192,16 +191,29 @@ impl Bulkhead {
     }
 
     /// Who was let in has a slot; gives how many are in flight.
-    fn settle(&self) -> u32 {
-        let _line = self.line();
+    fn settle(self: &Arc<Self>, grant: &mut Grant, now: Instant) -> u32 {
+        let mut line = self.line();
         self.count.settle();
-        self.count.taken()
+        line.answer(grant);
+        let taken = self.count.taken();
+        drop(line);
+        if grant.is_offer {
+            // Whoever waited for this one may look now.
+            self.serve(now);
+        }
+        taken
+    }
+
+    /// Who was let in does not know for a while whether it finds a slot.
+    fn let_others_look(self: &Arc<Self>, grant: &mut Grant, now: Instant) {
+        self.line().answer(grant);
+        self.serve(now);
     }
 
     /// Who was let in found no slot, and waits for one.
     fn look_again(
         self: &Arc<Self>,
-        grant: &Grant,
+        grant: &mut Grant,
         waiting: Waiting<Who>,
         now: Instant,
     ) -> Result<Place, Refusal> {
@@ -225,7 +237,7 @@ impl Bulkhead {
     }
 
     /// Who was let in does not want it any more.
-    fn give_up(self: &Arc<Self>, grant: &Grant) {
+    fn give_up(self: &Arc<Self>, grant: &mut Grant) {
         let mut line = self.line();
         self.count.settle();
         line.offer_on(grant);
@@ -248,15 +260,16 @@ impl Bulkhead {
 
     fn call(self: &Arc<Self>, line: &mut Line, now: Instant) -> Option<(Who, Verdict)> {
         if let Some(place) = line.queue.overdue(now, &line.rules) {
-            let late = line.queue.remove(place)?;
-            self.count.settle();
-            return Some((late.who, Err(Refusal::Timeout)));
+            return self.send_away(line, place);
         }
         let place = line.next(now)?;
+        if line.queue.is_late(place, now) {
+            // Not the oldest of its class: it may not wait for as long as those before it.
+            return self.send_away(line, place);
+        }
         self.count.take_waiting(self.limit())?;
         let next = line.queue.remove(place)?;
-        let is_offer = next.looked.is_some();
-        line.open -= u32::from(is_offer);
+        let is_offer = line.call(next.looked.is_some());
         let ask = Ask {
             class: place.class,
             since: next.since,
@@ -264,6 +277,12 @@ impl Bulkhead {
         };
         let grant = Grant::new(self, ask, Some(place), line.given, is_offer);
         Some((next.who, Ok(grant)))
+    }
+
+    fn send_away(&self, line: &mut Line, place: Place) -> Option<(Who, Verdict)> {
+        let late = line.queue.remove(place)?;
+        self.count.settle();
+        Some((late.who, Err(Refusal::Timeout)))
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {

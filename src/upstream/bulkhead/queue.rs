@@ -88,11 +88,17 @@ impl<T> Queue<T> {
         Some(found)
     }
 
-    /// Who is next among those that can be served: whoever has not looked for a slot yet, or looked before the slot
-    /// number `given` was given back.
-    pub fn next(&self, now: Instant, rules: &Rules, given: Option<u64>) -> Option<Place> {
+    /// Who is next among those that can be served: whoever looked for a slot before the one with number `given` was given
+    /// back, and where they `may_look`, whoever has not looked yet.
+    pub fn next(
+        &self,
+        now: Instant,
+        rules: &Rules,
+        given: Option<u64>,
+        may_look: bool,
+    ) -> Option<Place> {
         let can = |waiting: &Waiting<T>| match (waiting.looked, given) {
-            (None, _) => true,
+            (None, _) => may_look,
             (Some(looked), Some(given)) => looked < given,
             (Some(_), None) => false,
         };
@@ -107,6 +113,12 @@ impl<T> Queue<T> {
             let (&number, _) = found?;
             Some(Place { class, number })
         })
+    }
+
+    /// Whether the one in this place is past its deadline.
+    pub fn is_late(&self, place: Place, now: Instant) -> bool {
+        let waiting = self.classes[place.class as usize].get(&place.number);
+        waiting.is_some_and(|waiting| waiting.deadline <= now)
     }
 
     /// One that has waited too long: past its deadline, or for longer than is worth it while the queue stands. The newest of

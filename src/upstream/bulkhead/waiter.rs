@@ -70,6 +70,8 @@ pub struct Grant {
     pub(super) seen: u64,
     /// It was woken for a slot that came free.
     pub(super) is_offer: bool,
+    /// Others wait for whether it uses that.
+    pub(super) is_awaited: bool,
     is_open: bool,
 }
 
@@ -87,14 +89,22 @@ impl Grant {
             place,
             seen,
             is_offer,
+            is_awaited: is_offer,
             is_open: true,
         }
     }
 
     /// A slot was found. The permit is the caller's now, who gives it back by [`Bulkhead::give`].
-    pub fn keep(mut self) -> u32 {
+    pub fn keep(mut self, now: Instant) -> u32 {
         self.is_open = false;
-        self.bulkhead.settle()
+        let bulkhead = Arc::clone(&self.bulkhead);
+        bulkhead.settle(&mut self, now)
+    }
+
+    /// It will be a while until it is known whether there is a slot: others need not wait for that.
+    pub fn takes_long(&mut self, now: Instant) {
+        let bulkhead = Arc::clone(&self.bulkhead);
+        bulkhead.let_others_look(self, now);
     }
 
     /// No slot was free: gives the permit back and waits on, in the same place, for a slot that comes free.
@@ -107,7 +117,8 @@ impl Grant {
             looked: Some(self.seen),
             who,
         };
-        let place = self.bulkhead.look_again(&self, waiting, now)?;
+        let bulkhead = Arc::clone(&self.bulkhead);
+        let place = bulkhead.look_again(&mut self, waiting, now)?;
         Ok(Wait::new(&self.bulkhead, Some(place), verdict))
     }
 }
@@ -115,7 +126,8 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if self.is_open {
-            self.bulkhead.give_up(self);
+            let bulkhead = Arc::clone(&self.bulkhead);
+            bulkhead.give_up(self);
         }
     }
 }

@@ -124,14 +124,18 @@ impl Detector {
     }
 
     /// Lets all back that are out, since nobody asks any more.
-    pub fn release(&mut self) -> Vec<u64> {
-        let out = self
-            .members
-            .iter_mut()
-            .filter_map(|(identity, member)| member.ejected.take().map(|_| *identity));
-        let out = out.collect();
+    pub fn release(&mut self) {
+        for (_, member) in &mut self.members {
+            member.ejected = None;
+        }
         self.compared = None;
-        out
+    }
+
+    /// Who of the subjects is out, in the order in which they were looked at last.
+    pub fn out(&self) -> impl Iterator<Item = bool> {
+        self.members
+            .iter()
+            .map(|(_, member)| member.ejected.is_some())
     }
 
     /// What is known of the endpoint with this identity.

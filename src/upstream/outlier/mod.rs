@@ -80,27 +80,25 @@ impl Outlier {
         let mut kept = self.kept();
         let (detector, random) = &mut *kept;
         let Some(rules) = &self.rules else {
-            for identity in detector.release() {
-                if let Some(i) = groups.index_of(identity) {
-                    endpoints[i].hold(Exclusion::Ejected, false, now);
-                }
-            }
+            detector.release();
+            endpoints.iter().for_each(|one| keep_out(one, false, now));
             return;
         };
         let subjects = subjects(endpoints, groups);
         for verdict in detector.look(now, rules, random, &subjects) {
             match verdict {
                 Verdict::Ejected(i, why, stay) => {
-                    endpoints[i].hold(Exclusion::Ejected, true, now);
                     let text = format!("is ejected for {}: {why}", span(stay));
                     self.tell(now, &endpoints[i], text);
                 }
                 Verdict::Returned(i) => {
                     endpoints[i].conduct.forget_row();
-                    endpoints[i].hold(Exclusion::Ejected, false, now);
                     self.tell(now, &endpoints[i], "is back: its time is over".to_owned());
                 }
             }
+        }
+        for (endpoint, is_out) in endpoints.iter().zip(detector.out()) {
+            keep_out(endpoint, is_out, now);
         }
     }
 
@@ -130,6 +128,14 @@ impl Outlier {
 
     fn kept(&self) -> MutexGuard<'_, (Detector, Random)> {
         self.watch.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Holds its ejection against an endpoint. Asked for with each tick, whether or not anything has changed: one that has moved
+/// was copied when the configuration was read, and may have been ejected or let back since.
+fn keep_out(endpoint: &Endpoint, is_out: bool, now: Instant) {
+    if endpoint.is_held(Exclusion::Ejected) != is_out {
+        endpoint.hold(Exclusion::Ejected, is_out, now);
     }
 }
 

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::entropy::Random;
+use crate::tls::Shared;
+use crate::upstream::Upstream;
+use crate::upstream::registry::Registry;
 
 const RULES: Rules = Rules {
     in_row: None,
@@ -260,8 +263,42 @@ fn who_is_removed_is_forgotten_and_who_stays_is_not() {
     pool.look(11, &RULES);
     assert_eq!(pool.out(), [0]);
     assert!(pool.detector.member(2).is_none());
-    assert_eq!(pool.detector.release(), [0]);
+    pool.detector.release();
     assert!(pool.out().is_empty());
+}
+
+/// One that moves is copied when the configuration is read: what it was let back from meanwhile was held against it for ever.
+#[test]
+fn who_has_moved_is_out_as_long_as_it_is_known_to_be() {
+    let registry = Registry::default();
+    let compiled = |port: u16, outlier: &str| {
+        let yaml = format!(
+            "listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
+             upstreams: {{ pool: {{ outlier: {outlier}, endpoints: \
+             [ {{ id: a, address: \"127.0.0.1:{port}\" }}, \"127.0.0.1:2\" ] }} }}\n"
+        );
+        let config = config::read::from_text("test.yaml", &yaml, &|_| None);
+        let written = &config.unwrap().config.upstreams["pool"];
+        Upstream::compile("pool", written, None, &registry, &Shared::new().unwrap()).unwrap()
+    };
+    let on = "{ consecutive_gateway_failures: 5, eject_for: 30s, jitter: 0% }";
+    let in_force = |upstream: &Upstream, now| {
+        registry.put_in_force(upstream.endpoints.iter(), Some(now));
+        upstream.look(now);
+        upstream.endpoints[0].is_held(Exclusion::Ejected)
+    };
+    let first = compiled(1, on);
+    assert!(!in_force(&first, at(0)));
+    // It is ejected after others have moved it, and let back after it was moved again.
+    let second = compiled(3, on);
+    (0..5).for_each(|_| first.endpoints[0].conduct.failed(true));
+    assert!(in_force(&first, at(1)));
+    assert!(in_force(&second, at(2)));
+    let (third, off) = (compiled(4, on), compiled(5, "off"));
+    assert!(!in_force(&second, at(31)));
+    assert!(!in_force(&third, at(32)));
+    assert!(!in_force(&off, at(33)));
 }
 
 #[derive(Debug, Clone)]

@@ -194,3 +194,66 @@ async fn nobody_waits_for_room_at_an_open_one() {
     let answer = within(client.get("/")).await;
     answer.assert_told(503, "destination_unavailable", "all_open");
 }
+
+/// How an endpoint over HTTP/2 resets each of its streams.
+#[derive(Debug, Clone, Copy)]
+enum Storm {
+    Before(h2::Reason),
+    AfterHead,
+}
+
+/// An endpoint that resets every stream and keeps its connections; gives its address.
+async fn storm(storm: Storm) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else {
+                    return;
+                };
+                while let Some(Ok((_, mut response))) = connection.accept().await {
+                    match storm {
+                        Storm::Before(reason) => response.send_reset(reason),
+                        Storm::AfterHead => {
+                            let head = hyper::Response::new(());
+                            let mut body = response.send_response(head, false).unwrap();
+                            body.send_data(bytes::Bytes::from_static(b"half"), false)
+                                .unwrap();
+                            tokio::spawn(async move {
+                                // The head and what there is of the body are on their way before.
+                                body.reserve_capacity(1);
+                                let _ = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+                                tokio::task::yield_now().await;
+                                body.send_reset(h2::Reason::INTERNAL_ERROR);
+                            });
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address.to_string()
+}
+
+#[tokio::test]
+async fn an_endpoint_that_resets_every_stream_fails() {
+    for kind in [
+        Storm::Before(h2::Reason::INTERNAL_ERROR),
+        Storm::Before(h2::Reason::REFUSED_STREAM),
+        Storm::Before(h2::Reason::ENHANCE_YOUR_CALM),
+        Storm::AfterHead,
+    ] {
+        let endpoint = storm(kind).await;
+        let proxy = start(&[endpoint], &format!("protocol: h2, {NEVER}")).await;
+        for _ in 0..5 {
+            let mut client = Client::h1(proxy.address()).await;
+            let answer = client.try_get("/").await;
+            assert!(
+                answer.is_err() || answer.is_ok_and(|answer| answer.status.is_server_error()),
+                "{kind:?}"
+            );
+        }
+        comes_to(&proxy, 0, Phase::Open).await;
+    }
+}

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::entropy::Random;
+use crate::tls::Shared;
+use crate::upstream::Upstream;
+use crate::upstream::registry::Registry;
 
 const RULES: Rules = Rules {
     consecutive: Some(3),
@@ -89,6 +92,26 @@ fn answers_that_break_off_are_failures_in_a_row() {
         );
         assert_eq!(change, None);
     }
+}
+
+/// A download that began long ago, when others had just failed, once opened it all by itself.
+#[test]
+fn an_old_answer_that_breaks_off_brings_back_no_row_that_others_ended() {
+    let switch = switch();
+    for _ in 0..2 {
+        attempt(&switch, at(0), &RULES, FAILED);
+    }
+    let mut download = switch.admit(at(0), &RULES).unwrap();
+    switch.record(&mut download, at(0), &RULES, FAST);
+    for _ in 0..1000 {
+        attempt(&switch, at(1), &RULES, FAST);
+    }
+    let broke = Outcome::Broke("connection_closed");
+    assert_eq!(
+        switch.record(&mut download, at(600_000), &RULES, broke),
+        None
+    );
+    assert_eq!((switch.phase(), switch.in_row()), (Phase::Closed, 1));
 }
 
 #[test]
@@ -223,6 +246,71 @@ fn opens_by_rate_over_the_window() {
     assert_eq!(switch.facts(at(300)).window, Counts::default());
 }
 
+/// What ended in the life of an endpoint before diluted the rate for a whole window.
+#[test]
+fn one_that_is_switched_on_counts_from_then_on() {
+    let rules = Rules {
+        consecutive: None,
+        failure_rate: Some(0.5),
+        ..RULES
+    };
+    let switch = switch();
+    let mut ended = 0;
+    for (round, now) in [1000, 30_000, 31_000].into_iter().enumerate() {
+        ended += 1_000_000;
+        switch.begin(ended);
+        assert_eq!(switch.look(at(now), &rules, ended), None);
+        for _ in 0..4 {
+            attempt(&switch, at(now), &rules, FAILED);
+        }
+        let change = switch.look(at(now + 100), &rules, ended + 5);
+        assert!(change.is_some(), "four of five, round {round}");
+        switch.reset(at(now + 200));
+    }
+}
+
+#[test]
+fn a_configuration_that_switches_it_on_does_not_count_what_was_before() {
+    let registry = Registry::default();
+    let compiled = |breaker: &str| {
+        let yaml = format!(
+            "listeners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             routes: [ {{ match: {{ path: / }}, upstream: pool }} ]\n\
+             upstreams: {{ pool: {{ breaker: {breaker}, endpoints: [ \"127.0.0.1:1\" ] }} }}\n"
+        );
+        let config = config::read::from_text("test.yaml", &yaml, &|_| None);
+        let written = &config.unwrap().config.upstreams["pool"];
+        let upstream =
+            Upstream::compile("pool", written, None, &registry, &Shared::new().unwrap()).unwrap();
+        registry.put_in_force(upstream.endpoints.iter(), None);
+        upstream
+    };
+    let on = "{ consecutive_failures: off, failure_rate: 50%, min_samples: 4 }";
+    // Off at first, and later for a while.
+    for (round, now) in [1000, 20_000].into_iter().enumerate() {
+        let before = compiled("off");
+        before.look(at(now));
+        let endpoint = &before.endpoints[0];
+        for _ in 0..1000 {
+            let millisecond = Duration::from_millis(1);
+            endpoint
+                .signals
+                .answered(at(now), millisecond, 0, millisecond);
+        }
+        let upstream = compiled(on);
+        upstream.look(at(now + 100));
+        let rules = &upstream.breaker.as_ref().unwrap().rules;
+        for _ in 0..5 {
+            endpoint
+                .signals
+                .failed(at(now + 100), Duration::ZERO, Duration::from_secs(1));
+            attempt(&endpoint.breaker, at(now + 100), rules, FAILED);
+        }
+        upstream.look(at(now + 200));
+        assert_eq!(endpoint.breaker.phase(), Phase::Open, "round {round}");
+    }
+}
+
 #[test]
 fn opens_by_slow_attempts() {
     let rules = Rules {
@@ -339,4 +427,16 @@ fn probes_are_exact_across_threads() {
         });
         assert_eq!(passes.len(), 3);
     }
+}
+
+/// Counts that are lost would make rates too high.
+#[test]
+fn attempts_of_a_route_are_all_counted() {
+    let switch = switch();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50_000).for_each(|_| switch.count()));
+        }
+    });
+    assert_eq!(switch.ended(), 200_000);
 }

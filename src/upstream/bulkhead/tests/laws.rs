@@ -172,7 +172,7 @@ fn agree(order: QueueOrder, capacity: usize, steps: &[Step]) {
             match verdict {
                 Ok(grant) => {
                     assert_eq!(Some(number), let_in.take(), "{step:?}");
-                    grant.keep();
+                    grant.keep(at(now));
                 }
                 Err(_) => found.push(number),
             }

@@ -75,7 +75,7 @@ fn a_permit_goes_to_whoever_waits_and_is_counted_once() {
     // Handed over: nobody else gets it meanwhile.
     assert_eq!((bulkhead.in_flight(), bulkhead.take()), (2, None));
     let grant = polled(&mut wait).unwrap().unwrap();
-    assert_eq!(grant.keep(), 2);
+    assert_eq!(grant.keep(at(5)), 2);
     assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (2, 0));
     give(&bulkhead, 6);
     give(&bulkhead, 7);
@@ -110,7 +110,7 @@ fn without_a_queue_nobody_waits() {
     give(&bulkhead, 1);
     // There is a permit by now: that is not waiting.
     let mut wait = bulkhead.enter(ask(Priority::Low, 1), at(1)).unwrap();
-    polled(&mut wait).unwrap().unwrap().keep();
+    polled(&mut wait).unwrap().unwrap().keep(at(1));
     assert_eq!((bulkhead.in_flight(), bulkhead.waiting()), (1, 0));
 }
 

@@ -30,20 +30,20 @@ impl Scene {
     fn served(&mut self, millis: u64) -> Option<&'static str> {
         give(&self.bulkhead, millis);
         let mut served = None;
-        for name in self.look() {
+        for name in self.look(millis) {
             assert_eq!(served.replace(name), None, "one permit serves one");
         }
         served
     }
 
     /// Who was let in.
-    fn look(&mut self) -> Vec<&'static str> {
+    fn look(&mut self, millis: u64) -> Vec<&'static str> {
         let mut served = Vec::new();
         self.waits.retain_mut(|(name, wait)| {
             match polled(wait) {
                 None => return true,
                 Some(Ok(grant)) => {
-                    grant.keep();
+                    grant.keep(at(millis));
                     served.push(*name);
                 }
                 Some(Err(refusal)) => self.refused.push((name, refusal)),
@@ -54,7 +54,7 @@ impl Scene {
     }
 
     fn refused(&mut self, name: &str) -> Option<Refusal> {
-        assert!(self.look().is_empty());
+        assert!(self.look(0).is_empty());
         let mut refused = self.refused.iter();
         let found = refused.find(|(known, _)| *known == name)?;
         Some(found.1)
@@ -132,6 +132,21 @@ fn who_is_past_its_deadline_gets_no_permit() {
     scene.comes("one", Priority::Normal, 500);
     assert_eq!(scene.served(1000), Some("one"));
     assert_eq!(scene.refused("late"), Some(Refusal::Timeout));
+}
+
+/// What one has left of its whole time may be less than others before it have left to wait.
+#[test]
+fn who_is_past_a_deadline_that_ends_before_others_gets_no_permit() {
+    let mut scene = Scene::new(&small(1, 8, QueueOrder::Lifo));
+    scene.comes("patient", Priority::Normal, 0);
+    let hasty = Ask {
+        deadline: at(50),
+        ..ask(Priority::Normal, 1)
+    };
+    let hasty = scene.bulkhead.enter(hasty, at(1)).unwrap();
+    scene.waits.push(("hasty", hasty));
+    assert_eq!(scene.served(50), Some("patient"));
+    assert_eq!(scene.refused("hasty"), Some(Refusal::Timeout));
 }
 
 #[test]

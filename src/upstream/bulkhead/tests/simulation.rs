@@ -89,7 +89,7 @@ fn play(rules: &Rules, load: f64, service: Service) -> Outcome {
         // 3. Who was called goes on.
         waits.retain_mut(|(arrived, wait)| match polled(wait) {
             Some(Ok(grant)) => {
-                let in_flight = grant.keep();
+                let in_flight = grant.keep(at(now));
                 queued.push_back(Attempt {
                     arrived: *arrived,
                     let_in: now,

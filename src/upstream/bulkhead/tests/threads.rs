@@ -75,7 +75,7 @@ impl Arena {
         };
         match grant {
             Some(grant) => {
-                grant.keep();
+                grant.keep(at(0));
                 self.work(random);
             }
             None => {
