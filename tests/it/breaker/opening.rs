@@ -204,7 +204,7 @@ enum Storm {
 
 /// An endpoint that resets every stream and keeps its connections; gives its address.
 async fn storm(storm: Storm) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
