@@ -27,7 +27,7 @@ pub fn send(
     upstream: &UpstreamView,
     linked: Linked,
     told: &Told,
-) -> Result<Attempt, Box<(ProxyError, Slot)>> {
+) -> Result<Box<Attempt>, Box<(ProxyError, Slot)>> {
     let Linked {
         mut link,
         slot,
@@ -136,14 +136,14 @@ pub fn send(
         (true, false) => (sink, Switch::Upgrade { key }),
         (true, true) => (Sink::Nowhere, Switch::Connect(sink)),
     };
-    Ok(Attempt {
+    Ok(Box::new(Attempt {
         link,
         sink,
         slot,
         steps,
         switch,
         method,
-    })
+    }))
 }
 
 /// What an endpoint may be told of an attempt.

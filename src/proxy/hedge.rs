@@ -36,7 +36,7 @@ pub struct Rival {
 
 /// A rival with a good head.
 pub struct Won {
-    pub attempt: Attempt,
+    pub attempt: Box<Attempt>,
     pub response: Lent<ResponseHead>,
     pub endpoint: usize,
     pub plan: Plan,

@@ -136,7 +136,7 @@ const DISCARDED: u64 = 64 * 1024;
 /// Drops an answer that nobody gets. If all of it has come already, its connection carries another request.
 pub async fn discard(
     exchange: &Exchange,
-    mut attempt: Attempt,
+    mut attempt: Box<Attempt>,
     response: &ResponseHead,
     upstream: &UpstreamView,
     down: &Downstream,
@@ -160,7 +160,7 @@ pub async fn discard(
 /// Notes how the attempt ended, and gives its connection back if that left it fit for another.
 pub fn end(
     exchange: &mut Exchange,
-    mut attempt: Attempt,
+    mut attempt: Box<Attempt>,
     upstream: &UpstreamView,
     sent: u64,
     outcome: &Result<(), ProxyError>,
@@ -179,7 +179,7 @@ pub fn end(
 /// it ended.
 fn close(
     exchange: &Exchange,
-    attempt: Attempt,
+    attempt: Box<Attempt>,
     upstream: &UpstreamView,
     bytes: (u64, u64),
     is_fit: bool,
@@ -190,7 +190,7 @@ fn close(
         mut slot,
         steps,
         ..
-    } = attempt;
+    } = *attempt;
     drop(sink);
     (slot.record.bytes_sent, slot.record.bytes_received) = bytes;
     slot.record.times = Times {

@@ -55,7 +55,7 @@ pub struct Tries<'a> {
 
 /// An attempt with its response head.
 pub struct Answered {
-    pub attempt: Attempt,
+    pub attempt: Box<Attempt>,
     pub response: Lent<ResponseHead>,
     /// Whether what follows is no body, but a tunnel.
     pub tunnel: bool,
@@ -264,7 +264,12 @@ impl<'a> Tries<'a> {
     }
 
     /// Two attempts at once.
-    async fn race(&mut self, mut attempt: Attempt, mut wait: Wait, rival: Rival) -> Option<Event> {
+    async fn race(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        mut wait: Wait,
+        rival: Rival,
+    ) -> Option<Event> {
         let call = grpc::is_call(&self.exchange.head.fields);
         let track = Track {
             exchange: self.exchange,
@@ -297,7 +302,7 @@ impl<'a> Tries<'a> {
     }
 
     /// The attempt has a head: the exchange takes over how it fared.
-    fn headed(&mut self, mut attempt: Attempt, response: Lent<ResponseHead>) -> Option<Event> {
+    fn headed(&mut self, mut attempt: Box<Attempt>, response: Lent<ResponseHead>) -> Option<Event> {
         let exchange = &mut *self.exchange;
         exchange.steps = attempt.steps;
         attempt.slot.head_came(attempt.steps.answered, &response);

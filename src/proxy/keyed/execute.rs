@@ -65,7 +65,7 @@ pub(super) enum What {
 
 /// An answer that is too large to be kept, on its way.
 pub(super) struct Large {
-    pub(super) attempt: Attempt,
+    pub(super) attempt: Box<Attempt>,
     pub(super) response: Lent<ResponseHead>,
     /// From its first byte.
     pub(super) answer: Body,
