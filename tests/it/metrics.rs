@@ -29,6 +29,10 @@ const EXCUSED: &[(Metric, &str)] = &[
     ),
     (Metric::UpstreamHedgeAfter, "the same"),
     (
+        Metric::IdempotencyHeld,
+        "held only while a keyed request with a body has no outcome; `idempotency::bounds` has it move",
+    ),
+    (
         Metric::WorkerLag,
         "of the worker itself, like the two above, and nothing that traffic brings about",
     ),
