@@ -246,7 +246,7 @@ impl Means {
     }
 }
 
-/// The upstreams of a configuration, for [`Means::ask_missing`].
+/// The upstreams of a configuration, for what asks for those that are missing.
 pub fn upstreams(config: &Config) -> Vec<(String, Upstream)> {
     let all = config.upstreams.iter();
     all.map(|(name, written)| (name.clone(), written.clone()))

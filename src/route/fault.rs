@@ -106,7 +106,7 @@ fn latency(written: &Distribution) -> Latency {
 
 /// How far a body may have come that is passed on with so many bytes per second.
 ///
-/// What it was held up by others is not made good by a burst, beyond [`BURST`].
+/// What it was held up by others is not made good by a burst, beyond `BURST`.
 #[derive(Debug)]
 pub struct Bandwidth {
     per_second: f64,

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
 
-/// Takes the parts of a [`Hash`], each with its length before it, so that no two lists of parts are the same bytes.
+/// Takes the parts of a [`struct@Hash`], each with its length before it, so that no two lists of parts are the same bytes.
 pub struct Hasher(Context);
 
 impl Default for Hasher {

@@ -2,7 +2,7 @@
 //!
 //! 1. The whole request is read, so that a repeat can be told from another request, and so that it no longer needs its
 //!    client. 2. The store is asked for its key. 3. The first request with it is carried out by a task of its own
-//!    ([`execute`]); its client waits as those of its repeats do. 4. Everybody is given the same result ([`give`]).
+//!    (`execute`); its client waits as those of its repeats do. 4. Everybody is given the same result (`give`).
 //!
 //! Not here: which state a key is in, and what follows ([`crate::attempt::idempotency`]).
 
