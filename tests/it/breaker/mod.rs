@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use plimsoll::admin::status::Status;
+use plimsoll::balance::Exclusion;
 use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 use plimsoll::observe::event::Kind;
@@ -49,8 +50,17 @@ fn breaker(proxy: &Proxy, endpoint: usize) -> Arc<Switch> {
     Arc::clone(&upstream(proxy).endpoints[endpoint].breaker)
 }
 
+/// Its breaker is in this phase, and so far as it lets anything through, the picks know of it: they do a moment later.
 async fn comes_to(proxy: &Proxy, endpoint: usize, phase: Phase) {
-    eventually(DEADLINE, || breaker(proxy, endpoint).phase() == phase).await;
+    let is_kept_out = || {
+        let narrowed = upstream(proxy).groups.narrowed();
+        let mut groups = narrowed.section(0).groups().iter();
+        groups.any(|group| group.members.excluded(endpoint) == Some(Exclusion::BreakerOpen))
+    };
+    eventually(DEADLINE, || {
+        breaker(proxy, endpoint).phase() == phase && (phase == Phase::Open || !is_kept_out())
+    })
+    .await;
 }
 
 /// What was noted of breakers.
