@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ::http::Method;
 
-use super::error::{ProxyError, Side};
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::fault;
 use super::forward::{Attempt, Downstream};
@@ -81,7 +81,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
     if let Some(mut responder) = down.responder.take()
         && error != ProxyError::ClientGone
     {
-        if error.side() == Side::Downstream {
+        if error.closes() {
             responder.close_after();
         }
         let json = accept::prefers_json(&exchange.head.fields);
@@ -96,8 +96,9 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             head_only,
             patience(exchange),
             |extra| {
-                if error.is_overload() {
-                    extra.push(b"retry-after", RETRY_AFTER);
+                if let Some(seconds) = error.retry_after() {
+                    let mut number = itoa::Buffer::new();
+                    extra.push(b"retry-after", number.format(seconds).as_bytes());
                 }
                 heads::tell(exchange, extra);
             },
@@ -108,9 +109,6 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
     count_refusal(exchange, &error);
     exchange.error = Some(error);
 }
-
-/// Seconds after which a request may find room that found none: a queue is no older than about that.
-const RETRY_AFTER: &[u8] = b"1";
 
 /// A request that was refused before it had a route is counted by its listener; any other by its route.
 fn count_refusal(exchange: &Exchange, error: &ProxyError) {
