@@ -1,6 +1,7 @@
 //! The journey of one request as one function that reads top to bottom:
 //!
-//! 1. the exchange starts; 2. the target is brought into its canonical form; 3. the route table names an action;
+//! 1. the exchange starts; 2. the target is brought into its canonical form; 3. the route table names an action, and the
+//!    client is judged ([`entry`]);
 //! 4. a direct answer or a redirect is given at once; 5. for an upstream, attempts are made as the plan says until one
 //!    has a response head; 6. the answer streams back; 7. dropping the exchange records it.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use ::http::Method;
 
+use super::entry;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::fault;
@@ -101,6 +103,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
                     extra.push(b"retry-after", number.format(seconds).as_bytes());
                 }
                 heads::tell(exchange, extra);
+                entry::write_downstream(exchange, extra);
             },
         )
         .await;
@@ -133,11 +136,13 @@ async fn answer(
         return Err(ProxyError::TooLarge);
     }
     exchange.request().check_names()?;
+    entry::before_route(exchange, &view)?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
     };
     exchange.route = Some(Rc::clone(&view.routes[route.index]));
+    entry::admit(exchange, down, &view, route).await?;
     if let Some(injection) = &route.fault {
         // Boxed: it is rare, and the task outlives it.
         let total = fault::total(&view, route);
