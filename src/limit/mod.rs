@@ -1,0 +1,4 @@
+//! May this client enter?
+
+pub mod rate;
+pub mod table;
