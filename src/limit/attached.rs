@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bandwidth::Flow;
 use super::fields;
-use super::key::Asked;
+use super::key::Client;
 use super::limiter::{Limiter, Permit, Refusal, Rule, Taken};
 use crate::clock::Instant;
 use crate::config::Direction;
@@ -111,7 +111,7 @@ impl Attached {
     pub fn enter(
         &self,
         phase: Phase,
-        asked: &impl Asked,
+        asked: &impl Client,
         now: Instant,
         lane: usize,
     ) -> Result<Entered, Refused> {
@@ -125,7 +125,7 @@ impl Attached {
         &self,
         index: usize,
         phase: Phase,
-        asked: &impl Asked,
+        asked: &impl Client,
         now: Instant,
         lane: usize,
         entered: &mut Entered,
@@ -166,7 +166,7 @@ impl Attached {
     }
 
     /// Holds the bytes of an exchange to their limits.
-    pub fn flows(&self, asked: &impl Asked, lane: usize, flows: &mut Flows) {
+    pub fn flows(&self, asked: &impl Client, lane: usize, flows: &mut Flows) {
         for limiter in &self.flows {
             let Rule::Bandwidth(bandwidth, direction) = &limiter.rule else {
                 continue;

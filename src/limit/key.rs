@@ -3,7 +3,7 @@
 //! The hash has 128 bits and a seed of the process, so that nobody can choose a value that meets another's; the values
 //! themselves, of which some are secrets, are kept nowhere.
 //!
-//! Not here: whether a value may be believed. Whoever implements [`Asked`] leaves out what a stranger may not write.
+//! Not here: whether a value may be believed. Whoever implements [`Client`] leaves out what a stranger may not write.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use crate::config;
 
 /// What a request may be asked for.
-pub trait Asked {
+pub trait Client {
     /// The client, as far as proxies before this one are believed.
     fn client_ip(&self) -> Option<IpAddr>;
     /// Who it is found to be.
@@ -67,7 +67,7 @@ impl Key {
     }
 
     /// Of a request; `None` when it lacks a part.
-    pub fn of(&self, asked: &impl Asked) -> Option<Found> {
+    pub fn of(&self, asked: &impl Client) -> Option<Found> {
         let mut hashes = [0_u128; PARTS];
         let mut address = None;
         for (part, hash) in self.parts.iter().zip(&mut hashes) {
@@ -119,7 +119,7 @@ impl Key {
         }
     }
 
-    fn value(&self, part: &config::KeyPart, asked: &impl Asked) -> Option<u128> {
+    fn value(&self, part: &config::KeyPart, asked: &impl Client) -> Option<u128> {
         let mut hash = None;
         let mut with = |value: &[u8]| hash = Some(self.bytes(value));
         match part {
@@ -200,7 +200,7 @@ mod tests {
         header: &'static str,
     }
 
-    impl Asked for Request {
+    impl Client for Request {
         fn client_ip(&self) -> Option<IpAddr> {
             Some(self.client_ip?.parse().unwrap())
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::bandwidth::Bandwidth;
 use super::concurrency::{self, UnderWay};
 use super::counts::{Counts, Event};
-use super::key::{Asked, Found, Key};
+use super::key::{Client, Found, Key};
 use super::rate::{Rate, Verdict};
 use super::table::{Changed, Numbers, Place, Table};
 use crate::clock::Instant;
@@ -127,7 +127,7 @@ impl Limiter {
     /// Takes what a request needs of it, or says why it may not go on. `lane` is the worker's.
     pub(super) fn take(
         &self,
-        asked: &impl Asked,
+        asked: &impl Client,
         now: Instant,
         lane: usize,
     ) -> Result<Taken, Refusal> {
@@ -208,7 +208,7 @@ impl Limiter {
     }
 
     /// The key of an exchange whose bytes are counted.
-    pub(super) fn key_of(&self, asked: &impl Asked) -> Option<u128> {
+    pub(super) fn key_of(&self, asked: &impl Client) -> Option<u128> {
         match (self.key.of(asked), self.missing) {
             (Some(found), _) => Some(found.hash),
             (None, MissingKey::Shared) => Some(self.key.of_none().hash),

@@ -24,7 +24,7 @@ mod tests;
 pub use attached::{Attached, Entered, Flows, Phase, Refused, Standing, retry_after};
 pub use bandwidth::{Bandwidth, Flow};
 pub use counts::{Counts, Event};
-pub use key::Asked;
+pub use key::Client;
 pub use limiter::{Exceptions, Limiter, Permit, Refusal, Rule};
 pub use rate::{Rate, Verdict};
 pub use registry::{Kind, Limits, Registry};
