@@ -8,6 +8,7 @@ use crate::config::{
     self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
     TrustedProxy, Underscores,
 };
+use crate::limit::{self, Attached, Limits};
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -29,6 +30,8 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
+    /// What limits all of its clients.
+    pub limiters: Option<Arc<Attached>>,
 }
 
 /// The configuration as the workers use it.
@@ -44,6 +47,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// Every limiter, and those of the routes.
+    pub limits: Arc<Limits>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -62,6 +67,7 @@ impl Listener {
         name: &str,
         written: &config::Listener,
         shared: &Shared,
+        limits: &Limits,
     ) -> Result<Self, CompileError> {
         let tls = match (&written.tls, &written.address) {
             (None, _) => Ok(None),
@@ -74,11 +80,12 @@ impl Listener {
         })?;
         Ok(Self {
             tls,
+            limiters: limits.of_listener(name).cloned(),
             ..Self::without_tls(name, written)
         })
     }
 
-    /// All that is asked of requests, which needs no certificate.
+    /// What is asked of requests without State: neither certificates nor limiters.
     pub fn without_tls(name: &str, written: &config::Listener) -> Self {
         Self {
             name: name.to_owned(),
@@ -89,6 +96,7 @@ impl Listener {
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
+            limiters: None,
         }
     }
 }
@@ -129,11 +137,13 @@ impl Snapshot {
         registry: &Registry,
         stores: &Stores,
         shared: &Shared,
+        limiters: &limit::Registry,
     ) -> Result<Self, CompileError> {
+        let limits = Limits::compile(config, limiters);
         let listeners = config
             .listeners
             .iter()
-            .map(|(name, written)| Listener::compile(name, written, shared).map(Arc::new))
+            .map(|(name, written)| Listener::compile(name, written, shared, &limits).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
         let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();
@@ -161,6 +171,7 @@ impl Snapshot {
             config: Arc::clone(config),
             listeners,
             guards: guards(config, &routes, stores),
+            limits: Arc::new(limits),
             routes,
             upstreams,
         })
@@ -196,6 +207,7 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
+            limits: Arc::clone(&self.limits),
             breakers: self.breakers.clone(),
         };
         (relisted, errors)
@@ -203,6 +215,8 @@ impl Snapshot {
 
     /// Finds out how all upstreams and their endpoints fare; from a tick.
     pub fn look(&self, now: Instant) {
+        // Any number that counts up with the ticks.
+        self.limits.sweep((now.0 / 100_000_000) as usize, now);
         for breaker in self.breakers.iter().flatten() {
             breaker.look_shared(now, None);
         }

@@ -10,6 +10,7 @@ pub mod api;
 pub mod command;
 pub mod decisions;
 pub mod events;
+mod limits;
 pub mod live;
 pub mod readiness;
 pub mod scrape;

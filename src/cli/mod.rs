@@ -16,6 +16,7 @@ pub mod lab;
 mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
+mod limits;
 mod panic;
 pub mod proxy;
 mod retries;

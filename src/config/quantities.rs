@@ -82,7 +82,13 @@ impl Setting<u64> for SizePerSecond {
 
 impl Setting for Rate {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        reader.parse(node, "a rate such as `100/s`", str::parse::<Self>)
+        let rate: Self = reader.parse(node, "a rate such as `100/s`", str::parse)?;
+        let (low, high) = (Self::per_hour(1), Self::per_second(1_000_000));
+        if rate < low || rate > high {
+            reader.error(node, format!("out of range; from {low} to {high}"));
+            return None;
+        }
+        Some(rate)
     }
     fn write(value: &Self) -> Yaml {
         Yaml::Text(value.to_string())

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::config::{BandwidthLimit, ConcurrencyLimit, Config, RateLimit};
 use crate::snapshot::Snapshot;
 use crate::upstream::connect::Address;
 
@@ -23,6 +24,8 @@ pub struct Changes {
     pub upstreams: Parts,
     /// As `upstream/id`.
     pub endpoints: Parts,
+    /// On clients, of all kinds.
+    pub limits: Parts,
     /// Keys at the top of the file that changed.
     pub settings: Vec<&'static str>,
 }
@@ -67,6 +70,7 @@ impl Changes {
             routes,
             upstreams: Parts::between(named(&before.upstreams), named(&now.upstreams)),
             endpoints: Parts::between(endpoints(old), endpoints(new)),
+            limits: Parts::between(limits(before), limits(now)),
             settings,
         }
     }
@@ -89,6 +93,24 @@ fn routes(snapshot: &Snapshot) -> Named<&crate::config::Route> {
             ))
         })
         .collect()
+}
+
+/// As written: a name is one limit, of whatever kind.
+fn limits(config: &Config) -> Named<Limit<'_>> {
+    let rates = config.rate_limits.iter();
+    let rates = rates.map(|(name, one)| (name.clone(), Limit::Rate(one)));
+    let permits = config.concurrency_limits.iter();
+    let permits = permits.map(|(name, one)| (name.clone(), Limit::Concurrency(one)));
+    let bytes = config.bandwidth_limits.iter();
+    let bytes = bytes.map(|(name, one)| (name.clone(), Limit::Bandwidth(one)));
+    rates.chain(permits).chain(bytes).collect()
+}
+
+#[derive(PartialEq)]
+enum Limit<'a> {
+    Rate(&'a RateLimit),
+    Concurrency(&'a ConcurrencyLimit),
+    Bandwidth(&'a BandwidthLimit),
 }
 
 /// By address and weight; what else changes for an endpoint is a change of its upstream.
@@ -156,6 +178,7 @@ impl fmt::Display for Changes {
             ("routes", &self.routes),
             ("upstreams", &self.upstreams),
             ("endpoints", &self.endpoints),
+            ("limits", &self.limits),
         ];
         let changed = kinds.iter().filter(|(_, parts)| !parts.is_unchanged());
         for (kind, parts) in changed.clone() {

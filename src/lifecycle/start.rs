@@ -22,6 +22,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
+use crate::limit;
 use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
 use crate::listener::refusal;
@@ -60,6 +61,8 @@ pub(super) struct Kept {
     pub(super) keys: Stores,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+    /// What is known of clients, by limiter.
+    pub(super) limiters: limit::Registry,
 }
 
 impl Kept {
@@ -92,6 +95,7 @@ pub fn start_with<H: Handler>(
         keys: Stores::new(endpoints.events()),
         endpoints,
         tls: Shared::new()?,
+        limiters: limit::Registry::new(count, entropy::system_seed()),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
     kept.means(clock)
@@ -103,6 +107,7 @@ pub fn start_with<H: Handler>(
         &kept.endpoints,
         &kept.keys,
         &kept.tls,
+        &kept.limiters,
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());

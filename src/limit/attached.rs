@@ -55,11 +55,13 @@ pub struct Refused {
     pub standing: Option<Standing>,
 }
 
-/// Both directions of an exchange.
-#[derive(Debug)]
-pub struct Flows {
-    pub down: Option<Flow>,
-    pub up: Option<Flow>,
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the client.
+    Down,
+    /// To the endpoint.
+    Up,
 }
 
 impl Attached {
@@ -95,11 +97,6 @@ impl Attached {
     /// Every limiter, in the order in which they are asked.
     pub fn limiters(&self) -> impl Iterator<Item = &Arc<Limiter>> {
         self.early.iter().chain(&self.late).chain(&self.flows)
-    }
-
-    /// Whether bytes are counted.
-    pub fn has_flows(&self) -> bool {
-        !self.flows.is_empty()
     }
 
     /// The value of `RateLimit-Policy`; empty when clients are told of none.
@@ -165,24 +162,19 @@ impl Attached {
         }
     }
 
-    /// Holds the bytes of an exchange to their limits.
-    pub fn flows(&self, asked: &impl Client, lane: usize, flows: &mut Flows) {
+    /// Adds the limits on bytes that go this way.
+    pub fn hold(&self, way: Way, asked: &impl Client, flow: &mut Flow) {
         for limiter in &self.flows {
             let Rule::Bandwidth(bandwidth, direction) = &limiter.rule else {
                 continue;
             };
-            let Some(key) = limiter.key_of(asked) else {
-                continue;
+            let goes = match direction {
+                Direction::Down => way == Way::Down,
+                Direction::Up => way == Way::Up,
+                Direction::Both => true,
             };
-            let mut add = |flow: &mut Option<Flow>| {
-                let flow = flow.get_or_insert_with(|| Flow::new(lane));
+            if let (true, Some(key)) = (goes, limiter.key_of(asked)) {
                 flow.add(limiter, key, *bandwidth);
-            };
-            if matches!(direction, Direction::Down | Direction::Both) {
-                add(&mut flows.down);
-            }
-            if matches!(direction, Direction::Up | Direction::Both) {
-                add(&mut flows.up);
             }
         }
     }

@@ -76,7 +76,8 @@ struct Part {
 }
 
 impl Flow {
-    pub(super) fn new(lane: usize) -> Self {
+    /// Without any limit yet. `lane` is the worker's.
+    pub fn new(lane: usize) -> Self {
         Self {
             parts: Vec::new(),
             granted: 0,
@@ -95,7 +96,8 @@ impl Flow {
         });
     }
 
-    pub(super) fn is_free(&self) -> bool {
+    /// Whether nothing limits it.
+    pub fn is_free(&self) -> bool {
         self.parts.is_empty()
     }
 

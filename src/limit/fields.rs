@@ -8,19 +8,19 @@ use std::time::Duration;
 use super::rate::Rate;
 
 /// Whole seconds, never too few.
-pub fn seconds(span: Duration) -> u64 {
+pub(super) fn seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 /// `"per_client";q=200;w=2`: the quota is the burst, the window the time in which it fills.
-pub fn policy(name: &str, rate: &Rate, out: &mut Vec<u8>) {
+pub(super) fn policy(name: &str, rate: &Rate, out: &mut Vec<u8>) {
     item(name, out);
     parameter(b";q=", rate.burst(), out);
     parameter(b";w=", seconds(rate.window()).max(1), out);
 }
 
 /// `"per_client";r=17;t=1`: what remains, and when there is more.
-pub fn standing(name: &str, remaining: u64, after: u64, out: &mut Vec<u8>) {
+pub(super) fn standing(name: &str, remaining: u64, after: u64, out: &mut Vec<u8>) {
     item(name, out);
     parameter(b";r=", remaining, out);
     parameter(b";t=", after, out);

@@ -51,14 +51,14 @@ pub struct Exceptions<T> {
 
 /// What is known of all keys of a limiter: State.
 #[derive(Debug)]
-pub struct Known {
+pub(super) struct Known {
     pub(super) table: Table,
     pub(super) counts: Counts,
 }
 
 /// Times by which buckets are full; none is lost that has passed.
 #[derive(Debug, Clone, Copy)]
-pub struct Times(pub Instant);
+pub(super) struct Times(pub(super) Instant);
 
 impl Numbers for Times {
     fn fresh(&self, last: u64) -> u64 {
@@ -98,7 +98,7 @@ impl Drop for Permit {
 
 /// What a request took of one limiter.
 #[derive(Debug)]
-pub enum Taken {
+pub(super) enum Taken {
     /// Nothing, and it may go on.
     Nothing,
     /// Of a rate, with what remains.

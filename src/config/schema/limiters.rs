@@ -27,8 +27,8 @@ block! {
         /// `constant` counts all as one.
         pub key: Vec<KeyPart> as KeyOf;
         /// Requests in a second, a minute or an hour: `100/s`, `30/m`, `1000/h`. They come back one by one, not all
-        /// when a window ends.
-        pub rate: Rate, in Rate::per_hour(1)..=Rate::per_second(1_000_000);
+        /// when a window ends. From 1/h to 1000000/s.
+        pub rate: Rate;
         /// Requests at once, after a time without any. Off: as many as come back in a second, and at least one;
         /// browsers ask for a dozen things at once.
         pub burst: Option<u64> = None, in Some(1)..=Some(1_000_000_000);
@@ -55,8 +55,8 @@ block! {
 block! {
     /// What is allowed to one key.
     pub struct RateOverride {
-        /// As the `rate` of the limit.
-        pub rate: Rate, in Rate::per_hour(1)..=Rate::per_second(1_000_000);
+        /// As the `rate` of the limit, in the same range.
+        pub rate: Rate;
         /// As the `burst` of the limit. Off: as many as come back in a second, and at least one.
         pub burst: Option<u64> = None, in Some(1)..=Some(1_000_000_000);
     }
@@ -67,8 +67,8 @@ block! {
     pub struct ConcurrencyLimit {
         /// Who is counted, each for itself, as the `key` of a rate limit.
         pub key: Vec<KeyPart> as KeyOf;
-        /// Requests that may be under way at once.
-        pub max: u64, in 1..=1_000_000_000;
+        /// Requests that may be under way at once; at least 1.
+        pub max: u64 as PlaceCount;
         /// Keys that are known at once; 48 bytes for each. Beyond them those are forgotten that have nothing under way;
         /// where there are none, further keys share one count. Raised at run time, what is under way is counted anew.
         pub keys: usize = 65_536, in 1..=MOST_KEYS;
@@ -86,8 +86,8 @@ block! {
     pub struct BandwidthLimit {
         /// Who is counted, each for itself, as the `key` of a rate limit; but not by `identity`.
         pub key: Vec<KeyPart> as KeyOf;
-        /// Bytes of bodies in a second, framing not counted.
-        pub rate: u64 as SizePerSecond, in 1..=1 << 40;
+        /// Bytes of bodies in a second, framing not counted: `1MiB/s`. At least `1B/s`.
+        pub rate: u64 as BytesPerSecond;
         /// Bytes at once, after a time without any. Off: what a second brings, so that small answers are not slowed down.
         pub burst: Option<u64> as Option<Size> = None, in Some(1)..=Some(1 << 40);
         /// `down` (answers), `up` (request bodies), or `both`, which count together. Answers by default: most bytes go there.
@@ -229,6 +229,26 @@ impl Setting<u64> for PlaceCount {
     }
     fn shape(_: &mut Book) -> Json {
         or_variable(json!({ "type": "integer", "minimum": 1 }))
+    }
+}
+
+/// A number of bytes per second, at least one.
+pub(crate) struct BytesPerSecond;
+
+impl Setting<u64> for BytesPerSecond {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<u64> {
+        let bytes = SizePerSecond::read(node, reader)?;
+        if bytes == 0 {
+            reader.error(node, "0 would let nothing through; at least `1B/s`");
+            return None;
+        }
+        Some(bytes)
+    }
+    fn write(value: &u64) -> Yaml {
+        SizePerSecond::write(value)
+    }
+    fn shape(book: &mut Book) -> Json {
+        SizePerSecond::shape(book)
     }
 }
 
