@@ -29,16 +29,27 @@ fn limits(written: &str) -> Limits {
         "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\n\
          routes: [{{ respond: {{}}, limits: [a] }}]\n{written}\n"
     );
-    let config = from_text("bench.yaml", &text, &|_| None).expect("the text is valid").config;
+    let config = from_text("bench.yaml", &text, &|_| None)
+        .expect("the text is valid")
+        .config;
     Limits::compile(&config, &Registry::new(1, 7))
 }
 
 fn take(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("take");
     let kinds = [
-        ("passes", "rate_limits: { a: { key: client_ip, rate: 1000000/s } }"),
-        ("is_refused", "rate_limits: { a: { key: client_ip, rate: 1/h } }"),
-        ("permit", "concurrency_limits: { a: { key: client_ip, max: 1000 } }"),
+        (
+            "passes",
+            "rate_limits: { a: { key: client_ip, rate: 1000000/s } }",
+        ),
+        (
+            "is_refused",
+            "rate_limits: { a: { key: client_ip, rate: 1/h } }",
+        ),
+        (
+            "permit",
+            "concurrency_limits: { a: { key: client_ip, max: 1000 } }",
+        ),
     ];
     for (name, written) in kinds {
         for clients in [1_u32, 1_000, 65_536] {

@@ -9,7 +9,15 @@ pub(super) fn render(limits: &[LimitStatus]) -> String {
         return String::new();
     }
     let heading = [
-        "LIMIT", "ALLOWS", "PASSED", "LIMITED", "KEYS", "OF", "EVICTED", "SHARED", "IN USE",
+        "LIMIT",
+        "ALLOWS",
+        "PASSED",
+        "LIMITED",
+        "KEYS",
+        "OF",
+        "EVICTED",
+        "SHARED",
+        "IN USE",
         "HELD BACK",
     ];
     let mut table = Table::new(2, &heading);

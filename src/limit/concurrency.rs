@@ -50,7 +50,10 @@ mod tests {
         let table = Table::new(4);
         let come = |key| table.change(key, 4, &UnderWay, |number| enter(number, 2));
         let first = come(1);
-        assert_eq!((first.result, come(1).result, come(1).result), (Ok(1), Ok(2), Err(2)));
+        assert_eq!(
+            (first.result, come(1).result, come(1).result),
+            (Ok(1), Ok(2), Err(2))
+        );
         assert_eq!(come(2).result, Ok(1));
         table.change_back(first.place, leave);
         assert_eq!((come(1).result, come(1).result), (Ok(2), Err(2)));

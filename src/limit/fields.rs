@@ -57,7 +57,10 @@ mod tests {
         assert_eq!(told(rate(1000, 3600, 1000)), "\"per_client\";q=1000;w=3600");
         // Rounded up: a client that waits so long finds room.
         assert_eq!(told(rate(3, 1, 1)), "\"per_client\";q=1;w=1");
-        assert_eq!(told(rate(1, 1, u64::MAX)), "\"per_client\";q=999999999999999;w=3153600001");
+        assert_eq!(
+            told(rate(1, 1, u64::MAX)),
+            "\"per_client\";q=999999999999999;w=3153600001"
+        );
         assert_eq!(text(|out| standing("a", 17, 1, out)), "\"a\";r=17;t=1");
     }
 

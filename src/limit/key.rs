@@ -243,7 +243,11 @@ mod tests {
             };
             key(&[client(v4, v6)]).of(&asked).map(|found| found.hash)
         };
-        let same = [(32, "192.0.2.1", "::ffff:192.0.2.1"), (24, "192.0.2.1", "192.0.2.99"), (0, "1.2.3.4", "9.9.9.9")];
+        let same = [
+            (32, "192.0.2.1", "::ffff:192.0.2.1"),
+            (24, "192.0.2.1", "192.0.2.99"),
+            (0, "1.2.3.4", "9.9.9.9"),
+        ];
         for (v4, one, other) in same {
             assert_eq!(hash(v4, 64, one), hash(v4, 64, other), "/{v4}");
         }
@@ -293,10 +297,16 @@ mod tests {
             ..Request::default()
         };
         let own = |part: KeyPart| key(&[part]).of(&asked).map(|found| found.hash);
-        assert_eq!(own(client(32, 64)), key(&[client(32, 64)]).of_text("2001:DB8::9"));
+        assert_eq!(
+            own(client(32, 64)),
+            key(&[client(32, 64)]).of_text("2001:DB8::9")
+        );
         let api_key = KeyPart::ApiKey("x".to_owned());
         assert_eq!(own(api_key.clone()), key(&[api_key]).of_text("secret"));
-        assert_eq!(own(KeyPart::Host), key(&[KeyPart::Host]).of_text("A.Example"));
+        assert_eq!(
+            own(KeyPart::Host),
+            key(&[KeyPart::Host]).of_text("A.Example")
+        );
         assert_eq!(own(KeyPart::Path), key(&[KeyPart::Path]).of_text("/a"));
         assert_eq!(key(&[client(32, 64)]).of_text("partner"), None);
     }

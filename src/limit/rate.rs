@@ -132,8 +132,14 @@ mod tests {
         let mut full = 0;
         let start = 5 * SECOND;
         let passed: Vec<_> = (0..5).map(|_| take(rate, &mut full, start)).collect();
-        let told: Vec<_> = passed.iter().map(|one| (one.passes, one.remaining)).collect();
-        assert_eq!(told, [(true, 2), (true, 1), (true, 0), (false, 0), (false, 0)]);
+        let told: Vec<_> = passed
+            .iter()
+            .map(|one| (one.passes, one.remaining))
+            .collect();
+        assert_eq!(
+            told,
+            [(true, 2), (true, 1), (true, 0), (false, 0), (false, 0)]
+        );
         assert_eq!(passed[0].after, Duration::from_millis(100));
         assert_eq!(passed[2].after, Duration::from_millis(100));
         assert_eq!(passed[4].after, Duration::from_millis(100));
@@ -161,7 +167,10 @@ mod tests {
             assert!(take(slow, &mut full, SECOND).passes);
         }
         let refused = take(fast, &mut full, SECOND);
-        assert_eq!((refused.passes, refused.after), (false, Duration::from_millis(10)));
+        assert_eq!(
+            (refused.passes, refused.after),
+            (false, Duration::from_millis(10))
+        );
         assert!(take(fast, &mut full, SECOND + SECOND / 100).passes);
     }
 

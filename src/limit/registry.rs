@@ -86,7 +86,10 @@ impl Limits {
             named.insert(name.as_str(), Arc::new(rate(name, written, registry)));
         }
         for (name, written) in &config.concurrency_limits {
-            named.insert(name.as_str(), Arc::new(concurrency(name, written, registry)));
+            named.insert(
+                name.as_str(),
+                Arc::new(concurrency(name, written, registry)),
+            );
         }
         for (name, written) in &config.bandwidth_limits {
             named.insert(name.as_str(), Arc::new(bandwidth(name, written, registry)));
@@ -95,11 +98,16 @@ impl Limits {
             let limiters = names.iter().filter_map(|name| named.get(name.as_str()));
             Attached::new(limiters.cloned().collect()).map(Arc::new)
         };
-        let listeners = config.listeners.iter().filter_map(|(name, listener)| {
-            Some((name.clone(), attach(&listener.limits.apply)?))
-        });
+        let listeners = config
+            .listeners
+            .iter()
+            .filter_map(|(name, listener)| Some((name.clone(), attach(&listener.limits.apply)?)));
         Self {
-            routes: config.routes.iter().map(|route| attach(&route.limits)).collect(),
+            routes: config
+                .routes
+                .iter()
+                .map(|route| attach(&route.limits))
+                .collect(),
             listeners: listeners.collect(),
             all: named.into_values().collect(),
         }

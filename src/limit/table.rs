@@ -456,7 +456,9 @@ mod tests {
     #[test]
     fn what_there_is_no_room_for_shares_one_number() {
         let table = Table::new(20);
-        let changed: Vec<_> = (0..30).map(|number| add(&table, number, 20, 10, 5)).collect();
+        let changed: Vec<_> = (0..30)
+            .map(|number| add(&table, number, 20, 10, 5))
+            .collect();
         let shared = changed.iter().filter(|one| one.overflowed());
         assert_eq!(shared.map(|one| one.result).max(), Some(10 + 10 * 5));
         assert_eq!(table.used(), 20);
@@ -482,7 +484,13 @@ mod tests {
     fn a_sweep_forgets_what_is_idle_and_nothing_else() {
         let table = Table::new(4096);
         for number in 0..1000 {
-            add(&table, number, 4096, 10, if number % 2 == 0 { 5 } else { 500 });
+            add(
+                &table,
+                number,
+                4096,
+                10,
+                if number % 2 == 0 { 5 } else { 500 },
+            );
         }
         for turn in 0..table.shards.len() {
             table.sweep(turn, &Times(100));

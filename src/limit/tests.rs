@@ -79,11 +79,17 @@ fn told(limits: &Limits, standing: Option<Standing>) -> String {
 
 #[test]
 fn each_client_has_its_own_bucket() {
-    let limits = compile("rate_limits: { a: { key: client_ip, rate: 1/s, burst: 2 } }", "a");
+    let limits = compile(
+        "rate_limits: { a: { key: client_ip, rate: 1/s, burst: 2 } }",
+        "a",
+    );
     for client in [ANN, BEN] {
         for remaining in [1, 0] {
             let entered = enter(&limits, client, SECOND).unwrap();
-            assert_eq!(told(&limits, entered.standing), format!("\"a\";r={remaining};t=1"));
+            assert_eq!(
+                told(&limits, entered.standing),
+                format!("\"a\";r={remaining};t=1")
+            );
         }
         let refused = enter(&limits, client, SECOND).unwrap_err();
         assert_eq!(refused.why, Refusal::Rate(Duration::from_secs(1)));
@@ -91,15 +97,25 @@ fn each_client_has_its_own_bucket() {
     }
     assert_eq!(attached(&limits).policy(), b"\"a\";q=2;w=2");
     let counts = limits.all[0].counts();
-    assert_eq!((counts.of(Event::Passed), counts.of(Event::Limited)), (4, 2));
+    assert_eq!(
+        (counts.of(Event::Passed), counts.of(Event::Limited)),
+        (4, 2)
+    );
 }
 
 #[test]
 fn the_default_burst_is_what_a_second_brings() {
-    for (rate, policy) in [("50/s", "q=50;w=1"), ("90/m", "q=1;w=1"), ("7/h", "q=1;w=515")] {
+    for (rate, policy) in [
+        ("50/s", "q=50;w=1"),
+        ("90/m", "q=1;w=1"),
+        ("7/h", "q=1;w=515"),
+    ] {
         let text = format!("rate_limits: {{ a: {{ key: constant, rate: {rate} }} }}");
         let limits = compile(&text, "a");
-        assert_eq!(attached(&limits).policy(), format!("\"a\";{policy}").as_bytes());
+        assert_eq!(
+            attached(&limits).policy(),
+            format!("\"a\";{policy}").as_bytes()
+        );
     }
 }
 
@@ -121,8 +137,9 @@ fn what_one_refuses_takes_nothing_of_the_others() {
     let third = enter(&limits, From("192.0.2.1", "m"), SECOND);
     assert_eq!(third.unwrap_err().why, Refusal::Concurrency);
     drop((first, second));
+    // Of equal ones the first.
     let fourth = enter(&limits, From("192.0.2.1", "m"), SECOND).unwrap();
-    assert_eq!(told(&limits, fourth.standing), "\"tight\";r=0;t=3600");
+    assert_eq!(told(&limits, fourth.standing), "\"wide\";r=0;t=3600");
     let fifth = enter(&limits, From("192.0.2.1", "n"), SECOND).unwrap_err();
     assert_eq!(told(&limits, fifth.standing), "\"wide\";r=0;t=3600");
 }
@@ -134,7 +151,9 @@ fn a_limit_on_trial_refuses_nobody_and_tells_nothing() {
          concurrency_limits: { b: { key: constant, max: 1, dry_run: true } }",
         "a, b",
     );
-    let held: Vec<_> = (0..3).map(|_| enter(&limits, ANN, SECOND).unwrap()).collect();
+    let held: Vec<_> = (0..3)
+        .map(|_| enter(&limits, ANN, SECOND).unwrap())
+        .collect();
     assert!(held.iter().all(|entered| entered.standing.is_none()));
     assert_eq!(attached(&limits).policy(), b"");
     for limiter in &limits.all {
@@ -158,14 +177,22 @@ fn some_may_do_more_less_or_anything() {
         let all = (0..10).map(|_| enter(&limits, From(client, ""), SECOND));
         all.filter(Result::is_ok).count()
     };
-    let clients = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "198.51.100.2", "198.51.100.200"];
+    let clients = [
+        "192.0.2.1",
+        "192.0.2.2",
+        "198.51.100.1",
+        "198.51.100.2",
+        "198.51.100.200",
+    ];
     assert_eq!(clients.map(passed), [3, 1, 2, 2, 10]);
     let limits = compile(
         "concurrency_limits: { a: { key: [{ header: x }, client_ip], max: 1, overrides: { ops 192.0.2.1: 2, ops 192.0.2.2: off } } }",
         "a",
     );
     let passed = |client, header| {
-        let held: Vec<_> = (0..10).filter_map(|_| enter(&limits, From(client, header), SECOND).ok()).collect();
+        let held: Vec<_> = (0..10)
+            .filter_map(|_| enter(&limits, From(client, header), SECOND).ok())
+            .collect();
         held.len()
     };
     assert_eq!(passed("192.0.2.1", "ops"), 2);
@@ -176,9 +203,12 @@ fn some_may_do_more_less_or_anything() {
 #[test]
 fn who_lacks_the_key_is_treated_as_written() {
     let passed = |missing: &str| {
-        let text = format!("rate_limits: {{ a: {{ key: {{ header: x }}, rate: 1/h, missing: {missing} }} }}");
+        let text = format!(
+            "rate_limits: {{ a: {{ key: {{ header: x }}, rate: 1/h, missing: {missing} }} }}"
+        );
         let limits = compile(&text, "a");
-        let each = [ANN, BEN, ANN].map(|client| enter(&limits, client, SECOND).map_err(|no| no.why));
+        let each =
+            [ANN, BEN, ANN].map(|client| enter(&limits, client, SECOND).map_err(|no| no.why));
         each.map(|outcome| outcome.map(|_| ()))
     };
     assert_eq!(passed("pass"), [Ok(()); 3]);
@@ -196,17 +226,25 @@ fn who_somebody_is_counts_once_that_is_known() {
     let late = |asked: From| attached(&limits).enter(Phase::Late, &asked, Instant(SECOND), 0);
     let ann = From("192.0.2.1", "ann");
     for _ in 0..2 {
-        assert_eq!(told(&limits, enter(&limits, ann, SECOND).unwrap().standing).get(..3), Some("\"b\""));
+        assert_eq!(
+            told(&limits, enter(&limits, ann, SECOND).unwrap().standing).get(..3),
+            Some("\"b\"")
+        );
     }
     assert!(late(ann).is_ok() && late(ann).is_err());
     assert!(late(From("192.0.2.1", "ben")).is_ok());
-    assert_eq!(attached(&limits).policy(), b"\"b\";q=9;w=32400, \"a\";q=1;w=3600");
+    assert_eq!(
+        attached(&limits).policy(),
+        b"\"b\";q=9;w=32400, \"a\";q=1;w=3600"
+    );
 }
 
 #[test]
 fn what_is_known_outlives_a_configuration() {
     let registry = registry();
-    let text = |rate: &str, keys: usize| format!("rate_limits: {{ a: {{ key: client_ip, rate: {rate}, burst: 2, keys: {keys} }} }}");
+    let text = |rate: &str, keys: usize| {
+        format!("rate_limits: {{ a: {{ key: client_ip, rate: {rate}, burst: 2, keys: {keys} }} }}")
+    };
     let of = |text: &str| Limits::compile(&config(text, "a"), &registry);
     let before = of(&text("1/h", 100));
     assert!(enter(&before, ANN, SECOND).is_ok() && enter(&before, ANN, SECOND).is_ok());
@@ -239,15 +277,24 @@ fn a_name_that_becomes_another_kind_begins_anew() {
 
 #[test]
 fn more_clients_than_may_be_known_share_what_is_left() {
-    let limits = compile("rate_limits: { a: { key: { header: x }, rate: 1/m, keys: 2 } }", "a");
+    let limits = compile(
+        "rate_limits: { a: { key: { header: x }, rate: 1/m, keys: 2 } }",
+        "a",
+    );
     let of = |name: &'static str, now| enter(&limits, From("192.0.2.1", name), now).is_ok();
     assert!(of("a", SECOND) && of("b", SECOND));
     assert!(of("c", SECOND) && !of("d", SECOND));
     let counts = limits.all[0].counts();
-    assert_eq!((counts.of(Event::Overflow), counts.of(Event::Evicted)), (2, 0));
+    assert_eq!(
+        (counts.of(Event::Overflow), counts.of(Event::Evicted)),
+        (2, 0)
+    );
     // Their time has passed: nothing is lost by forgetting them.
     assert!(of("e", 62 * SECOND) && of("f", 62 * SECOND));
-    assert_eq!((counts.of(Event::Overflow), counts.of(Event::Evicted)), (2, 2));
+    assert_eq!(
+        (counts.of(Event::Overflow), counts.of(Event::Evicted)),
+        (2, 2)
+    );
     assert_eq!(limits.all[0].keys(), 2);
     limits.sweep(0, Instant(200 * SECOND));
     assert_eq!(limits.all[0].keys(), 0);
@@ -264,7 +311,11 @@ fn bytes_of_a_client_go_by_turns() {
         attached(&limits).hold(way, &client, &mut flow);
         flow
     };
-    let (mut down, mut up, mut other) = (flow(ANN, Way::Down), flow(ANN, Way::Up), flow(BEN, Way::Down));
+    let (mut down, mut up, mut other) = (
+        flow(ANN, Way::Down),
+        flow(ANN, Way::Up),
+        flow(BEN, Way::Down),
+    );
     let now = Instant(SECOND);
     let millis = |count: u64| Instant(SECOND + count * 1_000_000);
     assert_eq!(down.allow(now, 0), Ok(20));
@@ -281,7 +332,10 @@ fn bytes_of_a_client_go_by_turns() {
 
 #[test]
 fn a_body_takes_as_long_as_its_bytes() {
-    let limits = compile("bandwidth_limits: { a: { key: constant, rate: 100KiB/s, burst: 4KiB } }", "a");
+    let limits = compile(
+        "bandwidth_limits: { a: { key: constant, rate: 100KiB/s, burst: 4KiB } }",
+        "a",
+    );
     let mut flows: Vec<_> = (0..3)
         .map(|_| {
             let mut flow = Flow::new(0);
@@ -308,7 +362,10 @@ fn a_body_takes_as_long_as_its_bytes() {
 /// The law, over all workers: however many ask at once, no more pass than `rate * t + burst`.
 #[test]
 fn workers_at_once_let_no_more_pass_than_may() {
-    let limits = compile("rate_limits: { a: { key: client_ip, rate: 20000/s, burst: 100 } }", "a");
+    let limits = compile(
+        "rate_limits: { a: { key: client_ip, rate: 20000/s, burst: 100 } }",
+        "a",
+    );
     let clock = Clock::system();
     let (passed, begun) = (AtomicU64::new(0), clock.now());
     let end = begun + Duration::from_millis(300);
@@ -321,7 +378,10 @@ fn workers_at_once_let_no_more_pass_than_may() {
                     if now >= end {
                         break;
                     }
-                    if attached(limits).enter(Phase::Early, &ANN, now, lane).is_ok() {
+                    if attached(limits)
+                        .enter(Phase::Early, &ANN, now, lane)
+                        .is_ok()
+                    {
                         passed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -341,7 +401,10 @@ fn workers_at_once_let_no_more_pass_than_may() {
 /// Permits taken and given back by all workers at once add up.
 #[test]
 fn workers_at_once_hold_no_more_permits_than_may() {
-    let limits = compile("concurrency_limits: { a: { key: client_ip, max: 3, keys: 2 } }", "a");
+    let limits = compile(
+        "concurrency_limits: { a: { key: client_ip, max: 3, keys: 2 } }",
+        "a",
+    );
     let (inside, most) = (AtomicU64::new(0), AtomicU64::new(0));
     let clients = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
     std::thread::scope(|scope| {

@@ -8,8 +8,8 @@
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
-use super::{addresses, authorize, certified, limited};
 use super::limited::Limited;
+use super::{addresses, authorize, certified, limited};
 use crate::http::fields::Fields;
 use crate::route::Route;
 use crate::worker::View;

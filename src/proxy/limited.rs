@@ -49,6 +49,10 @@ pub fn judge_identity(
     _view: &View,
     _route: &Route,
 ) -> Result<(), ProxyError> {
+    if exchange.entry.is_none() {
+        // Whoever has a limit was judged before.
+        return Ok(());
+    }
     enter(exchange, Place::Listener, Phase::Late)?;
     enter(exchange, Place::Route, Phase::Late)
 }

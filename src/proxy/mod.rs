@@ -7,7 +7,7 @@ pub mod addresses;
 pub mod admit;
 pub mod audience;
 pub mod authorize;
-mod brake;
+pub mod brake;
 pub mod certified;
 pub mod client;
 pub mod entry;

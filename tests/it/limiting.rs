@@ -132,17 +132,27 @@ async fn limits_of_the_listener_come_before_any_route() {
     for path in ["/in", "/nowhere"] {
         let answer = client.get(path).await;
         answer.assert_told(429, "http_request_denied", "rate_limited");
-        let door = [Some("\"door\";q=3;w=10800"), Some("\"door\";r=0;t=3600"), Some("3600")];
+        let door = [
+            Some("\"door\";q=3;w=10800"),
+            Some("\"door\";r=0;t=3600"),
+            Some("3600"),
+        ];
         assert_eq!(told(&answer), door);
     }
     // Another client, as far as a proxy that is believed tells.
     let another = |path| asking(path, &[("x-forwarded-for", "192.0.2.7")]);
-    client.send(another("/in")).await.assert_told(429, "http_request_denied", "rate_limited");
+    client
+        .send(another("/in"))
+        .await
+        .assert_told(429, "http_request_denied", "rate_limited");
     assert_eq!(client.send(another("/in/2")).await.backend(), Some("a"));
     assert_eq!(backend.counters().requests(), 3);
     // What the route refused had taken of the listener's.
     assert_eq!(limit(&proxy, "door").holds, ["listener web"]);
-    assert_eq!((limit(&proxy, "door").limited, limit(&proxy, "room").limited), (2, 1));
+    assert_eq!(
+        (limit(&proxy, "door").limited, limit(&proxy, "room").limited),
+        (2, 1)
+    );
 }
 
 #[tokio::test]
@@ -192,7 +202,10 @@ async fn a_limit_on_trial_counts_and_refuses_nobody() {
     let mut client = Client::h1(proxy.address()).await;
     for _ in 0..4 {
         let answer = client.get("/").await;
-        assert_eq!((answer.backend(), told(&answer)), (Some("a"), [None, None, None]));
+        assert_eq!(
+            (answer.backend(), told(&answer)),
+            (Some("a"), [None, None, None])
+        );
     }
     let metrics = scrape(proxy.live());
     for line in [
@@ -215,15 +228,23 @@ async fn no_more_keys_are_known_than_may_be() {
         let mut who = 0;
         while limit(&proxy, "a").overflowed == 0 || limit(&proxy, "a").evicted == 0 {
             who += 1;
-            client.send(asking("/", &[("x-who", &who.to_string())])).await;
+            client
+                .send(asking("/", &[("x-who", &who.to_string())]))
+                .await;
             assert!(limit(&proxy, "a").keys <= 2);
         }
     };
     within(flood).await;
     let metrics = scrape(proxy.live());
-    for name in ["plimsoll_limit_overflow_total", "plimsoll_limit_evictions_total"] {
+    for name in [
+        "plimsoll_limit_overflow_total",
+        "plimsoll_limit_evictions_total",
+    ] {
         let none = format!("{name}{{limit=\"a\",kind=\"rate\"}} 0\n");
-        assert!(metrics.contains(name) && !metrics.contains(&none), "{metrics}");
+        assert!(
+            metrics.contains(name) && !metrics.contains(&none),
+            "{metrics}"
+        );
     }
 }
 
@@ -262,7 +283,10 @@ async fn so_many_at_once_however_they_end() {
     in_use(0).await;
     assert_eq!(client.get("/").await.backend(), Some("a"));
     let metrics = scrape(proxy.live());
-    assert!(metrics.contains("plimsoll_limit_in_use{limit=\"few\"} 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("plimsoll_limit_in_use{limit=\"few\"} 0\n"),
+        "{metrics}"
+    );
     assert_eq!(limit(&proxy, "few").limited, 2);
 }
 
@@ -278,7 +302,10 @@ async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
 fn assert_takes(taken: Duration, bytes: usize) {
     let expected = Duration::from_secs_f64((bytes - 40 * 1024) as f64 / (400.0 * 1024.0));
     let (least, most) = (expected.mul_f64(0.97), expected.mul_f64(1.3));
-    assert!((least..=most).contains(&taken), "{taken:?}, not {expected:?}");
+    assert!(
+        (least..=most).contains(&taken),
+        "{taken:?}, not {expected:?}"
+    );
 }
 
 const THIN: &str = "rate: 400KiB/s, burst: 40KiB";
@@ -311,9 +338,13 @@ async fn answers_go_no_faster_than_their_bandwidth() {
 #[tokio::test]
 async fn request_bodies_go_no_faster_than_their_bandwidth() {
     let backend = Backend::start("a");
-    let limits = format!("bandwidth_limits: {{ thin: {{ key: client_ip, direction: up, {THIN} }} }}");
+    let limits =
+        format!("bandwidth_limits: {{ thin: {{ key: client_ip, direction: up, {THIN} }} }}");
     let proxy = limited(&backend, "thin", &limits).await;
-    for mut client in [Client::h1(proxy.address()).await, Client::h2(proxy.address()).await] {
+    for mut client in [
+        Client::h1(proxy.address()).await,
+        Client::h2(proxy.address()).await,
+    ] {
         let bytes = 300 * 1024;
         let (answer, taken) = timed(client.post("/echo", pattern(bytes))).await;
         // Answers are as fast as ever.
@@ -329,13 +360,17 @@ async fn what_is_known_of_clients_stays_over_a_reload() {
     let backend = Backend::start("a");
     let yaml = |rate: &str, name: &str| {
         let route = format!("limits: [{name}]");
-        let limits = format!("rate_limits: {{ {name}: {{ key: client_ip, rate: {rate}, burst: 2 }} }}\n");
+        let limits =
+            format!("rate_limits: {{ {name}: {{ key: client_ip, rate: {rate}, burst: 2 }} }}\n");
         config(&[backend.endpoint()], "", &route, "") + &limits
     };
     let proxy = Proxy::start(&yaml("1/h", "a")).await;
     let mut client = Client::h1(proxy.address()).await;
     let mut status = async || client.get("/").await.status.as_u16();
-    assert_eq!([status().await, status().await, status().await], [200, 200, 429]);
+    assert_eq!(
+        [status().await, status().await, status().await],
+        [200, 200, 429]
+    );
     let changes = proxy.reload(&yaml("2/h", "a")).await.unwrap();
     assert_eq!(changes.limits.changed, ["a"]);
     assert_eq!(status().await, 429);
@@ -345,15 +380,31 @@ async fn what_is_known_of_clients_stays_over_a_reload() {
     within(async { while status().await == 429 {} }).await;
     // Under another name nothing is known.
     let changes = proxy.reload(&yaml("1/h", "b")).await.unwrap();
-    assert_eq!((changes.limits.added, changes.limits.removed), (vec!["b".to_owned()], vec!["a".to_owned()]));
-    assert_eq!([status().await, status().await, status().await], [200, 200, 429]);
+    assert_eq!(
+        (changes.limits.added, changes.limits.removed),
+        (vec!["b".to_owned()], vec!["a".to_owned()])
+    );
+    assert_eq!(
+        [status().await, status().await, status().await],
+        [200, 200, 429]
+    );
 }
 
 /// Asks as fast as it is answered until the time is over; gives how often it was let in, and how often not.
-async fn ask_until(mut client: Client, clock: Clock, end: Instant, who: &'static str) -> (u64, u64) {
+async fn ask_until(
+    mut client: Client,
+    clock: Clock,
+    end: Instant,
+    who: &'static str,
+) -> (u64, u64) {
     let (mut passed, mut refused) = (0, 0);
     while clock.now() < end {
-        match client.send(asking("/", &[("x-who", who)])).await.status.as_u16() {
+        match client
+            .send(asking("/", &[("x-who", who)]))
+            .await
+            .status
+            .as_u16()
+        {
             200 => passed += 1,
             429 => refused += 1,
             other => panic!("{other}"),
@@ -372,7 +423,9 @@ async fn over_all_workers_no_more_pass_than_rate_and_burst() {
     let clients = futures(8, async |_| Client::h1(proxy.address()).await).await;
     let clock = Clock::system();
     let end = clock.now() + Duration::from_millis(1500);
-    let asking = clients.into_iter().map(|client| tokio::spawn(ask_until(client, clock, end, "all")));
+    let asking = clients
+        .into_iter()
+        .map(|client| tokio::spawn(ask_until(client, clock, end, "all")));
     let (mut passed, mut refused) = (0, 0);
     for each in asking.collect::<Vec<_>>() {
         let (own, not) = within(each).await.unwrap();
@@ -382,7 +435,10 @@ async fn over_all_workers_no_more_pass_than_rate_and_burst() {
     let taken = clock.now().since(Instant(0)).as_secs_f64();
     let most = (500.0 * taken) as u64 + 50;
     assert!(passed <= most, "{passed} of {most} in {taken} s");
-    assert!(refused > 0 && passed > 50, "{passed} passed, {refused} did not");
+    assert!(
+        refused > 0 && passed > 50,
+        "{passed} passed, {refused} did not"
+    );
     let known = limit(&proxy, "a");
     assert_eq!((known.passed, known.limited), (passed, refused));
     println!("{passed} passed of {most} that may in {taken:.3} s, {refused} were refused");
@@ -428,8 +484,14 @@ async fn a_greedy_client_takes_nothing_from_polite_ones() {
         let (own, not) = within(each).await.unwrap();
         (passed, refused) = (passed + own, refused + not);
     }
-    assert!(served >= 999, "of 1000 polite requests {served} were served");
-    assert!(refused > passed, "{passed} greedy requests passed, {refused} did not");
+    assert!(
+        served >= 999,
+        "of 1000 polite requests {served} were served"
+    );
+    assert!(
+        refused > passed,
+        "{passed} greedy requests passed, {refused} did not"
+    );
     println!("polite: {served} of 1000; greedy: {passed} passed, {refused} did not");
 }
 
@@ -445,7 +507,8 @@ async fn futures<T>(count: usize, make: impl AsyncFn(usize) -> T) -> Vec<T> {
 #[tokio::test]
 async fn a_tunnel_goes_no_faster_than_its_bandwidth() {
     let backend = Backend::start("a");
-    let limits = format!("bandwidth_limits: {{ thin: {{ key: client_ip, direction: both, {THIN} }} }}");
+    let limits =
+        format!("bandwidth_limits: {{ thin: {{ key: client_ip, direction: both, {THIN} }} }}");
     let proxy = limited(&backend, "thin", &limits).await;
     let mut client = Client::h1(proxy.address()).await;
     let mut tunnel = client.tunnel("websocket", "/ws").await.unwrap();

@@ -62,13 +62,14 @@ fn burst() -> impl Strategy<Value = Option<u64>> {
 }
 
 pub(super) fn limiters() -> impl Strategy<Value = Limiters> {
-    let own = of((rate(), burst())).prop_map(|own| own.map(|(rate, burst)| RateOverride { rate, burst }));
+    let own =
+        of((rate(), burst())).prop_map(|own| own.map(|(rate, burst)| RateOverride { rate, burst }));
     let rates = (
         (key(), rate(), burst(), 1_usize..=4_000_000),
         (vec(own, 0..2), missing(), any::<bool>(), any::<bool>()),
     );
-    let rates = rates.prop_map(|((key, rate, burst, keys), (overrides, missing, dry_run, headers))| {
-        RateLimit {
+    let rates = rates.prop_map(
+        |((key, rate, burst, keys), (overrides, missing, dry_run, headers))| RateLimit {
             overrides: overrides.into_iter().map(|own| (text(&key), own)).collect(),
             key,
             rate,
@@ -77,9 +78,15 @@ pub(super) fn limiters() -> impl Strategy<Value = Limiters> {
             missing,
             dry_run,
             headers,
-        }
-    });
-    let permits = (key(), 1_u64..1_000_000, vec(of(1_u64..1000), 0..2), missing(), any::<bool>());
+        },
+    );
+    let permits = (
+        key(),
+        1_u64..1_000_000,
+        vec(of(1_u64..1000), 0..2),
+        missing(),
+        any::<bool>(),
+    );
     let permits = permits.prop_map(|(key, max, overrides, missing, dry_run)| ConcurrencyLimit {
         overrides: overrides.into_iter().map(|own| (text(&key), own)).collect(),
         missing,
@@ -87,7 +94,13 @@ pub(super) fn limiters() -> impl Strategy<Value = Limiters> {
         ..ConcurrencyLimit::new(key, max)
     });
     let direction = select(vec![Direction::Down, Direction::Up, Direction::Both]);
-    let bytes = (key(), 1_u64..1 << 40, of(1_u64..1 << 40), direction, missing());
+    let bytes = (
+        key(),
+        1_u64..1 << 40,
+        of(1_u64..1 << 40),
+        direction,
+        missing(),
+    );
     let bytes = bytes.prop_map(|(key, rate, burst, direction, missing)| BandwidthLimit {
         burst,
         direction,

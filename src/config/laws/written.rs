@@ -591,41 +591,43 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         vec(any::<[u8; 4]>(), 0..3),
         limiters(),
     )
-        .prop_map(|(routes, upstream, via, body_bytes, zone, explain_to, limiters)| {
-            // Only an upstream with a subset can be asked for one.
-            let has_subset = upstream.subset.is_some();
-            let named = |(index, route): (usize, Route)| Route {
-                name: Some(format!("route-{index}")),
-                subset: route.subset.filter(|_| has_subset),
-                ..route
-            };
-            let (rate_limits, concurrency_limits, bandwidth_limits) = limiters;
-            let mut routes: Vec<Route> = routes.into_iter().enumerate().map(named).collect();
-            let names = rate_limits.keys().chain(concurrency_limits.keys());
-            let names: Vec<String> = names.chain(bandwidth_limits.keys()).cloned().collect();
-            if let Some(route) = routes.first_mut() {
-                route.limits = names.clone();
-            }
-            let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
-            web.forwarding.via = via;
-            web.limits.body_bytes = body_bytes;
-            web.limits.apply = names;
-            let network = |address: [u8; 4]| {
-                TrustedProxy::Network(Network {
-                    address: address.into(),
-                    prefix: 32,
-                })
-            };
-            web.explain_to = explain_to.into_iter().map(network).collect();
-            Config {
-                listeners: [("web".to_owned(), web)].into(),
-                routes,
-                upstreams: [("api".to_owned(), upstream)].into(),
-                zone,
-                rate_limits,
-                concurrency_limits,
-                bandwidth_limits,
-                ..Config::default()
-            }
-        })
+        .prop_map(
+            |(routes, upstream, via, body_bytes, zone, explain_to, limiters)| {
+                // Only an upstream with a subset can be asked for one.
+                let has_subset = upstream.subset.is_some();
+                let named = |(index, route): (usize, Route)| Route {
+                    name: Some(format!("route-{index}")),
+                    subset: route.subset.filter(|_| has_subset),
+                    ..route
+                };
+                let (rate_limits, concurrency_limits, bandwidth_limits) = limiters;
+                let mut routes: Vec<Route> = routes.into_iter().enumerate().map(named).collect();
+                let names = rate_limits.keys().chain(concurrency_limits.keys());
+                let names: Vec<String> = names.chain(bandwidth_limits.keys()).cloned().collect();
+                if let Some(route) = routes.first_mut() {
+                    route.limits = names.clone();
+                }
+                let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
+                web.forwarding.via = via;
+                web.limits.body_bytes = body_bytes;
+                web.limits.apply = names;
+                let network = |address: [u8; 4]| {
+                    TrustedProxy::Network(Network {
+                        address: address.into(),
+                        prefix: 32,
+                    })
+                };
+                web.explain_to = explain_to.into_iter().map(network).collect();
+                Config {
+                    listeners: [("web".to_owned(), web)].into(),
+                    routes,
+                    upstreams: [("api".to_owned(), upstream)].into(),
+                    zone,
+                    rate_limits,
+                    concurrency_limits,
+                    bandwidth_limits,
+                    ..Config::default()
+                }
+            },
+        )
 }

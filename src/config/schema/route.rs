@@ -6,8 +6,8 @@ use super::super::cursor::Reader;
 use super::super::emit::Yaml;
 use super::super::json_schema::or_variable;
 use super::super::kinds::{
-    FieldName, FieldValue, Fields, Filled, HostAndPort, LimiterName, Name, PathAndQuery, PathText, Pattern,
-    Scheme, UpstreamName,
+    FieldName, FieldValue, Fields, Filled, HostAndPort, LimiterName, Name, PathAndQuery, PathText,
+    Pattern, Scheme, UpstreamName,
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};

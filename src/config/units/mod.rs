@@ -33,7 +33,9 @@ pub enum UnitError {
     Share,
     #[error("write a number of at most three decimals and without a sign, such as `1.25`")]
     Decimal,
-    #[error("write a whole number for each second, minute or hour, such as `100/s`, `30/m` or `1000/h`")]
+    #[error(
+        "write a whole number for each second, minute or hour, such as `100/s`, `30/m` or `1000/h`"
+    )]
     Rate,
     #[error("write an IP address and a prefix length, such as `10.0.0.0/8`")]
     Network,

@@ -120,12 +120,21 @@ mod tests {
     #[test]
     fn rates_are_strict_and_read_back() {
         for text in ["100/s", "30/m", "1000/h", "0/s", "18446744073709551615/s"] {
-            assert_eq!(text.parse::<Rate>().map(|rate| rate.to_string()).as_deref(), Ok(text));
+            assert_eq!(
+                text.parse::<Rate>().map(|rate| rate.to_string()).as_deref(),
+                Ok(text)
+            );
         }
-        for text in ["", "100", "/s", "100/", "100/sec", "1.5/s", "-1/s", "+1/s", "1 /s", "100r/s", "1/d", "1//s"] {
+        for text in [
+            "", "100", "/s", "100/", "100/sec", "1.5/s", "-1/s", "+1/s", "1 /s", "100r/s", "1/d",
+            "1//s",
+        ] {
             assert_eq!(text.parse::<Rate>(), Err(UnitError::Rate), "{text}");
         }
-        assert_eq!("18446744073709551616/s".parse::<Rate>(), Err(UnitError::TooLarge));
+        assert_eq!(
+            "18446744073709551616/s".parse::<Rate>(),
+            Err(UnitError::TooLarge)
+        );
     }
 
     #[test]
@@ -133,6 +142,9 @@ mod tests {
         let rate = |text: &str| text.parse::<Rate>().unwrap();
         assert_eq!(rate("60/m"), rate("1/s"));
         assert!(rate("59/m") < rate("1/s") && rate("3601/h") > rate("1/s"));
-        assert_eq!([rate("90/s"), rate("90/m"), rate("7/h")].map(Rate::in_a_second), [90, 1, 1]);
+        assert_eq!(
+            [rate("90/s"), rate("90/m"), rate("7/h")].map(Rate::in_a_second),
+            [90, 1, 1]
+        );
     }
 }

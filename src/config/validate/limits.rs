@@ -116,14 +116,24 @@ fn used(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     for (index, route) in config.routes.iter().enumerate() {
         let written = items.get(index).and_then(|item| item.child("limits"));
         let mark = written.map_or(root.mark, |entry| entry.node.mark);
-        twice(mark, format!("routes[{index}].limits"), &route.limits, reader);
+        twice(
+            mark,
+            format!("routes[{index}].limits"),
+            &route.limits,
+            reader,
+        );
         named.extend(route.limits.iter().map(String::as_str));
     }
     for (name, listener) in &config.listeners {
         let apply = &listener.limits.apply;
         let written = child(root, &["listeners", name, "limits"]);
         let mark = written.map_or(root.mark, |entry| entry.node.mark);
-        twice(mark, format!("listeners.{name}.limits.apply"), apply, reader);
+        twice(
+            mark,
+            format!("listeners.{name}.limits.apply"),
+            apply,
+            reader,
+        );
         named.extend(apply.iter().map(String::as_str));
     }
     for kind in LIMITERS {
