@@ -102,7 +102,7 @@ mod tests {
     use crate::http::head::Length;
     use crate::observe;
     use crate::observe::access_log::WorkerLog;
-    use crate::snapshot::Snapshot;
+    use crate::snapshot::{Numbers, Snapshot};
     use crate::stream::Stream;
     use crate::tls::Shared;
     use crate::upstream::pool::{Connected, Open};
@@ -133,9 +133,16 @@ mod tests {
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
             let limiters = crate::limit::Registry::new(3, 7);
-            let config = Arc::new(config);
-            let snapshot =
-                Snapshot::compile(&config, 1, &registry, &stores, &shared, &limiters).unwrap();
+            let snapshot = Snapshot::compile(
+                &Arc::new(config),
+                1,
+                &Numbers::new(),
+                &registry,
+                &stores,
+                &shared,
+                &limiters,
+            )
+            .unwrap();
             let snapshot = Arc::new(snapshot);
             let (mailboxes, inboxes) = mailboxes();
             let clock = Clock::system();
