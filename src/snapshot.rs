@@ -9,6 +9,7 @@ use crate::config::{
     self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
     TrustedProxy, Underscores,
 };
+use crate::limit::{self, Attached, Limits};
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -32,6 +33,8 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
+    /// What limits all of its clients.
+    pub limiters: Option<Arc<Attached>>,
 }
 
 /// The configuration as the workers use it.
@@ -49,6 +52,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// Every limiter, and those of the routes.
+    pub limits: Arc<Limits>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -71,6 +76,7 @@ impl Listener {
         number: usize,
         written: &config::Listener,
         shared: &Shared,
+        limits: &Limits,
     ) -> Result<Self, CompileError> {
         let tls = match (&written.tls, &written.address) {
             (None, _) => Ok(None),
@@ -83,12 +89,13 @@ impl Listener {
         })?;
         Ok(Self {
             tls,
+            limiters: limits.of_listener(name).cloned(),
             number,
             ..Self::without_tls(name, written)
         })
     }
 
-    /// All that is asked of requests, which needs no certificate.
+    /// What is asked of requests without State: neither certificates nor limiters.
     pub fn without_tls(name: &str, written: &config::Listener) -> Self {
         Self {
             name: name.to_owned(),
@@ -100,6 +107,7 @@ impl Listener {
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
+            limiters: None,
         }
     }
 }
@@ -142,14 +150,16 @@ impl Snapshot {
         registry: &Registry,
         stores: &Stores,
         shared: &Shared,
+        limiters: &limit::Registry,
     ) -> Result<Self, CompileError> {
+        let limits = Limits::compile(config, limiters);
         let listeners = config
             .listeners
             .iter()
             .enumerate()
             .map(|(place, (name, written))| {
                 let number = numbers.get(name).copied().unwrap_or(place);
-                Listener::compile(name, number, written, shared).map(Arc::new)
+                Listener::compile(name, number, written, shared, &limits).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
@@ -179,6 +189,7 @@ impl Snapshot {
             listeners,
             departed: Vec::new(),
             guards: guards(config, &routes, stores),
+            limits: Arc::new(limits),
             routes,
             upstreams,
         })
@@ -215,6 +226,7 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
+            limits: Arc::clone(&self.limits),
             breakers: self.breakers.clone(),
         };
         (relisted, errors)
@@ -230,6 +242,8 @@ impl Snapshot {
 
     /// Finds out how all upstreams and their endpoints fare; from a tick.
     pub fn look(&self, now: Instant) {
+        // Any number that counts up with the ticks.
+        self.limits.sweep((now.0 / 100_000_000) as usize, now);
         for breaker in self.breakers.iter().flatten() {
             breaker.look_shared(now, None);
         }

@@ -11,6 +11,7 @@ pub mod auth;
 pub mod command;
 pub mod decisions;
 pub mod events;
+mod limits;
 pub mod live;
 pub mod readiness;
 pub mod scrape;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use super::auth::Denied;
+use super::limits;
 use super::live::Live;
 use super::status;
 use crate::attempt::idempotency::Guard;
@@ -39,6 +40,7 @@ pub fn scrape(live: &Live) -> String {
     for guard in snapshot.guards.iter().flatten() {
         idempotency(guard, now, &mut out);
     }
+    limits::expose(&snapshot.limits, &mut out);
     route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()

@@ -17,6 +17,7 @@ pub mod lab;
 mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
+mod limits;
 mod panic;
 pub mod proxy;
 pub mod reload;

@@ -322,6 +322,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         &kept.endpoints,
         &kept.keys,
         &kept.tls,
+        &kept.limiters,
     );
     let mut snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {

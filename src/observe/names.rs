@@ -114,6 +114,14 @@ metrics! {
     IdempotencyBytes: Gauge "idempotency_stored_bytes" ["route"] "Memory that results of requests with an idempotency key take.";
     IdempotencyHeld: Gauge "idempotency_held_bytes" ["route"] "Memory that bodies of requests with an idempotency key take whose outcome is not known yet.";
 
+    // Limits on clients.
+    LimitRequests: Counter "limit_requests_total" ["limit", "kind", "result"] "Requests that a rate or concurrency limit judged: passed, limited, or would_limit where it is on trial.";
+    LimitKeys: Gauge "limit_keys" ["limit", "kind"] "Clients that a limit knows, idle ones too.";
+    LimitEvictions: Counter "limit_evictions_total" ["limit", "kind"] "Idle clients that a limit forgot to make room for others.";
+    LimitOverflow: Counter "limit_overflow_total" ["limit", "kind"] "Requests for whose client a limit had no room, so that they were judged together.";
+    LimitInUse: Gauge "limit_in_use" ["limit"] "Requests under way that a concurrency limit counts.";
+    LimitDelay: Counter "limit_delay_seconds_total" ["limit"] "Time for which a bandwidth limit held bodies back.";
+
     // Endpoints.
     Attempts: Counter "attempts_total" ["upstream", "endpoint", "outcome"] "Attempts ended, by outcome.";
     AttemptKinds: Counter "attempt_kinds_total" ["upstream", "endpoint", "kind"] "Attempts ended, by why they were made.";

@@ -31,6 +31,7 @@ mod idempotency;
 mod lab;
 mod large_bodies;
 mod lifecycle;
+mod limiting;
 mod limits;
 mod metrics;
 mod outlier;

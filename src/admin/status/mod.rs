@@ -11,6 +11,7 @@ mod figures;
 mod health;
 mod hot_keys;
 mod idempotency;
+mod limits;
 mod retries;
 mod upstream;
 
@@ -33,6 +34,7 @@ pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
+pub use limits::LimitStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
@@ -56,6 +58,9 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     pub routes: Vec<RouteStatus>,
     pub upstreams: Vec<UpstreamStatus>,
+    /// On clients, by name.
+    #[serde(default)]
+    pub limits: Vec<LimitStatus>,
 }
 
 /// The configuration in force.
@@ -150,6 +155,7 @@ pub fn read(live: &Live) -> Status {
             .iter()
             .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
+        limits: limits::read(&snapshot),
     }
 }
 

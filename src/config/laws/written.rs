@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::keyed::idempotency;
+use super::limiters::limiters;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -184,6 +185,7 @@ fn route() -> impl Strategy<Value = Route> {
                     response_fields,
                     fault,
                     idempotency,
+                    limits: Vec::new(),
                 }
             },
         )
@@ -612,9 +614,10 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         of("[a-z]{1,5}"),
         vec(any::<[u8; 4]>(), 0..3),
         (of(file_watch()), of(admin())),
+        limiters(),
     )
         .prop_map(
-            |(routes, upstream, via, body_bytes, zone, explain_to, process)| {
+            |(routes, upstream, via, body_bytes, zone, explain_to, process, limiters)| {
                 let (watch, admin) = process;
                 // Only an upstream with a subset can be asked for one.
                 let has_subset = upstream.subset.is_some();
@@ -623,10 +626,17 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     subset: route.subset.filter(|_| has_subset),
                     ..route
                 };
-                let routes = routes.into_iter().enumerate().map(named).collect();
+                let (rate_limits, concurrency_limits, bandwidth_limits) = limiters;
+                let mut routes: Vec<Route> = routes.into_iter().enumerate().map(named).collect();
+                let names = rate_limits.keys().chain(concurrency_limits.keys());
+                let names: Vec<String> = names.chain(bandwidth_limits.keys()).cloned().collect();
+                if let Some(route) = routes.first_mut() {
+                    route.limits = names.clone();
+                }
                 let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
                 web.forwarding.via = via;
                 web.limits.body_bytes = body_bytes;
+                web.limits.apply = names;
                 let network = |address: [u8; 4]| {
                     TrustedProxy::Network(Network {
                         address: address.into(),
@@ -641,6 +651,9 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     zone,
                     watch,
                     admin,
+                    rate_limits,
+                    concurrency_limits,
+                    bandwidth_limits,
                     ..Config::default()
                 }
             },

@@ -9,11 +9,14 @@ mod discovery;
 mod faults;
 mod health;
 mod idempotency;
+mod limits;
 mod retries;
 mod sessions;
 mod subsets;
 mod upstream;
 mod watched;
+
+pub(crate) use limits::LIMITERS;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -63,6 +66,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     watched::routes(root, config, reader);
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
+    limits::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);
