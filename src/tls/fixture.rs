@@ -35,6 +35,10 @@ impl Authority {
         self.0.pem()
     }
 
+    pub(crate) fn der(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
+
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
@@ -61,6 +65,15 @@ impl Authority {
             cert: cert.pem(),
             key: key.serialize_pem(),
         }
+    }
+}
+
+impl Issued {
+    /// The certificate in DER.
+    pub(crate) fn der(&self) -> Vec<u8> {
+        use rustls::pki_types::pem::PemObject as _;
+        let der = rustls::pki_types::CertificateDer::from_pem_slice(self.cert.as_bytes());
+        der.unwrap().to_vec()
     }
 }
 

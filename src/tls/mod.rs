@@ -4,6 +4,9 @@
 //! Not here: who is served which certificate ([`crate::listener::server_tls`]) and who is trusted
 //! ([`crate::upstream::client_tls`]).
 
+mod der;
+mod distinguished;
+mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
 
@@ -17,6 +20,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
+
+pub use distinguished::{Name, Part};
+pub use facts::{AltName, Facts, Key, hex};
 
 /// Why TLS cannot be set up as configured. Each message names the file, what is wrong with it and what helps.
 #[derive(Debug, thiserror::Error)]
