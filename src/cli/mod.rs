@@ -6,6 +6,7 @@
 mod ask;
 pub mod backend;
 mod balancing;
+pub mod cert;
 pub mod check;
 mod checks;
 pub mod completions;
@@ -49,6 +50,7 @@ enum Command {
     Lab(lab::Args),
     Check(check::Args),
     Route(route::Args),
+    Cert(cert::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Cert(args) => cert::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -79,6 +79,11 @@ impl Part<'_> {
         let kind = KINDS.iter().find(|(id, _)| *id == self.kind);
         kind.map(|(_, short)| *short)
     }
+
+    /// The numbers of its kind, as in `2.5.4.3`.
+    pub fn arcs(&self) -> Vec<u64> {
+        arcs(self.kind)
+    }
 }
 
 fn parts(bytes: &[u8]) -> Option<Vec<Part<'_>>> {
@@ -135,8 +140,9 @@ impl fmt::Display for Part<'_> {
             }
             Some(short) => write!(f, "{short}=#{:02x}{}", self.tag, encoded(self.value)),
             None => {
-                dotted(self.kind, f)?;
-                write!(f, "=#{:02x}{}", self.tag, encoded(self.value))
+                let arcs = self.arcs().iter().map(u64::to_string).collect::<Vec<_>>();
+                let dotted = arcs.join(".");
+                write!(f, "{dotted}=#{:02x}{}", self.tag, encoded(self.value))
             }
         }
     }
@@ -171,25 +177,24 @@ fn escape(text: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// An object identifier in dotted decimals (X.690, 8.19).
-fn dotted(id: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// The numbers of an object identifier (X.690, 8.19).
+fn arcs(id: &[u8]) -> Vec<u64> {
+    let mut arcs = Vec::new();
     let mut number = 0_u64;
-    let mut is_first = true;
     for &byte in id {
         number = number << 7 | u64::from(byte & 0x7f);
         if byte & 0x80 != 0 {
             continue;
         }
-        if is_first {
+        if arcs.is_empty() {
             let top = (number / 40).min(2);
-            write!(f, "{top}.{}", number - top * 40)?;
-            is_first = false;
+            arcs.extend([top, number - top * 40]);
         } else {
-            write!(f, ".{number}")?;
+            arcs.push(number);
         }
         number = 0;
     }
-    Ok(())
+    arcs
 }
 
 #[cfg(test)]
