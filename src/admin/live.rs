@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
+use super::certificates::Swaps;
 use super::command::Orders;
 use super::readiness::{self, Reason};
 use crate::clock::{Clock, Instant};
@@ -75,6 +76,8 @@ pub struct Live {
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
+    /// What came of changes to the files of certificates.
+    pub certificates: Swaps,
     /// Where what operators ask for is sent.
     pub orders: Orders,
     draining: AtomicBool,
@@ -108,6 +111,7 @@ impl Live {
             admin: parts.admin,
             log: parts.log,
             events: parts.events,
+            certificates: Swaps::default(),
             orders: parts.orders,
             draining: AtomicBool::new(false),
             reloads: Mutex::new(Reloads {

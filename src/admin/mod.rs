@@ -7,6 +7,7 @@
 //!   [`decisions`] and [`events`] make the answers.
 
 pub mod api;
+pub mod certificates;
 pub mod command;
 pub mod decisions;
 pub mod events;

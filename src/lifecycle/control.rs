@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
-use super::{Changes, drain, ordered};
+use super::{Changes, certificates, drain, ordered};
 use crate::admin::command::Order;
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
@@ -158,6 +158,7 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
+        certificates::start(Arc::clone(&live), Arc::clone(&kept));
         let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say));
         let mut watch = Watch::default();
         let mut told = 0;

@@ -579,6 +579,39 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         )
 }
 
+fn server_tls() -> impl Strategy<Value = ServerTls> {
+    let facts = [
+        ClientFact::Subject,
+        ClientFact::Names,
+        ClientFact::Certificate,
+    ];
+    let modes = [ClientAuthMode::Require, ClientAuthMode::Optional];
+    let header = btree_map("X-[A-Z][a-z-]{0,6}", select(facts.to_vec()), 0..3);
+    let client = ("[a-z ]{1,6}", select(modes.to_vec()), header);
+    let client = client.prop_map(|(ca, mode, header)| ClientAuth {
+        ca: ca.into(),
+        mode,
+        header: header.into_iter().collect(),
+    });
+    let pair = ("[a-z.]{1,6}", of("[a-z]{1,5}")).prop_map(|(name, ocsp)| Certificate {
+        cert: name.clone().into(),
+        key: name.into(),
+        ocsp: ocsp.map(Into::into),
+    });
+    let warning = of(millis(3_600_000, 315_360_000_000));
+    let others = (any::<bool>(), 1_usize..=10_000, warning);
+    (vec(pair, 1..3), of(client), others).prop_map(|(certificates, client, others)| {
+        let (sni_matches_host, handshakes, expiry_warning) = others;
+        ServerTls {
+            client,
+            sni_matches_host,
+            handshakes,
+            expiry_warning,
+            ..ServerTls::new(certificates)
+        }
+    })
+}
+
 pub(super) fn config() -> impl Strategy<Value = Config> {
     (
         vec(route(), 0..4),
@@ -587,32 +620,36 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         of(0_u64..1 << 40),
         of("[a-z]{1,5}"),
         vec(any::<[u8; 4]>(), 0..3),
+        of(server_tls()),
     )
-        .prop_map(|(routes, upstream, via, body_bytes, zone, explain_to)| {
-            // Only an upstream with a subset can be asked for one.
-            let has_subset = upstream.subset.is_some();
-            let named = |(index, route): (usize, Route)| Route {
-                name: Some(format!("route-{index}")),
-                subset: route.subset.filter(|_| has_subset),
-                ..route
-            };
-            let routes = routes.into_iter().enumerate().map(named).collect();
-            let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
-            web.forwarding.via = via;
-            web.limits.body_bytes = body_bytes;
-            let network = |address: [u8; 4]| {
-                TrustedProxy::Network(Network {
-                    address: address.into(),
-                    prefix: 32,
-                })
-            };
-            web.explain_to = explain_to.into_iter().map(network).collect();
-            Config {
-                listeners: [("web".to_owned(), web)].into(),
-                routes,
-                upstreams: [("api".to_owned(), upstream)].into(),
-                zone,
-                ..Config::default()
-            }
-        })
+        .prop_map(
+            |(routes, upstream, via, body_bytes, zone, explain_to, tls)| {
+                // Only an upstream with a subset can be asked for one.
+                let has_subset = upstream.subset.is_some();
+                let named = |(index, route): (usize, Route)| Route {
+                    name: Some(format!("route-{index}")),
+                    subset: route.subset.filter(|_| has_subset),
+                    ..route
+                };
+                let routes = routes.into_iter().enumerate().map(named).collect();
+                let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
+                web.forwarding.via = via;
+                web.limits.body_bytes = body_bytes;
+                let network = |address: [u8; 4]| {
+                    TrustedProxy::Network(Network {
+                        address: address.into(),
+                        prefix: 32,
+                    })
+                };
+                web.explain_to = explain_to.into_iter().map(network).collect();
+                web.tls = tls;
+                Config {
+                    listeners: [("web".to_owned(), web)].into(),
+                    routes,
+                    upstreams: [("api".to_owned(), upstream)].into(),
+                    zone,
+                    ..Config::default()
+                }
+            },
+        )
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::{ClientTls, TlsFailure, server_name};
-use crate::config::{self, Alpn, Protocol, ServerTls, TlsVersion};
+use crate::config::{self, Alpn, Protocol, ServerTls};
 use crate::listener::server_tls;
 use crate::stream::Stream;
 use crate::tls::fixture::{Authority, Folder, Issued};
@@ -43,18 +43,23 @@ impl Site {
     }
 
     fn server(&self, issued: &Issued, alpn: &[Alpn]) -> Arc<ServerConfig> {
-        let certificates = vec![self.pair("endpoint", issued)];
-        let written = ServerTls {
-            certificates,
-            min_version: TlsVersion::V1_2,
-            alpn: alpn.to_vec(),
+        let config::ClientCertificate { cert, key } = self.pair("endpoint", issued);
+        let certificate = config::Certificate {
+            cert,
+            key,
+            ocsp: None,
         };
-        server_tls::compile(&written, &self.shared).unwrap()
+        let written = ServerTls {
+            alpn: alpn.to_vec(),
+            ..ServerTls::new(vec![certificate])
+        };
+        let tls = server_tls::ServerTls::compile(&written, &self.shared).unwrap();
+        Arc::clone(&tls.now().config)
     }
 
-    fn pair(&self, name: &str, issued: &Issued) -> config::Certificate {
+    fn pair(&self, name: &str, issued: &Issued) -> config::ClientCertificate {
         let (cert, key) = self.folder.pair(name, issued);
-        config::Certificate { cert, key }
+        config::ClientCertificate { cert, key }
     }
 
     fn client(&self, written: &config::ClientTls, protocol: Protocol) -> ClientTls {
