@@ -6,6 +6,7 @@
 mod certificates;
 pub mod changes;
 mod control;
+mod doors;
 pub mod drain;
 pub mod findings;
 pub mod fixed;

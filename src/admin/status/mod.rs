@@ -181,7 +181,8 @@ fn listeners(live: &Live, snapshot: &Snapshot, reports: &Reports) -> Vec<Listene
         let listener = snapshot.listeners.iter().find(|one| one.name == name)?;
         listener.tls.as_deref().map(certificates::of_listener)
     };
-    let each = live.listeners.iter();
+    let all = live.listeners.load();
+    let each = all.iter();
     each.map(|bound| ListenerStatus {
         name: bound.name.clone(),
         address: bound.address.to_string(),

@@ -307,6 +307,37 @@ async fn the_second_connection_resumes_the_session_of_the_first() {
     }
 }
 
+/// A reload compiles anew. Whoever believes others must not resume what these believed.
+#[tokio::test(flavor = "local")]
+async fn sessions_outlast_a_reload_and_end_with_what_they_stand_for() {
+    let site = Site::new();
+    let server = site.server(&site.authority.issue(&["a.test"]), &[]);
+    let kind = async |client: &ClientTls| {
+        let (stream, _) = reach(&server, client, "a.test").await.ok()?;
+        Some(stream.was_resumed())
+    };
+    let first = site.client(&site.trusting(), Protocol::H1);
+    assert_eq!(kind(&first).await, Some(false));
+    let again = site.client(&site.trusting(), Protocol::H1);
+    assert_eq!(kind(&again).await, Some(true));
+    assert!(!again.renew(&site.shared).unwrap(), "nothing has changed");
+    let anybody = config::ClientTls {
+        verify: false,
+        ..site.trusting()
+    };
+    assert_eq!(
+        kind(&site.client(&anybody, Protocol::H1)).await,
+        Some(false)
+    );
+    let other = Authority::new();
+    site.folder.write("ca.pem", &other.pem());
+    assert!(again.renew(&site.shared).unwrap());
+    assert_eq!(kind(&again).await, None, "it is believed no more");
+    site.folder.write("ca.pem", "nothing");
+    assert!(again.renew(&site.shared).is_err());
+    assert_eq!(again.files(), [site.folder.path("ca.pem")]);
+}
+
 #[tokio::test(flavor = "local")]
 async fn an_endpoint_that_does_not_speak_tls_is_told_apart() {
     let site = Site::new();
