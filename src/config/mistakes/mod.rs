@@ -13,6 +13,7 @@ mod idempotency;
 mod narrowing;
 mod retries;
 mod routes;
+mod tls;
 mod values;
 mod watched;
 

@@ -12,6 +12,7 @@ mod idempotency;
 mod retries;
 mod sessions;
 mod subsets;
+mod tls;
 mod upstream;
 mod watched;
 
@@ -63,6 +64,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     watched::routes(root, config, reader);
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
+    tls::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);

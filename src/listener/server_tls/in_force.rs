@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use rustls::ServerConfig;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version;
+use rustls::{ServerConfig, SignatureScheme};
 
 use super::certificates::Certificates;
 use super::client_auth;
@@ -34,6 +34,7 @@ pub struct InForce {
     pub shown: Vec<Shown>,
     /// The same, as they are shown to clients.
     keys: Vec<Arc<CertifiedKey>>,
+    certificates: Arc<Certificates>,
     /// Seconds since 1970 at which a stapled OCSP response runs out, the first of them.
     pub staple_until: Option<i64>,
 }
@@ -114,6 +115,15 @@ impl ServerTls {
 }
 
 impl InForce {
+    /// What a client is shown that asks for this name, in lower case, and can check these signatures.
+    pub fn choose(
+        &self,
+        name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.certificates.choose(name, schemes)
+    }
+
     /// Whether both show the same chains with the same keys and believe the same clients. All of that is found again by its
     /// contents, so that looking at where it lies is enough.
     fn is_same(&self, other: &Self) -> bool {
@@ -129,6 +139,7 @@ pub(super) fn read(written: &config::ServerTls, shared: &Shared) -> Result<InFor
     let wall = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
     let read = Certificates::compile(&written.certificates, shared, now)?;
+    let certificates = Arc::new(read.certificates);
     let versions: &[&'static rustls::SupportedProtocolVersion] = match written.min_version {
         TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
         TlsVersion::V1_3 => &[&version::TLS13],
@@ -145,7 +156,8 @@ pub(super) fn read(written: &config::ServerTls, shared: &Shared) -> Result<InFor
             )
         }
     };
-    let mut config = builder.with_cert_resolver(Arc::new(read.certificates));
+    let mut config =
+        builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = written
         .alpn
         .iter()
@@ -161,6 +173,7 @@ pub(super) fn read(written: &config::ServerTls, shared: &Shared) -> Result<InFor
     let pairs = &read.pairs;
     Ok(InForce {
         config: Arc::new(config),
+        certificates,
         keys: pairs.iter().map(|pair| Arc::clone(&pair.key)).collect(),
         staple_until: pairs.iter().filter_map(|pair| pair.staple_until).min(),
         shown: read.pairs.into_iter().map(|pair| pair.shown).collect(),
