@@ -92,19 +92,30 @@ fn concurrency_limit() -> ConcurrencyLimit {
 }
 
 fn listener() -> Listener {
+    let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
+    Listener {
+        tls: Some(server_tls()),
+        ..Listener::new(address)
+    }
+}
+
+fn server_tls() -> ServerTls {
     let certificate = Certificate {
         cert: PathBuf::from("site.pem"),
         key: PathBuf::from("site.key"),
+        ocsp: Some(PathBuf::from("site.ocsp")),
     };
-    let tls = ServerTls {
-        certificates: vec![certificate],
-        min_version: TlsVersion::V1_2,
-        alpn: vec![Alpn::H2, Alpn::Http11],
+    let client = ClientAuth {
+        ca: PathBuf::from("clients.pem"),
+        mode: ClientAuthMode::Require,
+        header: vec![
+            (text("X-Client-Subject"), ClientFact::Subject),
+            (text("X-Client-Sha256"), ClientFact::Sha256),
+        ],
     };
-    let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
-    Listener {
-        tls: Some(tls),
-        ..Listener::new(address)
+    ServerTls {
+        client: Some(client),
+        ..ServerTls::new(vec![certificate])
     }
 }
 
@@ -215,7 +226,7 @@ fn fault(distribution: Distribution) -> Fault {
 }
 
 fn upstream() -> Upstream {
-    let certificate = Certificate {
+    let certificate = ClientCertificate {
         cert: PathBuf::from("client.pem"),
         key: PathBuf::from("client.key"),
     };

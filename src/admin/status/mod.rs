@@ -5,6 +5,7 @@
 mod balancing;
 mod breaker;
 mod bulkhead;
+mod certificates;
 mod discovery;
 mod faults;
 mod figures;
@@ -28,6 +29,7 @@ use figures::{LISTENER, ROUTE, Reports};
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use certificates::{CertificateStatus, CertificatesStatus};
 pub use discovery::SourceStatus;
 pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
@@ -107,6 +109,9 @@ pub struct ListenerStatus {
     /// As bound.
     pub address: String,
     pub tls: bool,
+    /// Where it speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesStatus>,
     pub connections_open: usize,
     pub requests: Windows,
 }
@@ -148,7 +153,7 @@ pub fn read(live: &Live) -> Status {
             |report| std::slice::from_ref(&report.process),
             &[],
         ),
-        listeners: listeners(live, &reports),
+        listeners: listeners(live, &snapshot, &reports),
         routes: routes(&snapshot, &reports, now),
         upstreams: snapshot
             .upstreams
@@ -194,13 +199,18 @@ fn workers(live: &Live) -> Vec<WorkerStatus> {
     .collect()
 }
 
-fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
+fn listeners(live: &Live, snapshot: &Snapshot, reports: &Reports) -> Vec<ListenerStatus> {
+    let certificates = |name: &str| {
+        let listener = snapshot.listeners.iter().find(|one| one.name == name)?;
+        listener.tls.as_deref().map(certificates::of_listener)
+    };
     let all = live.listeners.load();
     let each = all.iter();
     each.map(|bound| ListenerStatus {
         name: bound.name.clone(),
         address: bound.address.to_string(),
         tls: bound.tls,
+        certificates: certificates(&bound.name),
         connections_open: bound.gate.open(),
         requests: reports.windows(LISTENER, |report| &report.listeners, &[&bound.name]),
     })

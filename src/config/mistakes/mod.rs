@@ -14,6 +14,7 @@ mod limits;
 mod narrowing;
 mod retries;
 mod routes;
+mod tls;
 mod values;
 mod watched;
 

@@ -13,6 +13,7 @@ mod limits;
 mod retries;
 mod sessions;
 mod subsets;
+mod tls;
 mod upstream;
 mod watched;
 
@@ -67,6 +68,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
     limits::check(root, config, reader);
+    tls::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);
