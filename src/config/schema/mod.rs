@@ -3,6 +3,7 @@
 //! Each key is declared here once. The `block!` macro makes of it the field of a struct, the
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
+mod auth;
 mod fault;
 mod idempotency;
 mod listener;
@@ -15,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use auth::*;
 pub use fault::*;
 pub use idempotency::*;
 pub use listener::*;
@@ -37,6 +39,7 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+const MINUTE: Duration = seconds(60);
 const HOUR: Duration = seconds(3600);
 const DAY: Duration = seconds(24 * 3600);
 const YEAR: Duration = seconds(365 * 24 * 3600);
