@@ -3,12 +3,15 @@
 //! Each key is declared here once. The `block!` macro makes of it the field of a struct, the
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
+mod admin;
 mod auth;
 mod fault;
 mod idempotency;
+mod limits;
 mod listener;
 mod matcher;
 mod route;
+mod tls;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -16,13 +19,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use admin::*;
 pub use auth::*;
 pub use fault::*;
 pub use idempotency::*;
+pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
 pub use route::*;
 use serde_json::{Value as Json, json};
+pub use tls::*;
 pub use upstream::*;
 
 use super::cursor::Reader;
@@ -78,15 +84,6 @@ block! {
 }
 
 block! {
-    /// The listener for operators.
-    pub struct Admin {
-        /// An IP address and a port, or `unix:/path`. It has no authentication: keep it on
-        /// loopback or on a network of its own.
-        pub address: Address;
-    }
-}
-
-block! {
     /// Where the log of requests goes, and its form.
     pub struct AccessLog {
         /// `stdout`, `stderr`, or the path of a file, which is appended to. Standard output by
@@ -136,5 +133,5 @@ impl Setting for LogTarget {
     }
 }
 
-written_as_map!(Config, Admin, AccessLog);
+written_as_map!(Config, AccessLog);
 with_default!(Config, AccessLog);
