@@ -8,6 +8,7 @@ use crate::config::{
     self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
     TrustedProxy, Underscores,
 };
+use crate::limit::auth;
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// What routes ask of who wants to enter, in the order of the routes.
+    pub gates: Vec<Option<Arc<auth::Gate>>>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -55,6 +58,8 @@ pub enum CompileError {
     Upstream(#[from] upstream::CompileError),
     #[error("listeners.{listener}.tls: {source}")]
     Tls { listener: String, source: TlsError },
+    #[error(transparent)]
+    Auth(#[from] auth::AuthError),
 }
 
 impl Listener {
@@ -128,6 +133,7 @@ impl Snapshot {
         generation: u64,
         registry: &Registry,
         stores: &Stores,
+        ledger: &auth::Ledger,
         shared: &Shared,
     ) -> Result<Self, CompileError> {
         let listeners = config
@@ -161,6 +167,7 @@ impl Snapshot {
             config: Arc::clone(config),
             listeners,
             guards: guards(config, &routes, stores),
+            gates: auth::compile(config, ledger)?,
             routes,
             upstreams,
         })
@@ -196,6 +203,7 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
+            gates: self.gates.clone(),
             breakers: self.breakers.clone(),
         };
         (relisted, errors)

@@ -222,6 +222,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         generation,
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
     );
     let snapshot = match (compiled, &places) {

@@ -22,6 +22,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
+use crate::limit::auth;
 use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
 use crate::listener::refusal;
@@ -58,6 +59,8 @@ pub(super) struct Kept {
     pub(super) endpoints: Registry,
     /// Idempotency keys by route.
     pub(super) keys: Stores,
+    /// Which passwords were judged lately, and how requests fared at the gates of routes.
+    pub(super) entries: auth::Ledger,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
 }
@@ -90,6 +93,7 @@ pub fn start_with<H: Handler>(
     let endpoints = Registry::default();
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
+        entries: auth::Ledger::default(),
         endpoints,
         tls: Shared::new()?,
     });
@@ -102,6 +106,7 @@ pub fn start_with<H: Handler>(
         1,
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);

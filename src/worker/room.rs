@@ -132,8 +132,10 @@ mod tests {
             let config = from_text("test.yaml", &yaml, &|_| None).unwrap().config;
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
+            let ledger = crate::limit::auth::Ledger::default();
+            let config = Arc::new(config);
             let snapshot =
-                Snapshot::compile(&Arc::new(config), 1, &registry, &stores, &shared).unwrap();
+                Snapshot::compile(&config, 1, &registry, &stores, &ledger, &shared).unwrap();
             let snapshot = Arc::new(snapshot);
             let (mailboxes, inboxes) = mailboxes();
             let clock = Clock::system();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::{h1, h2};
+use crate::limit::auth::Gate;
 use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
@@ -54,6 +55,8 @@ pub struct RouteView {
     pub cells: Arc<RouteCells>,
     /// A breaker of its own.
     pub breaker: Option<Arc<Breaker>>,
+    /// What it asks of who wants to enter.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// A listener as this worker sees it.
@@ -155,10 +158,12 @@ impl View {
                 h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
             Rc::new(settings)
         });
-        let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
-        let routes = routes.map(|(route, breaker)| {
+        let routes = snapshot.routes.routes().iter();
+        let routes = routes.zip(snapshot.breakers.iter().zip(&snapshot.gates));
+        let routes = routes.map(|(route, (breaker, gate))| {
             Rc::new(RouteView {
                 breaker: breaker.clone(),
+                gate: gate.clone(),
                 name: Arc::clone(&route.name),
                 cells: door.route(&route.name),
             })
