@@ -17,6 +17,7 @@ mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
 mod panic;
+pub mod password;
 pub mod proxy;
 mod retries;
 pub mod route;
@@ -52,6 +53,7 @@ enum Command {
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
+    Password(password::Args),
     Completions(completions::Args),
 }
 
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Password(args) => password::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {

@@ -62,6 +62,7 @@ pub(super) async fn judge(
         }
         Some(Ok(Said::Refuse(answer))) => {
             // What becomes of it is the client's affair; it does not enter.
+            gate.counts.judged(Verdict::Refused);
             keyed::give(exchange, down, &answer, None, &Fields::default()).await?;
             Ok(Judged::Answered)
         }

@@ -36,7 +36,7 @@ enum Judged {
     FailedOpen,
     /// It may not, for this reason.
     Turned(Verdict),
-    /// It may not, and was told so by the service that was asked.
+    /// It may not, and was told so by the service that was asked; it is counted.
     Answered,
 }
 
@@ -87,10 +87,7 @@ pub async fn judge(
             gate.counts.judged(Verdict::FailedOpen);
             Ok(true)
         }
-        Judged::Answered => {
-            gate.counts.judged(Verdict::Refused);
-            Ok(false)
-        }
+        Judged::Answered => Ok(false),
         Judged::Turned(verdict) => {
             gate.counts.judged(verdict);
             Err(turned(exchange, &gate, verdict))
