@@ -80,7 +80,13 @@ fn frame(drawn: &Drawn<'_>) -> Vec<u8> {
         Payload::Zeros(count) => vec![0; usize::from(count)],
     };
     let length = (payload.len() as u32).to_be_bytes();
-    let head = [length[1], length[2], length[3], drawn.kind % 11, drawn.flags];
+    let head = [
+        length[1],
+        length[2],
+        length[3],
+        drawn.kind % 11,
+        drawn.flags,
+    ];
     [&head[..], &u32::from(drawn.stream).to_be_bytes(), &payload].concat()
 }
 
@@ -105,9 +111,9 @@ async fn serve(bytes: &[u8]) -> usize {
     let peer = Rc::new(Peer {
         address: None,
         port: 0,
+        listener: 0,
         tls: false,
         text: "unix".to_owned(),
-        ..peer()
     });
     let limits = ListenerLimits {
         streams: 16,

@@ -25,7 +25,10 @@ pub(crate) fn drive(target: &str, run: impl Fn(&[u8])) {
     let mut count = 0;
     while until.map_or(count < INPUTS_WITHOUT_TIME, |until| Instant::now() < until) {
         let input = changed(&corpus, &words, &mut random);
-        let kept = Kept { target, input: &input };
+        let kept = Kept {
+            target,
+            input: &input,
+        };
         run(&input);
         drop(kept);
         // Inputs drift away from the seeds, which stay.
@@ -64,21 +67,28 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a seed").path()).collect();
     // The same seed of chance gives the same inputs wherever it runs.
     paths.sort();
-    let read = paths.iter().map(|path| std::fs::read(path).expect("a seed"));
+    let read = paths
+        .iter()
+        .map(|path| std::fs::read(path).expect("a seed"));
     read.collect()
 }
 
 /// The words of the dictionary of libFuzzer.
 fn words() -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(folder("http.dict")).expect("a dictionary");
-    let lines = text.lines().filter_map(|line| line.strip_prefix('"')?.strip_suffix('"'));
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('"')?.strip_suffix('"'));
     let word = |line: &str| {
         let mut word = Vec::new();
         let mut rest = line.as_bytes();
         while let [first, after @ ..] = rest {
             rest = after;
-            let hex = after.get(1..3).filter(|_| *first == b'\\' && after.first() == Some(&b'x'));
-            let hex = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+            let hex = after
+                .get(1..3)
+                .filter(|_| *first == b'\\' && after.first() == Some(&b'x'));
+            let hex =
+                hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
             match (hex, first) {
                 (Some(byte), _) => {
                     word.push(byte);

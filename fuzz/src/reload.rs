@@ -56,7 +56,18 @@ impl Kept {
     }
 
     fn compile(&self, config: &Arc<Config>, generation: u64) -> Option<Snapshot> {
-        compile(self, config, generation)
+        let names = config.listeners.keys().cloned();
+        let numbers = names.zip(0..).collect();
+        Snapshot::compile(
+            config,
+            generation,
+            &numbers,
+            &self.registry,
+            &self.stores,
+            &self.ledger,
+            &self.shared,
+        )
+        .ok()
     }
 }
 
@@ -73,7 +84,10 @@ pub fn run(data: &[u8]) {
         };
         let config = Arc::new(loaded.config);
         let now = Instant(generation * 1_000_000_000);
-        let (new, fresh) = (kept.compile(&config, generation), Kept::new().compile(&config, 1));
+        let (new, fresh) = (
+            kept.compile(&config, generation),
+            Kept::new().compile(&config, 1),
+        );
         let (Some(new), Some(fresh)) = (new, fresh) else {
             panic!("what starts can be reloaded, and what can be reloaded starts:\n{text}");
         };
@@ -110,7 +124,12 @@ fn kept_state(before: &Snapshot, after: &Snapshot) {
             .endpoints()
             .find(|old| (&old.upstream, &old.id) == (&new.upstream, &new.id));
         if let Some(old) = old.filter(|old| old.authority == new.authority) {
-            assert!(Arc::ptr_eq(&old.signals, &new.signals), "{} of {}", new.id, new.upstream);
+            assert!(
+                Arc::ptr_eq(&old.signals, &new.signals),
+                "{} of {}",
+                new.id,
+                new.upstream
+            );
         }
     }
 }
@@ -143,7 +162,11 @@ fn yaml(drawn: &Drawn) -> String {
                 0 => String::new(),
                 id => format!(", id: e{id}"),
             };
-            format!("{{ address: \"127.0.0.1:{}\", weight: {}{id} }}", 1 + port % 9, weight % 4)
+            format!(
+                "{{ address: \"127.0.0.1:{}\", weight: {}{id} }}",
+                1 + port % 9,
+                weight % 4
+            )
         });
         let endpoints: Vec<String> = endpoints.collect();
         let balance = BALANCES[usize::from(upstream.balance) % BALANCES.len()];
@@ -172,7 +195,10 @@ fn yaml(drawn: &Drawn) -> String {
         for (bit, option) in [
             (1, ", idempotency: {}"),
             (2, ", breaker: {}"),
-            (4, ", auth: { forward: { upstream: u0 }, identity_header: X-User }"),
+            (
+                4,
+                ", auth: { forward: { upstream: u0 }, identity_header: X-User }",
+            ),
             (8, ", priority: high"),
         ] {
             if route.options & bit != 0 {

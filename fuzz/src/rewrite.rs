@@ -78,14 +78,20 @@ fn target(drawn: &Drawn<'_>) {
         method: &http::Method::GET,
         headers: &None,
     };
-    let Some(rewrite) = table.find(&request).and_then(|route| route.rewrite.as_ref()) else {
+    let Some(rewrite) = table
+        .find(&request)
+        .and_then(|route| route.rewrite.as_ref())
+    else {
         return;
     };
     let mut out = b"kept".to_vec();
     rewrite.apply(drawn.target, parts.path, &mut out);
     let made = out.strip_prefix(b"kept").expect("what was there stays");
     assert!(!made.is_empty());
-    assert!(made.iter().all(|byte| *byte > b' ' && *byte != 127), "{made:?}");
+    assert!(
+        made.iter().all(|byte| *byte > b' ' && *byte != 127),
+        "{made:?}"
+    );
     if drawn.target.first() == Some(&b'/') {
         assert_eq!(made.first(), Some(&b'/'));
         if let Some(query) = parts.query {
@@ -112,7 +118,10 @@ fn nominated(drawn: &[(&[u8], &[u8])]) {
     for line in text.split("\r\n").filter(|line| !line.is_empty()) {
         let (name, _) = line.split_once(':').expect("a field line");
         assert!(!omit.iter().any(|gone| gone == name.as_bytes()), "{name}");
-        assert!(!["connection", "te", "upgrade", "keep-alive"].contains(&name), "{name}");
+        assert!(
+            !["connection", "te", "upgrade", "keep-alive"].contains(&name),
+            "{name}"
+        );
     }
     for kept in ["host", "authorization", "cookie", "x-forwarded-for"] {
         assert!(!omit.iter().any(|gone| gone == kept.as_bytes()));

@@ -8,16 +8,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::origin::Origin;
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
 use super::{Changes, drain, ordered};
 use crate::admin::command::Order;
-use crate::admin::live::{Live, url};
+use crate::admin::live::{Cause, Live, url};
 use crate::admin::{Reason, server};
 use crate::config::Config;
-use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
+use crate::observe::event::Kind;
 use crate::upstream::probe::Prober;
 
 /// How often counters are folded and the workers looked at.
@@ -65,8 +66,8 @@ pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What surrounds the control loop.
 pub struct Options {
-    /// The file to read again.
-    pub file: Option<PathBuf>,
+    /// The file that was read, with what it held: to be read again.
+    pub file: Option<(PathBuf, String)>,
     /// Whether the signals of the process are obeyed.
     pub signals: bool,
     pub say: Say,
@@ -77,8 +78,6 @@ pub struct Running {
     pub live: Arc<Live>,
     kept: Arc<Kept>,
     admin: Option<Listening>,
-    /// Of the Unix sockets that clients connect to. That of the admin API stays with it.
-    files: Vec<SocketFile>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     commands: Commands,
@@ -92,7 +91,6 @@ impl Running {
         live: Arc<Live>,
         kept: Arc<Kept>,
         admin: Option<Listening>,
-        files: Vec<SocketFile>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
         ordered: mpsc::UnboundedReceiver<Order>,
@@ -102,7 +100,6 @@ impl Running {
             live,
             kept,
             admin,
-            files,
             threads,
             ends,
             commands,
@@ -144,7 +141,7 @@ impl Running {
         ended
     }
 
-    async fn control(mut self, options: Options) -> Ended {
+    async fn control(mut self, mut options: Options) -> Ended {
         let mut left = self.live.mailboxes.len();
         let mut signals = match self.open(options.signals) {
             Ok(signals) => signals,
@@ -158,7 +155,9 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
-        let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say));
+        let origin = options.file.take();
+        let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
+        let reloader = Reloader::start(live, kept, prober, origin, Arc::clone(&options.say));
         let mut watch = Watch::default();
         let mut told = 0;
         let mut deadline = None;
@@ -189,7 +188,7 @@ impl Running {
                 command = next_signal(&mut signals) => command,
                 Some(command) = self.asked.recv() => command,
                 Some(order) = self.ordered.recv() => {
-                    ordered::obey(order, options.file.clone(), &reloader);
+                    ordered::obey(order, &reloader);
                     continue;
                 }
             };
@@ -197,21 +196,22 @@ impl Running {
                 Command::Reload(config, answer) => {
                     reloader.ask(Job {
                         source: Source::Given(config),
+                        cause: Cause::Program,
                         answer: Some(answer),
                     });
                 }
-                Command::Reread => reloader.reread(options.file.clone()),
+                Command::Reread => reloader.reread(),
                 Command::Drain | Command::End if deadline.is_none() => {
                     let allowed = self.live.snapshot.load().config.drain_timeout;
                     // Before the sockets close, so that no other process finds the files stale and replaces them first.
-                    self.files.clear();
+                    self.kept.doors.unlink();
                     drain::begin(&self.live, allowed, &options.say);
                     let real = self.live.clock.real(allowed);
                     deadline = Some(Box::pin(tokio::time::sleep(real)));
                 }
                 Command::Drain => {}
                 Command::End | Command::Stop => {
-                    self.files.clear();
+                    self.kept.doors.unlink();
                     let cut = drain::cut(&self.live, &mut self.ends, left).await;
                     return Ended::Asked { cut };
                 }
@@ -241,7 +241,7 @@ impl Running {
 
 /// Tells where clients and operators can connect, once they can.
 fn announce(live: &Live, say: &Say) {
-    for bound in &live.listeners {
+    for bound in live.listeners.load().iter() {
         say(&format!("listening on {} ({})", bound.url(), bound.name));
     }
     if let Some(admin) = &live.admin {
@@ -261,7 +261,8 @@ fn failure(end: &WorkerEnd, draining: bool) -> Option<String> {
 /// Says what has changed by itself since `told`, and gives the sequence of the last of it.
 fn tell(live: &Live, told: u64, say: &Say) -> u64 {
     let (events, last) = live.events.after(told);
-    for event in events {
+    // Of reloads all is said where they happen.
+    for event in events.iter().filter(|event| event.kind != Kind::Reload) {
         say(&format!("plimsoll: {event}"));
     }
     last

@@ -5,15 +5,19 @@
 
 pub mod changes;
 mod control;
+pub mod diff;
+mod doors;
 pub mod drain;
 pub mod findings;
 pub mod fixed;
 mod following;
 pub mod handle;
 mod ordered;
+mod origin;
 pub mod reload;
 mod signal;
 pub mod start;
+mod watching;
 
 pub use changes::Changes;
 pub use control::{Command, Commands, Ended, Options, Running, Say};

@@ -6,13 +6,14 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
-use crate::admin::live::{Bound, Live, Parts};
+use super::doors::Doors;
+use crate::admin::auth::{TokenError, Tokens};
+use crate::admin::live::{Live, Parts};
 use crate::attempt::hedge::Hedged;
 use crate::attempt::idempotency::Stores;
 use crate::attempt::retry::Decision;
@@ -23,8 +24,7 @@ use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
 use crate::limit::auth;
-use crate::listener::SocketFile;
-use crate::listener::accept::{self, BindError, Listening};
+use crate::listener::accept::{self, BindError};
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
@@ -45,6 +45,8 @@ pub enum StartError {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("access_log.path: cannot write to {target}: {source}")]
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
@@ -63,6 +65,8 @@ pub(super) struct Kept {
     pub(super) entries: auth::Ledger,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+    /// What is bound, by listener.
+    pub(super) doors: Doors,
 }
 
 impl Kept {
@@ -96,14 +100,17 @@ pub fn start_with<H: Handler>(
         entries: auth::Ledger::default(),
         endpoints,
         tls: Shared::new()?,
+        doors: Doors::new(count),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
     kept.means(clock)
         .ask_missing_and_wait(supply::upstreams(&config), &HashSet::new())
         .map_err(StartError::Names)?;
+    let plan = kept.doors.plan(&config)?;
     let snapshot = Arc::new(Snapshot::compile(
         &config,
         1,
+        &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
         &kept.entries,
@@ -111,17 +118,10 @@ pub fn start_with<H: Handler>(
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
+    let tokens = tokens(&config)?;
     let log = open_log(&config)?;
-    let listening = bind(&config, count)?;
     let admin = match &config.admin {
-        Some(admin) => Some(accept::bind(
-            "admin",
-            0,
-            &admin.address,
-            1,
-            usize::MAX,
-            true,
-        )?),
+        Some(admin) => Some(accept::bind("admin", &admin.address, 1, true)?),
         None => None,
     };
     let (mailboxes, inboxes) = mailboxes(count);
@@ -131,18 +131,17 @@ pub fn start_with<H: Handler>(
         snapshot,
         metrics: observe::Registry::new(count, LABELS, clock.now()),
         mailboxes,
-        listeners: bound(&config, &listening),
         admin: admin.as_ref().map(|admin| admin.address.clone()),
         log,
         events: kept.endpoints.events(),
         orders,
+        tokens,
     });
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended, &handler)?;
-    let files = hand_out(listening, &live.mailboxes);
-    Ok(Running::new(
-        live, kept, admin, files, threads, ends, ordered,
-    ))
+    kept.doors.adopt(plan, &live.mailboxes);
+    live.listeners.store(Arc::new(kept.doors.bound(&config)));
+    Ok(Running::new(live, kept, admin, threads, ends, ordered))
 }
 
 /// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.
@@ -167,6 +166,16 @@ const LABELS: Labels = Labels {
 const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joined(EARLY);
 const EARLY: &[&[&str]] = &[&refusal::LABELS, AcceptError::LABELS, ProxyError::REFUSALS];
 
+/// Those that the admin API asks for, when it does. Blocks.
+pub(super) fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, TokenError> {
+    let file = config
+        .admin
+        .as_ref()
+        .and_then(|admin| admin.token_file.as_ref());
+    file.map(|file| Tokens::read(file).map(Arc::new))
+        .transpose()
+}
+
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {
         return Ok(None);
@@ -182,37 +191,13 @@ fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     Ok(Some(log))
 }
 
-fn bind(config: &Config, workers: usize) -> Result<Vec<Listening>, BindError> {
-    let each = config.listeners.iter().enumerate();
-    each.map(|(index, (name, listener))| {
-        let cap = listener.limits.connections;
-        accept::bind(name, index, &listener.address, workers, cap, true)
-    })
-    .collect()
-}
-
-fn bound(config: &Config, listening: &[Listening]) -> Vec<Bound> {
-    let each = listening.iter().zip(config.listeners.values());
-    each.map(|(one, written)| Bound {
-        name: one.name.clone(),
-        address: one.address.clone(),
-        tls: written.tls.is_some(),
-        gate: Arc::clone(&one.gate),
-    })
-    .collect()
-}
-
 type Inboxes = Vec<mpsc::UnboundedReceiver<Mail>>;
 
 fn mailboxes(count: usize) -> (Arc<Vec<Mailbox>>, Inboxes) {
     let (boxes, inboxes) = (0..count)
         .map(|_| {
             let (inbox, receiver) = mpsc::unbounded_channel();
-            let mailbox = Mailbox {
-                inbox,
-                connections: AtomicUsize::new(0),
-                beat: AtomicU64::new(0),
-            };
+            let mailbox = Mailbox::new(inbox);
             (mailbox, receiver)
         })
         .unzip();
@@ -274,29 +259,6 @@ fn carry<H: Handler>(
     };
     // Nobody listens when the control loop has already gone.
     let _ = ended.send(WorkerEnd { index, failure });
-}
-
-/// Gives each worker its sockets; what has a single socket goes to one of them. Gives the files of Unix sockets back.
-fn hand_out(listening: Vec<Listening>, mailboxes: &[Mailbox]) -> Vec<SocketFile> {
-    let mut files = Vec::new();
-    for one in listening {
-        files.extend(one.file);
-        let several = one.sockets.len() > 1;
-        for (index, socket) in one.sockets.into_iter().enumerate() {
-            let place = if several {
-                index
-            } else {
-                one.index % mailboxes.len()
-            };
-            let gate = Arc::clone(&one.gate);
-            let _ = mailboxes[place].inbox.send(Mail::Listen {
-                socket,
-                listener: one.index,
-                gate,
-            });
-        }
-    }
-    files
 }
 
 /// Cores that this process may use.

@@ -27,6 +27,8 @@ pub mod runners;
 pub mod select;
 pub mod stream;
 pub mod switch;
+#[cfg(test)]
+mod together;
 pub mod tries;
 pub mod verdict;
 
@@ -69,13 +71,13 @@ impl Handler for Proxy {
     }
 
     fn cut(&self, end: End, peer: &Peer) {
-        if let Some(listener) = self.runners.worker().view().listeners.get(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
             listener.cells.refused(end.label());
         }
     }
 
     fn unheard(&self, why: Unheard, peer: &Peer) {
-        if let Some(listener) = self.runners.worker().view().listeners.get(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
             listener.cells.refused(why.label());
         }
     }

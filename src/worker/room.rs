@@ -91,8 +91,6 @@ async fn has_closed(answers: &mut mpsc::UnboundedReceiver<Answer>, last: Option<
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
-    use std::sync::atomic::{AtomicU64, AtomicUsize};
-
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -102,7 +100,7 @@ mod tests {
     use crate::http::head::Length;
     use crate::observe;
     use crate::observe::access_log::WorkerLog;
-    use crate::snapshot::Snapshot;
+    use crate::snapshot::{Numbers, Snapshot};
     use crate::stream::Stream;
     use crate::tls::Shared;
     use crate::upstream::pool::{Connected, Open};
@@ -133,9 +131,16 @@ mod tests {
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
             let ledger = crate::limit::auth::Ledger::default();
-            let config = Arc::new(config);
-            let snapshot =
-                Snapshot::compile(&config, 1, &registry, &stores, &ledger, &shared).unwrap();
+            let snapshot = Snapshot::compile(
+                &Arc::new(config),
+                1,
+                &Numbers::new(),
+                &registry,
+                &stores,
+                &ledger,
+                &shared,
+            )
+            .unwrap();
             let snapshot = Arc::new(snapshot);
             let (mailboxes, inboxes) = mailboxes();
             let clock = Clock::system();
@@ -213,11 +218,7 @@ mod tests {
         let (mailboxes, inboxes) = (0..3)
             .map(|_| {
                 let (inbox, receiver) = mpsc::unbounded_channel();
-                let mailbox = Mailbox {
-                    inbox,
-                    connections: AtomicUsize::new(0),
-                    beat: AtomicU64::new(0),
-                };
+                let mailbox = Mailbox::new(inbox);
                 (mailbox, receiver)
             })
             .unzip();
