@@ -9,7 +9,7 @@ use crate::config::{
     self, Address, Balance, ClientFact, Config, Forwarding, HashKey, ListenerLimits,
     ListenerTimeouts, TrustedProxy, Underscores,
 };
-use crate::limit::{self, Attached, Limits};
+use crate::limit::{self, Attached, Limits, auth};
 use crate::listener::server_tls::ServerTls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -84,6 +84,8 @@ pub struct Snapshot {
     pub guards: Vec<Option<Arc<Guard>>>,
     /// Every limiter, and those of the routes.
     pub limits: Arc<Limits>,
+    /// What routes ask of who wants to enter, in the order of the routes.
+    pub gates: Vec<Option<Arc<auth::Gate>>>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -95,6 +97,8 @@ pub enum CompileError {
     Upstream(#[from] upstream::CompileError),
     #[error("listeners.{listener}.tls: {source}")]
     Tls { listener: String, source: TlsError },
+    #[error(transparent)]
+    Auth(#[from] auth::AuthError),
 }
 
 /// The numbers of listeners by name.
@@ -182,6 +186,7 @@ impl Snapshot {
         numbers: &Numbers,
         registry: &Registry,
         stores: &Stores,
+        ledger: &auth::Ledger,
         shared: &Shared,
         limiters: &limit::Registry,
     ) -> Result<Self, CompileError> {
@@ -223,6 +228,7 @@ impl Snapshot {
             departed: Vec::new(),
             guards: guards(config, &routes, stores),
             limits: Arc::new(limits),
+            gates: auth::compile(config, ledger)?,
             routes,
             upstreams,
         })
@@ -260,6 +266,7 @@ impl Snapshot {
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
             limits: Arc::clone(&self.limits),
+            gates: self.gates.clone(),
             breakers: self.breakers.clone(),
         };
         (relisted, errors)

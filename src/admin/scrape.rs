@@ -12,6 +12,7 @@ use super::status;
 use crate::attempt::idempotency::Guard;
 use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
+use crate::limit::auth::Way;
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
 use crate::snapshot::Snapshot;
@@ -44,6 +45,7 @@ pub fn scrape(live: &Live) -> String {
     }
     limits::expose(&snapshot.limits, &mut out);
     certificates(live, &snapshot, &mut out);
+    gates(&snapshot, &mut out);
     route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -116,6 +118,29 @@ fn certificates(live: &Live, snapshot: &Snapshot, out: &mut Exposition) {
             let labels = [upstream.name.as_str(), &file.display().to_string()];
             out.sample(Metric::UpstreamCertificateExpires, &labels, seconds(until));
         }
+    }
+}
+
+/// How requests fared that were asked who it is.
+fn gates(snapshot: &Snapshot, out: &mut Exposition) {
+    let routes = snapshot.routes.routes().iter().zip(&snapshot.gates);
+    let mut remembered = None;
+    for (route, gate) in routes {
+        let Some((gate, way)) = gate
+            .as_ref()
+            .and_then(|gate| Some((gate, gate.way.as_ref()?)))
+        else {
+            continue;
+        };
+        for (verdict, count) in gate.counts.all() {
+            out.sample(Metric::AuthRequests, &[&route.name, verdict.label()], count);
+        }
+        if let Way::Basic(basic) = way {
+            remembered = Some(basic.checks().remembered());
+        }
+    }
+    if let Some(remembered) = remembered {
+        out.sample(Metric::AuthPasswords, &[], remembered as u64);
     }
 }
 

@@ -20,6 +20,7 @@ mod lab_metastable;
 mod lab_report;
 mod limits;
 mod panic;
+pub mod password;
 pub mod proxy;
 pub mod reload;
 mod retries;
@@ -59,6 +60,7 @@ enum Command {
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
+    Password(password::Args),
     Completions(completions::Args),
 }
 
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Password(args) => password::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {

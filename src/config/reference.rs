@@ -159,6 +159,11 @@ fn routes() -> Vec<Route> {
             }))),
             idempotency: Some(Idempotency::default()),
             limits: vec![text("per_client"), text("uploads"), text("thin")],
+            auth: Some(auth(AuthWay::ApiKey(ApiKeyAuth {
+                keys_file: PathBuf::from("keys"),
+                header: Some(text("X-Api-Key")),
+                query: Some(text("key")),
+            }))),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),
@@ -185,6 +190,14 @@ fn routes() -> Vec<Route> {
                 minimum: Duration::from_millis(20),
                 p99: Duration::from_secs(2),
             }))),
+            auth: Some(auth(AuthWay::Forward(ForwardAuth {
+                upstream: text("app"),
+                path: text("/verify"),
+                timeout: Duration::from_secs(1),
+                copy: vec![text("X-Groups")],
+                identity: Some(text("X-User")),
+                on_failure: OnAuthFailure::Closed,
+            }))),
             ..Route::default()
         },
         Route {
@@ -194,6 +207,10 @@ fn routes() -> Vec<Route> {
                 usual: Duration::from_millis(5),
                 rare: Duration::from_secs(1),
                 share: Share::percent(1),
+            }))),
+            auth: Some(auth(AuthWay::Basic(BasicAuth {
+                users_file: PathBuf::from("users"),
+                realm: text("restricted"),
             }))),
             ..Route::default()
         },
@@ -207,6 +224,14 @@ fn routes() -> Vec<Route> {
             ..Route::default()
         },
     ]
+}
+
+fn auth(way: AuthWay) -> Auth {
+    Auth {
+        way,
+        identity_header: Some(text("X-User")),
+        keep_credentials: false,
+    }
 }
 
 fn fault(distribution: Distribution) -> Fault {

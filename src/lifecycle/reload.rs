@@ -321,6 +321,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
         &kept.limiters,
     );

@@ -23,7 +23,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
-use crate::limit;
+use crate::limit::{self, auth};
 use crate::listener::accept::{self, BindError};
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
@@ -61,6 +61,8 @@ pub(super) struct Kept {
     pub(super) endpoints: Registry,
     /// Idempotency keys by route.
     pub(super) keys: Stores,
+    /// Which passwords were judged lately, and how requests fared at the gates of routes.
+    pub(super) entries: auth::Ledger,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
     /// What is known of clients, by limiter.
@@ -97,6 +99,7 @@ pub fn start_with<H: Handler>(
     let endpoints = Registry::default();
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
+        entries: auth::Ledger::default(),
         endpoints,
         tls: Shared::new()?,
         limiters: limit::Registry::new(count, entropy::system_seed()),
@@ -113,6 +116,7 @@ pub fn start_with<H: Handler>(
         &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
         &kept.limiters,
     )?);

@@ -114,6 +114,8 @@ metrics! {
     RequestQuantiles: Summary "request_quantiles_seconds" ["route"] "Percentiles of the last minute over requests completed, broken or failed; sum and count since the start.";
 
     // Idempotency keys of routes.
+    AuthRequests: Counter "auth_requests_total" ["route", "verdict"] "Requests of routes that ask who it is, by what came of it.";
+    AuthPasswords: Gauge "auth_passwords_remembered" [] "Passwords that were found right and need not be hashed again for a while.";
     IdempotencyRequests: Counter "idempotency_requests_total" ["route", "met"] "Requests with an idempotency key, by what they met.";
     IdempotencyExecutions: Counter "idempotency_executions_total" ["route", "end"] "Executions of requests with an idempotency key that ended, by what is known of their outcome.";
     IdempotencyLost: Counter "idempotency_lost_total" ["route", "what"] "Results and keys that made room for others before their time.";

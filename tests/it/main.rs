@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod admin_commands;
+mod authorize;
 mod balancing;
 mod balancing_metrics;
 mod breaker;

@@ -2,6 +2,7 @@
 //!
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
+mod auth;
 mod balancing;
 mod breaker;
 mod bulkhead;
@@ -26,6 +27,7 @@ use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
+pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
@@ -128,6 +130,8 @@ pub struct RouteStatus {
     /// Where the route asks for keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<IdempotencyStatus>,
+    /// What it asks of who wants to enter.
+    pub auth: Option<AuthStatus>,
 }
 
 /// Reads everything. Takes microseconds for each object in use: not for a worker's thread.
@@ -222,14 +226,15 @@ fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStat
         .routes
         .routes()
         .iter()
-        .zip(&snapshot.guards)
+        .zip(snapshot.guards.iter().zip(&snapshot.gates))
         .enumerate();
-    each.map(|(place, (route, guard))| RouteStatus {
+    each.map(|(place, (route, (guard, gate)))| RouteStatus {
         breaker: breaker::of_route(snapshot, place, now),
         name: route.name.to_string(),
         fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
         idempotency: guard.as_ref().map(|guard| idempotency::read(guard, now)),
+        auth: gate.as_ref().and_then(|gate| auth::read(gate)),
     })
     .collect()
 }

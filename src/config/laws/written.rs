@@ -7,6 +7,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::entering::auth;
 use super::keyed::idempotency;
 use super::limiters::limiters;
 use crate::config::schema::*;
@@ -151,7 +152,7 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
-        of(idempotency()),
+        (of(idempotency()), of(auth())),
         priority(),
         of(fault()),
     )
@@ -164,7 +165,7 @@ fn route() -> impl Strategy<Value = Route> {
                 request_fields,
                 response_fields,
                 subset,
-                idempotency,
+                (idempotency, auth),
                 priority,
                 fault,
             )| {
@@ -186,6 +187,7 @@ fn route() -> impl Strategy<Value = Route> {
                     fault,
                     idempotency,
                     limits: Vec::new(),
+                    auth,
                 }
             },
         )

@@ -4,6 +4,7 @@
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
 mod admin;
+mod auth;
 mod fault;
 mod idempotency;
 mod limiters;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use admin::*;
+pub use auth::*;
 pub use fault::*;
 pub use idempotency::*;
 pub use limiters::*;
@@ -47,6 +49,7 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+const MINUTE: Duration = seconds(60);
 const HOUR: Duration = seconds(3600);
 const DAY: Duration = seconds(24 * 3600);
 const YEAR: Duration = seconds(365 * 24 * 3600);

@@ -11,6 +11,7 @@ use super::super::kinds::{
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::auth::Auth;
 use super::fault::Fault;
 use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
@@ -42,6 +43,8 @@ pub struct Route {
     pub idempotency: Option<Idempotency>,
     /// The limiters of its clients, by name.
     pub limits: Vec<String>,
+    /// Who may enter.
+    pub auth: Option<Auth>,
 }
 
 impl Route {
@@ -139,6 +142,8 @@ block! {
         /// `concurrency_limits` and `bandwidth_limits`. What one refuses takes nothing of the others. Asked after
         /// those of the listener; none by default.
         pub limits: Vec<String> as Vec<LimiterName> = Vec::new();
+        /// Who may enter, and how they show who they are. Off: everybody.
+        pub auth: Option<Auth> = None;
     }
 }
 
@@ -220,6 +225,7 @@ impl RouteKeys {
             fault: self.fault,
             idempotency: self.idempotency,
             limits: self.limits,
+            auth: self.auth,
         })
     }
 
@@ -249,6 +255,7 @@ impl RouteKeys {
             fault: route.fault.clone(),
             idempotency: route.idempotency.clone(),
             limits: route.limits.clone(),
+            auth: route.auth.clone(),
         }
     }
 }

@@ -23,7 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
-use super::schema::{Action, Address, Config, Endpoint, PathMatch, Rewrite, TrustedProxy};
+use super::schema::{Action, Address, Auth, Config, Endpoint, PathMatch, Rewrite, TrustedProxy};
 use super::tree::{Entry, Node, Value};
 
 /// Refuses a file with nothing in it.
@@ -308,6 +308,7 @@ fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     let mut served: BTreeSet<&str> = BTreeSet::new();
     for route in &config.routes {
         named.extend(route.action.upstreams());
+        named.extend(route.auth.iter().filter_map(Auth::upstream));
         served.extend(route.matcher.listener.iter().map(String::as_str));
     }
     let any = config
