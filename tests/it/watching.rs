@@ -34,7 +34,8 @@ async fn expect(program: &Program, generation: u64) {
     let seen = within(async {
         loop {
             let seen = status(program).await;
-            if seen.config.generation >= generation {
+            // It is in force a moment before it is told how that went.
+            if seen.config.generation >= generation && seen.config.last_reload.is_some() {
                 return seen;
             }
         }
