@@ -6,6 +6,7 @@
 mod ask;
 pub mod backend;
 mod balancing;
+pub mod cert;
 pub mod check;
 mod checks;
 pub mod completions;
@@ -17,7 +18,9 @@ pub mod lab;
 mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
+mod limits;
 mod panic;
+pub mod password;
 pub mod proxy;
 pub mod reload;
 mod retries;
@@ -53,9 +56,11 @@ enum Command {
     Route(route::Args),
     Reload(reload::Args),
     Diff(diff::Args),
+    Cert(cert::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
+    Password(password::Args),
     Completions(completions::Args),
 }
 
@@ -77,9 +82,11 @@ pub fn main() -> ExitCode {
         Command::Route(args) => route::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Cert(args) => cert::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Password(args) => password::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {

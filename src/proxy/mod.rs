@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod admit;
 pub mod audience;
 pub mod authorize;
+pub mod brake;
 pub mod certified;
 pub mod client;
 pub mod entry;
@@ -27,13 +28,15 @@ pub mod runners;
 pub mod select;
 pub mod stream;
 pub mod switch;
+#[cfg(test)]
+mod together;
 pub mod tries;
 pub mod verdict;
 
 use std::rc::Rc;
 
 use crate::clock::Instant;
-use crate::http::h2::End;
+use crate::http::h2::{End, Unheard};
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
 use crate::worker::Worker;
 use runners::Runners;
@@ -74,9 +77,9 @@ impl Handler for Proxy {
         }
     }
 
-    fn malformed(&self, peer: &Peer) {
+    fn unheard(&self, why: Unheard, peer: &Peer) {
         if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
-            listener.cells.refused(error::H2_MALFORMED);
+            listener.cells.refused(why.label());
         }
     }
 }

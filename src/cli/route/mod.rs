@@ -1,6 +1,7 @@
 //! `plimsoll route`: where a request would go and why, which keys would move, and what the running process decides.
 
 mod answer;
+mod clocks;
 mod key_file;
 mod keys;
 mod moves;
@@ -69,6 +70,9 @@ pub struct Args {
     /// The upstream of the keys, or of the decisions.
     #[arg(long, value_name = "NAME")]
     pub upstream: Option<String>,
+    /// Also the clocks that run on the request: who sets them, when they run, what comes of it when they are up.
+    #[arg(long, requires = "request", conflicts_with = "watch")]
+    pub timeouts: bool,
     /// For programs: JSON.
     #[arg(long)]
     pub json: bool,
@@ -141,7 +145,10 @@ fn answer(args: &Args) -> Result<ExitCode, Stop> {
     if let Some(admin) = &args.against {
         present.ask(&ask::admin_of(Some(admin), args.config.as_deref()))?;
     }
-    let answer = answer::Answer::to(&question, &present)?;
+    let mut answer = answer::Answer::to(&question, &present)?;
+    if args.timeouts {
+        answer.clocks = Some(answer.clocks_of(&present.config));
+    }
     if args.json {
         print(&json(&answer)?)?;
     } else {

@@ -4,8 +4,10 @@
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
 mod admin;
+mod auth;
 mod fault;
 mod idempotency;
+mod limiters;
 mod limits;
 mod listener;
 mod matcher;
@@ -20,8 +22,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use admin::*;
+pub use auth::*;
 pub use fault::*;
 pub use idempotency::*;
+pub use limiters::*;
 pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
@@ -45,6 +49,7 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+const MINUTE: Duration = seconds(60);
 const HOUR: Duration = seconds(3600);
 const DAY: Duration = seconds(24 * 3600);
 const YEAR: Duration = seconds(365 * 24 * 3600);
@@ -60,6 +65,13 @@ block! {
         pub routes: Vec<Route> = Vec::new();
         /// Groups of interchangeable endpoints, by name.
         pub upstreams: BTreeMap<String, Upstream> = BTreeMap::new();
+        /// Limits on requests in a time, by name. A name is used once, also among the other two kinds; routes and
+        /// listeners refer to it by `limits`. What is known of clients stays under the name over reloads.
+        pub rate_limits: BTreeMap<String, RateLimit> = BTreeMap::new();
+        /// Limits on requests at once, by name.
+        pub concurrency_limits: BTreeMap<String, ConcurrencyLimit> = BTreeMap::new();
+        /// Limits on bytes of bodies in a time, by name.
+        pub bandwidth_limits: BTreeMap<String, BandwidthLimit> = BTreeMap::new();
         /// Where this proxy stands. Of endpoints with the same `zone` those serve first, and others
         /// take what they cannot. One file for many proxies takes it from the environment:
         /// `${ZONE}`. Off: all endpoints are as near.
