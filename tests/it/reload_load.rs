@@ -96,11 +96,12 @@ impl Written {
              secure: {{ address: \"127.0.0.1:0\", tls: {} }}\n{extra}\
              routes:\n{routes}\
              \x20 - {{ match: {{ path: /test.Echo/ }}, upstream: calls }}\n\
-             \x20 - {{ match: {{ path: / }}, upstream: pool }}\n\
+             \x20 - {{ match: {{ path: / }}, upstream: pool, limits: [per_client] }}\n\
              upstreams:\n  pool:\n    endpoints: [ {{ address: {first:?}, weight: {} }}{second} ]\n    \
              connections: {{ idle: {} }}\n  calls: {{ endpoints: [{calls:?}], protocol: h2 }}\n\
+             rate_limits: {{ per_client: {{ key: client_ip, rate: 1{:03}000/s }} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\nwatch: off\n",
-            self.idle, self.certificate, self.weight, self.idle
+            self.idle, self.certificate, self.weight, self.idle, self.idle
         )
     }
 }
