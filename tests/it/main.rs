@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod admin_access;
 mod admin_commands;
 mod authorize;
 mod balancing;
@@ -42,6 +43,7 @@ mod pooling;
 mod real_programs;
 mod reload;
 mod reload_listeners;
+mod reload_load;
 mod replay;
 mod retries;
 mod route_command;
@@ -50,4 +52,5 @@ mod spread;
 mod timeouts;
 mod tls;
 mod upgrades;
+mod watching;
 mod workers;
