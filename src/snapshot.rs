@@ -9,6 +9,7 @@ use crate::config::{
     self, Address, Balance, ClientFact, Config, Forwarding, HashKey, ListenerLimits,
     ListenerTimeouts, TrustedProxy, Underscores,
 };
+use crate::limit::{self, Attached, Limits, auth};
 use crate::listener::server_tls::ServerTls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -32,6 +33,8 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
+    /// What limits all of its clients.
+    pub limiters: Option<Arc<Attached>>,
     /// What connections show of their clients; `None` where nothing follows from it.
     pub certified: Option<Box<Certified>>,
 }
@@ -79,6 +82,10 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// Every limiter, and those of the routes.
+    pub limits: Arc<Limits>,
+    /// What routes ask of who wants to enter, in the order of the routes.
+    pub gates: Vec<Option<Arc<auth::Gate>>>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -90,6 +97,8 @@ pub enum CompileError {
     Upstream(#[from] upstream::CompileError),
     #[error("listeners.{listener}.tls: {source}")]
     Tls { listener: String, source: TlsError },
+    #[error(transparent)]
+    Auth(#[from] auth::AuthError),
 }
 
 /// The numbers of listeners by name.
@@ -102,6 +111,7 @@ impl Listener {
         written: &config::Listener,
         config: &Config,
         shared: &Shared,
+        limits: &Limits,
     ) -> Result<Self, CompileError> {
         let tls = match (&written.tls, &written.address) {
             (None, _) => Ok(None),
@@ -114,13 +124,14 @@ impl Listener {
         })?;
         Ok(Self {
             tls,
+            limiters: limits.of_listener(name).cloned(),
             number,
             certified: Certified::compile(written, config),
             ..Self::without_tls(name, written)
         })
     }
 
-    /// All that is asked of requests, which needs no certificate.
+    /// What is asked of requests without State: neither certificates nor limiters.
     pub fn without_tls(name: &str, written: &config::Listener) -> Self {
         Self {
             name: name.to_owned(),
@@ -132,6 +143,7 @@ impl Listener {
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
+            limiters: None,
             certified: None,
         }
     }
@@ -174,15 +186,18 @@ impl Snapshot {
         numbers: &Numbers,
         registry: &Registry,
         stores: &Stores,
+        ledger: &auth::Ledger,
         shared: &Shared,
+        limiters: &limit::Registry,
     ) -> Result<Self, CompileError> {
+        let limits = Limits::compile(config, limiters);
         let listeners = config
             .listeners
             .iter()
             .enumerate()
             .map(|(place, (name, written))| {
                 let number = numbers.get(name).copied().unwrap_or(place);
-                Listener::compile(name, number, written, config, shared).map(Arc::new)
+                Listener::compile(name, number, written, config, shared, &limits).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
@@ -212,6 +227,8 @@ impl Snapshot {
             listeners,
             departed: Vec::new(),
             guards: guards(config, &routes, stores),
+            limits: Arc::new(limits),
+            gates: auth::compile(config, ledger)?,
             routes,
             upstreams,
         })
@@ -248,6 +265,8 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
+            limits: Arc::clone(&self.limits),
+            gates: self.gates.clone(),
             breakers: self.breakers.clone(),
         };
         (relisted, errors)
@@ -263,6 +282,8 @@ impl Snapshot {
 
     /// Finds out how all upstreams and their endpoints fare; from a tick.
     pub fn look(&self, now: Instant) {
+        // Any number that counts up with the ticks.
+        self.limits.sweep((now.0 / 100_000_000) as usize, now);
         for breaker in self.breakers.iter().flatten() {
             breaker.look_shared(now, None);
         }

@@ -7,7 +7,14 @@ pub mod differential;
 pub mod h1_body;
 pub mod h1_request;
 pub mod h1_response;
+pub mod h2_session;
+pub mod keys;
+#[cfg(test)]
+mod random;
+pub mod reload;
+pub mod rewrite;
 pub mod round_trip;
+pub mod route_match;
 #[cfg(test)]
 mod seeds;
 pub mod target;

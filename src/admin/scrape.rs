@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
+use super::auth::Denied;
+use super::limits;
 use super::live::Live;
 use super::status;
 use crate::attempt::idempotency::Guard;
 use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
+use crate::limit::auth::Way;
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
 use crate::snapshot::Snapshot;
@@ -39,7 +43,9 @@ pub fn scrape(live: &Live) -> String {
     for guard in snapshot.guards.iter().flatten() {
         idempotency(guard, now, &mut out);
     }
+    limits::expose(&snapshot.limits, &mut out);
     certificates(live, &snapshot, &mut out);
+    gates(&snapshot, &mut out);
     route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -61,6 +67,24 @@ fn process(live: &Live, out: &mut Exposition) {
     out.sample(Metric::ConfigReloads, &["refused"], reloads.refused);
     out.sample(Metric::ConfigLastReloadSuccessful, &[], u64::from(applied));
     out.seconds(Metric::ConfigInForceSince, &[], since.unwrap_or_default());
+    out.seconds(
+        Metric::ConfigAge,
+        &[],
+        reloads.in_force_since.elapsed().unwrap_or_default(),
+    );
+    if let Some(last) = &reloads.last {
+        out.seconds(Metric::ConfigLastReloadDuration, &[], last.took);
+    }
+    let older = live.older();
+    out.sample(Metric::ConfigGenerationsAlive, &[], 1 + older.len() as u64);
+    let streams: usize = older.iter().map(|one| one.streams).sum();
+    out.sample(Metric::ConfigOlderStreams, &[], streams as u64);
+    let oldest = older.first().map_or(0, |one| one.replaced_seconds);
+    out.sample(Metric::ConfigOldestReplaced, &[], oldest);
+    for (denied, count) in Denied::ALL.iter().zip(&live.denied) {
+        let count = count.load(Ordering::Relaxed);
+        out.sample(Metric::AdminDenied, &[denied.label()], count);
+    }
     out.sample(Metric::Ready, &[], u64::from(live.reasons().is_empty()));
     out.sample(Metric::Draining, &[], u64::from(live.is_draining()));
     for (kind, count) in live.events.counts() {
@@ -94,6 +118,29 @@ fn certificates(live: &Live, snapshot: &Snapshot, out: &mut Exposition) {
             let labels = [upstream.name.as_str(), &file.display().to_string()];
             out.sample(Metric::UpstreamCertificateExpires, &labels, seconds(until));
         }
+    }
+}
+
+/// How requests fared that were asked who it is.
+fn gates(snapshot: &Snapshot, out: &mut Exposition) {
+    let routes = snapshot.routes.routes().iter().zip(&snapshot.gates);
+    let mut remembered = None;
+    for (route, gate) in routes {
+        let Some((gate, way)) = gate
+            .as_ref()
+            .and_then(|gate| Some((gate, gate.way.as_ref()?)))
+        else {
+            continue;
+        };
+        for (verdict, count) in gate.counts.all() {
+            out.sample(Metric::AuthRequests, &[&route.name, verdict.label()], count);
+        }
+        if let Way::Basic(basic) = way {
+            remembered = Some(basic.checks().remembered());
+        }
+    }
+    if let Some(remembered) = remembered {
+        out.sample(Metric::AuthPasswords, &[], remembered as u64);
     }
 }
 

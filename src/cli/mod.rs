@@ -13,13 +13,17 @@ mod checks;
 pub mod completions;
 pub mod demo;
 mod demo_report;
+pub mod diff;
 pub mod health;
 pub mod lab;
 mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
+mod limits;
 mod panic;
+pub mod password;
 pub mod proxy;
+pub mod reload;
 mod retries;
 pub mod route;
 pub mod run;
@@ -51,10 +55,13 @@ enum Command {
     Lab(lab::Args),
     Check(check::Args),
     Route(route::Args),
+    Reload(reload::Args),
+    Diff(diff::Args),
     Cert(cert::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
+    Password(password::Args),
     Completions(completions::Args),
 }
 
@@ -74,10 +81,13 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Password(args) => password::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {

@@ -70,8 +70,8 @@ pub trait Handler: Clone + 'static {
     /// Takes note of an HTTP/2 connection that had to be cut because of what its client did.
     fn cut(&self, end: h2::End, peer: &Peer);
 
-    /// Takes note of a malformed HTTP/2 request that was answered by a reset alone, as RFC 9113, 8.1.1, allows.
-    fn malformed(&self, peer: &Peer);
+    /// Takes note of an HTTP/2 request that nobody was asked to answer.
+    fn unheard(&self, why: h2::Unheard, peer: &Peer);
 }
 
 /// Writes the answer of one request.

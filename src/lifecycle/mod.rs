@@ -6,6 +6,7 @@
 mod certificates;
 pub mod changes;
 mod control;
+pub mod diff;
 mod doors;
 pub mod drain;
 pub mod findings;
@@ -13,9 +14,11 @@ pub mod fixed;
 mod following;
 pub mod handle;
 mod ordered;
+mod origin;
 pub mod reload;
 mod signal;
 pub mod start;
+mod watching;
 
 pub use changes::Changes;
 pub use control::{Command, Commands, Ended, Options, Running, Say};

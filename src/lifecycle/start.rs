@@ -6,13 +6,13 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use super::doors::Doors;
+use crate::admin::auth::{TokenError, Tokens};
 use crate::admin::live::{Live, Parts};
 use crate::attempt::hedge::Hedged;
 use crate::attempt::idempotency::Stores;
@@ -23,6 +23,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
+use crate::limit::{self, auth};
 use crate::listener::accept::{self, BindError};
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
@@ -44,6 +45,8 @@ pub enum StartError {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("access_log.path: cannot write to {target}: {source}")]
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
@@ -58,8 +61,12 @@ pub(super) struct Kept {
     pub(super) endpoints: Registry,
     /// Idempotency keys by route.
     pub(super) keys: Stores,
+    /// Which passwords were judged lately, and how requests fared at the gates of routes.
+    pub(super) entries: auth::Ledger,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+    /// What is known of clients, by limiter.
+    pub(super) limiters: limit::Registry,
     /// What is bound, by listener.
     pub(super) doors: Doors,
 }
@@ -92,8 +99,10 @@ pub fn start_with<H: Handler>(
     let endpoints = Registry::default();
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
+        entries: auth::Ledger::default(),
         endpoints,
         tls: Shared::new()?,
+        limiters: limit::Registry::new(count, entropy::system_seed()),
         doors: Doors::new(count),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
@@ -107,10 +116,13 @@ pub fn start_with<H: Handler>(
         &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
+        &kept.limiters,
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
+    let tokens = tokens(&config)?;
     let log = open_log(&config)?;
     let admin = match &config.admin {
         Some(admin) => Some(accept::bind("admin", &admin.address, 1, true)?),
@@ -127,6 +139,7 @@ pub fn start_with<H: Handler>(
         log,
         events: kept.endpoints.events(),
         orders,
+        tokens,
     });
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended, &handler)?;
@@ -157,6 +170,16 @@ const LABELS: Labels = Labels {
 const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joined(EARLY);
 const EARLY: &[&[&str]] = &[&refusal::LABELS, AcceptError::LABELS, ProxyError::REFUSALS];
 
+/// Those that the admin API asks for, when it does. Blocks.
+pub(super) fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, TokenError> {
+    let file = config
+        .admin
+        .as_ref()
+        .and_then(|admin| admin.token_file.as_ref());
+    file.map(|file| Tokens::read(file).map(Arc::new))
+        .transpose()
+}
+
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {
         return Ok(None);
@@ -178,11 +201,7 @@ fn mailboxes(count: usize) -> (Arc<Vec<Mailbox>>, Inboxes) {
     let (boxes, inboxes) = (0..count)
         .map(|_| {
             let (inbox, receiver) = mpsc::unbounded_channel();
-            let mailbox = Mailbox {
-                inbox,
-                connections: AtomicUsize::new(0),
-                beat: AtomicU64::new(0),
-            };
+            let mailbox = Mailbox::new(inbox);
             (mailbox, receiver)
         })
         .unzip();

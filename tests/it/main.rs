@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod admin_commands;
+mod authorize;
 mod balancing;
 mod balancing_metrics;
 mod breaker;
@@ -33,6 +34,7 @@ mod idempotency;
 mod lab;
 mod large_bodies;
 mod lifecycle;
+mod limiting;
 mod limits;
 mod metrics;
 mod outlier;

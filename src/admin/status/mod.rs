@@ -2,6 +2,7 @@
 //!
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
+mod auth;
 mod balancing;
 mod breaker;
 mod bulkhead;
@@ -12,6 +13,7 @@ mod figures;
 mod health;
 mod hot_keys;
 mod idempotency;
+mod limits;
 mod retries;
 mod upstream;
 
@@ -19,12 +21,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::live::Live;
+use super::live::{Live, OlderGeneration};
 use crate::clock::Instant;
 use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
+pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
@@ -35,6 +38,7 @@ pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
+pub use limits::LimitStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
@@ -58,6 +62,9 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     pub routes: Vec<RouteStatus>,
     pub upstreams: Vec<UpstreamStatus>,
+    /// On clients, by name.
+    #[serde(default)]
+    pub limits: Vec<LimitStatus>,
 }
 
 /// The configuration in force.
@@ -68,6 +75,13 @@ pub struct ConfigStatus {
     /// Seconds since 1970, UTC.
     pub in_force_since: f64,
     pub last_reload: Option<ReloadStatus>,
+    /// Reloads since the start.
+    pub applied: u64,
+    pub refused: u64,
+    /// What still runs on configurations that were replaced, the oldest first; as of the last second.
+    pub older: Vec<OlderGeneration>,
+    /// Listeners that are gone from the configuration and had connections left at the last reload.
+    pub departed: Vec<String>,
 }
 
 /// How the last reload went.
@@ -75,6 +89,9 @@ pub struct ConfigStatus {
 pub struct ReloadStatus {
     /// Seconds since 1970, UTC.
     pub at: f64,
+    /// Who asked for it: `signal`, `api`, `watch` or `program`.
+    pub by: String,
+    pub took_seconds: f64,
     pub applied: bool,
     /// What changed, or why nothing did.
     pub text: String,
@@ -113,6 +130,8 @@ pub struct RouteStatus {
     /// Where the route asks for keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<IdempotencyStatus>,
+    /// What it asks of who wants to enter.
+    pub auth: Option<AuthStatus>,
 }
 
 /// Reads everything. Takes microseconds for each object in use: not for a worker's thread.
@@ -145,6 +164,7 @@ pub fn read(live: &Live) -> Status {
             .iter()
             .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
+        limits: limits::read(&snapshot),
     }
 }
 
@@ -154,14 +174,21 @@ fn config(live: &Live, snapshot: &Snapshot) -> ConfigStatus {
         since.as_secs_f64()
     };
     let reloads = live.reloads();
+    let departed = snapshot.departed.iter();
     ConfigStatus {
         generation: snapshot.generation,
         in_force_since: unix(reloads.in_force_since),
         last_reload: reloads.last.map(|last| ReloadStatus {
             at: unix(last.at),
+            by: last.cause.label().to_owned(),
+            took_seconds: last.took.as_secs_f64(),
             applied: last.applied,
             text: last.text,
         }),
+        applied: reloads.applied,
+        refused: reloads.refused,
+        older: live.older(),
+        departed: departed.map(|one| one.name.clone()).collect(),
     }
 }
 
@@ -199,14 +226,15 @@ fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStat
         .routes
         .routes()
         .iter()
-        .zip(&snapshot.guards)
+        .zip(snapshot.guards.iter().zip(&snapshot.gates))
         .enumerate();
-    each.map(|(place, (route, guard))| RouteStatus {
+    each.map(|(place, (route, (guard, gate)))| RouteStatus {
         breaker: breaker::of_route(snapshot, place, now),
         name: route.name.to_string(),
         fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
         idempotency: guard.as_ref().map(|guard| idempotency::read(guard, now)),
+        auth: gate.as_ref().and_then(|gate| auth::read(gate)),
     })
     .collect()
 }

@@ -143,7 +143,7 @@ fn answer(args: &Args) -> Result<ExitCode, Stop> {
     let question = question::Question::of(&args.words(), &config.listeners).map_err(Stop::usage)?;
     let mut present = present::Present::new(config, places)?;
     if let Some(admin) = &args.against {
-        present.ask(admin)?;
+        present.ask(&ask::admin_of(Some(admin), args.config.as_deref()))?;
     }
     let mut answer = answer::Answer::to(&question, &present)?;
     if args.timeouts {
@@ -168,7 +168,7 @@ fn json(result: &impl serde::Serialize) -> anyhow::Result<String> {
 }
 
 /// Asks the admin API of a running process, which must be of a version that has this path.
-fn ask_api<T: DeserializeOwned>(admin: &Address, path: &str) -> anyhow::Result<T> {
+fn ask_api<T: DeserializeOwned>(admin: &ask::Admin, path: &str) -> anyhow::Result<T> {
     read_answer(
         admin,
         path,
@@ -177,7 +177,7 @@ fn ask_api<T: DeserializeOwned>(admin: &Address, path: &str) -> anyhow::Result<T
 }
 
 fn read_answer<T: DeserializeOwned>(
-    admin: &Address,
+    admin: &ask::Admin,
     path: &str,
     (status, body): &(StatusCode, Bytes),
 ) -> anyhow::Result<T> {

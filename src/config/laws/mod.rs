@@ -1,6 +1,8 @@
 //! Tests: what must hold for any text and any configuration.
 
+mod entering;
 mod keyed;
+mod limiters;
 mod written;
 
 use std::time::Duration;

@@ -7,7 +7,9 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::entering::auth;
 use super::keyed::idempotency;
+use super::limiters::limiters;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -150,7 +152,7 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
-        of(idempotency()),
+        (of(idempotency()), of(auth())),
         priority(),
         of(fault()),
     )
@@ -163,7 +165,7 @@ fn route() -> impl Strategy<Value = Route> {
                 request_fields,
                 response_fields,
                 subset,
-                idempotency,
+                (idempotency, auth),
                 priority,
                 fault,
             )| {
@@ -184,6 +186,8 @@ fn route() -> impl Strategy<Value = Route> {
                     response_fields,
                     fault,
                     idempotency,
+                    limits: Vec::new(),
+                    auth,
                 }
             },
         )
@@ -579,6 +583,30 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         )
 }
 
+fn file_watch() -> impl Strategy<Value = FileWatch> {
+    (1_u64..100).prop_map(|seconds| FileWatch {
+        poll: Duration::from_secs(seconds),
+    })
+}
+
+fn admin() -> impl Strategy<Value = Admin> {
+    of("[a-z/.]{1,12}").prop_map(|token_file| Admin {
+        // Any address may be open to all when tokens are asked for.
+        address: Address::Tcp(
+            (
+                if token_file.is_some() {
+                    [0; 4]
+                } else {
+                    [127, 0, 0, 1]
+                },
+                9,
+            )
+                .into(),
+        ),
+        token_file: token_file.map(Into::into),
+    })
+}
+
 fn server_tls() -> impl Strategy<Value = ServerTls> {
     let facts = [
         ClientFact::Subject,
@@ -620,10 +648,12 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         of(0_u64..1 << 40),
         of("[a-z]{1,5}"),
         vec(any::<[u8; 4]>(), 0..3),
-        of(server_tls()),
+        (of(file_watch()), of(admin()), of(server_tls())),
+        limiters(),
     )
         .prop_map(
-            |(routes, upstream, via, body_bytes, zone, explain_to, tls)| {
+            |(routes, upstream, via, body_bytes, zone, explain_to, process, limiters)| {
+                let (watch, admin, tls) = process;
                 // Only an upstream with a subset can be asked for one.
                 let has_subset = upstream.subset.is_some();
                 let named = |(index, route): (usize, Route)| Route {
@@ -631,10 +661,17 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     subset: route.subset.filter(|_| has_subset),
                     ..route
                 };
-                let routes = routes.into_iter().enumerate().map(named).collect();
+                let (rate_limits, concurrency_limits, bandwidth_limits) = limiters;
+                let mut routes: Vec<Route> = routes.into_iter().enumerate().map(named).collect();
+                let names = rate_limits.keys().chain(concurrency_limits.keys());
+                let names: Vec<String> = names.chain(bandwidth_limits.keys()).cloned().collect();
+                if let Some(route) = routes.first_mut() {
+                    route.limits = names.clone();
+                }
                 let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
                 web.forwarding.via = via;
                 web.limits.body_bytes = body_bytes;
+                web.limits.apply = names;
                 let network = |address: [u8; 4]| {
                     TrustedProxy::Network(Network {
                         address: address.into(),
@@ -648,6 +685,11 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     routes,
                     upstreams: [("api".to_owned(), upstream)].into(),
                     zone,
+                    watch,
+                    admin,
+                    rate_limits,
+                    concurrency_limits,
+                    bandwidth_limits,
                     ..Config::default()
                 }
             },

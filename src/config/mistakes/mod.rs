@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod health;
 mod idempotency;
+mod limits;
 mod narrowing;
 mod retries;
 mod routes;

@@ -4,14 +4,17 @@
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
 mod admin;
+mod auth;
 mod fault;
 mod idempotency;
+mod limiters;
 mod limits;
 mod listener;
 mod matcher;
 mod route;
 mod tls;
 mod upstream;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -19,8 +22,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use admin::*;
+pub use auth::*;
 pub use fault::*;
 pub use idempotency::*;
+pub use limiters::*;
 pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
@@ -28,6 +33,7 @@ pub use route::*;
 use serde_json::{Value as Json, json};
 pub use tls::*;
 pub use upstream::*;
+pub use watch::*;
 
 use super::cursor::Reader;
 use super::emit::Yaml;
@@ -43,6 +49,7 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+const MINUTE: Duration = seconds(60);
 const HOUR: Duration = seconds(3600);
 const DAY: Duration = seconds(24 * 3600);
 const YEAR: Duration = seconds(365 * 24 * 3600);
@@ -58,6 +65,13 @@ block! {
         pub routes: Vec<Route> = Vec::new();
         /// Groups of interchangeable endpoints, by name.
         pub upstreams: BTreeMap<String, Upstream> = BTreeMap::new();
+        /// Limits on requests in a time, by name. A name is used once, also among the other two kinds; routes and
+        /// listeners refer to it by `limits`. What is known of clients stays under the name over reloads.
+        pub rate_limits: BTreeMap<String, RateLimit> = BTreeMap::new();
+        /// Limits on requests at once, by name.
+        pub concurrency_limits: BTreeMap<String, ConcurrencyLimit> = BTreeMap::new();
+        /// Limits on bytes of bodies in a time, by name.
+        pub bandwidth_limits: BTreeMap<String, BandwidthLimit> = BTreeMap::new();
         /// Where this proxy stands. Of endpoints with the same `zone` those serve first, and others
         /// take what they cannot. One file for many proxies takes it from the environment:
         /// `${ZONE}`. Off: all endpoints are as near.
@@ -65,6 +79,10 @@ block! {
         /// The listener for operators: `/live`, `/ready`, `/metrics` and the API. Off, so that
         /// nothing is opened that was not asked for.
         pub admin: Option<Admin> = None;
+        /// The file is put in force when it changes, as `plimsoll reload` does; what cannot be is
+        /// refused and told, and what is in force stays. On, because a file that is not in force
+        /// is a surprise for later. Off: only `HUP`, `plimsoll reload` and the admin API reload.
+        pub watch: Option<FileWatch> = Some(FileWatch::default());
         /// Threads that carry traffic; off: one for each core that the process may use, which is
         /// the fastest, since a request never leaves its thread.
         pub workers: Option<NonZeroUsize> = None, in NonZeroUsize::new(1)..=NonZeroUsize::new(1024);
