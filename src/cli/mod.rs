@@ -7,6 +7,7 @@ mod ask;
 pub mod backend;
 mod balancing;
 pub mod cert;
+mod certificates;
 pub mod check;
 mod checks;
 pub mod completions;

@@ -141,6 +141,7 @@ fn render(status: &Status, lifetime: bool) -> String {
         ));
     }
     text.push_str(&listeners.render());
+    text.push_str(&super::certificates::render(status));
     text.push('\n');
     text.push_str(&routes.render());
     for route in &status.routes {
