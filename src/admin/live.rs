@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Denied, Tokens};
+use super::certificates::Swaps;
 use super::command::Orders;
 use super::readiness::{self, Reason};
 use crate::clock::{Clock, Instant};
@@ -137,6 +138,8 @@ pub struct Live {
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
+    /// What came of changes to the files of certificates.
+    pub certificates: Swaps,
     /// Where what operators ask for is sent.
     pub orders: Orders,
     /// Whom the admin API lets in; without any it asks for none.
@@ -174,6 +177,7 @@ impl Live {
             admin: parts.admin,
             log: parts.log,
             events: parts.events,
+            certificates: Swaps::default(),
             orders: parts.orders,
             tokens: ArcSwapOption::new(parts.tokens),
             denied: Default::default(),

@@ -6,6 +6,7 @@
 mod ask;
 pub mod backend;
 mod balancing;
+pub mod cert;
 pub mod check;
 mod checks;
 pub mod completions;
@@ -17,6 +18,7 @@ pub mod lab;
 mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
+mod limits;
 mod panic;
 pub mod password;
 pub mod proxy;
@@ -54,6 +56,7 @@ enum Command {
     Route(route::Args),
     Reload(reload::Args),
     Diff(diff::Args),
+    Cert(cert::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Route(args) => route::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Cert(args) => cert::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),

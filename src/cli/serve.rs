@@ -110,6 +110,8 @@ pub(super) fn tls_code(error: &TlsError) -> u8 {
         | TlsError::Pem { .. }
         | TlsError::NoCertificate { .. }
         | TlsError::NoKey { .. }
+        | TlsError::EncryptedKey { .. }
+        | TlsError::Ocsp { .. }
         | TlsError::Certificate { .. }
         | TlsError::Key { .. }
         | TlsError::Mismatch { .. }

@@ -155,6 +155,7 @@ fn render(status: &Status, lifetime: bool) -> String {
         text.push_str(&keys.render());
         text.push('\n');
     }
+    text.push_str(&super::limits::render(&status.limits));
     text.push_str(&upstreams(&status.upstreams, &window).render());
     text.push_str(&retries::table(&status.upstreams, lifetime));
     if let Some(checks) = super::checks::render(&status.upstreams) {

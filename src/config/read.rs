@@ -152,6 +152,8 @@ fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<(Config, Rc<tree::No
         None => std::collections::BTreeSet::new(),
     };
     (reader.names.listeners, reader.names.upstreams) = (names("listeners"), names("upstreams"));
+    let limiters = validate::LIMITERS.into_iter().flat_map(names);
+    reader.names.limiters = limiters.collect();
     let config = Config::read(&root, reader)?;
     validate::cross_check(&root, &config, reader);
     Some((config, root))

@@ -12,6 +12,7 @@ use super::h2;
 use super::head::{RequestHead, Version};
 use super::outgoing::Outgoing;
 use crate::clock::Instant;
+use crate::tls::Identity;
 
 /// Who is at the other end of a downstream connection.
 #[derive(Debug, Clone)]
@@ -24,6 +25,10 @@ pub struct Peer {
     pub listener: usize,
     /// Whether the client speaks TLS.
     pub tls: bool,
+    /// The name that it asked for by TLS, in lower case.
+    pub sni: Option<Box<str>>,
+    /// Who it is by the certificate that it showed.
+    pub identity: Option<Rc<Identity>>,
     /// The address as text, for logs.
     pub text: String,
 }

@@ -12,7 +12,7 @@ use super::origin::Origin;
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
-use super::{Changes, drain, ordered};
+use super::{Changes, certificates, drain, ordered};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
 use crate::admin::{Reason, server};
@@ -157,6 +157,7 @@ impl Running {
         prober.follow(&live.snapshot.load().upstreams);
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
+        certificates::start(Arc::clone(&live), Arc::clone(&kept));
         let reloader = Reloader::start(live, kept, prober, origin, Arc::clone(&options.say));
         let mut watch = Watch::default();
         let mut told = 0;

@@ -323,6 +323,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         &kept.keys,
         &kept.entries,
         &kept.tls,
+        &kept.limiters,
     );
     let mut snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {

@@ -23,7 +23,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
-use crate::limit::auth;
+use crate::limit::{self, auth};
 use crate::listener::accept::{self, BindError};
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
@@ -65,6 +65,8 @@ pub(super) struct Kept {
     pub(super) entries: auth::Ledger,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+    /// What is known of clients, by limiter.
+    pub(super) limiters: limit::Registry,
     /// What is bound, by listener.
     pub(super) doors: Doors,
 }
@@ -100,6 +102,7 @@ pub fn start_with<H: Handler>(
         entries: auth::Ledger::default(),
         endpoints,
         tls: Shared::new()?,
+        limiters: limit::Registry::new(count, entropy::system_seed()),
         doors: Doors::new(count),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
@@ -115,6 +118,7 @@ pub fn start_with<H: Handler>(
         &kept.keys,
         &kept.entries,
         &kept.tls,
+        &kept.limiters,
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());

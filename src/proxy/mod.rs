@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod admit;
 pub mod audience;
 pub mod authorize;
+pub mod brake;
 pub mod certified;
 pub mod client;
 pub mod entry;

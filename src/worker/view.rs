@@ -10,6 +10,7 @@ use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::drain::Drain;
 use crate::http::{h1, h2};
+use crate::limit::Attached;
 use crate::limit::auth::Gate;
 use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
@@ -56,6 +57,8 @@ pub struct RouteView {
     pub cells: Arc<RouteCells>,
     /// A breaker of its own.
     pub breaker: Option<Arc<Breaker>>,
+    /// What limits its clients.
+    pub limiters: Option<Arc<Attached>>,
     /// What it asks of who wants to enter.
     pub gate: Option<Arc<Gate>>,
 }
@@ -172,12 +175,14 @@ impl View {
                 shared: Arc::clone(shared),
             })
         });
-        let routes = snapshot.routes.routes().iter();
-        let routes = routes.zip(snapshot.breakers.iter().zip(&snapshot.gates));
-        let routes = routes.map(|(route, (breaker, gate))| {
+        let asked = snapshot.breakers.iter().zip(&snapshot.gates);
+        let routes = snapshot.routes.routes().iter().zip(asked);
+        let routes = routes.zip(&snapshot.limits.routes);
+        let routes = routes.map(|((route, (breaker, gate)), limiters)| {
             Rc::new(RouteView {
                 breaker: breaker.clone(),
                 gate: gate.clone(),
+                limiters: limiters.clone(),
                 name: Arc::clone(&route.name),
                 cells: door.route(&route.name),
             })

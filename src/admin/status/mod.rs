@@ -6,12 +6,14 @@ mod auth;
 mod balancing;
 mod breaker;
 mod bulkhead;
+mod certificates;
 mod discovery;
 mod faults;
 mod figures;
 mod health;
 mod hot_keys;
 mod idempotency;
+mod limits;
 mod retries;
 mod upstream;
 
@@ -29,12 +31,14 @@ pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use certificates::{CertificateStatus, CertificatesStatus};
 pub use discovery::SourceStatus;
 pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
+pub use limits::LimitStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
@@ -58,6 +62,9 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     pub routes: Vec<RouteStatus>,
     pub upstreams: Vec<UpstreamStatus>,
+    /// On clients, by name.
+    #[serde(default)]
+    pub limits: Vec<LimitStatus>,
 }
 
 /// The configuration in force.
@@ -104,6 +111,9 @@ pub struct ListenerStatus {
     /// As bound.
     pub address: String,
     pub tls: bool,
+    /// Where it speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesStatus>,
     pub connections_open: usize,
     pub requests: Windows,
 }
@@ -147,13 +157,14 @@ pub fn read(live: &Live) -> Status {
             |report| std::slice::from_ref(&report.process),
             &[],
         ),
-        listeners: listeners(live, &reports),
+        listeners: listeners(live, &snapshot, &reports),
         routes: routes(&snapshot, &reports, now),
         upstreams: snapshot
             .upstreams
             .iter()
             .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
+        limits: limits::read(&snapshot),
     }
 }
 
@@ -192,13 +203,18 @@ fn workers(live: &Live) -> Vec<WorkerStatus> {
     .collect()
 }
 
-fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
+fn listeners(live: &Live, snapshot: &Snapshot, reports: &Reports) -> Vec<ListenerStatus> {
+    let certificates = |name: &str| {
+        let listener = snapshot.listeners.iter().find(|one| one.name == name)?;
+        listener.tls.as_deref().map(certificates::of_listener)
+    };
     let all = live.listeners.load();
     let each = all.iter();
     each.map(|bound| ListenerStatus {
         name: bound.name.clone(),
         address: bound.address.to_string(),
         tls: bound.tls,
+        certificates: certificates(&bound.name),
         connections_open: bound.gate.open(),
         requests: reports.windows(LISTENER, |report| &report.listeners, &[&bound.name]),
     })

@@ -11,9 +11,11 @@ mod faults;
 mod files;
 mod health;
 mod idempotency;
+mod limits;
 mod narrowing;
 mod retries;
 mod routes;
+mod tls;
 mod values;
 mod watched;
 

@@ -10,11 +10,15 @@ mod discovery;
 mod faults;
 mod health;
 mod idempotency;
+mod limits;
 mod retries;
 mod sessions;
 mod subsets;
+mod tls;
 mod upstream;
 mod watched;
+
+pub(crate) use limits::LIMITERS;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -65,6 +69,8 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
     auth::check(root, config, reader);
+    limits::check(root, config, reader);
+    tls::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);

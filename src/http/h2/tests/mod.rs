@@ -189,6 +189,8 @@ fn peer() -> Rc<Peer> {
         port: 0,
         listener: 0,
         tls: false,
+        sni: None,
+        identity: None,
         text: String::new(),
     })
 }
