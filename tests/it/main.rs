@@ -23,6 +23,7 @@ mod endpoint_tls;
 mod failures;
 mod faults;
 mod fields;
+mod floods;
 mod forwarding;
 mod grpc;
 mod h2_conformance;
