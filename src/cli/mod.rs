@@ -62,7 +62,7 @@ pub const UNAVAILABLE: u8 = 3;
 
 /// Carries out the command line of this process.
 pub fn main() -> ExitCode {
-    panic::tell();
+    panic::tell(say);
     let done = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Proxy(args) => proxy::run(&args),

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{UNAVAILABLE, USAGE, say};
+use super::{UNAVAILABLE, USAGE, panic, say};
 use crate::clock::Clock;
 use crate::config::{Config, Places};
-use crate::lifecycle::{self, Ended, Options, Running, StartError, findings};
+use crate::lifecycle::{self, Ended, Notify, Options, Running, StartError, findings};
+use crate::observe::console::Console;
 use crate::snapshot::CompileError;
 use crate::tls::TlsError;
 
@@ -46,23 +48,41 @@ pub(super) fn serve<T>(
     }
     // Held until the end.
     let _company = started(&running)?;
+    // From here on nobody waits for whoever reads standard error.
+    let console = Console::start(Arc::clone(&running.live.said))?;
+    let (panics, says) = (console.clone(), console.clone());
+    panic::tell(move |line| tell_panic(&panics, line));
     let options = Options {
         file: written.map(|written| written.path),
         signals: true,
-        say: Arc::new(say),
+        say: Arc::new(move |line: &str| says.say(line)),
+        notify: Notify::from_environment(&|name| std::env::var_os(name), false),
     };
-    Ok(ended(&running.serve(options)))
+    let code = ended(&running.serve(options), &console);
+    console.sync(LAST_LINES);
+    Ok(code)
+}
+
+/// What standard error may take for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// A panic of the main thread is the end of the process, which does not wait for the lines.
+fn tell_panic(console: &Console, line: &str) {
+    console.say(line);
+    if std::thread::current().name() == Some("main") {
+        console.sync(LAST_LINES);
+    }
 }
 
 /// Says why it ended, unless that was asked for and nothing was lost.
-fn ended(ended: &Ended) -> ExitCode {
+fn ended(ended: &Ended, console: &Console) -> ExitCode {
     match ended {
         Ended::Asked { cut: 0 } => return ExitCode::SUCCESS,
         Ended::Asked { cut } => {
             let plural = if *cut == 1 { "" } else { "s" };
-            say(&format!("plimsoll: {cut} connection{plural} cut"));
+            console.say(&format!("plimsoll: {cut} connection{plural} cut"));
         }
-        Ended::Failed(reason) => say(&format!("plimsoll: {reason}")),
+        Ended::Failed(reason) => console.say(&format!("plimsoll: {reason}")),
     }
     ExitCode::FAILURE
 }
@@ -131,9 +151,11 @@ mod tests {
 
     #[test]
     fn only_an_end_that_was_asked_for_and_cut_nothing_is_a_success() {
-        assert_eq!(ended(&Ended::Asked { cut: 0 }), ExitCode::SUCCESS);
-        assert_eq!(ended(&Ended::Asked { cut: 1 }), ExitCode::FAILURE);
+        let console = Console::start(Arc::default()).unwrap();
+        let code = |end| ended(&end, &console);
+        assert_eq!(code(Ended::Asked { cut: 0 }), ExitCode::SUCCESS);
+        assert_eq!(code(Ended::Asked { cut: 1 }), ExitCode::FAILURE);
         let failed = Ended::Failed("worker 1 ended: panicked".to_owned());
-        assert_eq!(ended(&failed), ExitCode::FAILURE);
+        assert_eq!(code(failed), ExitCode::FAILURE);
     }
 }

@@ -51,6 +51,9 @@ impl Changes {
         };
         let (before, now) = (&old.config, &new.config);
         let mut settings = Vec::new();
+        if before.drain_delay != now.drain_delay {
+            settings.push("drain_delay");
+        }
         if before.drain_timeout != now.drain_timeout {
             settings.push("drain_timeout");
         }

@@ -8,12 +8,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::ending::{Ending, Step, Wish};
+use super::notify::{Pulse, Said, Standing};
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
-use super::{Changes, drain};
+use super::{Changes, Notify, drain};
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
+use crate::clock::Instant;
 use crate::config::Config;
 use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
@@ -31,10 +34,16 @@ pub enum Command {
     Reload(Box<Config>, oneshot::Sender<Result<Changes, ReloadError>>),
     /// Read the file again, put it in force, and open the access log anew.
     Reread,
+    /// Open the access log anew.
+    ReopenLogs,
+    /// Let another process of the program take over, then drain.
+    Upgrade,
     /// Finish what runs, then end.
     Drain,
-    /// Drain; when that has begun already, end at once.
+    /// Drain; when that was asked for already, end at once.
     End,
+    /// Finish what runs, however long it takes, then end.
+    Quit,
     /// End at once.
     Stop,
 }
@@ -69,6 +78,8 @@ pub struct Options {
     /// Whether the signals of the process are obeyed.
     pub signals: bool,
     pub say: Say,
+    /// The service manager, where there is one.
+    pub notify: Notify,
 }
 
 /// Running workers, and all that the control loop needs.
@@ -153,9 +164,12 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
-        let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say));
+        let notify = Arc::new(options.notify);
+        let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say), &notify);
         let mut watch = Watch::default();
+        let mut pulse = Pulse::default();
         let mut told = 0;
+        let mut ending = Ending::new();
         let mut deadline = None;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,6 +181,8 @@ impl Running {
                     self.live.snapshot.load().look(now);
                     watch.look(&self.live, &options.say);
                     told = tell(&self.live, told, &options.say);
+                    let standing = standing(&self.live, &ending);
+                    notify.tell(&pulse.due(&notify, self.live.clock, standing, watch.is_any_stuck()));
                     continue;
                 }
                 Some(end) = self.ends.recv() => {
@@ -180,34 +196,76 @@ impl Running {
                     }
                     continue;
                 }
-                () = passed(&mut deadline) => Command::Stop,
-                command = next_signal(&mut signals) => command,
-                Some(command) = self.asked.recv() => command,
+                () = passed(&mut deadline) => None,
+                command = next_signal(&mut signals) => Some(command),
+                Some(command) = self.asked.recv() => Some(command),
             };
-            match command {
-                Command::Reload(config, answer) => {
+            let wish = match command {
+                None => None,
+                Some(Command::Reload(config, answer)) => {
                     reloader.ask(Job {
                         source: Source::Given(config),
                         answer: Some(answer),
                     });
+                    continue;
                 }
-                Command::Reread => reloader.reread(options.file.clone()),
-                Command::Drain | Command::End if deadline.is_none() => {
-                    let allowed = self.live.snapshot.load().config.drain_timeout;
+                Some(Command::Reread) => {
+                    reloader.reread(options.file.clone());
+                    continue;
+                }
+                Some(Command::ReopenLogs) => {
+                    reloader.reopen_logs();
+                    continue;
+                }
+                Some(Command::Upgrade) => continue,
+                Some(Command::Drain) => Some(Wish::Drain),
+                Some(Command::End) => Some(Wish::End),
+                Some(Command::Quit) => Some(Wish::Quit),
+                Some(Command::Stop) => Some(Wish::Stop),
+            };
+            if self.go(&mut ending, wish, &options.say, &notify) {
+                let cut = drain::cut(&self.live, &mut self.ends, left).await;
+                return Ended::Asked { cut };
+            }
+            deadline = self.timer(ending.due());
+        }
+    }
+
+    /// Goes as far to the end as is due now; whether what is left is to be cut.
+    fn go(&mut self, ending: &mut Ending, wish: Option<Wish>, say: &Say, notify: &Notify) -> bool {
+        let now = self.live.clock.now();
+        let before = ending.deadline();
+        if let Some(wish) = wish {
+            ending.wish(now, wish, drain::spans(&self.live));
+        }
+        while let Some(step) = ending.next(now) {
+            match step {
+                Step::Leave => {
+                    notify.tell(&[Said::Stopping, Said::Status("draining")]);
+                    drain::leave(&self.live, now, ending.due().unwrap_or(now), say);
+                }
+                Step::Close => {
                     // Before the sockets close, so that no other process finds the files stale and replaces them first.
                     self.files.clear();
-                    drain::begin(&self.live, allowed, &options.say);
-                    let real = self.live.clock.real(allowed);
-                    deadline = Some(Box::pin(tokio::time::sleep(real)));
+                    drain::close(&self.live, now, ending.deadline(), say);
                 }
-                Command::Drain => {}
-                Command::End | Command::Stop => {
+                Step::Cut => {
                     self.files.clear();
-                    let cut = drain::cut(&self.live, &mut self.ends, left).await;
-                    return Ended::Asked { cut };
+                    return true;
                 }
             }
         }
+        if before != ending.deadline() {
+            drain::bound(&self.live, ending.deadline());
+        }
+        false
+    }
+
+    /// Until then, in real time.
+    fn timer(&self, due: Option<Instant>) -> Deadline {
+        let clock = self.live.clock;
+        let left = clock.real(due?.since(clock.now()));
+        Some(Box::pin(tokio::time::sleep(left)))
     }
 
     /// Listens to what operators and the system ask for.
@@ -227,6 +285,17 @@ impl Running {
             tokio::spawn(server::serve(socket, Arc::clone(&self.live)));
         }
         Ok(())
+    }
+}
+
+/// How the process stands in the eyes of the service manager.
+fn standing(live: &Live, ending: &Ending) -> Standing {
+    if !ending.is_serving() {
+        Standing::Ending
+    } else if live.reasons().is_empty() {
+        Standing::Serving
+    } else {
+        Standing::Starting
     }
 }
 
@@ -296,5 +365,9 @@ impl Watch {
             say(&format!("plimsoll: worker {worker} shows itself again"));
         }
         self.stuck = stuck;
+    }
+
+    fn is_any_stuck(&self) -> bool {
+        !self.stuck.is_empty()
     }
 }

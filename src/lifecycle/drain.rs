@@ -1,25 +1,74 @@
-//! Ending: accepting nothing new and finishing what runs, within a bound.
+//! Ending: no traffic wanted any more, then accepting nothing new and finishing what runs, within a bound.
+//!
+//! When which of these is due is decided by [`ending`](super::ending).
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::control::{Say, WorkerEnd};
+use super::ending::Spans;
 use crate::admin::Live;
+use crate::admin::live::Farewell;
+use crate::clock::Instant;
 use crate::config::units::format_duration;
 use crate::worker::Mail;
 
 /// What cutting may take: a worker that hangs is then left to the end of the process.
 const CUT: Duration = Duration::from_secs(1);
 
+/// How long draining may take, as configured now.
+pub(super) fn spans(live: &Live) -> Spans {
+    let config = &live.snapshot.load().config;
+    Spans {
+        delay: config.drain_delay,
+        timeout: config.drain_timeout,
+    }
+}
+
+/// Turns readiness negative, while connections are still accepted until `closes`.
+pub(super) fn leave(live: &Live, now: Instant, closes: Instant, say: &Say) {
+    let left = closes.since(now);
+    if !left.is_zero() {
+        let left = format_duration(left);
+        say(&format!(
+            "plimsoll: not ready any more; connections are still accepted for {left}"
+        ));
+    }
+    live.bid(Farewell {
+        since: now,
+        closes: Some(closes),
+        deadline: None,
+    });
+}
+
 /// Tells every worker to accept nothing new, to finish what runs and then to end.
-pub(super) fn begin(live: &Live, allowed: Duration, say: &Say) {
-    let (open, allowed) = (live.connections(), format_duration(allowed));
+pub(super) fn close(live: &Live, now: Instant, deadline: Option<Instant>, say: &Say) {
+    let open = live.connections();
+    let (plural, have) = if open == 1 {
+        ("connection is", "has")
+    } else {
+        ("connections are", "have")
+    };
+    let allowed = match deadline {
+        Some(deadline) => format_duration(deadline.since(now)),
+        None => "all the time they need".to_owned(),
+    };
     say(&format!(
-        "plimsoll: draining: {open} connections are open and have {allowed}"
+        "plimsoll: draining: {open} {plural} open and {have} {allowed}"
     ));
-    live.begin_draining();
+    bound(live, deadline);
     tell(live, || Mail::Drain);
+}
+
+/// Shows until when what runs may be finished.
+pub(super) fn bound(live: &Live, deadline: Option<Instant>) {
+    let since = live.farewell().map(|farewell| farewell.since);
+    live.bid(Farewell {
+        since: since.unwrap_or_else(|| live.clock.now()),
+        closes: None,
+        deadline,
+    });
 }
 
 /// Ends every worker at once; gives how many connections were cut.
@@ -28,7 +77,7 @@ pub(super) async fn cut(
     ends: &mut mpsc::UnboundedReceiver<WorkerEnd>,
     mut left: usize,
 ) -> usize {
-    live.begin_draining();
+    bound(live, Some(live.clock.now()));
     let connections = live.connections();
     tell(live, || Mail::Stop);
     let ending = async {

@@ -15,6 +15,7 @@ use super::control::Say;
 use super::findings;
 use super::fixed::fixed;
 use super::following::Following;
+use super::notify::{Notify, Said};
 use super::start::{Kept, enroll};
 use crate::admin::live::{Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
@@ -54,6 +55,9 @@ pub(super) enum Source {
     Given(Box<Config>),
 }
 
+/// Characters of a reason that the service manager shows; the whole of it is on standard error.
+const STATUS: usize = 300;
+
 /// One reload.
 pub(super) struct Job {
     pub(super) source: Source,
@@ -65,12 +69,20 @@ pub(super) struct Reloader {
     live: Arc<Live>,
     jobs: mpsc::UnboundedSender<Job>,
     say: Say,
+    notify: Arc<Notify>,
 }
 
 impl Reloader {
     /// To be called within the runtime that it shall run on. `prober` checks what is in force.
-    pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>, mut prober: Prober, say: Say) -> Self {
+    pub(super) fn start(
+        live: Arc<Live>,
+        kept: Arc<Kept>,
+        mut prober: Prober,
+        say: Say,
+        notify: &Arc<Notify>,
+    ) -> Self {
         let (jobs, mut asked) = mpsc::unbounded_channel();
+        let (notify, manager) = (Arc::clone(notify), Arc::clone(notify));
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
         tokio::spawn(async move {
             let mut following = Following::new(kept.means(known.clock));
@@ -81,14 +93,24 @@ impl Reloader {
                 following.keep_to(&known.snapshot.load().config);
                 tokio::select! {
                     job = asked.recv() => match job {
-                        Some(job) => carry(job, &known, &kept, &mut prober, &telling).await,
+                        Some(job) => {
+                            manager.tell(&[Said::reloading()]);
+                            carry(job, &known, &kept, &mut prober, &telling).await;
+                            // Also of one that was refused: whoever waits for the reload waits no longer.
+                            manager.tell(&[Said::Ready, Said::Status(&outcome(&known))]);
+                        }
                         None => return,
                     },
                     () = following.changed() => {}
                 }
             }
         });
-        Self { live, jobs, say }
+        Self {
+            live,
+            jobs,
+            say,
+            notify,
+        }
     }
 
     pub(super) fn ask(&self, job: Job) {
@@ -98,6 +120,24 @@ impl Reloader {
 
     /// What HUP asks for.
     pub(super) fn reread(&self, file: Option<PathBuf>) {
+        self.reopen_logs();
+        match file {
+            Some(path) => self.ask(Job {
+                source: Source::File(path),
+                answer: None,
+            }),
+            None => {
+                let reason = ReloadError::NoFile.to_string();
+                (self.say)(&format!("plimsoll: {reason}"));
+                // Whoever waits for the reload waits no longer.
+                self.notify.tell(&[Said::reloading()]);
+                self.notify.tell(&[Said::Ready, Said::Status(&reason)]);
+            }
+        }
+    }
+
+    /// What USR1 asks for, too: log files that were moved away are written to no longer.
+    pub(super) fn reopen_logs(&self) {
         if let Some(log) = &self.live.log
             && let Err(error) = log.reopen()
         {
@@ -105,13 +145,18 @@ impl Reloader {
                 "plimsoll: the access log cannot be opened anew, and goes on as it was: {error}"
             ));
         }
-        match file {
-            Some(path) => self.ask(Job {
-                source: Source::File(path),
-                answer: None,
-            }),
-            None => (self.say)(&format!("plimsoll: {}", ReloadError::NoFile)),
+    }
+}
+
+/// How the last reload went, in a line.
+fn outcome(live: &Live) -> String {
+    let generation = live.snapshot.load().generation;
+    match live.reloads().last {
+        Some(last) if !last.applied => {
+            let reason: String = last.text.chars().take(STATUS).collect();
+            format!("serving generation {generation}; the last reload was refused: {reason}")
         }
+        _ => format!("serving generation {generation}"),
     }
 }
 
