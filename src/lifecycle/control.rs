@@ -18,7 +18,6 @@ use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
 use crate::upstream::probe::Prober;
 
@@ -87,8 +86,6 @@ pub struct Running {
     pub live: Arc<Live>,
     kept: Arc<Kept>,
     admin: Option<Listening>,
-    /// Of the Unix sockets that clients connect to. That of the admin API stays with it.
-    files: Vec<SocketFile>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     commands: Commands,
@@ -100,7 +97,6 @@ impl Running {
         live: Arc<Live>,
         kept: Arc<Kept>,
         admin: Option<Listening>,
-        files: Vec<SocketFile>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
     ) -> Self {
@@ -109,7 +105,6 @@ impl Running {
             live,
             kept,
             admin,
-            files,
             threads,
             ends,
             commands,
@@ -246,11 +241,11 @@ impl Running {
                 }
                 Step::Close => {
                     // Before the sockets close, so that no other process finds the files stale and replaces them first.
-                    self.files.clear();
+                    self.kept.doors.unlink();
                     drain::close(&self.live, now, ending.deadline(), say);
                 }
                 Step::Cut => {
-                    self.files.clear();
+                    self.kept.doors.unlink();
                     return true;
                 }
             }
@@ -301,7 +296,7 @@ fn standing(live: &Live, ending: &Ending) -> Standing {
 
 /// Tells where clients and operators can connect, once they can.
 fn announce(live: &Live, say: &Say) {
-    for bound in &live.listeners {
+    for bound in live.listeners.load().iter() {
         say(&format!("listening on {} ({})", bound.url(), bound.name));
     }
     if let Some(admin) = &live.admin {

@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::panics::Watched;
 use super::{LAST_CHANCE, Worker};
+use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::Accepted;
 use crate::listener::server_tls;
@@ -34,10 +35,11 @@ impl Drop for Counted {
 /// Carries one accepted connection to its end.
 pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, handler: H) {
     let view = worker.view();
-    let Some(settings) = view.h1.get(accepted.listener).map(Rc::clone) else {
+    let Some(listener) = view.listener(accepted.listener).map(Rc::clone) else {
         return;
     };
-    let h2_settings = Rc::clone(&view.h2[accepted.listener]);
+    drop(view);
+    let settings = Rc::clone(&listener.h1);
     let mut peer = Peer {
         address: accepted.ip(),
         port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
@@ -49,9 +51,10 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     };
     let unix = accepted.peer.is_none();
     let Accepted { socket, pass, .. } = accepted;
-    let counted = Counted::new(&view.listeners[peer.listener].cells);
-    let tls = view.snapshot.listeners[peer.listener].tls.clone();
-    drop(view);
+    let counted = Counted::new(&listener.cells);
+    let tls = listener.shared.tls.clone();
+    let (h2_settings, drain) = (Rc::clone(&listener.h2), listener.drain.clone());
+    drop(listener);
     let Ok(mut stream) = register(socket, unix) else {
         return;
     };
@@ -70,7 +73,7 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     let found = match stream.alpn() {
         // The preface is then part of the protocol that was agreed on (RFC 9113, 3.4).
         Some(b"h2") => Some((Sniffed::H2, Vec::new())),
-        _ => sniff(&mut stream, worker, &timer).await,
+        _ => sniff(&mut stream, worker, &timer, &drain).await,
     };
     let Some((protocol, unread)) = found else {
         return;
@@ -80,20 +83,11 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         Sniffed::H1 => {
             let connection = h1::Connection::new(stream, &unread, worker.buffers.clone());
             worker.buffers.give(unread);
-            h1::server::serve(
-                connection,
-                peer,
-                settings,
-                timer,
-                worker.drain.clone(),
-                handler,
-            )
-            .await;
+            h1::server::serve(connection, peer, settings, timer, drain, handler).await;
         }
         Sniffed::H2 => {
             let buffers = worker.buffers.clone();
             let worker = Rc::clone(worker);
-            let drain = worker.drain.clone();
             let handler = Watched { worker, handler };
             let served = h2::server::serve(
                 stream,
@@ -129,10 +123,10 @@ async fn sniff(
     stream: &mut Stream,
     worker: &Worker,
     timer: &crate::clock::wheel::Timer,
+    drain: &Drain,
 ) -> Option<(Sniffed, Vec<u8>)> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut unread = Vec::new();
-    let drain = worker.drain.clone();
     let mut last_chance = None;
     std::future::poll_fn(|cx| {
         loop {
