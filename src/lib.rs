@@ -15,6 +15,7 @@
 //! 10. [`observe`] records times, outcome and bytes once, when the exchange is dropped.
 
 pub mod admin;
+pub mod asked;
 pub mod attempt;
 pub mod balance;
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod entropy;
 pub mod http;
 pub mod lab;
 pub mod lifecycle;
+pub mod limit;
 pub mod listener;
 pub mod observe;
 pub mod proxy;
@@ -33,4 +35,5 @@ pub mod snapshot;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
+pub mod watch;
 pub mod worker;

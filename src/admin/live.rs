@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::command::Orders;
 use super::readiness::{self, Reason};
 use crate::clock::{Clock, Instant};
 use crate::config::Address;
@@ -90,6 +91,8 @@ pub struct Live {
     /// What became of what was said on standard error.
     pub said: Arc<Said>,
     farewell: ArcSwapOption<Farewell>,
+    /// Where what operators ask for is sent.
+    pub orders: Orders,
     /// Guards what is shown of reloads, nothing that a reload depends on.
     reloads: Mutex<Reloads>,
 }
@@ -103,6 +106,7 @@ pub struct Parts {
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
+    pub orders: Orders,
 }
 
 impl Live {
@@ -120,6 +124,7 @@ impl Live {
             events: parts.events,
             said: Arc::default(),
             farewell: ArcSwapOption::empty(),
+            orders: parts.orders,
             reloads: Mutex::new(Reloads {
                 applied: 0,
                 refused: 0,

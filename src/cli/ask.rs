@@ -8,7 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -67,16 +67,40 @@ pub(super) fn ask(
     runtime.block_on(async { in_time(admin, path, timeout).await })
 }
 
-/// The same within a runtime.
+/// Posts to a path, with nothing in the body; fails when there is no whole answer in time.
+pub(super) fn post(
+    admin: &Address,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async { sent(admin, Method::POST, path, timeout).await })
+}
+
+/// The same as [`ask`] within a runtime.
 pub(super) async fn in_time(
     admin: &Address,
     path: &str,
     timeout: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
+    sent(admin, Method::GET, path, timeout).await
+}
+
+async fn sent(
+    admin: &Address,
+    method: Method,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let asking = async {
         match admin {
-            Address::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
-            Address::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
+            Address::Tcp(address) => {
+                exchange(TcpStream::connect(address).await?, method, path).await
+            }
+            Address::Unix(file) => exchange(UnixStream::connect(file).await?, method, path).await,
         }
     };
     let answer = tokio::time::timeout(timeout, asking).await;
@@ -88,12 +112,15 @@ pub(super) async fn in_time(
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: Method,
     path: &str,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with its sender.
     tokio::spawn(connection);
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(header::HOST, "plimsoll")
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;

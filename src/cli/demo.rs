@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let config = config(args, &backends);
-    serve::serve(config, None, |running| {
+    serve::serve(config, None, serve::Origin::find()?, |running| {
         let load = demo_report::Plan {
             rate: args.rate,
             length,

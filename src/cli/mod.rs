@@ -11,6 +11,7 @@ mod checks;
 pub mod completions;
 pub mod demo;
 mod demo_report;
+pub mod drain;
 pub mod health;
 pub mod lab;
 mod lab_isolation;
@@ -50,6 +51,7 @@ enum Command {
     Check(check::Args),
     Route(route::Args),
     Status(status::Args),
+    Drain(drain::Args),
     Health(health::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Drain(args) => drain::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

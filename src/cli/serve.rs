@@ -1,5 +1,6 @@
 //! What `run`, `proxy` and `demo` share: start, serve until the end, and say how it ended by the exit code.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{UNAVAILABLE, USAGE, panic, say};
 use crate::clock::Clock;
 use crate::config::{Config, Places};
-use crate::lifecycle::{self, Ended, Notify, Options, Running, StartError, findings};
+use crate::lifecycle::{
+    self, Ended, Inherited, Notify, Options, Predecessor, Running, StartError, findings,
+};
 use crate::observe::console::Console;
 use crate::snapshot::CompileError;
 use crate::tls::TlsError;
@@ -21,16 +24,57 @@ pub(super) struct Written {
     pub(super) places: Places,
 }
 
+/// Where the sockets come from that this process does not bind itself.
+pub(super) struct Origin {
+    predecessor: Option<Predecessor>,
+    inherited: Inherited,
+}
+
+impl Origin {
+    /// Asks the process that started this one, or the service manager.
+    pub(super) fn find() -> std::io::Result<Self> {
+        Ok(match Predecessor::find(&variable)? {
+            Some((predecessor, inherited)) => Self {
+                predecessor: Some(predecessor),
+                inherited,
+            },
+            None => Self {
+                predecessor: None,
+                inherited: Inherited::from_manager(&variable)?,
+            },
+        })
+    }
+
+    /// Tells the process that this one was to take over from why it will not.
+    pub(super) fn refuse(&self, reason: &str) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.refuse(reason);
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 /// Starts and serves. `started` is called when everything is bound, before the first request is taken up.
 pub(super) fn serve<T>(
     config: Config,
     written: Option<Written>,
+    origin: Origin,
     started: impl FnOnce(&Running) -> anyhow::Result<T>,
 ) -> anyhow::Result<ExitCode> {
     raise_descriptors();
-    let running = match lifecycle::start(config, Clock::system()) {
+    let Origin {
+        predecessor,
+        inherited,
+    } = origin;
+    let running = match lifecycle::start_from(config, Clock::system(), inherited) {
         Ok(running) => running,
         Err(error) => {
+            if let Some(predecessor) = &predecessor {
+                predecessor.refuse(&error.to_string());
+            }
             match (&error, &written) {
                 (StartError::Compile(CompileError::Routes(errors)), Some(written)) => {
                     say(&findings::refusal(errors, &written.places).to_string());
@@ -46,6 +90,13 @@ pub(super) fn serve<T>(
             say(&warning.to_string());
         }
     }
+    if predecessor.is_none() {
+        for (name, address) in &running.unused {
+            say(&format!(
+                "plimsoll: the service manager passes the socket `{name}` at {address}, and no listener has this name or this address"
+            ));
+        }
+    }
     // Held until the end.
     let _company = started(&running)?;
     // From here on nobody waits for whoever reads standard error.
@@ -56,7 +107,8 @@ pub(super) fn serve<T>(
         file: written.map(|written| written.path),
         signals: true,
         say: Arc::new(move |line: &str| says.say(line)),
-        notify: Notify::from_environment(&|name| std::env::var_os(name), false),
+        notify: Notify::from_environment(&variable, predecessor.is_some()),
+        predecessor,
     };
     let code = ended(&running.serve(options), &console);
     console.sync(LAST_LINES);

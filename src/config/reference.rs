@@ -116,6 +116,11 @@ fn routes() -> Vec<Route> {
                 p99: Duration::from_millis(200),
             }))),
             idempotency: Some(Idempotency::default()),
+            auth: Some(auth(AuthWay::ApiKey(ApiKeyAuth {
+                keys_file: PathBuf::from("keys"),
+                header: Some(text("X-Api-Key")),
+                query: Some(text("key")),
+            }))),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),
@@ -142,6 +147,14 @@ fn routes() -> Vec<Route> {
                 minimum: Duration::from_millis(20),
                 p99: Duration::from_secs(2),
             }))),
+            auth: Some(auth(AuthWay::Forward(ForwardAuth {
+                upstream: text("app"),
+                path: text("/verify"),
+                timeout: Duration::from_secs(1),
+                copy: vec![text("X-Groups")],
+                identity: Some(text("X-User")),
+                on_failure: OnAuthFailure::Closed,
+            }))),
             ..Route::default()
         },
         Route {
@@ -151,6 +164,10 @@ fn routes() -> Vec<Route> {
                 usual: Duration::from_millis(5),
                 rare: Duration::from_secs(1),
                 share: Share::percent(1),
+            }))),
+            auth: Some(auth(AuthWay::Basic(BasicAuth {
+                users_file: PathBuf::from("users"),
+                realm: text("restricted"),
             }))),
             ..Route::default()
         },
@@ -164,6 +181,14 @@ fn routes() -> Vec<Route> {
             ..Route::default()
         },
     ]
+}
+
+fn auth(way: AuthWay) -> Auth {
+    Auth {
+        way,
+        identity_header: Some(text("X-User")),
+        keep_credentials: false,
+    }
 }
 
 fn fault(distribution: Distribution) -> Fault {

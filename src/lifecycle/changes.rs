@@ -57,6 +57,9 @@ impl Changes {
         if before.drain_timeout != now.drain_timeout {
             settings.push("drain_timeout");
         }
+        if before.upgrade != now.upgrade {
+            settings.push("upgrade");
+        }
         if before.idle_connections != now.idle_connections {
             settings.push("idle_connections");
         }

@@ -1,11 +1,14 @@
 //! The control loop: keeps the tick, watches the workers, serves the admin API, obeys commands and signals, and ends.
 
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ending::{Ending, Step, Wish};
@@ -13,11 +16,15 @@ use super::notify::{Pulse, Said, Standing};
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
-use super::{Changes, Notify, drain};
+use super::succession::{self, Succession};
+use super::upgrade::UpgradeError;
+use super::{Changes, Notify, Predecessor, drain, ordered};
+use crate::admin::command::Order;
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
 use crate::clock::Instant;
-use crate::config::Config;
+use crate::config::{Address, Config};
+use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
 use crate::upstream::probe::Prober;
 
@@ -37,6 +44,8 @@ pub enum Command {
     ReopenLogs,
     /// Let another process of the program take over, then drain.
     Upgrade,
+    /// Another process has taken over: finish what runs, then end.
+    HandOver,
     /// Finish what runs, then end.
     Drain,
     /// Drain; when that was asked for already, end at once.
@@ -79,6 +88,8 @@ pub struct Options {
     pub say: Say,
     /// The service manager, where there is one.
     pub notify: Notify,
+    /// The process that this one is to take over from.
+    pub predecessor: Option<Predecessor>,
 }
 
 /// Running workers, and all that the control loop needs.
@@ -86,10 +97,17 @@ pub struct Running {
     pub live: Arc<Live>,
     kept: Arc<Kept>,
     admin: Option<Listening>,
+    /// Of the admin API, which this process and a successor accept from.
+    admin_sockets: Vec<Arc<OwnedFd>>,
+    admin_accepts: Vec<AbortHandle>,
+    /// What was bound before this process began, and none of its listeners asks for.
+    pub unused: Vec<(String, Address)>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     commands: Commands,
     asked: mpsc::UnboundedReceiver<Command>,
+    /// Through the admin API.
+    ordered: mpsc::UnboundedReceiver<Order>,
 }
 
 impl Running {
@@ -97,18 +115,24 @@ impl Running {
         live: Arc<Live>,
         kept: Arc<Kept>,
         admin: Option<Listening>,
+        unused: Vec<(String, Address)>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
+        ordered: mpsc::UnboundedReceiver<Order>,
     ) -> Self {
         let (commands, asked) = mpsc::unbounded_channel();
         Self {
             live,
             kept,
             admin,
+            admin_sockets: Vec::new(),
+            admin_accepts: Vec::new(),
+            unused,
             threads,
             ends,
             commands,
             asked,
+            ordered,
         }
     }
 
@@ -150,7 +174,7 @@ impl Running {
         let mut signals = match self.open(options.signals) {
             Ok(signals) => signals,
             Err(reason) => {
-                drain::cut(&self.live, &mut self.ends, left).await;
+                drain::cut(&self.live, &mut self.ends, left, &options.say).await;
                 return Ended::Failed(reason);
             }
         };
@@ -163,6 +187,7 @@ impl Running {
         let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say), &notify);
         let mut watch = Watch::default();
         let mut pulse = Pulse::default();
+        let mut succession = Succession::new(options.predecessor, std::mem::take(&mut self.unused));
         let mut told = 0;
         let mut ending = Ending::new();
         let mut deadline = None;
@@ -176,14 +201,22 @@ impl Running {
                     self.live.snapshot.load().look(now);
                     watch.look(&self.live, &options.say);
                     told = tell(&self.live, told, &options.say);
-                    let standing = standing(&self.live, &ending);
-                    notify.tell(&pulse.due(&notify, self.live.clock, standing, watch.is_any_stuck()));
+                    if succession.take_over(&self.live, &self.kept) {
+                        self.come_into_admin_file();
+                    }
+                    let standing = standing(&self.live, &ending, &succession);
+                    let stuck = watch.is_any_stuck();
+                    let said = pulse.due(&notify, self.live.clock, standing, stuck);
+                    notify.tell(&said);
+                    if said.iter().any(|one| matches!(one, Said::Extend(_))) {
+                        notify.tell(&[Said::Status(&drain::status(&self.live))]);
+                    }
                     continue;
                 }
                 Some(end) = self.ends.recv() => {
                     left -= 1;
                     if let Some(failed) = failure(&end, self.live.is_draining()) {
-                        drain::cut(&self.live, &mut self.ends, left).await;
+                        drain::cut(&self.live, &mut self.ends, left, &options.say).await;
                         return Ended::Failed(failed);
                     }
                     if left == 0 {
@@ -194,6 +227,19 @@ impl Running {
                 () = passed(&mut deadline) => None,
                 command = next_signal(&mut signals) => Some(command),
                 Some(command) = self.asked.recv() => Some(command),
+                Some(order) = self.ordered.recv() => {
+                    ordered::obey(order, options.file.clone(), &reloader, &self.live)
+                }
+                upgraded = succession.done() => match upgraded {
+                    Ok(successor) => {
+                        succession.hand_over(successor, &notify, &options.say);
+                        Some(Command::HandOver)
+                    }
+                    Err(error) => {
+                        succession::refused(&self.live, &error);
+                        continue;
+                    }
+                },
             };
             let wish = match command {
                 None => None,
@@ -212,14 +258,20 @@ impl Running {
                     reloader.reopen_logs();
                     continue;
                 }
-                Some(Command::Upgrade) => continue,
+                Some(Command::Upgrade) => {
+                    if let Err(error) = self.upgrade(&mut succession, &ending) {
+                        succession::refused(&self.live, &error);
+                    }
+                    continue;
+                }
+                Some(Command::HandOver) => Some(Wish::HandOver),
                 Some(Command::Drain) => Some(Wish::Drain),
                 Some(Command::End) => Some(Wish::End),
                 Some(Command::Quit) => Some(Wish::Quit),
                 Some(Command::Stop) => Some(Wish::Stop),
             };
-            if self.go(&mut ending, wish, &options.say, &notify) {
-                let cut = drain::cut(&self.live, &mut self.ends, left).await;
+            if self.go(&mut ending, wish, &succession, &options.say, &notify) {
+                let cut = drain::cut(&self.live, &mut self.ends, left, &options.say).await;
                 return Ended::Asked { cut };
             }
             deadline = self.timer(ending.due());
@@ -227,7 +279,14 @@ impl Running {
     }
 
     /// Goes as far to the end as is due now; whether what is left is to be cut.
-    fn go(&mut self, ending: &mut Ending, wish: Option<Wish>, say: &Say, notify: &Notify) -> bool {
+    fn go(
+        &mut self,
+        ending: &mut Ending,
+        wish: Option<Wish>,
+        succession: &Succession,
+        say: &Say,
+        notify: &Notify,
+    ) -> bool {
         let now = self.live.clock.now();
         let before = ending.deadline();
         if let Some(wish) = wish {
@@ -236,13 +295,15 @@ impl Running {
         while let Some(step) = ending.next(now) {
             match step {
                 Step::Leave => {
-                    notify.tell(&[Said::Stopping, Said::Status("draining")]);
+                    succession.cancel();
+                    if succession.speaks_for_the_service() {
+                        notify.tell(&[Said::Stopping, Said::Status("draining")]);
+                    }
                     drain::leave(&self.live, now, ending.due().unwrap_or(now), say);
                 }
                 Step::Close => {
-                    // Before the sockets close, so that no other process finds the files stale and replaces them first.
-                    self.kept.doors.unlink();
-                    drain::close(&self.live, now, ending.deadline(), say);
+                    let left = self.close_doors(succession.unused());
+                    drain::close(&self.live, now, ending.deadline(), left, say);
                 }
                 Step::Cut => {
                     self.kept.doors.unlink();
@@ -254,6 +315,49 @@ impl Running {
             drain::bound(&self.live, ending.deadline());
         }
         false
+    }
+
+    /// Before the sockets close: no other process may find the files of Unix sockets stale and replace them first. What a
+    /// successor serves is left to it; gives these sets of sockets.
+    fn close_doors(&mut self, unused: Option<&[String]>) -> HashSet<usize> {
+        let Some(unused) = unused else {
+            self.kept.doors.unlink();
+            return HashSet::new();
+        };
+        for accepts in self.admin_accepts.drain(..) {
+            accepts.abort();
+        }
+        let address = self.live.admin.as_ref().map(ToString::to_string);
+        let file = self.admin.as_mut().and_then(|admin| admin.file.take());
+        if let Some(file) = file
+            && address.is_none_or(|address| !unused.contains(&address))
+        {
+            file.leave();
+        }
+        self.kept.doors.leave(unused)
+    }
+
+    /// Lets another process of the program take over.
+    fn upgrade(&self, succession: &mut Succession, ending: &Ending) -> Result<(), UpgradeError> {
+        if !ending.is_serving() {
+            return Err(UpgradeError::Ending);
+        }
+        let timeout = self.live.snapshot.load().config.upgrade.timeout;
+        let lent = || {
+            let mut lent = self.kept.doors.lend();
+            lent.extend(succession::lent_admin(&self.live, &self.admin_sockets));
+            lent
+        };
+        succession.begin(lent, timeout)
+    }
+
+    /// The process that bound the admin socket has left its file to this one.
+    fn come_into_admin_file(&mut self) {
+        if let Some(admin) = &mut self.admin
+            && let Some(path) = admin.heir.take()
+        {
+            admin.file = SocketFile::left_behind(&path).ok();
+        }
     }
 
     /// Until then, in real time.
@@ -276,16 +380,20 @@ impl Running {
             return Ok(());
         };
         for socket in std::mem::take(&mut listening.sockets) {
+            self.admin_sockets.push(Arc::new(socket.try_clone()?));
             let socket = server::Socket::new(socket, &listening.address)?;
-            tokio::spawn(server::serve(socket, Arc::clone(&self.live)));
+            let accepts = tokio::spawn(server::serve(socket, Arc::clone(&self.live)));
+            self.admin_accepts.push(accepts.abort_handle());
         }
         Ok(())
     }
 }
 
 /// How the process stands in the eyes of the service manager.
-fn standing(live: &Live, ending: &Ending) -> Standing {
-    if !ending.is_serving() {
+fn standing(live: &Live, ending: &Ending, succession: &Succession) -> Standing {
+    if !succession.speaks_for_the_service() {
+        Standing::Unwatched
+    } else if !ending.is_serving() {
         Standing::Ending
     } else if live.reasons().is_empty() {
         Standing::Serving

@@ -2,11 +2,14 @@
 //!
 //! When which of these is due is decided by [`ending`](super::ending).
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::control::{Say, WorkerEnd};
+use super::cut::Ended;
 use super::ending::Spans;
 use crate::admin::Live;
 use crate::admin::live::Farewell;
@@ -42,23 +45,38 @@ pub(super) fn leave(live: &Live, now: Instant, closes: Instant, say: &Say) {
     });
 }
 
-/// Tells every worker to accept nothing new, to finish what runs and then to end.
-pub(super) fn close(live: &Live, now: Instant, deadline: Option<Instant>, say: &Say) {
+/// Tells every worker to accept nothing new, to finish what runs and then to end. Sets of sockets that are `left` are
+/// another process's.
+pub(super) fn close(
+    live: &Live,
+    now: Instant,
+    deadline: Option<Instant>,
+    left: HashSet<usize>,
+    say: &Say,
+) {
     let open = live.connections();
-    let (plural, have) = if open == 1 {
-        ("connection is", "has")
+    let open = if open == 1 {
+        "1 connection is open and has".to_owned()
     } else {
-        ("connections are", "have")
+        format!("{open} connections are open and have")
     };
     let allowed = match deadline {
         Some(deadline) => format_duration(deadline.since(now)),
-        None => "all the time they need".to_owned(),
+        None => "as long as it takes".to_owned(),
     };
-    say(&format!(
-        "plimsoll: draining: {open} {plural} open and {have} {allowed}"
-    ));
+    say(&format!("plimsoll: draining: {open} {allowed}"));
     bound(live, deadline);
-    tell(live, || Mail::Drain);
+    let left = Arc::new(left);
+    tell(live, || Mail::Drain {
+        left: Arc::clone(&left),
+    });
+}
+
+/// What is left, in a line.
+pub(super) fn status(live: &Live) -> String {
+    let open = live.connections();
+    let plural = if open == 1 { "" } else { "s" };
+    format!("draining: {open} connection{plural} open")
 }
 
 /// Shows until when what runs may be finished.
@@ -71,14 +89,16 @@ pub(super) fn bound(live: &Live, deadline: Option<Instant>) {
     });
 }
 
-/// Ends every worker at once; gives how many connections were cut.
+/// Ends every worker at once, and says which requests that cut; gives how many connections.
 pub(super) async fn cut(
     live: &Live,
     ends: &mut mpsc::UnboundedReceiver<WorkerEnd>,
     mut left: usize,
+    say: &Say,
 ) -> usize {
     bound(live, Some(live.clock.now()));
     let connections = live.connections();
+    let before = Ended::read(live);
     tell(live, || Mail::Stop);
     let ending = async {
         while left > 0 && ends.recv().await.is_some() {
@@ -86,6 +106,9 @@ pub(super) async fn cut(
         }
     };
     let _ = tokio::time::timeout(CUT, ending).await;
+    if let Some(cut) = Ended::read(live).since(&before) {
+        say(&format!("plimsoll: {cut}"));
+    }
     connections
 }
 

@@ -26,6 +26,7 @@ impl Running {
             signals: false,
             say,
             notify: Notify::off(),
+            predecessor: None,
         };
         let thread = std::thread::Builder::new()
             .name("control".to_owned())

@@ -5,6 +5,7 @@
 
 pub mod changes;
 mod control;
+mod cut;
 mod doors;
 pub mod drain;
 mod ending;
@@ -12,14 +13,22 @@ pub mod findings;
 pub mod fixed;
 mod following;
 pub mod handle;
+mod handover;
+pub mod inherited;
 pub mod notify;
+mod ordered;
+pub mod predecessor;
 pub mod reload;
 mod signal;
 pub mod start;
+mod succession;
+mod upgrade;
 
 pub use changes::Changes;
 pub use control::{Command, Commands, Ended, Options, Running, Say};
 pub use handle::Handle;
+pub use inherited::Inherited;
 pub use notify::Notify;
+pub use predecessor::Predecessor;
 pub use reload::ReloadError;
-pub use start::{StartError, start, start_with};
+pub use start::{StartError, start, start_from, start_with};

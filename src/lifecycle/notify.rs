@@ -123,8 +123,8 @@ pub(super) enum Standing {
     Serving,
     /// Until the end, what runs is finished.
     Ending,
-    /// The manager watches another process.
-    Replaced,
+    /// The manager watches another process: the one that this one takes over from, or the one that took over.
+    Unwatched,
 }
 
 /// What is told by itself, as time passes.
@@ -149,7 +149,7 @@ impl Pulse {
         let passed = |last: Option<Instant>, every: Duration| {
             last.is_none_or(|last| clock.real(now.since(last)) >= every)
         };
-        if notify.socket.is_none() || standing == Standing::Replaced {
+        if notify.socket.is_none() || standing == Standing::Unwatched {
             return said;
         }
         if standing == Standing::Serving && !self.is_ready {
@@ -250,6 +250,6 @@ mod tests {
         let ending = look(Standing::Ending, true);
         assert_eq!(ending, [Said::Extend(EXTEND_BY)]);
         assert_eq!(look(Standing::Ending, true), []);
-        assert_eq!(look(Standing::Replaced, false), []);
+        assert_eq!(look(Standing::Unwatched, false), []);
     }
 }

@@ -1,6 +1,7 @@
 //! Who is knocking? Sockets in, accepted connections out; knows nothing of HTTP.
 
 pub mod accept;
+pub mod refusal;
 pub mod server_tls;
 mod unix;
 

@@ -3,9 +3,13 @@
 //! Not here: what to try next ([`crate::attempt`]), which endpoint ([`crate::balance`]), the rules of HTTP
 //! ([`crate::http`]).
 
+pub mod addresses;
 pub mod admit;
 pub mod audience;
+pub mod authorize;
+pub mod certified;
 pub mod client;
+pub mod entry;
 pub mod error;
 pub mod exchange;
 pub mod fault;
@@ -14,10 +18,12 @@ pub mod handle;
 pub mod heads;
 pub mod hedge;
 pub mod keyed;
+pub mod limited;
 pub mod link;
 pub mod pick;
 pub mod request;
 pub mod respond;
+pub mod runners;
 pub mod select;
 pub mod stream;
 pub mod switch;
@@ -30,25 +36,26 @@ use crate::clock::Instant;
 use crate::http::h2::End;
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
 use crate::worker::Worker;
+use runners::Runners;
 
 /// Answers the requests of one worker.
 #[derive(Clone)]
 pub struct Proxy {
-    worker: Rc<Worker>,
+    runners: Rc<Runners>,
 }
 
 impl Proxy {
     /// For the requests of this worker.
     pub fn new(worker: &Rc<Worker>) -> Self {
         Self {
-            worker: Rc::clone(worker),
+            runners: Runners::new(worker),
         }
     }
 }
 
 impl Handler for Proxy {
-    async fn exchange(&self, incoming: Incoming) {
-        handle::handle(&self.worker, incoming).await;
+    fn exchange(&self, incoming: Incoming) -> impl Future<Output = ()> {
+        self.runners.run(incoming)
     }
 
     async fn refuse(
@@ -58,17 +65,17 @@ impl Handler for Proxy {
         responder: Responder,
         peer: Rc<Peer>,
     ) {
-        handle::refuse(&self.worker, refusal, begun, responder, peer).await;
+        handle::refuse(self.runners.worker(), refusal, begun, responder, peer).await;
     }
 
     fn cut(&self, end: End, peer: &Peer) {
-        if let Some(listener) = self.worker.view().listener(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
             listener.cells.refused(end.label());
         }
     }
 
     fn malformed(&self, peer: &Peer) {
-        if let Some(listener) = self.worker.view().listener(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
             listener.cells.refused(error::H2_MALFORMED);
         }
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
@@ -61,12 +62,11 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
     if let Some(tls) = tls {
         // Boxed: the state of a handshake is large, and the task outlives it.
         let span = settings.timeouts.handshake;
-        let secured = server_tls::serve(stream, &tls, span, &worker.wheel, &counted.0);
+        let secured = secure(worker, stream, &tls, span, &counted.0, &mut peer);
         let Some(secured) = Box::pin(secured).await else {
             return;
         };
         stream = secured;
-        peer.tls = true;
     }
     // One deadline for the first head, whatever is found out about the protocol on the way.
     let timer = worker.wheel.after(settings.timeouts.head);
@@ -103,6 +103,20 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         }
     }
     drop(pass);
+}
+
+/// Does TLS with the client, and notes in `peer` what that shows; `None` when nothing came of it, which is counted.
+async fn secure(
+    worker: &Worker,
+    stream: Stream,
+    tls: &Arc<rustls::ServerConfig>,
+    span: Duration,
+    cells: &ListenerCells,
+    peer: &mut Peer,
+) -> Option<Stream> {
+    let secured = server_tls::serve(stream, tls, span, &worker.wheel, cells).await?;
+    peer.tls = true;
+    Some(secured)
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod admin_commands;
 mod balancing;
 mod balancing_metrics;
 mod breaker;
@@ -14,6 +15,7 @@ mod bulkhead;
 mod chaos;
 mod command_line;
 mod discovery;
+mod drain;
 mod endpoint_tls;
 mod failures;
 mod faults;
@@ -41,7 +43,9 @@ mod retries;
 mod route_command;
 mod routing;
 mod spread;
+mod systemd;
 mod timeouts;
 mod tls;
+mod upgrade_binary;
 mod upgrades;
 mod workers;

@@ -7,6 +7,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::entering::auth;
 use super::keyed::idempotency;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
@@ -150,7 +151,7 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
-        of(idempotency()),
+        (of(idempotency()), of(auth())),
         priority(),
         of(fault()),
     )
@@ -163,7 +164,7 @@ fn route() -> impl Strategy<Value = Route> {
                 request_fields,
                 response_fields,
                 subset,
-                idempotency,
+                (idempotency, auth),
                 priority,
                 fault,
             )| {
@@ -184,6 +185,7 @@ fn route() -> impl Strategy<Value = Route> {
                     response_fields,
                     fault,
                     idempotency,
+                    auth,
                 }
             },
         )

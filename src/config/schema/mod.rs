@@ -3,11 +3,16 @@
 //! Each key is declared here once. The `block!` macro makes of it the field of a struct, the
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
+mod admin;
+mod auth;
 mod fault;
 mod idempotency;
+mod limits;
 mod listener;
 mod matcher;
 mod route;
+mod tls;
+mod upgrade;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -15,12 +20,17 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use admin::*;
+pub use auth::*;
 pub use fault::*;
 pub use idempotency::*;
+pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
 pub use route::*;
 use serde_json::{Value as Json, json};
+pub use tls::*;
+pub use upgrade::*;
 pub use upstream::*;
 
 use super::cursor::Reader;
@@ -37,6 +47,7 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+const MINUTE: Duration = seconds(60);
 const HOUR: Duration = seconds(3600);
 const DAY: Duration = seconds(24 * 3600);
 const YEAR: Duration = seconds(365 * 24 * 3600);
@@ -73,19 +84,12 @@ block! {
         /// Kubernetes kills a process, so that there is time to say what was cut. QUIT knows no
         /// bound.
         pub drain_timeout: Duration = seconds(25), in Duration::ZERO..=DAY;
+        /// How another process of the program takes over, which USR2 asks for.
+        pub upgrade: Upgrade = Upgrade::default();
         /// Idle connections to endpoints kept by the whole process, over all upstreams. Each holds
         /// a descriptor; 4096 leaves room under the usual limit of 65 536. Divided among the
         /// workers, of which each uses its own.
         pub idle_connections: usize = 4096, in 0..=1_000_000;
-    }
-}
-
-block! {
-    /// The listener for operators.
-    pub struct Admin {
-        /// An IP address and a port, or `unix:/path`. It has no authentication: keep it on
-        /// loopback or on a network of its own.
-        pub address: Address;
     }
 }
 
@@ -139,5 +143,5 @@ impl Setting for LogTarget {
     }
 }
 
-written_as_map!(Config, Admin, AccessLog);
+written_as_map!(Config, AccessLog);
 with_default!(Config, AccessLog);

@@ -11,6 +11,7 @@ use super::super::kinds::{
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::auth::Auth;
 use super::fault::Fault;
 use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
@@ -40,6 +41,8 @@ pub struct Route {
     pub fault: Option<Fault>,
     /// Executes a request with a key once.
     pub idempotency: Option<Idempotency>,
+    /// Who may enter.
+    pub auth: Option<Auth>,
 }
 
 impl Route {
@@ -133,6 +136,8 @@ block! {
         /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
         /// here.
         pub idempotency: Option<Idempotency> = None;
+        /// Who may enter, and how they show who they are. Off: everybody.
+        pub auth: Option<Auth> = None;
     }
 }
 
@@ -213,6 +218,7 @@ impl RouteKeys {
             response_fields: self.response_headers,
             fault: self.fault,
             idempotency: self.idempotency,
+            auth: self.auth,
         })
     }
 
@@ -241,6 +247,7 @@ impl RouteKeys {
             response_headers: route.response_fields.clone(),
             fault: route.fault.clone(),
             idempotency: route.idempotency.clone(),
+            auth: route.auth.clone(),
         }
     }
 }

@@ -1,0 +1,91 @@
+//! Obeying what operators ask for through the admin API.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::reload::{Job, ReloadError, Reloader, Source};
+use super::{Changes, control, drain};
+use crate::admin::Live;
+use crate::admin::command::{Command, Order, Told};
+use crate::config::units::format_duration;
+
+/// Begins with what was ordered; its answer is given when it is done, or has begun where that ends the process. Gives
+/// what is left for the control loop to do.
+pub(super) fn obey(
+    order: Order,
+    file: Option<PathBuf>,
+    reloader: &Reloader,
+    live: &Live,
+) -> Option<control::Command> {
+    let Order { command, answer } = order;
+    match command {
+        Command::Reload => {
+            reload(file, reloader, answer);
+            None
+        }
+        Command::Drain => {
+            // Whoever asked may have left.
+            let _ = answer.send(draining(live));
+            Some(control::Command::Drain)
+        }
+    }
+}
+
+/// What is told of a drain that begins, or has begun before.
+fn draining(live: &Live) -> Told {
+    let spans = drain::spans(live);
+    let open = live.connections();
+    let text = format!(
+        "draining: {open} connections are open; they have {}, from in {} on",
+        format_duration(spans.timeout),
+        format_duration(spans.delay)
+    );
+    Told {
+        status: 202,
+        body: json!({
+            "draining": true,
+            "connections_open": open,
+            "drain_delay_seconds": spans.delay.as_secs_f64(),
+            "drain_timeout_seconds": spans.timeout.as_secs_f64(),
+            "text": text,
+        }),
+    }
+}
+
+/// To be called within a runtime.
+fn reload(file: Option<PathBuf>, reloader: &Reloader, answer: oneshot::Sender<Told>) {
+    let Some(path) = file else {
+        let _ = answer.send(reloaded(&Err(ReloadError::NoFile)));
+        return;
+    };
+    let (done, outcome) = oneshot::channel();
+    reloader.ask(Job {
+        source: Source::File(path),
+        answer: Some(done),
+    });
+    tokio::spawn(async move {
+        let outcome = outcome.await.unwrap_or(Err(ReloadError::Ending));
+        // Whoever asked may have left.
+        let _ = answer.send(reloaded(&outcome));
+    });
+}
+
+/// What is told of a reload.
+fn reloaded(outcome: &Result<Changes, ReloadError>) -> Told {
+    match outcome {
+        Ok(changes) => Told {
+            status: 200,
+            body: json!({ "applied": true, "changes": changes, "text": changes.to_string() }),
+        },
+        Err(error) => Told {
+            status: match error {
+                ReloadError::Ending => 503,
+                ReloadError::Panicked => 500,
+                _ => 409,
+            },
+            body: json!({ "applied": false, "error": error.to_string() }),
+        },
+    }
+}

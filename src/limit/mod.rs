@@ -1,0 +1,3 @@
+//! May this client enter?
+
+pub mod auth;
