@@ -38,6 +38,7 @@ mod outlier;
 mod pooling;
 mod real_programs;
 mod reload;
+mod reload_listeners;
 mod replay;
 mod retries;
 mod route_command;
