@@ -122,3 +122,20 @@ fn config_path(named: Option<&Path>) -> PathBuf {
         .or_else(existing)
         .unwrap_or_else(|| PathBuf::from(DEFAULTS[0]))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_page_names_every_command() {
+        let page = include_str!("../../packaging/plimsoll.1");
+        let all = Arguments::command();
+        for command in all.get_subcommands() {
+            let name = command.get_name();
+            assert!(page.contains(&format!("\n.B {name}\n")), "{name}");
+        }
+    }
+}

@@ -345,7 +345,12 @@ impl Running {
         let timeout = self.live.snapshot.load().config.upgrade.timeout;
         let lent = || {
             let mut lent = self.kept.doors.lend();
-            lent.extend(succession::lent_admin(&self.live, &self.admin_sockets));
+            let is_own = self.admin.as_ref().is_none_or(|admin| admin.is_own);
+            lent.extend(succession::lent_admin(
+                &self.live,
+                &self.admin_sockets,
+                is_own,
+            ));
             lent
         };
         succession.begin(lent, timeout)

@@ -59,6 +59,8 @@ struct Sockets {
     file: Option<SocketFile>,
     /// The path of a Unix socket whose file is another process's to remove, as long as that one serves.
     heir: Option<PathBuf>,
+    /// Whether a process of this program has bound them.
+    is_own: bool,
 }
 
 struct Departed {
@@ -277,6 +279,7 @@ impl Doors {
         let each = state.open.iter().map(|door| Lent {
             name: door.name.clone(),
             is_admin: false,
+            is_own: door.sockets.is_own,
             written: door.written.to_string(),
             bound: door.sockets.bound.to_string(),
             sockets: door.sockets.held.iter().filter_map(Weak::upgrade).collect(),
@@ -340,6 +343,7 @@ impl Sockets {
             held: owned.iter().map(Arc::downgrade).collect(),
             file: listening.file,
             heir: listening.heir,
+            is_own: listening.is_own,
         };
         (sockets, owned)
     }
@@ -436,6 +440,7 @@ mod tests {
             held: Vec::new(),
             file: None,
             heir: None,
+            is_own: true,
         };
         let host = Host {
             listener: 0,

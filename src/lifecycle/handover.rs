@@ -37,6 +37,8 @@ pub(super) enum Offer {
     Sockets {
         name: String,
         is_admin: bool,
+        /// Whether a process of this program has bound them, and not the service manager.
+        is_own: bool,
         written: String,
         bound: String,
     },
@@ -140,6 +142,7 @@ mod tests {
         let offer = Offer::Sockets {
             name: "web".to_owned(),
             is_admin: false,
+            is_own: true,
             written: "127.0.0.1:0".to_owned(),
             bound: listener.local_addr().unwrap().to_string(),
         };

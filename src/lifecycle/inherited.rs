@@ -100,7 +100,7 @@ impl Inherited {
         let given = Given {
             address,
             sockets: vec![socket],
-            leaves_file: false,
+            is_own: false,
         };
         self.groups.push(Group {
             name: name.to_owned(),
@@ -192,7 +192,7 @@ mod tests {
             given: Given {
                 address: tcp(bound),
                 sockets: vec![socket(), socket()],
-                leaves_file: true,
+                is_own: true,
             },
         };
         Inherited::of(sockets.iter().map(group).collect())

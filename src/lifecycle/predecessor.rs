@@ -67,6 +67,7 @@ fn receive_all(socket: &OwnedFd) -> io::Result<Inherited> {
         let Offer::Sockets {
             name,
             is_admin,
+            is_own,
             written,
             bound,
         } = offer
@@ -92,7 +93,7 @@ fn receive_all(socket: &OwnedFd) -> io::Result<Inherited> {
                 given: Given {
                     address: address.1,
                     sockets,
-                    leaves_file: true,
+                    is_own,
                 },
             }),
         }

@@ -128,13 +128,18 @@ pub(super) fn refused(live: &Live, error: &UpgradeError) {
 }
 
 /// The sockets of the admin API, for the other process to serve as well.
-pub(super) fn lent_admin(live: &Live, sockets: &[Arc<std::os::fd::OwnedFd>]) -> Option<Lent> {
+pub(super) fn lent_admin(
+    live: &Live,
+    sockets: &[Arc<std::os::fd::OwnedFd>],
+    is_own: bool,
+) -> Option<Lent> {
     let bound = live.admin.as_ref()?.to_string();
     let config = &live.snapshot.load().config;
     let written = config.admin.as_ref().map(|admin| admin.address.to_string());
     Some(Lent {
         name: super::inherited::ADMIN.to_owned(),
         is_admin: true,
+        is_own,
         written: written.unwrap_or_else(|| bound.clone()),
         bound,
         sockets: sockets.to_vec(),

@@ -81,6 +81,7 @@ fn resolved(name: &Path, folders: &OsString) -> Option<PathBuf> {
 pub(super) struct Lent {
     pub(super) name: String,
     pub(super) is_admin: bool,
+    pub(super) is_own: bool,
     pub(super) written: String,
     pub(super) bound: String,
     pub(super) sockets: Vec<Arc<OwnedFd>>,
@@ -199,6 +200,7 @@ fn offer(lent: &[Lent], timeout: Duration, socket: &OwnedFd) -> io::Result<()> {
         let packet = Offer::Sockets {
             name: one.name.clone(),
             is_admin: one.is_admin,
+            is_own: one.is_own,
             written: one.written.clone(),
             bound: one.bound.clone(),
         };

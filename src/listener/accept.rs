@@ -74,6 +74,8 @@ pub struct Listening {
     pub file: Option<SocketFile>,
     /// The path of a Unix socket whose file another process removes, as long as that one serves.
     pub heir: Option<PathBuf>,
+    /// As of [`Given::is_own`].
+    pub is_own: bool,
 }
 
 /// Sockets that somebody else has bound.
@@ -82,8 +84,9 @@ pub struct Given {
     /// Where the first of them is bound.
     pub address: Address,
     pub sockets: Vec<OwnedFd>,
-    /// Whether the file of a Unix socket is this process's once whoever bound it is gone.
-    pub leaves_file: bool,
+    /// Whether a process of this program has bound them: then others may join them, and the last process removes the
+    /// file of a Unix socket.
+    pub is_own: bool,
 }
 
 /// Counts the open connections of a listener over all workers.
@@ -175,6 +178,7 @@ pub fn bind(
         sockets,
         file,
         heir: None,
+        is_own: true,
     })
 }
 
@@ -184,13 +188,13 @@ pub fn adopt(name: &str, given: Given, workers: usize) -> Result<Listening, Bind
     let Given {
         address,
         mut sockets,
-        leaves_file,
+        is_own,
     } = given;
     for socket in &sockets {
         prepare(socket, &address).map_err(|error| BindError::of(error.into(), name, &address))?;
     }
     if let Address::Tcp(address) = &address
-        && leaves_file
+        && is_own
     {
         let missing = workers.saturating_sub(sockets.len());
         // Without them some workers get their connections from others.
@@ -199,7 +203,7 @@ pub fn adopt(name: &str, given: Given, workers: usize) -> Result<Listening, Bind
         }
     }
     let heir = match &address {
-        Address::Unix(path) if leaves_file => Some(path.clone()),
+        Address::Unix(path) if is_own => Some(path.clone()),
         Address::Unix(_) | Address::Tcp(_) => None,
     };
     Ok(Listening {
@@ -207,6 +211,7 @@ pub fn adopt(name: &str, given: Given, workers: usize) -> Result<Listening, Bind
         sockets,
         file: None,
         heir,
+        is_own,
     })
 }
 

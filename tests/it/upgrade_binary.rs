@@ -87,7 +87,8 @@ impl Service {
         self.said().matches(part).count()
     }
 
-    /// Asks for an upgrade and waits until it is done. Gives the process that served before.
+    /// Asks for an upgrade and waits until it is done. Gives the process that served before, which lives as long as that.
+    #[must_use]
     async fn upgrade(&mut self) -> Other {
         let before = self.count("has taken over");
         self.serving.signal(Signal::USR2);
@@ -222,7 +223,7 @@ async fn a_version_that_cannot_serve_leaves_the_old_one_serving() {
     let answer = Client::h1(service.address).await.get("/").await;
     assert_eq!(answer.backend(), Some("a"));
     service.directory.write("plimsoll.yaml", yaml);
-    service.upgrade().await;
+    let _old = service.upgrade().await;
     let answer = Client::h1(service.address).await.get("/").await;
     assert_eq!(answer.backend(), Some("a"));
     assert_eq!(service.first.wait_for_exit(), Some(0), "{}", service.said());
@@ -267,11 +268,12 @@ async fn fewer_workers_more_listeners_and_unix_sockets_are_taken_over_too() {
     let web: SocketAddr = rest.split_whitespace().next().unwrap().parse().unwrap();
     answers(&path).await;
 
-    let after = [("web", tcp.clone()), ("new", tcp), ("file", unix)];
+    let other = "127.0.0.2:0".to_owned();
+    let after = [("web", tcp), ("new", other), ("file", unix)];
     service
         .directory
         .write("plimsoll.yaml", listeners(1, &after));
-    service.upgrade().await;
+    let _old = service.upgrade().await;
     assert_eq!(service.first.wait_for_exit(), Some(0), "{}", service.said());
     answers(&path).await;
     for _ in 0..16 {
