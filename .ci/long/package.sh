@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-cargo_deb=3.6.0
+cargo_deb=3.8.0
 target=${CARGO_TARGET_DIR:-target}
 plimsoll=$target/release/plimsoll
 build=1
