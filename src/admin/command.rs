@@ -10,6 +10,8 @@ pub enum Command {
     Reload,
     /// Accept nothing new, finish what runs, then end.
     Drain,
+    /// Say what a reload would change.
+    Diff,
 }
 
 impl Command {

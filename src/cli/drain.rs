@@ -26,8 +26,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Asks once, and waits where that is wanted.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let admin = ask::address(args.admin.as_ref());
-    let (status, body) = ask::post(&admin, "/api/v1/drain", TIMEOUT)?;
+    let admin = ask::admin(args.admin.as_ref());
+    let (status, body) = ask::order(&admin, "/api/v1/drain", TIMEOUT)?;
     let text = String::from_utf8_lossy(&body);
     if !status.is_success() {
         say(&format!("plimsoll: {status}: {}", text.trim_end()));

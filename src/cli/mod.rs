@@ -11,6 +11,7 @@ mod checks;
 pub mod completions;
 pub mod demo;
 mod demo_report;
+pub mod diff;
 pub mod drain;
 pub mod health;
 pub mod lab;
@@ -19,6 +20,7 @@ mod lab_metastable;
 mod lab_report;
 mod panic;
 pub mod proxy;
+pub mod reload;
 mod retries;
 pub mod route;
 pub mod run;
@@ -50,6 +52,8 @@ enum Command {
     Lab(lab::Args),
     Check(check::Args),
     Route(route::Args),
+    Reload(reload::Args),
+    Diff(diff::Args),
     Status(status::Args),
     Drain(drain::Args),
     Health(health::Args),
@@ -73,6 +77,8 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Drain(args) => drain::run(&args),
         Command::Health(args) => health::run(&args),

@@ -34,10 +34,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(USAGE.into());
         }
     };
-    config.admin = args.admin.clone().map(|address| Admin { address });
+    config.admin = args.admin.clone().map(Admin::new);
     if args.print_config {
         print(&reference::to_yaml(&config))?;
         return Ok(ExitCode::SUCCESS);
     }
-    serve::serve(config, None, serve::Origin::find()?, |_| Ok(()))
+    serve::serve(config, None, serve::Ancestry::find()?, |_| Ok(()))
 }

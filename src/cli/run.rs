@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Serves until TERM or INT.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let origin = serve::Origin::find()?;
+    let ancestry = serve::Ancestry::find()?;
     let path = config_path(args.config.as_deref());
     match read::load(&path, &|name| std::env::var(name).ok()) {
         Ok(loaded) => {
@@ -29,13 +29,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             let places = loaded.places;
             let written = serve::Written { path, places };
-            Ok(serve::serve(loaded.config, Some(written), origin, |_| {
-                Ok(())
-            })?)
+            Ok(serve::serve(
+                loaded.config,
+                Some(written),
+                ancestry,
+                |_| Ok(()),
+            )?)
         }
         Err(refusal) => {
             say(&refusal.to_string());
-            origin.refuse(&refusal.to_string());
+            ancestry.refuse(&refusal.to_string());
             let code = if refusal.unreadable {
                 UNAVAILABLE
             } else {

@@ -25,12 +25,12 @@ pub(super) struct Written {
 }
 
 /// Where the sockets come from that this process does not bind itself.
-pub(super) struct Origin {
+pub(super) struct Ancestry {
     predecessor: Option<Predecessor>,
     inherited: Inherited,
 }
 
-impl Origin {
+impl Ancestry {
     /// Asks the process that started this one, or the service manager.
     pub(super) fn find() -> std::io::Result<Self> {
         Ok(match Predecessor::find(&variable)? {
@@ -61,14 +61,21 @@ fn variable(name: &str) -> Option<OsString> {
 pub(super) fn serve<T>(
     config: Config,
     written: Option<Written>,
-    origin: Origin,
+    ancestry: Ancestry,
     started: impl FnOnce(&Running) -> anyhow::Result<T>,
 ) -> anyhow::Result<ExitCode> {
+    let admin = config.admin.as_ref();
+    if admin.is_some_and(|admin| !admin.address.is_local() && admin.token_file.is_none()) {
+        say(
+            "plimsoll: an admin API that is not on loopback needs `admin.token_file`, which only a configuration file can name",
+        );
+        return Ok(USAGE.into());
+    }
     raise_descriptors();
-    let Origin {
+    let Ancestry {
         predecessor,
         inherited,
-    } = origin;
+    } = ancestry;
     let running = match lifecycle::start_from(config, Clock::system(), inherited) {
         Ok(running) => running,
         Err(error) => {
@@ -104,7 +111,7 @@ pub(super) fn serve<T>(
     let (panics, says) = (console.clone(), console.clone());
     panic::tell(move |line| tell_panic(&panics, line));
     let options = Options {
-        file: written.map(|written| written.path),
+        file: written.map(|written| (written.path, written.places.text().to_owned())),
         signals: true,
         say: Arc::new(move |line: &str| says.say(line)),
         notify: Notify::from_environment(&variable, predecessor.is_some()),
@@ -143,7 +150,7 @@ fn exit_code(error: &StartError) -> u8 {
     match error {
         StartError::Compile(error) => compile_code(error),
         StartError::Tls(source) => tls_code(source),
-        StartError::Bind(_) | StartError::Log { .. } => UNAVAILABLE,
+        StartError::Bind(_) | StartError::Log { .. } | StartError::Token(_) => UNAVAILABLE,
         StartError::Worker(_) | StartError::Names(_) => 1,
     }
 }

@@ -50,6 +50,7 @@ fn specimen() -> Config {
         zone: Some(text("eu-1")),
         admin: Some(Admin {
             address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
+            token_file: Some(PathBuf::from("/etc/plimsoll/admin.tokens")),
         }),
         access_log: Some(AccessLog::default()),
         ..Config::default()

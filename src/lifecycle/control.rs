@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::ending::{Ending, Step, Wish};
 use super::notify::{Pulse, Said, Standing};
+use super::origin::Origin;
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
@@ -20,12 +21,13 @@ use super::succession::{self, Succession};
 use super::upgrade::UpgradeError;
 use super::{Changes, Notify, Predecessor, drain, ordered};
 use crate::admin::command::Order;
-use crate::admin::live::{Live, url};
+use crate::admin::live::{Cause, Live, url};
 use crate::admin::{Reason, server};
 use crate::clock::Instant;
 use crate::config::{Address, Config};
 use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
+use crate::observe::event::Kind;
 use crate::upstream::probe::Prober;
 
 /// How often counters are folded and the workers looked at.
@@ -81,8 +83,8 @@ pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What surrounds the control loop.
 pub struct Options {
-    /// The file to read again.
-    pub file: Option<PathBuf>,
+    /// The file that was read, with what it held: to be read again.
+    pub file: Option<(PathBuf, String)>,
     /// Whether the signals of the process are obeyed.
     pub signals: bool,
     pub say: Say,
@@ -169,7 +171,7 @@ impl Running {
         ended
     }
 
-    async fn control(mut self, options: Options) -> Ended {
+    async fn control(mut self, mut options: Options) -> Ended {
         let mut left = self.live.mailboxes.len();
         let mut signals = match self.open(options.signals) {
             Ok(signals) => signals,
@@ -183,8 +185,11 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
+        let origin = options.file.take();
+        let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
         let notify = Arc::new(options.notify);
-        let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say), &notify);
+        let say = Arc::clone(&options.say);
+        let reloader = Reloader::start(live, kept, prober, origin, say, &notify);
         let mut watch = Watch::default();
         let mut pulse = Pulse::default();
         let mut succession = Succession::new(options.predecessor, std::mem::take(&mut self.unused));
@@ -228,7 +233,7 @@ impl Running {
                 command = next_signal(&mut signals) => Some(command),
                 Some(command) = self.asked.recv() => Some(command),
                 Some(order) = self.ordered.recv() => {
-                    ordered::obey(order, options.file.clone(), &reloader, &self.live)
+                    ordered::obey(order, &reloader, &self.live)
                 }
                 upgraded = succession.done() => match upgraded {
                     Ok(successor) => {
@@ -246,12 +251,13 @@ impl Running {
                 Some(Command::Reload(config, answer)) => {
                     reloader.ask(Job {
                         source: Source::Given(config),
+                        cause: Cause::Program,
                         answer: Some(answer),
                     });
                     continue;
                 }
                 Some(Command::Reread) => {
-                    reloader.reread(options.file.clone());
+                    reloader.reread();
                     continue;
                 }
                 Some(Command::ReopenLogs) => {
@@ -429,7 +435,8 @@ fn failure(end: &WorkerEnd, draining: bool) -> Option<String> {
 /// Says what has changed by itself since `told`, and gives the sequence of the last of it.
 fn tell(live: &Live, told: u64, say: &Say) -> u64 {
     let (events, last) = live.events.after(told);
-    for event in events {
+    // Of reloads all is said where they happen.
+    for event in events.iter().filter(|event| event.kind != Kind::Reload) {
         say(&format!("plimsoll: {event}"));
     }
     last

@@ -423,8 +423,6 @@ fn overlap(one: &Address, other: &Address) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, AtomicUsize};
-
     use tokio::sync::mpsc;
 
     use super::*;
@@ -512,11 +510,7 @@ mod tests {
                 .config
         };
         let (inbox, mail) = mpsc::unbounded_channel();
-        let mailboxes = [Mailbox {
-            inbox,
-            connections: AtomicUsize::new(0),
-            beat: AtomicU64::new(0),
-        }];
+        let mailboxes = [Mailbox::new(inbox)];
         let mut numbers = Vec::new();
         for names in [&["b"][..], &["a", "b"], &["b"], &["a", "b"]] {
             let plan = doors.plan(&config(names)).unwrap();

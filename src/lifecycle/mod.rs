@@ -6,6 +6,7 @@
 pub mod changes;
 mod control;
 mod cut;
+pub mod diff;
 mod doors;
 pub mod drain;
 mod ending;
@@ -17,12 +18,14 @@ mod handover;
 pub mod inherited;
 pub mod notify;
 mod ordered;
+mod origin;
 pub mod predecessor;
 pub mod reload;
 mod signal;
 pub mod start;
 mod succession;
 mod upgrade;
+mod watching;
 
 pub use changes::Changes;
 pub use control::{Command, Commands, Ended, Options, Running, Say};

@@ -5,8 +5,8 @@
 //! stays, and with it its generation.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,8 +17,11 @@ use super::findings;
 use super::fixed::fixed;
 use super::following::Following;
 use super::notify::{Notify, Said};
-use super::start::{Kept, enroll};
-use crate::admin::live::{Live, Reload};
+use super::origin::{self, Origin};
+use super::start::{self, Kept, enroll};
+use super::watching::Watching;
+use crate::admin::auth::{TokenError, Tokens};
+use crate::admin::live::{Cause, Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
 use crate::discovery::supply::{self, Means};
 use crate::listener::accept::BindError;
@@ -38,6 +41,9 @@ pub enum ReloadError {
     /// A listener that is new, or has another address, cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The file of the admin API's tokens is of no use.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// These keys are bound to threads, or to where operators connect.
     #[error("these keys cannot change while the process runs: {}; restart it for them", .0.join(", "))]
     Fixed(Vec<String>),
@@ -56,7 +62,7 @@ pub enum ReloadError {
 
 /// Where the new configuration comes from.
 pub(super) enum Source {
-    File(PathBuf),
+    File(Arc<Origin>),
     Given(Box<Config>),
 }
 
@@ -66,12 +72,15 @@ const STATUS: usize = 300;
 /// One reload.
 pub(super) struct Job {
     pub(super) source: Source,
+    pub(super) cause: Cause,
     pub(super) answer: Option<oneshot::Sender<Result<Changes, ReloadError>>>,
 }
 
 /// Does one reload after the other.
 pub(super) struct Reloader {
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
+    /// The file; none when the process was started without.
+    pub(super) origin: Option<Arc<Origin>>,
     jobs: mpsc::UnboundedSender<Job>,
     say: Say,
     notify: Arc<Notify>,
@@ -83,35 +92,46 @@ impl Reloader {
         live: Arc<Live>,
         kept: Arc<Kept>,
         mut prober: Prober,
+        origin: Option<Arc<Origin>>,
         say: Say,
         notify: &Arc<Notify>,
     ) -> Self {
         let (jobs, mut asked) = mpsc::unbounded_channel();
         let (notify, manager) = (Arc::clone(notify), Arc::clone(notify));
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
+        let file = origin.clone();
         tokio::spawn(async move {
             let mut following = Following::new(kept.means(known.clock));
+            let path = file.as_ref().map(|file| file.path.as_path());
+            let mut watching = Watching::new(path, known.clock);
+            warn_of_mount(&known, file.as_ref(), &telling);
             let mut useless = BTreeMap::new();
             loop {
                 // Whatever happened, a list may have changed meanwhile; and of those in force each is followed.
                 relist(&known, &kept, &mut prober, &mut useless).await;
-                following.keep_to(&known.snapshot.load().config);
+                let current = known.snapshot.load_full();
+                following.keep_to(&current.config);
+                watching.keep_to(&current.config);
+                drop(current);
                 tokio::select! {
                     job = asked.recv() => match job {
                         Some(job) => {
-                            manager.tell(&[Said::reloading()]);
-                            carry(job, &known, &kept, &mut prober, &telling).await;
-                            // Also of one that was refused: whoever waits for the reload waits no longer.
-                            manager.tell(&[Said::Ready, Said::Status(&outcome(&known))]);
+                            carry_told(job, &known, &kept, &mut prober, &telling, &manager).await;
                         }
                         None => return,
                     },
                     () = following.changed() => {}
+                    () = watching.changed() => {
+                        if let Some(job) = touched(file.as_ref()).await {
+                            carry_told(job, &known, &kept, &mut prober, &telling, &manager).await;
+                        }
+                    }
                 }
             }
         });
         Self {
             live,
+            origin,
             jobs,
             say,
             notify,
@@ -124,11 +144,12 @@ impl Reloader {
     }
 
     /// What HUP asks for.
-    pub(super) fn reread(&self, file: Option<PathBuf>) {
+    pub(super) fn reread(&self) {
         self.reopen_logs();
-        match file {
-            Some(path) => self.ask(Job {
-                source: Source::File(path),
+        match &self.origin {
+            Some(origin) => self.ask(Job {
+                source: Source::File(Arc::clone(origin)),
+                cause: Cause::Signal,
                 answer: None,
             }),
             None => {
@@ -165,9 +186,65 @@ fn outcome(live: &Live) -> String {
     }
 }
 
+/// What follows from a touch of the file: nothing while it holds what a reload has found in it already.
+async fn touched(origin: Option<&Arc<Origin>>) -> Option<Job> {
+    let origin = origin?;
+    let looking = Arc::clone(origin);
+    let has_changed = tokio::task::spawn_blocking(move || looking.has_changed());
+    has_changed.await.is_ok_and(|changed| changed).then(|| Job {
+        source: Source::File(Arc::clone(origin)),
+        cause: Cause::Watch,
+        answer: None,
+    })
+}
+
+/// Says once when the watch of the file may miss what is done to it.
+fn warn_of_mount(live: &Live, origin: Option<&Arc<Origin>>, say: &Say) {
+    let watched = live.snapshot.load().config.watch.is_some();
+    if let Some(origin) = origin
+        && watched
+        && origin::is_mounted_alone(&origin.path)
+    {
+        say(&format!(
+            "plimsoll: {} is mounted by itself: what is renamed over it outside is not seen here; write it in place, or \
+             mount its folder",
+            origin.path.display()
+        ));
+    }
+}
+
+/// How long the workers may take to tell what runs on older configurations.
+const COUNTED: Duration = Duration::from_secs(1);
+
+/// Waits until every worker has the snapshot that was sent to it, and has noted what runs on older ones; not for a worker that
+/// is stuck.
+async fn counted(live: &Live) {
+    let (done, mut left) = mpsc::unbounded_channel::<()>();
+    for mailbox in live.mailboxes.iter() {
+        let _ = mailbox.inbox.send(Mail::Report(done.clone()));
+    }
+    drop(done);
+    let _ = tokio::time::timeout(COUNTED, left.recv()).await;
+}
+
+/// Carries a reload, and tells the service manager when it begins and ends.
+async fn carry_told(
+    job: Job,
+    live: &Arc<Live>,
+    kept: &Arc<Kept>,
+    prober: &mut Prober,
+    say: &Say,
+    notify: &Notify,
+) {
+    notify.tell(&[Said::reloading()]);
+    carry(job, live, kept, prober, say).await;
+    // Also of one that was refused: whoever waits for the reload waits no longer.
+    notify.tell(&[Said::Ready, Said::Status(&outcome(live))]);
+}
+
 async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, say: &Say) {
     let (known, endpoints) = (Arc::clone(live), Arc::clone(kept));
-    let source = job.source;
+    let (source, cause, begun) = (job.source, job.cause, live.clock.now());
     let prepared = tokio::task::spawn_blocking(move || prepare(source, &known, &endpoints)).await;
     let outcome = match prepared {
         Ok(Ok(_)) if live.is_draining() => Err(ReloadError::Ending),
@@ -175,8 +252,14 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober
             for warning in &prepared.warnings {
                 say(&warning.to_string());
             }
-            let changes = apply(live, kept, prober, prepared.snapshot);
+            let mut changes = apply(live, kept, prober, prepared.snapshot);
             open_doors(live, kept, prepared.plan, say);
+            live.tokens.store(prepared.tokens);
+            if let Some((origin, text)) = prepared.written {
+                origin.put_in_force(text);
+            }
+            counted(live).await;
+            changes.older = live.older();
             Ok(changes)
         }
         Ok(Err(error)) => Err(error),
@@ -197,6 +280,8 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober
     };
     live.record_reload(Reload {
         at: crate::clock::wall(),
+        cause,
+        took: live.clock.real(live.clock.now().since(begun)),
         applied: outcome.is_ok(),
         text,
     });
@@ -247,17 +332,23 @@ async fn relist(live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, useless
 struct Prepared {
     snapshot: Snapshot,
     plan: Plan,
+    tokens: Option<Arc<Tokens>>,
+    /// The file, with the text that the snapshot was made of.
+    written: Option<(Arc<Origin>, String)>,
     warnings: Vec<Diagnostic>,
 }
 
 /// Reads, checks, asks for the names that are new, and compiles. Blocks.
 fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadError> {
-    let (config, mut warnings, places) = match source {
-        Source::Given(config) => (*config, Vec::new(), None),
-        Source::File(path) => {
-            let loaded = read::load(&path, &|name| std::env::var(name).ok());
+    let (config, mut warnings, places, written) = match source {
+        Source::Given(config) => (*config, Vec::new(), None, None),
+        Source::File(origin) => {
+            let name = origin.path.display().to_string();
+            let loaded = read::from_bytes(&name, origin.read(), &|name| std::env::var(name).ok());
             let loaded = loaded.map_err(ReloadError::Refused)?;
-            (loaded.config, loaded.warnings, Some(loaded.places))
+            let text = loaded.places.text().to_owned();
+            let written = Some((origin, text));
+            (loaded.config, loaded.warnings, Some(loaded.places), written)
         }
     };
     let current = live.snapshot.load_full();
@@ -265,6 +356,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     if !fixed.is_empty() {
         return Err(ReloadError::Fixed(fixed));
     }
+    let tokens = start::tokens(&config)?;
     // Whom nobody could be asked for has no endpoints, which is judged below.
     let means = kept.means(live.clock);
     let followed = followed(&means, &current.config, &config);
@@ -297,6 +389,8 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     Ok(Prepared {
         snapshot,
         plan,
+        tokens,
+        written,
         warnings,
     })
 }

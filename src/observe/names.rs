@@ -65,6 +65,12 @@ metrics! {
     ConfigReloads: Counter "config_reloads_total" ["result"] "Reloads asked for, by result.";
     ConfigLastReloadSuccessful: Gauge "config_last_reload_successful" [] "1 when the last reload was applied, 0 when it was refused.";
     ConfigInForceSince: Gauge "config_in_force_since_seconds" [] "When the configuration in force was put in force, in seconds since 1970.";
+    ConfigAge: Gauge "config_age_seconds" [] "How long the configuration in force has been so.";
+    ConfigLastReloadDuration: Gauge "config_last_reload_seconds" [] "How long the last reload took, applied or refused.";
+    ConfigGenerationsAlive: Gauge "config_generations_alive" [] "Configurations on which anything runs, the one in force included.";
+    ConfigOlderStreams: Gauge "config_older_streams" [] "Requests, streams and tunnels on configurations that were replaced.";
+    ConfigOldestReplaced: Gauge "config_oldest_replaced_seconds" [] "How long ago the oldest configuration was replaced on which anything runs; 0 when there is none.";
+    AdminDenied: Counter "admin_requests_denied_total" ["reason"] "Requests to the admin API that were denied: no valid token, the page of another site, a name that is not that of loopback.";
     Ready: Gauge "ready" [] "1 when traffic should be sent here, 0 when not, as /ready says.";
     Draining: Gauge "draining" [] "1 while the process finishes what it has and accepts nothing new.";
     WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections and HTTP/2 streams ended by a panic, which is always a bug.";

@@ -27,6 +27,8 @@ pub mod runners;
 pub mod select;
 pub mod stream;
 pub mod switch;
+#[cfg(test)]
+mod together;
 pub mod tries;
 pub mod verdict;
 

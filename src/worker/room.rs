@@ -91,8 +91,6 @@ async fn has_closed(answers: &mut mpsc::UnboundedReceiver<Answer>, last: Option<
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
-    use std::sync::atomic::{AtomicU64, AtomicUsize};
-
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -218,11 +216,7 @@ mod tests {
         let (mailboxes, inboxes) = (0..3)
             .map(|_| {
                 let (inbox, receiver) = mpsc::unbounded_channel();
-                let mailbox = Mailbox {
-                    inbox,
-                    connections: AtomicUsize::new(0),
-                    beat: AtomicU64::new(0),
-                };
+                let mailbox = Mailbox::new(inbox);
                 (mailbox, receiver)
             })
             .unzip();

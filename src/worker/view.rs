@@ -197,6 +197,11 @@ impl View {
         self.listeners.get(place)
     }
 
+    /// All that have connections or accept some.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Rc<ListenerView>> {
+        self.listeners.iter()
+    }
+
     /// Tells all connections to finish what runs.
     pub(super) fn begin_draining(&self) {
         for listener in &self.listeners {

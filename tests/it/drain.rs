@@ -117,7 +117,10 @@ async fn usr1_opens_the_log_anew_and_reads_nothing_else() {
     let backend = Backend::start("a");
     let directory = Directory::new();
     let log = directory.path().join("access.log");
-    let log_to = format!("access_log: {{ path: {:?} }}\n", log.display().to_string());
+    let log_to = format!(
+        "watch: off\naccess_log: {{ path: {:?} }}\n",
+        log.display().to_string()
+    );
     let mut program = Program::start(&(plain(&[backend.endpoint()]) + &log_to));
     let mut client = Client::h1(program.address).await;
     client.get("/").await;
@@ -163,7 +166,8 @@ async fn a_drain_is_ordered_and_answered_before_the_end() {
 async fn a_reader_of_stderr_that_stalls_stops_neither_traffic_nor_reload_nor_the_end() {
     let backend = Backend::start("a");
     let directory = Directory::new();
-    let file = directory.write("plimsoll.yaml", plain(&[backend.endpoint()]));
+    let yaml = plain(&[backend.endpoint()]) + "watch: off\n";
+    let file = directory.write("plimsoll.yaml", yaml);
     let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
     command.args(["run", "-c", file.to_str().unwrap()]);
     let (reader, writer) = std::io::pipe().unwrap();

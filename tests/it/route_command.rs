@@ -35,6 +35,61 @@ upstreams:
     endpoints: [ { id: first, address: "127.0.0.1:1", draining: true }, { id: gone, address: "127.0.0.1:2", draining: true } ]
 "#;
 
+/// Every clock of the request has the key that sets it, and the status that the client gets.
+#[test]
+fn the_clocks_of_a_request_are_told() {
+    let file = File::new(
+        &CONFIG
+            .replace(
+                "balance: least_connections",
+                "timeouts: { first_byte: 2s }\n    bulkhead: { queue_timeout: 250ms }",
+            )
+            .replace("ENDPOINTS", "\"127.0.0.1:9\""),
+    );
+    let ask = [
+        "GET",
+        "http://api.example.com:8080/",
+        "-H",
+        "X-Beta: 1",
+        "--timeouts",
+    ];
+    let (code, text, stderr) = file.ask(&ask);
+    assert_eq!(code, Some(0), "{stderr}");
+    let line = |key: &str| text.lines().find(|line| line.trim_start().starts_with(key));
+    let first_byte = line("upstreams.api.timeouts.first_byte").unwrap();
+    assert!(
+        first_byte.contains(" 2s ") && first_byte.contains("504 first_byte_timeout"),
+        "{text}"
+    );
+    let queue = line("upstreams.api.bulkhead.queue_timeout").unwrap();
+    assert!(
+        queue.contains(" 250ms ") && queue.contains("503 queue_timeout"),
+        "{text}"
+    );
+    assert!(
+        line("listeners.web.timeouts.head")
+            .unwrap()
+            .contains("408 slow_head"),
+        "{text}"
+    );
+    assert!(
+        line("upstreams.api.timeouts.max_duration")
+            .unwrap()
+            .contains(" off "),
+        "{text}"
+    );
+    let (_, json, _) = file.ask(&[&ask[..], &["--json"]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let clocks = json["clocks"].as_array().unwrap();
+    let total = clocks
+        .iter()
+        .find(|clock| clock["key"] == "upstreams.api.timeouts.total");
+    assert_eq!(
+        (&total.unwrap()["span"], &total.unwrap()["status"]),
+        (&json!("30s"), &json!(504))
+    );
+}
+
 struct File {
     directory: Directory,
     path: String,

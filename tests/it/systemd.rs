@@ -25,7 +25,9 @@ impl Manager {
 
     /// Runs the program with this configuration under its eyes.
     fn run(&self, yaml: &str, watchdog: Option<u64>) -> Process {
-        let file = self.directory.write("plimsoll.yaml", yaml);
+        let file = self
+            .directory
+            .write("plimsoll.yaml", yaml.to_owned() + "watch: off\n");
         let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
         command.args(["run", "-c", file.to_str().unwrap()]);
         command.env("NOTIFY_SOCKET", self.directory.path().join("notify"));
@@ -69,7 +71,7 @@ fn a_start_a_reload_a_refused_one_and_the_end_are_told() {
 
     manager
         .directory
-        .write("plimsoll.yaml", yaml.clone() + "zone: a\n");
+        .write("plimsoll.yaml", yaml.clone() + "watch: off\nzone: a\n");
     process.signal(Signal::HUP);
     let begun = manager.next();
     let at: u64 = begun

@@ -196,7 +196,7 @@ async fn what_runs_is_finished_by_the_process_that_began_it() {
 #[tokio::test]
 async fn a_version_that_cannot_serve_leaves_the_old_one_serving() {
     let backend = Backend::start("a");
-    let yaml = plain(&[backend.endpoint()]);
+    let yaml = plain(&[backend.endpoint()]) + "watch: off\n";
     let mut service = Service::start(&yaml);
     let program = service.program();
     std::fs::remove_file(&program).unwrap();
@@ -238,7 +238,7 @@ fn listeners(workers: usize, each: &[(&str, String)]) -> String {
     let listeners: String = each.into_values().collect();
     format!(
         "workers: {workers}\nlisteners:\n{listeners}routes: [ {{ respond: {{ status: 204 }} }} ]\n\
-         drain_timeout: 5s\n"
+         drain_timeout: 5s\nwatch: off\n"
     )
 }
 

@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::live::Live;
+use super::live::{Live, OlderGeneration};
 use crate::clock::Instant;
 use crate::observe::Window;
 use crate::snapshot::Snapshot;
@@ -71,6 +71,13 @@ pub struct ConfigStatus {
     /// Seconds since 1970, UTC.
     pub in_force_since: f64,
     pub last_reload: Option<ReloadStatus>,
+    /// Reloads since the start.
+    pub applied: u64,
+    pub refused: u64,
+    /// What still runs on configurations that were replaced, the oldest first; as of the last second.
+    pub older: Vec<OlderGeneration>,
+    /// Listeners that are gone from the configuration and had connections left at the last reload.
+    pub departed: Vec<String>,
 }
 
 /// How the last reload went.
@@ -78,6 +85,9 @@ pub struct ConfigStatus {
 pub struct ReloadStatus {
     /// Seconds since 1970, UTC.
     pub at: f64,
+    /// Who asked for it: `signal`, `api`, `watch` or `program`.
+    pub by: String,
+    pub took_seconds: f64,
     pub applied: bool,
     /// What changed, or why nothing did.
     pub text: String,
@@ -155,14 +165,21 @@ fn config(live: &Live, snapshot: &Snapshot) -> ConfigStatus {
         since.as_secs_f64()
     };
     let reloads = live.reloads();
+    let departed = snapshot.departed.iter();
     ConfigStatus {
         generation: snapshot.generation,
         in_force_since: unix(reloads.in_force_since),
         last_reload: reloads.last.map(|last| ReloadStatus {
             at: unix(last.at),
+            by: last.cause.label().to_owned(),
+            took_seconds: last.took.as_secs_f64(),
             applied: last.applied,
             text: last.text,
         }),
+        applied: reloads.applied,
+        refused: reloads.refused,
+        older: live.older(),
+        departed: departed.map(|one| one.name.clone()).collect(),
     }
 }
 

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Stop;
+use super::clocks::{self, Clock};
 use super::present::{Live, Loaded, Present};
 use super::question::Question;
 use crate::balance::{Lack, Memory, Picked};
+use crate::config::Config;
 use crate::entropy::Random;
 use crate::http::fields::Name;
 use crate::observe::decision::PickRecord;
@@ -39,6 +41,9 @@ pub(super) struct Answer {
     pub(super) action: Option<Outcome>,
     /// The proxy answers this itself, whatever the routes say.
     pub(super) refused: Option<Refusal>,
+    /// Those that run on it, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) clocks: Option<Vec<Clock>>,
     pub(super) notes: Vec<String>,
 }
 
@@ -169,6 +174,7 @@ impl Answer {
             not_reached: 0,
             action: None,
             refused: None,
+            clocks: None,
             notes: question.notes.clone(),
         };
         let mut buffer = Vec::new();
@@ -236,6 +242,25 @@ impl Answer {
                 ));
             }
         }
+    }
+
+    /// The clocks of its listener and of the upstreams that may get it.
+    pub(super) fn clocks_of(&self, config: &Config) -> Vec<Clock> {
+        let name = &self.request.listener;
+        let listener = config.listeners.get(name);
+        let mut all =
+            listener.map_or_else(Vec::new, |listener| clocks::of_listener(name, listener));
+        if let Some(Outcome::Forward { arms, .. }) = &self.action {
+            for arm in arms {
+                let upstream = config.upstreams.get(&arm.upstream);
+                all.extend(
+                    upstream
+                        .into_iter()
+                        .flat_map(|upstream| clocks::of_upstream(&arm.upstream, upstream)),
+                );
+            }
+        }
+        all
     }
 
     /// Whether the request gets anywhere, for certain.

@@ -581,6 +581,30 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         )
 }
 
+fn file_watch() -> impl Strategy<Value = FileWatch> {
+    (1_u64..100).prop_map(|seconds| FileWatch {
+        poll: Duration::from_secs(seconds),
+    })
+}
+
+fn admin() -> impl Strategy<Value = Admin> {
+    of("[a-z/.]{1,12}").prop_map(|token_file| Admin {
+        // Any address may be open to all when tokens are asked for.
+        address: Address::Tcp(
+            (
+                if token_file.is_some() {
+                    [0; 4]
+                } else {
+                    [127, 0, 0, 1]
+                },
+                9,
+            )
+                .into(),
+        ),
+        token_file: token_file.map(Into::into),
+    })
+}
+
 pub(super) fn config() -> impl Strategy<Value = Config> {
     (
         vec(route(), 0..4),
@@ -589,32 +613,38 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         of(0_u64..1 << 40),
         of("[a-z]{1,5}"),
         vec(any::<[u8; 4]>(), 0..3),
+        (of(file_watch()), of(admin())),
     )
-        .prop_map(|(routes, upstream, via, body_bytes, zone, explain_to)| {
-            // Only an upstream with a subset can be asked for one.
-            let has_subset = upstream.subset.is_some();
-            let named = |(index, route): (usize, Route)| Route {
-                name: Some(format!("route-{index}")),
-                subset: route.subset.filter(|_| has_subset),
-                ..route
-            };
-            let routes = routes.into_iter().enumerate().map(named).collect();
-            let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
-            web.forwarding.via = via;
-            web.limits.body_bytes = body_bytes;
-            let network = |address: [u8; 4]| {
-                TrustedProxy::Network(Network {
-                    address: address.into(),
-                    prefix: 32,
-                })
-            };
-            web.explain_to = explain_to.into_iter().map(network).collect();
-            Config {
-                listeners: [("web".to_owned(), web)].into(),
-                routes,
-                upstreams: [("api".to_owned(), upstream)].into(),
-                zone,
-                ..Config::default()
-            }
-        })
+        .prop_map(
+            |(routes, upstream, via, body_bytes, zone, explain_to, process)| {
+                let (watch, admin) = process;
+                // Only an upstream with a subset can be asked for one.
+                let has_subset = upstream.subset.is_some();
+                let named = |(index, route): (usize, Route)| Route {
+                    name: Some(format!("route-{index}")),
+                    subset: route.subset.filter(|_| has_subset),
+                    ..route
+                };
+                let routes = routes.into_iter().enumerate().map(named).collect();
+                let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
+                web.forwarding.via = via;
+                web.limits.body_bytes = body_bytes;
+                let network = |address: [u8; 4]| {
+                    TrustedProxy::Network(Network {
+                        address: address.into(),
+                        prefix: 32,
+                    })
+                };
+                web.explain_to = explain_to.into_iter().map(network).collect();
+                Config {
+                    listeners: [("web".to_owned(), web)].into(),
+                    routes,
+                    upstreams: [("api".to_owned(), upstream)].into(),
+                    zone,
+                    watch,
+                    admin,
+                    ..Config::default()
+                }
+            },
+        )
 }

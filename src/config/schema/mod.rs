@@ -14,6 +14,7 @@ mod route;
 mod tls;
 mod upgrade;
 mod upstream;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -32,6 +33,7 @@ use serde_json::{Value as Json, json};
 pub use tls::*;
 pub use upgrade::*;
 pub use upstream::*;
+pub use watch::*;
 
 use super::cursor::Reader;
 use super::emit::Yaml;
@@ -70,6 +72,10 @@ block! {
         /// The listener for operators: `/live`, `/ready`, `/metrics` and the API. Off, so that
         /// nothing is opened that was not asked for.
         pub admin: Option<Admin> = None;
+        /// The file is put in force when it changes, as `plimsoll reload` does; what cannot be is
+        /// refused and told, and what is in force stays. On, because a file that is not in force
+        /// is a surprise for later. Off: only `HUP`, `plimsoll reload` and the admin API reload.
+        pub watch: Option<FileWatch> = Some(FileWatch::default());
         /// Threads that carry traffic; off: one for each core that the process may use, which is
         /// the fastest, since a request never leaves its thread.
         pub workers: Option<NonZeroUsize> = None, in NonZeroUsize::new(1)..=NonZeroUsize::new(1024);
