@@ -11,18 +11,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::course::{Course, Watch};
 use super::ending::{Ending, Step, Wish};
-use super::notify::{Pulse, Said, Standing};
+use super::notify::{Pulse, Said};
 use super::origin::Origin;
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
 use super::succession::{self, Succession};
-use super::upgrade::UpgradeError;
+use super::upgrade::{Successor, UpgradeError};
 use super::{Changes, Notify, Predecessor, drain, ordered};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
-use crate::admin::{Reason, server};
+use crate::admin::server;
 use crate::clock::Instant;
 use crate::config::{Address, Config};
 use crate::listener::SocketFile;
@@ -190,38 +191,28 @@ impl Running {
         let notify = Arc::new(options.notify);
         let say = Arc::clone(&options.say);
         let reloader = Reloader::start(live, kept, prober, origin, say, &notify);
-        let mut watch = Watch::default();
-        let mut pulse = Pulse::default();
-        let mut succession = Succession::new(options.predecessor, std::mem::take(&mut self.unused));
-        let mut told = 0;
-        let mut ending = Ending::new();
+        let mut course = Course {
+            succession: Succession::new(options.predecessor, std::mem::take(&mut self.unused)),
+            say: options.say,
+            notify,
+            ending: Ending::new(),
+            watch: Watch::default(),
+            pulse: Pulse::default(),
+            told: 0,
+        };
         let mut deadline = None;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let command = tokio::select! {
                 _ = tick.tick() => {
-                    let now = self.live.clock.now();
-                    self.live.metrics.fold(now);
-                    self.live.snapshot.load().look(now);
-                    watch.look(&self.live, &options.say);
-                    told = tell(&self.live, told, &options.say);
-                    if succession.take_over(&self.live, &self.kept) {
-                        self.come_into_admin_file();
-                    }
-                    let standing = standing(&self.live, &ending, &succession);
-                    let stuck = watch.is_any_stuck();
-                    let said = pulse.due(&notify, self.live.clock, standing, stuck);
-                    notify.tell(&said);
-                    if said.iter().any(|one| matches!(one, Said::Extend(_))) {
-                        notify.tell(&[Said::Status(&drain::status(&self.live))]);
-                    }
+                    self.tick(&mut course);
                     continue;
                 }
                 Some(end) = self.ends.recv() => {
                     left -= 1;
                     if let Some(failed) = failure(&end, self.live.is_draining()) {
-                        drain::cut(&self.live, &mut self.ends, left, &options.say).await;
+                        drain::cut(&self.live, &mut self.ends, left, &course.say).await;
                         return Ended::Failed(failed);
                     }
                     if left == 0 {
@@ -232,84 +223,85 @@ impl Running {
                 () = passed(&mut deadline) => None,
                 command = next_signal(&mut signals) => Some(command),
                 Some(command) = self.asked.recv() => Some(command),
-                Some(order) = self.ordered.recv() => {
-                    ordered::obey(order, &reloader, &self.live)
-                }
-                upgraded = succession.done() => match upgraded {
-                    Ok(successor) => {
-                        succession.hand_over(successor, &notify, &options.say);
-                        Some(Command::HandOver)
-                    }
-                    Err(error) => {
-                        succession::refused(&self.live, &error);
-                        continue;
-                    }
-                },
+                Some(order) = self.ordered.recv() => ordered::obey(order, &reloader, &self.live),
+                upgraded = course.succession.done() => self.upgraded(upgraded, &mut course),
             };
-            let wish = match command {
-                None => None,
-                Some(Command::Reload(config, answer)) => {
-                    reloader.ask(Job {
-                        source: Source::Given(config),
-                        cause: Cause::Program,
-                        answer: Some(answer),
-                    });
-                    continue;
-                }
-                Some(Command::Reread) => {
-                    reloader.reread();
-                    continue;
-                }
-                Some(Command::ReopenLogs) => {
-                    reloader.reopen_logs();
-                    continue;
-                }
-                Some(Command::Upgrade) => {
-                    if let Err(error) = self.upgrade(&mut succession, &ending) {
-                        succession::refused(&self.live, &error);
-                    }
-                    continue;
-                }
-                Some(Command::HandOver) => Some(Wish::HandOver),
-                Some(Command::Drain) => Some(Wish::Drain),
-                Some(Command::End) => Some(Wish::End),
-                Some(Command::Quit) => Some(Wish::Quit),
-                Some(Command::Stop) => Some(Wish::Stop),
-            };
-            if self.go(&mut ending, wish, &succession, &options.say, &notify) {
-                let cut = drain::cut(&self.live, &mut self.ends, left, &options.say).await;
+            let wish = command.and_then(|command| self.obey(command, &reloader, &mut course));
+            if self.go(wish, &mut course) {
+                let cut = drain::cut(&self.live, &mut self.ends, left, &course.say).await;
                 return Ended::Asked { cut };
             }
-            deadline = self.timer(ending.due());
+            deadline = self.timer(course.ending.due());
         }
     }
 
-    /// Goes as far to the end as is due now; whether what is left is to be cut.
-    fn go(
-        &mut self,
-        ending: &mut Ending,
-        wish: Option<Wish>,
-        succession: &Succession,
-        say: &Say,
-        notify: &Notify,
-    ) -> bool {
+    /// Looks after what changes by itself.
+    fn tick(&mut self, course: &mut Course) {
         let now = self.live.clock.now();
-        let before = ending.deadline();
-        if let Some(wish) = wish {
-            ending.wish(now, wish, drain::spans(&self.live));
+        self.live.metrics.fold(now);
+        self.live.snapshot.load().look(now);
+        course.watch.look(&self.live, &course.say);
+        course.told = tell(&self.live, course.told, &course.say);
+        if course.succession.take_over(&self.live, &self.kept) {
+            self.come_into_admin_file();
         }
-        while let Some(step) = ending.next(now) {
+        let standing = course.standing(&self.live);
+        let (notify, is_stuck) = (&course.notify, !course.watch.stuck.is_empty());
+        let said = course
+            .pulse
+            .due(notify, self.live.clock, standing, is_stuck);
+        notify.tell(&said);
+        if said.iter().any(|one| matches!(one, Said::Extend(_))) {
+            notify.tell(&[Said::Status(&drain::status(&self.live))]);
+        }
+    }
+
+    /// Does what was asked for, as far as it is no wish for the end.
+    fn obey(&mut self, command: Command, reloader: &Reloader, course: &mut Course) -> Option<Wish> {
+        match command {
+            Command::Reload(config, answer) => reloader.ask(Job {
+                source: Source::Given(config),
+                cause: Cause::Program,
+                answer: Some(answer),
+            }),
+            Command::Reread => reloader.reread(),
+            Command::ReopenLogs => reloader.reopen_logs(),
+            Command::Upgrade => {
+                if let Err(error) = self.upgrade(course) {
+                    succession::refused(&self.live, &error);
+                }
+            }
+            Command::HandOver => return Some(Wish::HandOver),
+            Command::Drain => return Some(Wish::Drain),
+            Command::End => return Some(Wish::End),
+            Command::Quit => return Some(Wish::Quit),
+            Command::Stop => return Some(Wish::Stop),
+        }
+        None
+    }
+
+    /// Goes as far to the end as is due now; whether what is left is to be cut.
+    fn go(&mut self, wish: Option<Wish>, course: &mut Course) -> bool {
+        let now = self.live.clock.now();
+        let before = course.ending.deadline();
+        if let Some(wish) = wish {
+            course.ending.wish(now, wish, drain::spans(&self.live));
+        }
+        while let Some(step) = course.ending.next(now) {
             match step {
                 Step::Leave => {
-                    succession.cancel();
-                    if succession.speaks_for_the_service() {
-                        notify.tell(&[Said::Stopping, Said::Status("draining")]);
+                    course.succession.cancel();
+                    if course.succession.speaks_for_the_service() {
+                        let said = [Said::Stopping, Said::Status("draining")];
+                        course.notify.tell(&said);
                     }
-                    drain::leave(&self.live, now, ending.due().unwrap_or(now), say);
+                    let closes = course.ending.due().unwrap_or(now);
+                    drain::leave(&self.live, now, closes, &course.say);
                 }
                 Step::Close => {
-                    let left = self.close_doors(succession.unused());
-                    drain::close(&self.live, now, ending.deadline(), left, say);
+                    let left = self.close_doors(course.succession.unused());
+                    let deadline = course.ending.deadline();
+                    drain::close(&self.live, now, deadline, left, &course.say);
                 }
                 Step::Cut => {
                     self.kept.doors.unlink();
@@ -317,10 +309,29 @@ impl Running {
                 }
             }
         }
-        if before != ending.deadline() {
-            drain::bound(&self.live, ending.deadline());
+        if before != course.ending.deadline() {
+            drain::bound(&self.live, course.ending.deadline());
         }
         false
+    }
+
+    /// What follows from the end of an upgrade.
+    fn upgraded(
+        &self,
+        upgraded: Result<Successor, UpgradeError>,
+        course: &mut Course,
+    ) -> Option<Command> {
+        match upgraded {
+            Ok(successor) => {
+                let (notify, say) = (&course.notify, &course.say);
+                course.succession.hand_over(successor, notify, say);
+                Some(Command::HandOver)
+            }
+            Err(error) => {
+                succession::refused(&self.live, &error);
+                None
+            }
+        }
     }
 
     /// Before the sockets close: no other process may find the files of Unix sockets stale and replace them first. What a
@@ -344,22 +355,19 @@ impl Running {
     }
 
     /// Lets another process of the program take over.
-    fn upgrade(&self, succession: &mut Succession, ending: &Ending) -> Result<(), UpgradeError> {
-        if !ending.is_serving() {
+    fn upgrade(&self, course: &mut Course) -> Result<(), UpgradeError> {
+        if !course.ending.is_serving() {
             return Err(UpgradeError::Ending);
         }
         let timeout = self.live.snapshot.load().config.upgrade.timeout;
         let lent = || {
             let mut lent = self.kept.doors.lend();
             let is_own = self.admin.as_ref().is_none_or(|admin| admin.is_own);
-            lent.extend(succession::lent_admin(
-                &self.live,
-                &self.admin_sockets,
-                is_own,
-            ));
+            let admin = succession::lent_admin(&self.live, &self.admin_sockets, is_own);
+            lent.extend(admin);
             lent
         };
-        succession.begin(lent, timeout)
+        course.succession.begin(lent, timeout)
     }
 
     /// The process that bound the admin socket has left its file to this one.
@@ -397,19 +405,6 @@ impl Running {
             self.admin_accepts.push(accepts.abort_handle());
         }
         Ok(())
-    }
-}
-
-/// How the process stands in the eyes of the service manager.
-fn standing(live: &Live, ending: &Ending, succession: &Succession) -> Standing {
-    if !succession.speaks_for_the_service() {
-        Standing::Unwatched
-    } else if !ending.is_serving() {
-        Standing::Ending
-    } else if live.reasons().is_empty() {
-        Standing::Serving
-    } else {
-        Standing::Starting
     }
 }
 
@@ -456,33 +451,5 @@ async fn next_signal(signals: &mut Option<Signals>) -> Command {
     match signals {
         Some(signals) => signals.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Says once when a worker stops showing itself, and once when it is back.
-#[derive(Default)]
-struct Watch {
-    stuck: Vec<usize>,
-}
-
-impl Watch {
-    fn look(&mut self, live: &Live, say: &Say) {
-        let mut stuck = Vec::new();
-        for reason in live.reasons() {
-            if let Reason::Stuck { worker, .. } = reason {
-                if !self.stuck.contains(&worker) {
-                    say(&format!("plimsoll: {reason}"));
-                }
-                stuck.push(worker);
-            }
-        }
-        for worker in self.stuck.iter().filter(|worker| !stuck.contains(worker)) {
-            say(&format!("plimsoll: worker {worker} shows itself again"));
-        }
-        self.stuck = stuck;
-    }
-
-    fn is_any_stuck(&self) -> bool {
-        !self.stuck.is_empty()
     }
 }

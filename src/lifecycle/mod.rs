@@ -5,6 +5,7 @@
 
 pub mod changes;
 mod control;
+mod course;
 mod cut;
 pub mod diff;
 mod doors;

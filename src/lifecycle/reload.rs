@@ -122,7 +122,10 @@ impl Reloader {
                     },
                     () = following.changed() => {}
                     () = watching.changed() => {
-                        if let Some(job) = touched(file.as_ref()).await {
+                        // One that is about to end leaves what is new to its successor.
+                        if known.farewell().is_none()
+                            && let Some(job) = touched(file.as_ref()).await
+                        {
                             carry_told(job, &known, &kept, &mut prober, &telling, &manager).await;
                         }
                     }
@@ -236,10 +239,16 @@ async fn carry_told(
     say: &Say,
     notify: &Notify,
 ) {
-    notify.tell(&[Said::reloading()]);
+    // A process that is about to end is not ready any more, whatever it is asked for.
+    let is_ending = live.farewell().is_some();
+    if !is_ending {
+        notify.tell(&[Said::reloading()]);
+    }
     carry(job, live, kept, prober, say).await;
     // Also of one that was refused: whoever waits for the reload waits no longer.
-    notify.tell(&[Said::Ready, Said::Status(&outcome(live))]);
+    if !is_ending {
+        notify.tell(&[Said::Ready, Said::Status(&outcome(live))]);
+    }
 }
 
 async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, say: &Say) {

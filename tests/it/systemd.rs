@@ -107,8 +107,9 @@ async fn more_time_is_asked_for_while_something_runs() {
     let told = manager.next();
     assert!(told.starts_with("EXTEND_TIMEOUT_USEC="), "{told}");
     assert_eq!(manager.next(), "STATUS=draining: 1 connection open");
+    // Two of the same that come together count as one.
     process.signal(Signal::TERM);
-    process.signal(Signal::TERM);
+    process.signal(Signal::INT);
     assert!(running.await.unwrap());
 }
 

@@ -373,7 +373,7 @@ async fn ten_upgrades_under_load_lose_nothing() {
         // A download that takes five seconds.
         streams.push(tokio::spawn(async move {
             let answer = client.try_get("/chunked/512000/1024/10").await;
-            answer.map(|answer| answer.text().len())
+            answer.map(|answer| answer.body.len())
         }));
         let address = service.address;
         let socket = tokio::task::spawn_blocking(move || WebSocket::open(address, "/ws").unwrap());
