@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::attempt::idempotency::{Guard, Stores};
 use crate::clock::Instant;
 use crate::config::{
-    self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
-    TrustedProxy, Underscores,
+    self, Address, Balance, ClientFact, Config, Forwarding, HashKey, ListenerLimits,
+    ListenerTimeouts, TrustedProxy, Underscores,
 };
-use crate::listener::server_tls;
+use crate::limit::{self, Attached, Limits, auth};
+use crate::listener::server_tls::ServerTls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::breaker::Breaker;
@@ -24,7 +25,7 @@ pub struct Listener {
     /// Given once in the life of the process: a listener that is removed and comes again has another.
     pub number: usize,
     /// Clear text without it.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
     pub timeouts: ListenerTimeouts,
     pub limits: ListenerLimits,
     pub trusted_proxies: Vec<TrustedProxy>,
@@ -32,6 +33,38 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
+    /// What limits all of its clients.
+    pub limiters: Option<Arc<Attached>>,
+    /// What connections show of their clients; `None` where nothing follows from it.
+    pub certified: Option<Box<Certified>>,
+}
+
+/// What follows from what a connection with TLS shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certified {
+    /// Whether the host of a request must be the name that its connection asked for.
+    pub sni_matches_host: bool,
+    /// What endpoints are told of the client's certificate, by the names of fields.
+    pub told: Vec<(String, ClientFact)>,
+    /// Names of fields by which any listener tells endpoints who a client is: here nobody else may say anything in them.
+    pub reserved: Vec<String>,
+}
+
+impl Certified {
+    fn compile(written: &config::Listener, config: &Config) -> Option<Box<Self>> {
+        let clients = |listener: &config::Listener| {
+            let tls = listener.tls.as_ref()?;
+            Some(tls.client.as_ref()?.header.clone())
+        };
+        let all = config.listeners.values().filter_map(clients).flatten();
+        let tls = written.tls.as_ref();
+        let this = Self {
+            sni_matches_host: tls.is_some_and(|tls| tls.sni_matches_host),
+            told: clients(written).unwrap_or_default(),
+            reserved: all.map(|(name, _)| name).collect(),
+        };
+        (this != Self::default()).then(|| Box::new(this))
+    }
 }
 
 /// The configuration as the workers use it.
@@ -49,6 +82,10 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// Every limiter, and those of the routes.
+    pub limits: Arc<Limits>,
+    /// What routes ask of who wants to enter, in the order of the routes.
+    pub gates: Vec<Option<Arc<auth::Gate>>>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -60,6 +97,8 @@ pub enum CompileError {
     Upstream(#[from] upstream::CompileError),
     #[error("listeners.{listener}.tls: {source}")]
     Tls { listener: String, source: TlsError },
+    #[error(transparent)]
+    Auth(#[from] auth::AuthError),
 }
 
 /// The numbers of listeners by name.
@@ -70,12 +109,14 @@ impl Listener {
         name: &str,
         number: usize,
         written: &config::Listener,
+        config: &Config,
         shared: &Shared,
+        limits: &Limits,
     ) -> Result<Self, CompileError> {
         let tls = match (&written.tls, &written.address) {
             (None, _) => Ok(None),
             (Some(_), Address::Unix(path)) => Err(TlsError::UnixSocket { path: path.clone() }),
-            (Some(tls), Address::Tcp(_)) => server_tls::compile(tls, shared).map(Some),
+            (Some(tls), Address::Tcp(_)) => ServerTls::compile(tls, shared).map(Some),
         };
         let tls = tls.map_err(|source| CompileError::Tls {
             listener: name.to_owned(),
@@ -83,12 +124,14 @@ impl Listener {
         })?;
         Ok(Self {
             tls,
+            limiters: limits.of_listener(name).cloned(),
             number,
+            certified: Certified::compile(written, config),
             ..Self::without_tls(name, written)
         })
     }
 
-    /// All that is asked of requests, which needs no certificate.
+    /// What is asked of requests without State: neither certificates nor limiters.
     pub fn without_tls(name: &str, written: &config::Listener) -> Self {
         Self {
             name: name.to_owned(),
@@ -100,6 +143,8 @@ impl Listener {
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
+            limiters: None,
+            certified: None,
         }
     }
 }
@@ -141,15 +186,18 @@ impl Snapshot {
         numbers: &Numbers,
         registry: &Registry,
         stores: &Stores,
+        ledger: &auth::Ledger,
         shared: &Shared,
+        limiters: &limit::Registry,
     ) -> Result<Self, CompileError> {
+        let limits = Limits::compile(config, limiters);
         let listeners = config
             .listeners
             .iter()
             .enumerate()
             .map(|(place, (name, written))| {
                 let number = numbers.get(name).copied().unwrap_or(place);
-                Listener::compile(name, number, written, shared).map(Arc::new)
+                Listener::compile(name, number, written, config, shared, &limits).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
@@ -179,6 +227,8 @@ impl Snapshot {
             listeners,
             departed: Vec::new(),
             guards: guards(config, &routes, stores),
+            limits: Arc::new(limits),
+            gates: auth::compile(config, ledger)?,
             routes,
             upstreams,
         })
@@ -215,6 +265,8 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
+            limits: Arc::clone(&self.limits),
+            gates: self.gates.clone(),
             breakers: self.breakers.clone(),
         };
         (relisted, errors)
@@ -230,6 +282,8 @@ impl Snapshot {
 
     /// Finds out how all upstreams and their endpoints fare; from a tick.
     pub fn look(&self, now: Instant) {
+        // Any number that counts up with the ticks.
+        self.limits.sweep((now.0 / 100_000_000) as usize, now);
         for breaker in self.breakers.iter().flatten() {
             breaker.look_shared(now, None);
         }

@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Denied, Tokens};
+use super::certificates::Swaps;
 use super::command::Orders;
 use super::readiness::{self, Reason};
 use crate::clock::{Clock, Instant};
@@ -152,6 +153,8 @@ pub struct Live {
     /// What became of what was said on standard error.
     pub said: Arc<Said>,
     farewell: ArcSwapOption<Farewell>,
+    /// What came of changes to the files of certificates.
+    pub certificates: Swaps,
     /// Where what operators ask for is sent.
     pub orders: Orders,
     /// Whom the admin API lets in; without any it asks for none.
@@ -190,6 +193,7 @@ impl Live {
             events: parts.events,
             said: Arc::default(),
             farewell: ArcSwapOption::empty(),
+            certificates: Swaps::default(),
             orders: parts.orders,
             tokens: ArcSwapOption::new(parts.tokens),
             denied: Default::default(),

@@ -8,9 +8,11 @@
 
 pub mod api;
 pub mod auth;
+pub mod certificates;
 pub mod command;
 pub mod decisions;
 pub mod events;
+mod limits;
 pub mod live;
 pub mod readiness;
 pub mod scrape;

@@ -6,6 +6,8 @@
 mod ask;
 pub mod backend;
 mod balancing;
+pub mod cert;
+mod certificates;
 pub mod check;
 mod checks;
 pub mod completions;
@@ -18,7 +20,9 @@ pub mod lab;
 mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
+mod limits;
 mod panic;
+pub mod password;
 pub mod proxy;
 pub mod reload;
 mod retries;
@@ -54,10 +58,12 @@ enum Command {
     Route(route::Args),
     Reload(reload::Args),
     Diff(diff::Args),
+    Cert(cert::Args),
     Status(status::Args),
     Drain(drain::Args),
     Health(health::Args),
     Schema(schema::Args),
+    Password(password::Args),
     Completions(completions::Args),
 }
 
@@ -79,10 +85,12 @@ pub fn main() -> ExitCode {
         Command::Route(args) => route::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Cert(args) => cert::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Drain(args) => drain::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Password(args) => password::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {

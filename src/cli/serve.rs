@@ -167,7 +167,7 @@ pub(super) fn compile_code(error: &CompileError) -> u8 {
             CheckError::Tls(source) => tls_code(source),
             CheckError::Unsendable(_) => USAGE,
         },
-        CompileError::Upstream(UpstreamError::Secret { .. }) => UNAVAILABLE,
+        CompileError::Upstream(UpstreamError::Secret { .. }) | CompileError::Auth(_) => UNAVAILABLE,
     }
 }
 
@@ -182,6 +182,8 @@ pub(super) fn tls_code(error: &TlsError) -> u8 {
         | TlsError::Pem { .. }
         | TlsError::NoCertificate { .. }
         | TlsError::NoKey { .. }
+        | TlsError::EncryptedKey { .. }
+        | TlsError::Ocsp { .. }
         | TlsError::Certificate { .. }
         | TlsError::Key { .. }
         | TlsError::Mismatch { .. }

@@ -142,16 +142,22 @@ fn render(status: &Status, lifetime: bool) -> String {
         ));
     }
     text.push_str(&listeners.render());
+    text.push_str(&super::certificates::render(status));
     text.push('\n');
     text.push_str(&routes.render());
     for route in &status.routes {
         text.push_str(&faults(route));
     }
     text.push('\n');
+    if let Some(gates) = gates(&status.routes) {
+        text.push_str(&gates.render());
+        text.push('\n');
+    }
     if let Some(keys) = idempotency(&status.routes) {
         text.push_str(&keys.render());
         text.push('\n');
     }
+    text.push_str(&super::limits::render(&status.limits));
     text.push_str(&upstreams(&status.upstreams, &window).render());
     text.push_str(&retries::table(&status.upstreams, lifetime));
     if let Some(checks) = super::checks::render(&status.upstreams) {
@@ -187,6 +193,42 @@ fn faults(route: &RouteStatus) -> String {
         "{} INJECTS FAULTS: {}; met so far: {met}\n",
         route.name, fault.injects
     )
+}
+
+/// Who was let in by the routes that ask who it is, all since the start; `None` where none does.
+fn gates(routes: &[RouteStatus]) -> Option<Table> {
+    let heads = &[
+        "WHO MAY ENTER",
+        "BY",
+        "KNOWN",
+        "ALLOWED",
+        "REFUSED",
+        "UNAVAILABLE",
+        "FAILED OPEN",
+    ];
+    let mut table = Table::new(2, heads);
+    let mut is_any = false;
+    for (name, auth) in routes
+        .iter()
+        .filter_map(|route| Some((&route.name, route.auth.as_ref()?)))
+    {
+        let sum = |words: &[&str]| {
+            let counts = words.iter().filter_map(|word| auth.requests.get(*word));
+            counts.sum::<u64>().to_string()
+        };
+        table.row(vec![
+            name.clone(),
+            auth.way.clone(),
+            auth.known
+                .map_or_else(|| "-".to_owned(), |known| known.to_string()),
+            sum(&["allowed"]),
+            sum(&["absent", "malformed", "wrong", "refused"]),
+            sum(&["unavailable"]),
+            sum(&["failed_open"]),
+        ]);
+        is_any = true;
+    }
+    is_any.then_some(table)
 }
 
 /// The idempotency keys of the routes that ask for such, all since the start; `None` where none does.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::emit::{Yaml, file};
 use super::schema::*;
 use super::setting::Setting as _;
-use super::units::{Decimal, Share};
+use super::units::{Decimal, Rate, Share};
 
 const HEADER: &str = "\
 # Every key of the configuration, with what it means, its default and its range.
@@ -47,6 +47,13 @@ fn specimen() -> Config {
         listeners: [("web".to_owned(), listener())].into(),
         routes: routes(),
         upstreams: upstreams(),
+        rate_limits: [(text("per_client"), rate_limit())].into(),
+        concurrency_limits: [(text("uploads"), concurrency_limit())].into(),
+        bandwidth_limits: [(
+            text("thin"),
+            BandwidthLimit::new(vec![KeyPart::client_ip()], 1 << 20),
+        )]
+        .into(),
         zone: Some(text("eu-1")),
         admin: Some(Admin {
             address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
@@ -61,20 +68,54 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
+fn rate_limit() -> RateLimit {
+    let own = RateOverride {
+        rate: Rate::per_second(1000),
+        burst: Some(2000),
+    };
+    RateLimit {
+        burst: Some(200),
+        overrides: vec![(text("10.0.0.5"), Some(own)), (text("10.1.0.0/16"), None)],
+        ..RateLimit::new(vec![KeyPart::client_ip()], Rate::per_second(100))
+    }
+}
+
+fn concurrency_limit() -> ConcurrencyLimit {
+    let key = vec![
+        KeyPart::ClientIp { v4: 24, v6: 56 },
+        KeyPart::Header(text("X-Team")),
+    ];
+    ConcurrencyLimit {
+        overrides: vec![(text("10.0.0.5 ops"), Some(100))],
+        ..ConcurrencyLimit::new(key, 10)
+    }
+}
+
 fn listener() -> Listener {
+    let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
+    Listener {
+        tls: Some(server_tls()),
+        ..Listener::new(address)
+    }
+}
+
+fn server_tls() -> ServerTls {
     let certificate = Certificate {
         cert: PathBuf::from("site.pem"),
         key: PathBuf::from("site.key"),
+        ocsp: Some(PathBuf::from("site.ocsp")),
     };
-    let tls = ServerTls {
-        certificates: vec![certificate],
-        min_version: TlsVersion::V1_2,
-        alpn: vec![Alpn::H2, Alpn::Http11],
+    let client = ClientAuth {
+        ca: PathBuf::from("clients.pem"),
+        mode: ClientAuthMode::Require,
+        header: vec![
+            (text("X-Client-Subject"), ClientFact::Subject),
+            (text("X-Client-Sha256"), ClientFact::Sha256),
+        ],
     };
-    let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
-    Listener {
-        tls: Some(tls),
-        ..Listener::new(address)
+    ServerTls {
+        client: Some(client),
+        ..ServerTls::new(vec![certificate])
     }
 }
 
@@ -117,6 +158,7 @@ fn routes() -> Vec<Route> {
                 p99: Duration::from_millis(200),
             }))),
             idempotency: Some(Idempotency::default()),
+            limits: vec![text("per_client"), text("uploads"), text("thin")],
             auth: Some(auth(AuthWay::ApiKey(ApiKeyAuth {
                 keys_file: PathBuf::from("keys"),
                 header: Some(text("X-Api-Key")),
@@ -209,7 +251,7 @@ fn fault(distribution: Distribution) -> Fault {
 }
 
 fn upstream() -> Upstream {
-    let certificate = Certificate {
+    let certificate = ClientCertificate {
         cert: PathBuf::from("client.pem"),
         key: PathBuf::from("client.key"),
     };

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::live::OlderGeneration;
-use crate::config::Config;
+use crate::config::{BandwidthLimit, ConcurrencyLimit, Config, RateLimit};
 use crate::route::Table;
 use crate::snapshot::Snapshot;
 use crate::upstream::connect::Address;
@@ -26,6 +26,8 @@ pub struct Changes {
     pub upstreams: Parts,
     /// As `upstream/id`.
     pub endpoints: Parts,
+    /// On clients, of all kinds.
+    pub limits: Parts,
     /// Keys at the top of the file that changed.
     pub settings: Vec<String>,
     /// What still runs on configurations that were replaced.
@@ -85,6 +87,7 @@ impl Changes {
             routes,
             upstreams: Parts::between(named(&before.upstreams), named(&now.upstreams)),
             endpoints: Parts::default(),
+            limits: Parts::between(limits(before), limits(now)),
             settings,
             older: Vec::new(),
         }
@@ -103,6 +106,24 @@ fn routes<'a>((config, table): (&'a Config, &Table)) -> Named<&'a crate::config:
     compiled
         .filter_map(|route| Some((route.name.to_string(), config.routes.get(route.index)?)))
         .collect()
+}
+
+/// As written: a name is one limit, of whatever kind.
+fn limits(config: &Config) -> Named<Limit<'_>> {
+    let rates = config.rate_limits.iter();
+    let rates = rates.map(|(name, one)| (name.clone(), Limit::Rate(one)));
+    let permits = config.concurrency_limits.iter();
+    let permits = permits.map(|(name, one)| (name.clone(), Limit::Concurrency(one)));
+    let bytes = config.bandwidth_limits.iter();
+    let bytes = bytes.map(|(name, one)| (name.clone(), Limit::Bandwidth(one)));
+    rates.chain(permits).chain(bytes).collect()
+}
+
+#[derive(PartialEq)]
+enum Limit<'a> {
+    Rate(&'a RateLimit),
+    Concurrency(&'a ConcurrencyLimit),
+    Bandwidth(&'a BandwidthLimit),
 }
 
 /// By address and weight; what else changes for an endpoint is a change of its upstream.
@@ -162,12 +183,13 @@ impl fmt::Display for Parts {
 }
 
 impl Changes {
-    fn kinds(&self) -> [(&'static str, &Parts); 4] {
+    fn kinds(&self) -> [(&'static str, &Parts); 5] {
         [
             ("listeners", &self.listeners),
             ("routes", &self.routes),
             ("upstreams", &self.upstreams),
             ("endpoints", &self.endpoints),
+            ("limits", &self.limits),
         ]
     }
 

@@ -423,6 +423,7 @@ fn overlap(one: &Address, other: &Address) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -479,6 +480,42 @@ mod tests {
         let joined = [("0", "127.0.0.1:0"), ("a", "127.0.0.1:0")];
         assert_eq!(find(&open, &joined), [new, a]);
         assert_eq!(find(&open, &[("b", "127.0.0.1:5003")]), [new]);
+    }
+
+    proptest! {
+        /// Whatever comes, goes and moves: no sockets serve two listeners, none are bound anew for an address that is open,
+        /// and a listener that stays where it is keeps its own.
+        #[test]
+        fn what_is_open_is_used_once_and_by_its_own_first(
+            before in shuffled(), after in shuffled(), open in 0..=4_usize, wanted in 0..=4_usize
+        ) {
+            let (before, after) = (&before[..open], &after[..wanted]);
+            let at = |place: usize| format!("127.0.0.1:500{place}");
+            let doors: Vec<Door> = before
+                .iter()
+                .map(|(name, place)| door(&name.to_string(), &at(*place), &at(*place)))
+                .collect();
+            let named: Vec<(String, Address)> = after
+                .iter()
+                .map(|(name, place)| (name.to_string(), tcp(&at(*place))))
+                .collect();
+            let places: Vec<Place<'_>> = named.iter().map(|(name, at)| (name.as_str(), at)).collect();
+            let found = sources(&doors, &places);
+            for (source, (name, place)) in found.iter().zip(after) {
+                let holder = before.iter().position(|(_, at)| at == place);
+                prop_assert_eq!(*source, holder);
+                if before.contains(&(*name, *place)) {
+                    prop_assert_eq!(source.map(|index| before[index].0), Some(*name));
+                }
+            }
+        }
+    }
+
+    /// Four names, each with one of four addresses.
+    fn shuffled() -> impl Strategy<Value = Vec<(char, usize)>> {
+        let names = Just(vec!['a', 'b', 'c', 'd']).prop_shuffle();
+        let places = Just(vec![0_usize, 1, 2, 3]).prop_shuffle();
+        (names, places).prop_map(|(names, places)| names.into_iter().zip(places).collect())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`start()`] compiles, binds and spawns the workers. What then runs is a [`Running`], whose control loop
 //! ([`Running::serve`]) keeps the tick, serves the admin API, obeys [`Command`]s and signals, and ends.
 
+mod certificates;
 pub mod changes;
 mod control;
 mod course;

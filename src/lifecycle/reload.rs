@@ -378,7 +378,9 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
+        &kept.limiters,
     );
     let mut snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {

@@ -24,6 +24,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
+use crate::limit::{self, auth};
 use crate::listener::accept::BindError;
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
@@ -61,8 +62,12 @@ pub(super) struct Kept {
     pub(super) endpoints: Registry,
     /// Idempotency keys by route.
     pub(super) keys: Stores,
+    /// Which passwords were judged lately, and how requests fared at the gates of routes.
+    pub(super) entries: auth::Ledger,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+    /// What is known of clients, by limiter.
+    pub(super) limiters: limit::Registry,
     /// What is bound, by listener.
     pub(super) doors: Doors,
 }
@@ -113,8 +118,10 @@ fn start_all<H: Handler>(
     let endpoints = Registry::default();
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
+        entries: auth::Ledger::default(),
         endpoints,
         tls: Shared::new()?,
+        limiters: limit::Registry::new(count, entropy::system_seed()),
         doors: Doors::new(count, inherited),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
@@ -128,7 +135,9 @@ fn start_all<H: Handler>(
         &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
+        &kept.limiters,
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());

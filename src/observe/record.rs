@@ -211,6 +211,8 @@ pub struct Record<'a> {
     pub id: &'a str,
     /// The client's address as text, made once per connection.
     pub client: &'a str,
+    /// Who it is, where that was asked.
+    pub user: &'a str,
     pub listener: &'a str,
     pub method: &'a str,
     /// As received.
@@ -247,6 +249,7 @@ impl Default for Record<'_> {
             unix_millis: 0,
             id: "",
             client: "",
+            user: "",
             listener: "",
             method: "",
             target: b"",

@@ -8,6 +8,7 @@
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
+use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
 use crate::http::fields::Fields;
 use crate::route::Route;
@@ -25,6 +26,8 @@ pub struct Entry {
     pub upstream: Vec<Field>,
     /// What the client is told with any answer, also with one that refuses it.
     pub downstream: Vec<Field>,
+    /// What it got of its limiters.
+    pub limited: Limited,
 }
 
 /// A header field that the proxy writes.
@@ -65,20 +68,23 @@ pub fn before_route(exchange: &mut Exchange, view: &View) -> Result<(), ProxyErr
     limited::judge_listener(exchange, view)
 }
 
-/// Judges a request that has a route, before anything is done for it.
+/// Judges a request that has a route, before anything is done for it. False: whoever judged it has answered it.
 pub async fn admit(
     exchange: &mut Exchange,
     down: &mut Downstream,
     view: &View,
     route: &Route,
-) -> Result<(), ProxyError> {
+) -> Result<bool, ProxyError> {
     addresses::judge(exchange, route)?;
     limited::judge(exchange, view, route)?;
-    if authorize::asks(route) {
-        // Boxed: it is rare, and waits for others.
-        Box::pin(authorize::judge(exchange, down, view, route)).await?;
+    // Boxed: it is rare, and waits for others.
+    if authorize::asks(exchange) && !Box::pin(authorize::judge(exchange, down, view, route)).await?
+    {
+        return Ok(false);
     }
-    limited::judge_identity(exchange, view, route)
+    limited::judge_identity(exchange, view, route)?;
+    limited::hold_upload(exchange, down);
+    Ok(true)
 }
 
 /// Adds to the head of a request what its endpoint is told of the client, and leaves out what the client may not say.
@@ -92,6 +98,7 @@ pub fn write_upstream(exchange: &Exchange, omit: &mut Vec<Vec<u8>>, extra: &mut 
 pub fn write_downstream(exchange: &Exchange, extra: &mut Fields) {
     if let Some(entry) = &exchange.entry {
         push(&entry.downstream, extra);
+        limited::tell(exchange, &entry.limited, extra);
     }
 }
 

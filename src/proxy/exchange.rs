@@ -416,6 +416,10 @@ impl Drop for Exchange {
         record.id = &id;
         record.unix_millis = self.worker.unix_millis(self.begun);
         record.client = &self.peer.text;
+        let entry = self.entry.as_ref();
+        record.user = entry
+            .and_then(|entry| entry.identity.as_deref())
+            .unwrap_or_default();
         record.listener = &self.listener.shared.name;
         record.method = self.head.method.as_str();
         record.target = &self.head.target;

@@ -146,7 +146,9 @@ async fn answer(
         return Err(ProxyError::NoRoute);
     };
     exchange.route = Some(Rc::clone(&view.routes[route.index]));
-    entry::admit(exchange, down, &view, route).await?;
+    if !entry::admit(exchange, down, &view, route).await? {
+        return Ok(());
+    }
     if let Some(injection) = &route.fault {
         // Boxed: it is rare, and the task outlives it.
         let total = fault::total(&view, route);

@@ -13,7 +13,7 @@ use super::{LAST_CHANCE, Worker};
 use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::Accepted;
-use crate::listener::server_tls;
+use crate::listener::server_tls::{self, ServerTls};
 use crate::observe::ListenerCells;
 use crate::stream::Stream;
 
@@ -46,6 +46,8 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
         listener: accepted.listener,
         tls: false,
+        sni: None,
+        identity: None,
         text: accepted
             .ip()
             .map_or_else(|| "unix".to_owned(), |address| address.to_string()),
@@ -109,14 +111,17 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
 async fn secure(
     worker: &Worker,
     stream: Stream,
-    tls: &Arc<rustls::ServerConfig>,
+    tls: &ServerTls,
     span: Duration,
     cells: &ListenerCells,
     peer: &mut Peer,
 ) -> Option<Stream> {
-    let secured = server_tls::serve(stream, tls, span, &worker.wheel, cells).await?;
+    let (turns, wheel) = (&worker.turns, &worker.wheel);
+    let secured = server_tls::serve(stream, tls, turns, span, wheel, cells).await?;
     peer.tls = true;
-    Some(secured)
+    peer.sni = secured.sni;
+    peer.identity = secured.identity;
+    Some(secured.stream)
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {

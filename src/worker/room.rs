@@ -130,13 +130,17 @@ mod tests {
             let config = from_text("test.yaml", &yaml, &|_| None).unwrap().config;
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
+            let limiters = crate::limit::Registry::new(3, 7);
+            let ledger = crate::limit::auth::Ledger::default();
             let snapshot = Snapshot::compile(
                 &Arc::new(config),
                 1,
                 &Numbers::new(),
                 &registry,
                 &stores,
+                &ledger,
                 &shared,
+                &limiters,
             )
             .unwrap();
             let snapshot = Arc::new(snapshot);

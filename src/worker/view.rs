@@ -10,6 +10,8 @@ use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::drain::Drain;
 use crate::http::{h1, h2};
+use crate::limit::Attached;
+use crate::limit::auth::Gate;
 use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
@@ -55,6 +57,10 @@ pub struct RouteView {
     pub cells: Arc<RouteCells>,
     /// A breaker of its own.
     pub breaker: Option<Arc<Breaker>>,
+    /// What limits its clients.
+    pub limiters: Option<Arc<Attached>>,
+    /// What it asks of who wants to enter.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// A listener as this worker sees it.
@@ -169,10 +175,14 @@ impl View {
                 shared: Arc::clone(shared),
             })
         });
-        let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
-        let routes = routes.map(|(route, breaker)| {
+        let asked = snapshot.breakers.iter().zip(&snapshot.gates);
+        let routes = snapshot.routes.routes().iter().zip(asked);
+        let routes = routes.zip(&snapshot.limits.routes);
+        let routes = routes.map(|((route, (breaker, gate)), limiters)| {
             Rc::new(RouteView {
                 breaker: breaker.clone(),
+                gate: gate.clone(),
+                limiters: limiters.clone(),
                 name: Arc::clone(&route.name),
                 cells: door.route(&route.name),
             })

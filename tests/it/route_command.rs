@@ -135,6 +135,22 @@ impl File {
     }
 }
 
+#[test]
+fn says_what_the_request_is_held_to() {
+    let limits = "rate_limits: { all: { key: client_ip, rate: 100/s }, logins: { key: client_ip, rate: 10/m } }\n";
+    let yaml = CONFIG.replace("ENDPOINTS", "\"127.0.0.1:1\"");
+    let yaml = yaml.replace("respond: {", "limits: [logins], respond: {");
+    let yaml = yaml.replace("127.0.0.1:8080\",", "127.0.0.1:8080\", limits: [all],");
+    let file = File::new(&(yaml + limits));
+    let (_, stdout, stderr) = file.ask(&["http://a.example:8080/healthz"]);
+    assert_eq!(stderr, "");
+    assert_parts(&stdout, &["line 8: matches\n  held to all, logins\n"]);
+    let (_, json) = file.json(&["http://a.example:8080/healthz"]);
+    assert_eq!(json["route"]["limits"], json!(["all", "logins"]));
+    let (_, json) = file.json(&["http://a.example:8081/x"]);
+    assert_eq!(json["route"]["limits"], Value::Null);
+}
+
 /// As many addresses, one for each key.
 fn addresses(count: u32) -> Vec<String> {
     (0..count)

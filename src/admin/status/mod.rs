@@ -2,9 +2,11 @@
 //!
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
+mod auth;
 mod balancing;
 mod breaker;
 mod bulkhead;
+mod certificates;
 mod discovery;
 mod draining;
 mod faults;
@@ -12,6 +14,7 @@ mod figures;
 mod health;
 mod hot_keys;
 mod idempotency;
+mod limits;
 mod retries;
 mod upstream;
 
@@ -25,9 +28,11 @@ use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
+pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use certificates::{CertificateStatus, CertificatesStatus};
 pub use discovery::SourceStatus;
 pub use draining::DrainingStatus;
 pub use faults::FaultStatus;
@@ -35,6 +40,7 @@ pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
+pub use limits::LimitStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
@@ -61,6 +67,9 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     pub routes: Vec<RouteStatus>,
     pub upstreams: Vec<UpstreamStatus>,
+    /// On clients, by name.
+    #[serde(default)]
+    pub limits: Vec<LimitStatus>,
 }
 
 /// The configuration in force.
@@ -107,6 +116,9 @@ pub struct ListenerStatus {
     /// As bound.
     pub address: String,
     pub tls: bool,
+    /// Where it speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesStatus>,
     pub connections_open: usize,
     pub requests: Windows,
 }
@@ -123,6 +135,8 @@ pub struct RouteStatus {
     /// Where the route asks for keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<IdempotencyStatus>,
+    /// What it asks of who wants to enter.
+    pub auth: Option<AuthStatus>,
 }
 
 /// Reads everything. Takes microseconds for each object in use: not for a worker's thread.
@@ -149,13 +163,14 @@ pub fn read(live: &Live) -> Status {
             |report| std::slice::from_ref(&report.process),
             &[],
         ),
-        listeners: listeners(live, &reports),
+        listeners: listeners(live, &snapshot, &reports),
         routes: routes(&snapshot, &reports, now),
         upstreams: snapshot
             .upstreams
             .iter()
             .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
+        limits: limits::read(&snapshot),
     }
 }
 
@@ -194,13 +209,18 @@ fn workers(live: &Live) -> Vec<WorkerStatus> {
     .collect()
 }
 
-fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
+fn listeners(live: &Live, snapshot: &Snapshot, reports: &Reports) -> Vec<ListenerStatus> {
+    let certificates = |name: &str| {
+        let listener = snapshot.listeners.iter().find(|one| one.name == name)?;
+        listener.tls.as_deref().map(certificates::of_listener)
+    };
     let all = live.listeners.load();
     let each = all.iter();
     each.map(|bound| ListenerStatus {
         name: bound.name.clone(),
         address: bound.address.to_string(),
         tls: bound.tls,
+        certificates: certificates(&bound.name),
         connections_open: bound.gate.open(),
         requests: reports.windows(LISTENER, |report| &report.listeners, &[&bound.name]),
     })
@@ -212,14 +232,15 @@ fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStat
         .routes
         .routes()
         .iter()
-        .zip(&snapshot.guards)
+        .zip(snapshot.guards.iter().zip(&snapshot.gates))
         .enumerate();
-    each.map(|(place, (route, guard))| RouteStatus {
+    each.map(|(place, (route, (guard, gate)))| RouteStatus {
         breaker: breaker::of_route(snapshot, place, now),
         name: route.name.to_string(),
         fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
         idempotency: guard.as_ref().map(|guard| idempotency::read(guard, now)),
+        auth: gate.as_ref().and_then(|gate| auth::read(gate)),
     })
     .collect()
 }

@@ -9,7 +9,7 @@ use super::clocks::{self, Clock};
 use super::present::{Live, Loaded, Present};
 use super::question::Question;
 use crate::balance::{Lack, Memory, Picked};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::entropy::Random;
 use crate::http::fields::Name;
 use crate::observe::decision::PickRecord;
@@ -93,6 +93,9 @@ pub(super) struct MatchedRoute {
     pub(super) line: u32,
     /// What it injects on purpose.
     pub(super) fault: Option<String>,
+    /// The limits that the request is held to: those of the listener, then those of the route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) limits: Vec<String>,
 }
 
 /// What is done with the request.
@@ -214,6 +217,7 @@ impl Answer {
             name: route.name.to_string(),
             line: line(route.index),
             fault: route.fault.as_ref().map(|fault| fault.text.to_string()),
+            limits: limits(request, present.config.routes.get(route.index)),
         });
         let outcome = outcome(route, request, present)?;
         self.warn(&outcome, present);
@@ -271,6 +275,13 @@ impl Answer {
             Some(Outcome::Redirect { .. } | Outcome::Respond { .. }) => true,
         }
     }
+}
+
+/// What clients of the listener and of the route are held to.
+fn limits(request: &Request<'_>, route: Option<&config::Route>) -> Vec<String> {
+    let of_listener = request.rules.limits.apply.iter();
+    let of_route = route.into_iter().flat_map(|route| &route.limits);
+    of_listener.chain(of_route).cloned().collect()
 }
 
 impl Asked {

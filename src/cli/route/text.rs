@@ -102,6 +102,9 @@ fn routes(answer: &Answer) -> String {
             if let Some(fault) = &route.fault {
                 text.push_str(&format!("  injects faults on purpose: {fault}\n"));
             }
+            if !route.limits.is_empty() {
+                text.push_str(&format!("  held to {}\n", route.limits.join(", ")));
+            }
         }
         None if answer.passed.is_empty() => {}
         None => text.push_str("no route matches\n"),

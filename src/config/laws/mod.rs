@@ -2,6 +2,7 @@
 
 mod entering;
 mod keyed;
+mod limiters;
 mod written;
 
 use std::time::Duration;

@@ -9,6 +9,7 @@ use proptest::sample::select;
 
 use super::entering::auth;
 use super::keyed::idempotency;
+use super::limiters::limiters;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -185,6 +186,7 @@ fn route() -> impl Strategy<Value = Route> {
                     response_fields,
                     fault,
                     idempotency,
+                    limits: Vec::new(),
                     auth,
                 }
             },
@@ -605,6 +607,39 @@ fn admin() -> impl Strategy<Value = Admin> {
     })
 }
 
+fn server_tls() -> impl Strategy<Value = ServerTls> {
+    let facts = [
+        ClientFact::Subject,
+        ClientFact::Names,
+        ClientFact::Certificate,
+    ];
+    let modes = [ClientAuthMode::Require, ClientAuthMode::Optional];
+    let header = btree_map("X-[A-Z][a-z-]{0,6}", select(facts.to_vec()), 0..3);
+    let client = ("[a-z ]{1,6}", select(modes.to_vec()), header);
+    let client = client.prop_map(|(ca, mode, header)| ClientAuth {
+        ca: ca.into(),
+        mode,
+        header: header.into_iter().collect(),
+    });
+    let pair = ("[a-z.]{1,6}", of("[a-z]{1,5}")).prop_map(|(name, ocsp)| Certificate {
+        cert: name.clone().into(),
+        key: name.into(),
+        ocsp: ocsp.map(Into::into),
+    });
+    let warning = of(millis(3_600_000, 315_360_000_000));
+    let others = (any::<bool>(), 1_usize..=10_000, warning);
+    (vec(pair, 1..3), of(client), others).prop_map(|(certificates, client, others)| {
+        let (sni_matches_host, handshakes, expiry_warning) = others;
+        ServerTls {
+            client,
+            sni_matches_host,
+            handshakes,
+            expiry_warning,
+            ..ServerTls::new(certificates)
+        }
+    })
+}
+
 pub(super) fn config() -> impl Strategy<Value = Config> {
     (
         vec(route(), 0..4),
@@ -613,11 +648,12 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         of(0_u64..1 << 40),
         of("[a-z]{1,5}"),
         vec(any::<[u8; 4]>(), 0..3),
-        (of(file_watch()), of(admin())),
+        (of(file_watch()), of(admin()), of(server_tls())),
+        limiters(),
     )
         .prop_map(
-            |(routes, upstream, via, body_bytes, zone, explain_to, process)| {
-                let (watch, admin) = process;
+            |(routes, upstream, via, body_bytes, zone, explain_to, process, limiters)| {
+                let (watch, admin, tls) = process;
                 // Only an upstream with a subset can be asked for one.
                 let has_subset = upstream.subset.is_some();
                 let named = |(index, route): (usize, Route)| Route {
@@ -625,10 +661,17 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     subset: route.subset.filter(|_| has_subset),
                     ..route
                 };
-                let routes = routes.into_iter().enumerate().map(named).collect();
+                let (rate_limits, concurrency_limits, bandwidth_limits) = limiters;
+                let mut routes: Vec<Route> = routes.into_iter().enumerate().map(named).collect();
+                let names = rate_limits.keys().chain(concurrency_limits.keys());
+                let names: Vec<String> = names.chain(bandwidth_limits.keys()).cloned().collect();
+                if let Some(route) = routes.first_mut() {
+                    route.limits = names.clone();
+                }
                 let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
                 web.forwarding.via = via;
                 web.limits.body_bytes = body_bytes;
+                web.limits.apply = names;
                 let network = |address: [u8; 4]| {
                     TrustedProxy::Network(Network {
                         address: address.into(),
@@ -636,6 +679,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     })
                 };
                 web.explain_to = explain_to.into_iter().map(network).collect();
+                web.tls = tls;
                 Config {
                     listeners: [("web".to_owned(), web)].into(),
                     routes,
@@ -643,6 +687,9 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     zone,
                     watch,
                     admin,
+                    rate_limits,
+                    concurrency_limits,
+                    bandwidth_limits,
                     ..Config::default()
                 }
             },

@@ -3,6 +3,7 @@
 use super::read::from_text;
 use super::{Level, Refusal};
 
+mod auth;
 mod balance;
 mod bulkhead;
 mod discovery;
@@ -10,9 +11,11 @@ mod faults;
 mod files;
 mod health;
 mod idempotency;
+mod limits;
 mod narrowing;
 mod retries;
 mod routes;
+mod tls;
 mod values;
 mod watched;
 

@@ -21,6 +21,16 @@ pub struct Auth {
     pub keep_credentials: bool,
 }
 
+impl Auth {
+    /// The upstream that is asked.
+    pub fn upstream(&self) -> Option<&str> {
+        match &self.way {
+            AuthWay::Forward(forward) => Some(&forward.upstream),
+            AuthWay::Basic(_) | AuthWay::ApiKey(_) => None,
+        }
+    }
+}
+
 /// How it is found out who a client is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AuthWay {

@@ -7,6 +7,7 @@ mod admin;
 mod auth;
 mod fault;
 mod idempotency;
+mod limiters;
 mod limits;
 mod listener;
 mod matcher;
@@ -25,6 +26,7 @@ pub use admin::*;
 pub use auth::*;
 pub use fault::*;
 pub use idempotency::*;
+pub use limiters::*;
 pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
@@ -65,6 +67,13 @@ block! {
         pub routes: Vec<Route> = Vec::new();
         /// Groups of interchangeable endpoints, by name.
         pub upstreams: BTreeMap<String, Upstream> = BTreeMap::new();
+        /// Limits on requests in a time, by name. A name is used once, also among the other two kinds; routes and
+        /// listeners refer to it by `limits`. What is known of clients stays under the name over reloads.
+        pub rate_limits: BTreeMap<String, RateLimit> = BTreeMap::new();
+        /// Limits on requests at once, by name.
+        pub concurrency_limits: BTreeMap<String, ConcurrencyLimit> = BTreeMap::new();
+        /// Limits on bytes of bodies in a time, by name.
+        pub bandwidth_limits: BTreeMap<String, BandwidthLimit> = BTreeMap::new();
         /// Where this proxy stands. Of endpoints with the same `zone` those serve first, and others
         /// take what they cannot. One file for many proxies takes it from the environment:
         /// `${ZONE}`. Off: all endpoints are as near.

@@ -6,8 +6,8 @@ use super::super::cursor::Reader;
 use super::super::emit::Yaml;
 use super::super::json_schema::or_variable;
 use super::super::kinds::{
-    FieldName, FieldValue, Fields, Filled, HostAndPort, Name, PathAndQuery, PathText, Pattern,
-    Scheme, UpstreamName,
+    FieldName, FieldValue, Fields, Filled, HostAndPort, LimiterName, Name, PathAndQuery, PathText,
+    Pattern, Scheme, UpstreamName,
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
@@ -41,6 +41,8 @@ pub struct Route {
     pub fault: Option<Fault>,
     /// Executes a request with a key once.
     pub idempotency: Option<Idempotency>,
+    /// The limiters of its clients, by name.
+    pub limits: Vec<String>,
     /// Who may enter.
     pub auth: Option<Auth>,
 }
@@ -136,6 +138,10 @@ block! {
         /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
         /// here.
         pub idempotency: Option<Idempotency> = None;
+        /// The names of limits that its requests are held to, in the order in which they are asked: of `rate_limits`,
+        /// `concurrency_limits` and `bandwidth_limits`. What one refuses takes nothing of the others. Asked after
+        /// those of the listener; none by default.
+        pub limits: Vec<String> as Vec<LimiterName> = Vec::new();
         /// Who may enter, and how they show who they are. Off: everybody.
         pub auth: Option<Auth> = None;
     }
@@ -218,6 +224,7 @@ impl RouteKeys {
             response_fields: self.response_headers,
             fault: self.fault,
             idempotency: self.idempotency,
+            limits: self.limits,
             auth: self.auth,
         })
     }
@@ -247,6 +254,7 @@ impl RouteKeys {
             response_headers: route.response_fields.clone(),
             fault: route.fault.clone(),
             idempotency: route.idempotency.clone(),
+            limits: route.limits.clone(),
             auth: route.auth.clone(),
         }
     }

@@ -5,11 +5,11 @@
 //! line that changes, or a user who is gone, is judged anew at once. No password is kept.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::password::Hash;
 use crate::clock::Instant;
@@ -36,9 +36,9 @@ pub struct Checks {
     right: Mutex<Shelf>,
     wrong: Mutex<Shelf>,
     /// Who may hash at once.
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
     /// Who may hash or wait for it.
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 /// Codes until when they count, in the order in which they came.
@@ -68,9 +68,9 @@ impl Shelf {
 
 /// The right to hash a password, until it is dropped.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    _hashing: SemaphorePermit<'a>,
-    _room: SemaphorePermit<'a>,
+pub struct Turn {
+    _hashing: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Default for Checks {
@@ -88,8 +88,8 @@ impl Checks {
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             right: Mutex::default(),
             wrong: Mutex::default(),
-            hashing: Semaphore::new(hashing),
-            room: Semaphore::new(hashing + WAITING),
+            hashing: Arc::new(Semaphore::new(hashing)),
+            room: Arc::new(Semaphore::new(hashing + WAITING)),
         }
     }
 
@@ -123,9 +123,9 @@ impl Checks {
     }
 
     /// Waits for a turn; `None`: too many wait already.
-    pub async fn turn(&self) -> Option<Turn<'_>> {
-        let room = self.room.try_acquire().ok()?;
-        let hashing = self.hashing.acquire().await.ok()?;
+    pub async fn turn(&self) -> Option<Turn> {
+        let room = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        let hashing = Arc::clone(&self.hashing).acquire_owned().await.ok()?;
         Some(Turn {
             _hashing: hashing,
             _room: room,

@@ -112,6 +112,11 @@ impl Basic {
         }
     }
 
+    /// How many users there are.
+    pub fn count(&self) -> usize {
+        self.users.count()
+    }
+
     pub fn checks(&self) -> &Arc<Checks> {
         &self.checks
     }
@@ -141,6 +146,11 @@ impl Candidate {
 }
 
 impl ApiKey {
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.keys.count()
+    }
+
     /// Whose key it is; `None`: nobody's. `values` are those of the header.
     pub fn of_header<'a>(
         &self,

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use ::http::Method;
+
 use super::Ticket;
 use super::execute::Large;
 use crate::attempt::Pace;
@@ -12,10 +14,10 @@ use crate::http::Outgoing;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
+use crate::proxy::brake::Brake;
 use crate::proxy::entry;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::fault::Brake;
 use crate::proxy::forward::Downstream;
 use crate::proxy::heads;
 use crate::proxy::stream::{self, Flow};
@@ -48,7 +50,8 @@ pub(super) async fn result(
     give(exchange, down, answer, None, &extra).await
 }
 
-async fn give(
+/// Gives an answer that is there as a whole. A field of the name `marker` is left out of it.
+pub async fn give(
     exchange: &mut Exchange,
     down: &mut Downstream,
     answer: &Answer,
@@ -70,6 +73,8 @@ async fn give(
     let is_bodiless = matches!(answer.status, 204 | 304);
     let (body, length) = if is_bodiless {
         (Body::Empty, Length::Empty)
+    } else if exchange.head.method == Method::HEAD {
+        (Body::Empty, Length::Exact(answer.body.len() as u64))
     } else if answer.trailers.is_empty() {
         let length = Length::Exact(answer.body.len() as u64);
         (Body::Fixed(answer.body.clone()), length)
@@ -111,7 +116,10 @@ async fn send(exchange: &mut Exchange, body: Body, client: Sink) -> Result<(), P
     let sent = poll_fn(|cx| {
         let polled = match &mut brake {
             None => pump.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers),
-            Some(brake) => brake.poll(cx, &mut pump, &mut flow, &worker),
+            Some(brake) => {
+                let (body, sink) = (&mut flow.answer, &mut flow.client);
+                brake.poll(cx, &mut pump, body, sink, &worker.buffers)
+            }
         };
         if let Poll::Ready(sent) = polled {
             return Poll::Ready(sent.map_err(|_| ProxyError::ClientGone));
