@@ -113,6 +113,8 @@ async fn serve(bytes: &[u8]) -> usize {
         port: 0,
         listener: 0,
         tls: false,
+        sni: None,
+        identity: None,
         text: "unix".to_owned(),
     });
     let limits = ListenerLimits {

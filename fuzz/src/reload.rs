@@ -9,6 +9,7 @@ use plimsoll::attempt::idempotency::Stores;
 use plimsoll::clock::Instant;
 use plimsoll::config::Config;
 use plimsoll::config::read::from_text;
+use plimsoll::limit;
 use plimsoll::limit::auth::Ledger;
 use plimsoll::snapshot::Snapshot;
 use plimsoll::tls::Shared;
@@ -42,6 +43,7 @@ struct Kept {
     stores: Stores,
     ledger: Ledger,
     shared: Shared,
+    limiters: limit::Registry,
 }
 
 impl Kept {
@@ -52,6 +54,7 @@ impl Kept {
             registry,
             ledger: Ledger::default(),
             shared: Shared::new().expect("a provider"),
+            limiters: limit::Registry::new(2, 7),
         }
     }
 
@@ -66,6 +69,7 @@ impl Kept {
             &self.stores,
             &self.ledger,
             &self.shared,
+            &self.limiters,
         )
         .ok()
     }
@@ -148,6 +152,7 @@ fn yaml(drawn: &Drawn) -> String {
     for place in 0..1 + drawn.listeners % 3 {
         let _ = writeln!(text, "  l{place}: {{ address: \"127.0.0.1:0\" }}");
     }
+    text.push_str("rate_limits: { few: { key: client_ip, rate: 10/s } }\n");
     text.push_str("upstreams:\n  u0: { endpoints: [\"127.0.0.1:1\"] }\n");
     let mut named = vec![0];
     for upstream in drawn.upstreams.iter().take(4) {
@@ -200,6 +205,7 @@ fn yaml(drawn: &Drawn) -> String {
                 ", auth: { forward: { upstream: u0 }, identity_header: X-User }",
             ),
             (8, ", priority: high"),
+            (16, ", limits: [few]"),
         ] {
             if route.options & bit != 0 {
                 options.push_str(option);

@@ -3,6 +3,7 @@
 use super::read::from_text;
 use super::{Level, Refusal};
 
+mod auth;
 mod balance;
 mod bulkhead;
 mod discovery;

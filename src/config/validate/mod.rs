@@ -3,6 +3,7 @@
 //! Types, ranges, patterns and references are checked where each value is read (`kinds.rs`).
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
+mod auth;
 mod balance;
 mod bulkhead;
 mod discovery;
@@ -67,6 +68,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     watched::routes(root, config, reader);
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
+    auth::check(root, config, reader);
     limits::check(root, config, reader);
     tls::check(root, config, reader);
     zones(root, config, reader);
