@@ -1,6 +1,7 @@
 //! What the fuzz targets assert. Each target is one call of `run`, so that the seeds can be run without a fuzzer too:
 //! `cargo test --lib --manifest-path fuzz/Cargo.toml`; with one: `.ci/long/fuzz.sh h1_request`.
 
+pub mod certificate;
 pub mod config;
 pub mod differential;
 pub mod h1_body;

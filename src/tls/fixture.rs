@@ -84,6 +84,7 @@ fn element(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
     let mut element = vec![tag];
     match content.len() {
         length @ 0..=0x7f => element.push(length as u8),
+        length @ 0x80..=0xff => element.extend([0x81, length as u8]),
         length => element.extend([0x82, (length >> 8) as u8, length as u8]),
     }
     element.extend(content);

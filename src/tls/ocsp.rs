@@ -103,6 +103,21 @@ mod tests {
         }
     }
 
+    /// Made by OpenSSL 3.0; the fuzzer begins with them, too.
+    #[test]
+    fn responses_of_another_program_are_read() {
+        let der = include_bytes!("../../fuzz/seeds/certificate/names");
+        let facts = Facts::of(der).unwrap();
+        assert_eq!((facts.serial(), facts.names.len()), ("8f01".to_owned(), 4));
+        let good = staple(include_bytes!("../../fuzz/seeds/certificate/ocsp"), &facts);
+        assert!(good.unwrap().until > Some(1_795_000_000));
+        let revoked = staple(
+            include_bytes!("../../fuzz/seeds/certificate/revoked"),
+            &facts,
+        );
+        assert!(revoked.unwrap_err().contains("revoked"));
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_is_read_or_refused(

@@ -28,7 +28,7 @@ fn what_clients_are_asked_for_is_checked() {
         "client: { ca: c, mode: maybe }",
         "maybe",
         ".client.mode",
-        "expected how certificates of clients are asked for",
+        "`maybe` is not a way to ask clients for certificates",
         "",
     );
     wrong(

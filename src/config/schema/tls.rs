@@ -71,7 +71,7 @@ block! {
 
 choice! {
     /// Whether a client must show a certificate.
-    pub enum ClientAuthMode, "how certificates of clients are asked for" {
+    pub enum ClientAuthMode, "a way to ask clients for certificates" {
         /// A client without one gets no connection.
         Require = "require",
         /// A client without one is served, and endpoints are told nothing of it.

@@ -14,8 +14,16 @@ use crate::upstream::client_tls::ClientTls;
 /// One of them.
 #[derive(Clone)]
 pub(super) enum Site {
-    Listener { name: String, tls: Arc<ServerTls> },
-    Upstream { name: String, tls: ClientTls },
+    Listener {
+        name: String,
+        tls: Arc<ServerTls>,
+    },
+    Upstream {
+        name: String,
+        tls: ClientTls,
+        /// Checks over gRPC speak HTTP/2 whatever the traffic does, and so have their own.
+        checks: Option<ClientTls>,
+    },
 }
 
 /// What came of reading its files again.
@@ -47,6 +55,10 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Site> {
         Some(Site::Upstream {
             name: upstream.name.clone(),
             tls: upstream.tls.clone()?,
+            checks: upstream
+                .checks
+                .as_ref()
+                .and_then(|checks| checks.tls().cloned()),
         })
     });
     let all = listeners.chain(upstreams);
@@ -77,7 +89,12 @@ impl Site {
     pub(super) fn renew(&self, shared: &Shared) -> Outcome {
         let renewed: Result<bool, TlsError> = match self {
             Self::Listener { tls, .. } => tls.renew(shared),
-            Self::Upstream { tls, .. } => tls.renew(shared),
+            Self::Upstream { tls, checks, .. } => tls.renew(shared).and_then(|is_new| {
+                if let Some(checks) = checks {
+                    checks.renew(shared)?;
+                }
+                Ok(is_new)
+            }),
         };
         match renewed {
             Ok(is_new) => {
