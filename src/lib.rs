@@ -28,6 +28,7 @@ pub mod lifecycle;
 pub mod listener;
 pub mod observe;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod route;
 pub mod snapshot;
 pub mod stream;
