@@ -6,8 +6,9 @@ use crate::attempt::idempotency::{Guard, Stores};
 use crate::clock::Instant;
 use crate::config::{
     self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
-    TrustedProxy, Underscores,
+    ProxyProtocolIn, TrustedProxy, Underscores,
 };
+use crate::listener::addresses::Addresses;
 use crate::listener::server_tls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -29,6 +30,10 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
+    /// Whose connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocolIn,
+    /// Whose connections are served; `None`: all.
+    pub addresses: Option<Addresses>,
 }
 
 /// The configuration as the workers use it.
@@ -44,6 +49,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// Whose requests the routes answer, in their order; `None`: all.
+    pub addresses: Arc<[Option<Addresses>]>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -89,6 +96,8 @@ impl Listener {
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
+            proxy_protocol: written.proxy_protocol.clone(),
+            addresses: Addresses::compile(&written.addresses),
         }
     }
 }
@@ -155,7 +164,10 @@ impl Snapshot {
             let breaker = Breaker::of_route(&route.name, written, registry.events(), switch());
             Some(Arc::new(breaker))
         });
+        let written = config.routes.iter();
+        let addresses = written.map(|route| Addresses::compile(&route.addresses));
         Ok(Self {
+            addresses: addresses.collect(),
             breakers: breakers.collect(),
             generation,
             config: Arc::clone(config),
@@ -197,6 +209,7 @@ impl Snapshot {
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
             breakers: self.breakers.clone(),
+            addresses: Arc::clone(&self.addresses),
         };
         (relisted, errors)
     }

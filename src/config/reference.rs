@@ -52,6 +52,12 @@ fn specimen() -> Config {
             address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
         }),
         access_log: Some(AccessLog::default()),
+        user: Some(text("plimsoll")),
+        group: Some(text("plimsoll")),
+        memory: Some(Memory {
+            limit: Some(1 << 30),
+            ..Memory::default()
+        }),
         ..Config::default()
     }
 }
@@ -73,8 +79,25 @@ fn listener() -> Listener {
     let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
     Listener {
         tls: Some(tls),
+        limits: ListenerLimits {
+            per_address: Some(100),
+            ..ListenerLimits::default()
+        },
+        proxy_protocol: ProxyProtocolIn::From(ProxyProtocolFrom {
+            from: vec![network("10.0.0.0/24")],
+            others: ProxyProtocolOthers::Plain,
+        }),
+        addresses: Addresses {
+            allow: vec![network("10.0.0.0/8")],
+            deny: vec![network("10.9.0.0/16")],
+        },
         ..Listener::new(address)
     }
+}
+
+fn network(text: &str) -> TrustedProxy {
+    let network = text.parse();
+    TrustedProxy::Network(network.expect("the example is a network"))
 }
 
 fn routes() -> Vec<Route> {
@@ -116,6 +139,7 @@ fn routes() -> Vec<Route> {
                 p99: Duration::from_millis(200),
             }))),
             idempotency: Some(Idempotency::default()),
+            addresses: Addresses::default(),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),

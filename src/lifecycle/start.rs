@@ -22,13 +22,14 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
-use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
 use crate::listener::server_tls::AcceptError;
+use crate::listener::{self, SocketFile};
 use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
+use crate::proxy_protocol;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
@@ -155,7 +156,12 @@ const LABELS: Labels = Labels {
 
 /// Why a connection or a request is refused before routing.
 const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joined(EARLY);
-const EARLY: &[&[&str]] = &[AcceptError::LABELS, ProxyError::REFUSALS];
+const EARLY: &[&[&str]] = &[
+    proxy_protocol::Error::LABELS,
+    listener::DOOR_LABELS,
+    AcceptError::LABELS,
+    ProxyError::REFUSALS,
+];
 
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -12,6 +12,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
+use super::crowd::{Crowd, Place};
 use super::unix::{self, SocketFile, UnixError};
 use crate::clock::wheel::Wheel;
 use crate::config::Address;
@@ -80,6 +81,9 @@ pub struct Listening {
 pub struct Gate {
     open: AtomicUsize,
     cap: usize,
+    /// Nobody is let in for the time being.
+    shut: AtomicBool,
+    crowd: Arc<Crowd>,
 }
 
 impl Gate {
@@ -88,6 +92,8 @@ impl Gate {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             cap,
+            shut: AtomicBool::new(false),
+            crowd: Arc::default(),
         })
     }
 
@@ -96,7 +102,20 @@ impl Gate {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Lets nobody in, so that clients wait in the system's queue; or lets them in again.
+    pub fn shut(&self, is_shut: bool) {
+        self.shut.store(is_shut, Ordering::Relaxed);
+    }
+
+    /// Addresses that are counted now.
+    pub fn addresses(&self) -> usize {
+        self.crowd.addresses()
+    }
+
     fn enter(self: &Arc<Self>) -> Option<Pass> {
+        if self.shut.load(Ordering::Relaxed) {
+            return None;
+        }
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.cap {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -108,6 +127,13 @@ impl Gate {
 /// Held as long as its connection is open.
 #[derive(Debug)]
 pub struct Pass(Arc<Gate>);
+
+impl Pass {
+    /// A place among the connections of an address, unless it has `cap` of this listener.
+    pub fn place(&self, address: IpAddr, cap: usize) -> Option<Place> {
+        self.0.crowd.enter(address, cap)
+    }
+}
 
 impl Drop for Pass {
     fn drop(&mut self) {
@@ -267,6 +293,8 @@ impl Acceptor {
     /// Accepts what waits in the kernel's queue: closing the socket would reset these clients, who think that they are
     /// connected.
     pub fn empty_queue(&self, mut take: impl FnMut(Accepted)) {
+        // However short memory is, it is for those who wait for the last time.
+        self.gate.shut(false);
         for _ in 0..BACKLOG {
             match self.accept() {
                 Ok(Some(accepted)) => take(accepted),

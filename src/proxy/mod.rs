@@ -15,6 +15,7 @@ pub mod heads;
 pub mod hedge;
 pub mod keyed;
 pub mod link;
+pub mod opening;
 pub mod pick;
 pub mod request;
 pub mod respond;

@@ -69,7 +69,13 @@ fn wrong_lines_are_refused() {
     ] {
         assert_eq!(read(line.as_bytes()), Err(Error::Malformed), "{line}");
     }
-    for line in ["GET / HTTP/1.1\r\n", "PRI * HTTP/2.0", "PROXYING", "\x16\x03", "\r\nGET"] {
+    for line in [
+        "GET / HTTP/1.1\r\n",
+        "PRI * HTTP/2.0",
+        "PROXYING",
+        "\x16\x03",
+        "\r\nGET",
+    ] {
         assert_eq!(read(line.as_bytes()), Err(Error::Missing), "{line}");
     }
     assert_eq!(read(b"PROXY TCP4 1"), Ok(None));
@@ -79,18 +85,29 @@ fn wrong_lines_are_refused() {
 #[test]
 fn binary_headers_are_read() {
     let four = [192, 0, 2, 1, 198, 51, 100, 1, 0, 80, 1, 187];
-    let six: Vec<u8> = [[1_u8; 16], [2; 16]].concat().into_iter().chain([0, 1, 0, 2]).collect();
+    let six: Vec<u8> = [[1_u8; 16], [2; 16]]
+        .concat()
+        .into_iter()
+        .chain([0, 1, 0, 2])
+        .collect();
     let text = "0101:0101:0101:0101:0101:0101:0101:0101";
     let other = text.replace("01", "02");
     for (bytes, expected) in [
-        (binary(0x21, 0x11, &four), told("192.0.2.1:80", "198.51.100.1:443")),
+        (
+            binary(0x21, 0x11, &four),
+            told("192.0.2.1:80", "198.51.100.1:443"),
+        ),
         (
             binary(0x21, 0x21, &six),
             told(&format!("[{text}]:1"), &format!("[{other}]:2")),
         ),
         // TLVs: an authority, and what nobody knows.
         (
-            binary(0x21, 0x11, &[&four[..], &[2, 0, 1, b'a', 0xee, 0, 0]].concat()),
+            binary(
+                0x21,
+                0x11,
+                &[&four[..], &[2, 0, 1, b'a', 0xee, 0, 0]].concat(),
+            ),
             told("192.0.2.1:80", "198.51.100.1:443"),
         ),
         (binary(0x21, 0x31, &[0; 216]), Header::Unknown),
@@ -158,7 +175,11 @@ fn addresses_of_two_families_are_written_in_one() {
 #[test]
 fn none_is_shorter_than_the_shortest() {
     for version in [Version::V1, Version::V2] {
-        for header in [Header::Local, Header::Unknown, told("1.1.1.1:1", "1.1.1.1:1")] {
+        for header in [
+            Header::Local,
+            Header::Unknown,
+            told("1.1.1.1:1", "1.1.1.1:1"),
+        ] {
             assert!(write(version, &header).len() >= SHORTEST);
         }
     }

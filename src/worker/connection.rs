@@ -1,18 +1,26 @@
-//! One accepted connection, from its socket to its end: TLS, and which protocol it speaks.
+//! One accepted connection, from its socket to its end: who it is from, TLS, and which protocol it speaks.
 
-use std::net::SocketAddr;
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
 use super::panics::Watched;
-use super::{LAST_CHANCE, Worker};
+use super::{LAST_CHANCE, ListenerView, Worker};
+use crate::config::units::masked;
 use crate::http::{Handler, Peer, h1, h2};
-use crate::listener::accept::Accepted;
-use crate::listener::server_tls;
+use crate::listener::accept::{Accepted, Pass};
+use crate::listener::crowd::Place;
+use crate::listener::prologue::{self, Opening};
+use crate::listener::{ADDRESS_DENIED, ADDRESS_FULL, server_tls};
 use crate::observe::ListenerCells;
+use crate::proxy_protocol::{self, Header};
 use crate::stream::Stream;
 
 /// Counts an accepted connection at its begin and end.
@@ -31,40 +39,199 @@ impl Drop for Counted {
     }
 }
 
+/// A connection that a client may speak on.
+struct Opened {
+    stream: Stream,
+    peer: Peer,
+    settings: Rc<h1::server::Settings>,
+    h2_settings: Rc<h2::server::Settings>,
+    /// Held for its drop, at the end of the connection.
+    _held: (Counted, Pass, Option<Place>),
+}
+
 /// Carries one accepted connection to its end.
 pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, handler: H) {
+    if let Some(opened) = open(worker, accepted).await {
+        carry(worker, opened, handler).await;
+    }
+}
+
+/// What comes before HTTP:
+///
+/// 1. the socket is registered with this worker; 2. a PROXY header is read where one is due; 3. the address is judged that
+/// it tells, or that the connection comes from; 4. the TLS handshake.
+///
+/// `None` when there is nobody left to serve, or nobody that is to be served, which is counted.
+async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {
     let view = worker.view();
-    let Some(settings) = view.h1.get(accepted.listener).map(Rc::clone) else {
-        return;
-    };
+    let settings = Rc::clone(view.h1.get(accepted.listener)?);
     let h2_settings = Rc::clone(&view.h2[accepted.listener]);
-    let mut peer = Peer {
-        address: accepted.ip(),
-        port: accepted.peer.as_ref().map_or(0, SocketAddr::port),
-        listener: accepted.listener,
-        tls: false,
-        text: accepted
-            .ip()
-            .map_or_else(|| "unix".to_owned(), |address| address.to_string()),
-    };
-    let unix = accepted.peer.is_none();
-    let Accepted { socket, pass, .. } = accepted;
-    let counted = Counted::new(&view.listeners[peer.listener].cells);
-    let tls = view.snapshot.listeners[peer.listener].tls.clone();
+    let listener = Rc::clone(&view.listeners[accepted.listener]);
     drop(view);
-    let Ok(mut stream) = register(socket, unix) else {
-        return;
+    let counted = Counted::new(&listener.cells);
+    // 1.
+    let unix = accepted.peer.is_none();
+    let (address, port) = (
+        accepted.ip(),
+        accepted.peer.as_ref().map_or(0, SocketAddr::port),
+    );
+    let index = accepted.listener;
+    let Accepted { socket, pass, .. } = accepted;
+    let mut stream = register(socket, unix).ok()?;
+    let local = match &stream {
+        Stream::Tcp(tcp) => tcp.local_addr().ok(),
+        _ => None,
     };
-    if let Some(tls) = tls {
-        // Boxed: the state of a handshake is large, and the task outlives it.
-        let span = settings.timeouts.handshake;
-        let secured = server_tls::serve(stream, &tls, span, &worker.wheel, &counted.0);
-        let Some(secured) = Box::pin(secured).await else {
-            return;
-        };
-        stream = secured;
+    let mut peer = Peer {
+        address,
+        port,
+        listener: index,
+        tls: false,
+        text: shown(address),
+        local,
+        proxy: None,
+    };
+    // 2. and 3.
+    let place = match admit(worker, &listener, &pass, &stream, &mut peer).await {
+        Ok(Some(place)) => place,
+        Ok(None) => return None,
+        Err(label) => {
+            listener.cells.refused(label);
+            return None;
+        }
+    };
+    // 4.
+    if let Some(tls) = &listener.shared.tls {
+        stream = secure(worker, &listener, tls, stream).await?;
         peer.tls = true;
     }
+    Some(Opened {
+        stream,
+        peer,
+        settings,
+        h2_settings,
+        _held: (counted, pass, place),
+    })
+}
+
+/// The address of a peer as logs show it.
+fn shown(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+}
+
+/// Reads the PROXY header that is due, and judges whose connection it is. Gives its place among those of its address,
+/// where they are counted; `None` when the peer has left.
+async fn admit(
+    worker: &Worker,
+    listener: &ListenerView,
+    pass: &Pass,
+    stream: &Stream,
+    peer: &mut Peer,
+) -> Result<Option<Option<Place>>, &'static str> {
+    let rules = &listener.shared;
+    let opening = Opening::of(&rules.proxy_protocol, peer.address);
+    if opening != Opening::Plain {
+        // Boxed: few listeners ask for it, and the task outlives it.
+        let reading = Box::pin(prologue::read(stream, opening));
+        match before(worker, rules.timeouts.head, reading).await {
+            Came::Done(Ok(Some(header))) => believe(peer, header),
+            Came::Done(Ok(None)) | Came::Draining => return Ok(None),
+            Came::Done(Err(error)) => return Err(error.label()),
+            // Nothing was due from who is not believed; the same time is over without a request.
+            Came::Late if opening == Opening::NoHeader => return Ok(None),
+            Came::Late => return Err(proxy_protocol::Error::Timeout.label()),
+        }
+    }
+    if let Some(addresses) = &rules.addresses
+        && !addresses.admit(peer.address)
+    {
+        return Err(ADDRESS_DENIED);
+    }
+    let (Some(cap), Some(address)) = (rules.limits.per_address, peer.address) else {
+        return Ok(Some(None));
+    };
+    let prefix = &rules.limits.per_address_prefix;
+    let prefix = if address.is_ipv4() {
+        prefix.v4
+    } else {
+        prefix.v6
+    };
+    match pass.place(masked(address, prefix), cap) {
+        Some(place) => Ok(Some(Some(place))),
+        None => Err(ADDRESS_FULL),
+    }
+}
+
+/// From here on the client is who a header tells.
+fn believe(peer: &mut Peer, header: Header) {
+    if let Header::Told {
+        source,
+        destination,
+    } = header
+    {
+        let address = Some(source.ip().to_canonical());
+        peer.proxy = Some(std::mem::replace(&mut peer.text, shown(address)).into());
+        peer.address = address;
+        peer.port = source.port();
+        peer.local = Some(SocketAddr::new(
+            destination.ip().to_canonical(),
+            destination.port(),
+        ));
+    }
+}
+
+/// Does the TLS handshake. The one place where it can be made to wait for its turn.
+async fn secure(
+    worker: &Worker,
+    listener: &ListenerView,
+    tls: &Arc<rustls::ServerConfig>,
+    stream: Stream,
+) -> Option<Stream> {
+    let span = listener.shared.timeouts.handshake;
+    // Boxed: the state of a handshake is large, and the task outlives it.
+    let secured = server_tls::serve(stream, tls, span, &worker.wheel, &listener.cells);
+    Box::pin(secured).await
+}
+
+/// How waiting on a connection that has not spoken yet has ended.
+enum Came<T> {
+    Done(T),
+    Late,
+    /// Draining has begun, and what was waited for did not come soon.
+    Draining,
+}
+
+/// Waits for something that comes before the client.
+async fn before<T>(worker: &Worker, span: Duration, awaited: impl Future<Output = T>) -> Came<T> {
+    let timer = worker.wheel.after(span);
+    let drain = worker.drain.clone();
+    let mut last_chance = None;
+    let mut awaited = pin!(awaited);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = awaited.as_mut().poll(cx) {
+            return Poll::Ready(Came::Done(done));
+        }
+        if timer.poll(cx).is_ready() {
+            return Poll::Ready(Came::Late);
+        }
+        if drain.poll(cx).is_ready() {
+            let chance = last_chance.get_or_insert_with(|| worker.wheel.after(LAST_CHANCE));
+            return chance.poll(cx).map(|()| Came::Draining);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Finds out which protocol the client speaks, and serves it to the end.
+async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
+    let Opened {
+        mut stream,
+        peer,
+        settings,
+        h2_settings,
+        _held,
+    } = opened;
     // One deadline for the first head, whatever is found out about the protocol on the way.
     let timer = worker.wheel.after(settings.timeouts.head);
     let found = match stream.alpn() {
@@ -80,15 +247,8 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
         Sniffed::H1 => {
             let connection = h1::Connection::new(stream, &unread, worker.buffers.clone());
             worker.buffers.give(unread);
-            h1::server::serve(
-                connection,
-                peer,
-                settings,
-                timer,
-                worker.drain.clone(),
-                handler,
-            )
-            .await;
+            let drain = worker.drain.clone();
+            h1::server::serve(connection, peer, settings, timer, drain, handler).await;
         }
         Sniffed::H2 => {
             let buffers = worker.buffers.clone();
@@ -108,7 +268,6 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
             Box::pin(served).await;
         }
     }
-    drop(pass);
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {
@@ -134,20 +293,20 @@ async fn sniff(
     let mut unread = Vec::new();
     let drain = worker.drain.clone();
     let mut last_chance = None;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         loop {
             let mut scratch = worker.buffers.scratch();
             let count = match stream.poll_read_slice(cx, &mut scratch[..16 * 1024]) {
-                std::task::Poll::Ready(Ok(0) | Err(_)) => return std::task::Poll::Ready(None),
-                std::task::Poll::Ready(Ok(count)) => count,
-                std::task::Poll::Pending if timer.poll(cx).is_ready() => {
-                    return std::task::Poll::Ready(None);
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(count)) => count,
+                Poll::Pending if timer.poll(cx).is_ready() => {
+                    return Poll::Ready(None);
                 }
-                std::task::Poll::Pending if drain.poll(cx).is_ready() => {
+                Poll::Pending if drain.poll(cx).is_ready() => {
                     let chance = last_chance.get_or_insert_with(|| worker.wheel.after(LAST_CHANCE));
                     return chance.poll(cx).map(|()| None);
                 }
-                std::task::Poll::Pending => return std::task::Poll::Pending,
+                Poll::Pending => return Poll::Pending,
             };
             if unread.capacity() == 0 {
                 unread = worker.buffers.take();
@@ -155,10 +314,10 @@ async fn sniff(
             unread.extend_from_slice(&scratch[..count]);
             let seen = unread.len().min(PREFACE.len());
             if unread[..seen] != PREFACE[..seen] {
-                return std::task::Poll::Ready(Some((Sniffed::H1, std::mem::take(&mut unread))));
+                return Poll::Ready(Some((Sniffed::H1, std::mem::take(&mut unread))));
             }
             if seen == PREFACE.len() {
-                return std::task::Poll::Ready(Some((Sniffed::H2, std::mem::take(&mut unread))));
+                return Poll::Ready(Some((Sniffed::H2, std::mem::take(&mut unread))));
             }
         }
     })

@@ -35,6 +35,8 @@ pub enum Mail {
         endpoint: Arc<Endpoint>,
         answer: mpsc::UnboundedSender<Answer>,
     },
+    /// Memory is short: close what rests.
+    Shed,
     /// Take no new connection, finish what runs, then end.
     Drain,
     /// End at once; what runs is cut.
@@ -99,6 +101,10 @@ pub(super) async fn read_mail<H: Handler>(
             }
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
+            Some(Mail::Shed) => {
+                worker.drain.pulse();
+                worker.close_idle();
+            }
             Some(Mail::CloseIdle { endpoint, answer }) => worker.give_room(&endpoint, answer),
             Some(Mail::Listen {
                 socket,

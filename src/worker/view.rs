@@ -133,7 +133,11 @@ impl View {
                 samples: samples(shared, place.0),
                 latencies,
                 limits: Limits {
-                    idle: share(connections.idle, place.0, place.1),
+                    // What was told to be one client's must carry no request of another.
+                    idle: match shared.proxy_protocol {
+                        None => share(connections.idle, place.0, place.1),
+                        Some(_) => 0,
+                    },
                     idle_timeout: connections.idle_timeout,
                     lifetime: connections.lifetime,
                     streams: connections.streams,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::kinds::{AtLeastOne, Pseudonym};
 use super::super::quantities::Size;
 use super::super::setting::{block, choice, with_default, written_as_map};
-use super::{DAY, HOUR, millis, seconds};
+use super::{AddressPrefix, Addresses, DAY, HOUR, ProxyProtocolIn, millis, seconds};
 
 /// Where a listener is bound.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,6 +82,15 @@ block! {
         pub explain_to: Vec<TrustedProxy> = Vec::new();
         /// Which forwarding fields endpoints get.
         pub forwarding: Forwarding = Forwarding::default();
+        /// Whose connections begin with a PROXY header, version 1 or 2, before TLS: `off` for nobody's,
+        /// `require` for all, or `{ from: [10.0.0.0/8] }` for those of the peers that are named. The
+        /// address that it tells is then the client's, for lists, limits, logs and forwarding
+        /// fields. Off, because whoever may send one can say any address. A header that is wrong,
+        /// missing, or late by `timeouts.head` closes the connection.
+        pub proxy_protocol: ProxyProtocolIn = ProxyProtocolIn::Off;
+        /// Whose connections are served, by the address that they come from, or that a PROXY header
+        /// tells; all others are closed without a word. By default all.
+        pub addresses: Addresses = Addresses::default();
     }
 }
 
@@ -97,6 +106,8 @@ impl Listener {
             underscores: Underscores::Drop,
             explain_to: Vec::new(),
             forwarding: Forwarding::default(),
+            proxy_protocol: ProxyProtocolIn::Off,
+            addresses: Addresses::default(),
         }
     }
 }
@@ -136,6 +147,12 @@ block! {
         pub min_rate: Option<u64> as Option<Size> = Some(240), in Some(1)..=Some(1 << 50);
         /// Streams at once on one HTTP/2 connection. RFC 9113, 6.5.2 advises at least 100.
         pub streams: u32 = 128, in 1..=10_000;
+        /// Open connections from one address, or from the address that a PROXY header tells, over all
+        /// workers; more are closed at once. Off, because a company behind one address, or a balancer in
+        /// front, is no attack.
+        pub per_address: Option<usize> = None, in Some(1)..=Some(10_000_000);
+        /// How much of an address `per_address` takes for one client.
+        pub per_address_prefix: AddressPrefix = AddressPrefix::default();
     }
 }
 

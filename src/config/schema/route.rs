@@ -11,6 +11,7 @@ use super::super::kinds::{
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::addresses::Addresses;
 use super::fault::Fault;
 use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
@@ -40,6 +41,8 @@ pub struct Route {
     pub fault: Option<Fault>,
     /// Executes a request with a key once.
     pub idempotency: Option<Idempotency>,
+    /// Whose requests are answered.
+    pub addresses: Addresses,
 }
 
 impl Route {
@@ -133,6 +136,9 @@ block! {
         /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
         /// here.
         pub idempotency: Option<Idempotency> = None;
+        /// Whose requests are answered, by the address of the client as `trusted_proxies` tell it; all others
+        /// get 403. By default all.
+        pub addresses: Addresses = Addresses::default();
     }
 }
 
@@ -213,6 +219,7 @@ impl RouteKeys {
             response_fields: self.response_headers,
             fault: self.fault,
             idempotency: self.idempotency,
+            addresses: self.addresses,
         })
     }
 
@@ -241,6 +248,7 @@ impl RouteKeys {
             response_headers: route.response_fields.clone(),
             fault: route.fault.clone(),
             idempotency: route.idempotency.clone(),
+            addresses: route.addresses.clone(),
         }
     }
 }

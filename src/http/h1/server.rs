@@ -106,6 +106,7 @@ async fn next(
     // The first bytes of a head that is not complete start its own deadline, once.
     let mut is_timed = is_timed;
     let mut begun = None;
+    drain.rest();
     poll_fn(|cx| {
         let read = connection.poll_head(cx, |bytes| {
             let head = head.get_or_insert_with(|| connection.buffers().request_head());
@@ -138,7 +139,7 @@ async fn next(
                         Next::Close
                     });
                 }
-                if !partial && drain.poll(cx).is_ready() {
+                if !partial && drain.poll_rest(cx).is_ready() {
                     return Poll::Ready(Next::Close);
                 }
                 return Poll::Pending;

@@ -190,6 +190,8 @@ fn peer() -> Rc<Peer> {
         listener: 0,
         tls: false,
         text: String::new(),
+        local: None,
+        proxy: None,
     })
 }
 
