@@ -15,6 +15,7 @@
 //! 10. [`observe`] records times, outcome and bytes once, when the exchange is dropped.
 
 pub mod admin;
+pub mod asked;
 pub mod attempt;
 pub mod balance;
 pub mod cli;
@@ -34,4 +35,5 @@ pub mod snapshot;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
+pub mod watch;
 pub mod worker;

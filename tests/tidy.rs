@@ -41,8 +41,17 @@ const ORDER: &[&[&str]] = &[
         "discovery",
     ],
     &["observe"],
+    // Reads files within the bound of `config`; used by whoever follows one.
+    &["watch"],
     &["config"],
-    &["clock", "entropy", "stream", "tls", "proxy_protocol"],
+    &[
+        "asked",
+        "clock",
+        "entropy",
+        "stream",
+        "tls",
+        "proxy_protocol",
+    ],
 ];
 
 /// Lines of a source file beyond which a seam must be found. Files of tests alone may be longer.

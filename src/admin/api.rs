@@ -9,12 +9,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use super::command::{self, Command};
 use super::live::Live;
 use super::{decisions, events, scrape, signals, status};
 use crate::observe::prometheus;
 
-/// Each path with what it answers.
-pub const PATHS: [(&str, &str); 8] = [
+/// Each path that can be read, with what it answers. What can be ordered stands in [`Command::ALL`].
+pub const PATHS: &[(&str, &str)] = &[
     ("/", "this list"),
     ("/live", "200 as long as the process runs"),
     (
@@ -44,13 +45,10 @@ type Answer = Response<Full<Bytes>>;
 
 /// Answers one request. What takes long is done on a blocking thread, since the caller also watches the workers.
 pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let message = format!("the method {} is not known here", request.method());
-        let mut answer = json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": message }));
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+    match (Command::at(request.uri().path()), request.method()) {
+        (Some(command), &Method::POST) => return obeyed(&live, command).await,
+        (None, &Method::GET | &Method::HEAD) => {}
+        (command, method) => return not_allowed(method, command.is_some()),
     }
     match request.uri().path() {
         "/" => text_answer(PLAIN, listing()),
@@ -74,12 +72,32 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
             Ok(query) => read(move || events::read(&live, &query)).await,
         },
         path => {
-            let known: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();
+            let known: Vec<&str> = paths().map(|(path, _)| path).collect();
             let error = format!("there is nothing at {path}");
             let body = json!({ "error": error, "paths": known });
             json_answer(StatusCode::NOT_FOUND, &body)
         }
     }
+}
+
+/// Has a command carried out, and tells what came of it.
+async fn obeyed(live: &Live, command: Command) -> Answer {
+    let Some(told) = command::order(&live.orders, command).await else {
+        let body = json!({ "error": "the process is about to end" });
+        return json_answer(StatusCode::SERVICE_UNAVAILABLE, &body);
+    };
+    StatusCode::from_u16(told.status)
+        .map_or_else(|_| broken(), |status| json_answer(status, &told.body))
+}
+
+fn not_allowed(method: &Method, is_command: bool) -> Answer {
+    let message = format!("the method {method} is not known here");
+    let mut answer = json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": message }));
+    let allowed = if is_command { "POST" } else { "GET, HEAD" };
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
 }
 
 /// Answers with what `read` gives, as JSON.
@@ -115,9 +133,15 @@ fn broken() -> Answer {
     json_answer(StatusCode::INTERNAL_SERVER_ERROR, &body)
 }
 
+/// All paths with what is there.
+fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let commands = Command::ALL.iter().map(|(_, path, what)| (*path, *what));
+    PATHS.iter().copied().chain(commands)
+}
+
 fn listing() -> String {
     let mut text = format!("plimsoll {}\n\n", env!("CARGO_PKG_VERSION"));
-    for (path, what) in PATHS {
+    for (path, what) in paths() {
         text.push_str(&format!("{path:<18} {what}\n"));
     }
     text

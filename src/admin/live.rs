@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
+use super::command::Orders;
 use super::readiness::{self, Reason};
 use crate::clock::{Clock, Instant};
 use crate::config::Address;
@@ -74,6 +75,8 @@ pub struct Live {
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
+    /// Where what operators ask for is sent.
+    pub orders: Orders,
     draining: AtomicBool,
     /// Guards what is shown of reloads, nothing that a reload depends on.
     reloads: Mutex<Reloads>,
@@ -89,6 +92,7 @@ pub struct Parts {
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
+    pub orders: Orders,
 }
 
 impl Live {
@@ -104,6 +108,7 @@ impl Live {
             admin: parts.admin,
             log: parts.log,
             events: parts.events,
+            orders: parts.orders,
             draining: AtomicBool::new(false),
             reloads: Mutex::new(Reloads {
                 applied: 0,

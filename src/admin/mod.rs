@@ -1,11 +1,13 @@
-//! How does an operator look? A listener of its own that answers whether the process lives and is ready, what it
-//! counts, and how every route and endpoint fares. It reads, it changes nothing.
+//! How does an operator look and touch? A listener of its own that answers whether the process lives and is ready, what it
+//! counts, and how every route and endpoint fares. It changes nothing itself: what is ordered there is sent to the control
+//! loop ([`command`]).
 //!
 //! - [`Live`] is the running process as it is seen from here; `lifecycle` builds it and keeps it up to date.
 //! - [`server`] accepts, [`api`] maps a path to an answer; [`readiness`], [`status`], [`scrape`], [`signals`],
 //!   [`decisions`] and [`events`] make the answers.
 
 pub mod api;
+pub mod command;
 pub mod decisions;
 pub mod events;
 pub mod live;

@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn text_follows_its_key() {
         struct Path(&'static [u8]);
-        impl super::super::Asked for Path {
+        impl crate::asked::Asked for Path {
             fn client_ip(&self) -> Option<std::net::IpAddr> {
                 None
             }

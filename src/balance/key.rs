@@ -14,20 +14,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::sticky::{SameSite, SetCookie};
-
-/// What a request may be asked for; implemented by whoever holds it.
-pub trait Asked {
-    /// The client, as far as proxies before this one are believed.
-    fn client_ip(&self) -> Option<IpAddr>;
-    /// The host as the request names it, port included.
-    fn host(&self) -> Option<&[u8]>;
-    /// The path as received, without the query.
-    fn path(&self) -> &[u8];
-    /// What follows the first question mark.
-    fn query(&self) -> Option<&[u8]>;
-    /// Calls `each` with every value of a header, whose name counts in any case, in their order.
-    fn each_header(&self, name: &str, each: &mut dyn FnMut(&[u8]));
-}
+use crate::asked::{Asked, HOST_BYTES, each_cookie, host_name, parameter};
 
 /// The part of a request that its key is made of.
 ///
@@ -90,9 +77,6 @@ enum Shown {
 
 /// Bytes of a value that are shown.
 const TEXT_BYTES: usize = 48;
-
-/// The longest host name of the DNS (RFC 1035, 2.3.4); a longer one is no host, and no key.
-const HOST_BYTES: usize = 255;
 
 /// Digits of a cookie that is made here: 64 bits.
 const COOKIE_DIGITS: usize = 16;
@@ -160,15 +144,9 @@ impl Key {
         Self { hash, text }
     }
 
-    /// The form that routes compare, too (`route`); told again here, as siblings do not know each other.
     fn of_host(host: &[u8]) -> Option<Self> {
-        let name = without_port(host);
-        let name = name.strip_suffix(b".").unwrap_or(name);
         let mut buffer = [0; HOST_BYTES];
-        let lower = buffer.get_mut(..name.len()).filter(|_| !name.is_empty())?;
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        Some(Self::shown(lower))
+        Some(Self::shown(host_name(host, &mut buffer)?))
     }
 
     fn shown(value: &[u8]) -> Self {
@@ -244,47 +222,11 @@ fn first(each_value: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Option<Key> {
 }
 
 fn of_parameter(query: &[u8], name: &[u8]) -> Option<Key> {
-    query.split(|&byte| byte == b'&').find_map(|pair| {
-        let border = memchr::memchr(b'=', pair)?;
-        let (spelt, value) = (&pair[..border], &pair[border + 1..]);
-        let is_it = spelt == name || (!is_plain(spelt) && decode(spelt).eq(name.iter().copied()));
-        (is_it && !value.is_empty()).then(|| {
-            Key::hidden(if is_plain(value) {
-                xxh3_64(value)
-            } else {
-                hash_each(decode(value))
-            })
-        })
-    })
-}
-
-fn is_plain(raw: &[u8]) -> bool {
-    memchr::memchr2(b'%', b'+', raw).is_none()
-}
-
-/// The form of HTML, as matches on queries read it (`route`).
-fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
-    let mut rest = raw;
-    std::iter::from_fn(move || {
-        let (&first, tail) = rest.split_first()?;
-        rest = tail;
-        Some(match (first, tail) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    high << 4 | low
-                }
-                _ => b'%',
-            },
-            _ => first,
-        })
-    })
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    // A digit is below 16.
-    char::from(digit).to_digit(16).map(|value| value as u8)
+    let value = parameter(query, name)?;
+    Some(Key::hidden(match value.as_plain() {
+        Some(plain) => xxh3_64(plain),
+        None => hash_each(value.bytes()),
+    }))
 }
 
 /// [`xxh3_64`] of bytes that come one by one.
@@ -302,34 +244,6 @@ fn hash_each(bytes: impl Iterator<Item = u8>) -> u64 {
     }
     hash.update(&chunk[..filled]);
     hash.digest()
-}
-
-/// The colons of an IPv6 address stand within brackets.
-fn without_port(host: &[u8]) -> &[u8] {
-    let from = match host.first() {
-        Some(b'[') => memchr::memchr(b']', host).unwrap_or(host.len()),
-        _ => 0,
-    };
-    match memchr::memchr(b':', &host[from..]) {
-        Some(colon) => &host[..from + colon],
-        None => host,
-    }
-}
-
-/// Calls `each` with the value of every cookie of this name, in their order; there may be several
-/// lines, as HTTP/2 parts them (RFC 6265, 4.2.1 and 5.4; RFC 9113, 8.2.3).
-pub(super) fn each_cookie(asked: &impl Asked, name: &str, each: &mut dyn FnMut(&[u8])) {
-    asked.each_header("cookie", &mut |line| {
-        for pair in line.split(|&byte| byte == b';') {
-            let value = pair
-                .trim_ascii()
-                .strip_prefix(name.as_bytes())
-                .and_then(|rest| rest.strip_prefix(b"="));
-            if let Some(value) = value {
-                each(value);
-            }
-        }
-    });
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub use by_load::ByLoad;
 pub use consistent_hash::ConsistentHash;
 pub use decision::{Considered, Decision, Excluded, Note, Picked, Reason};
 pub use hot_keys::{Hot, HotKeys};
-pub use key::{Asked, CreateCookie, HashKey, Key, Text};
+pub use key::{CreateCookie, HashKey, Key, Text};
 pub use members::{Exclusion, Member, Members};
 pub use signals::{Charge, InFlight, Signals};
 pub use sticky::{Bound, Refused, SameSite, Secrets, SessionCookie, Sticky};

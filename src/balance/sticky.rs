@@ -24,7 +24,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 
-use super::key::{Asked, each_cookie};
+use crate::asked::{Asked, each_cookie};
 
 /// The sessions of one upstream.
 #[derive(Debug, Clone)]

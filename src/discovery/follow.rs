@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::file::Watch;
 use super::supply::Means;
 use super::{Feed, Source};
 use crate::config::Discovery;
+use crate::watch::Watch;
 
 /// Goes on until it is dropped. `changed` is notified of each other list; `at_once`: it is asked now, whenever it is due.
 pub async fn follow(

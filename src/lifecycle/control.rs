@@ -11,7 +11,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
-use super::{Changes, drain};
+use super::{Changes, drain, ordered};
+use crate::admin::command::Order;
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
 use crate::config::Config;
@@ -82,6 +83,8 @@ pub struct Running {
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     commands: Commands,
     asked: mpsc::UnboundedReceiver<Command>,
+    /// Through the admin API.
+    ordered: mpsc::UnboundedReceiver<Order>,
 }
 
 impl Running {
@@ -92,6 +95,7 @@ impl Running {
         files: Vec<SocketFile>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
+        ordered: mpsc::UnboundedReceiver<Order>,
     ) -> Self {
         let (commands, asked) = mpsc::unbounded_channel();
         Self {
@@ -103,6 +107,7 @@ impl Running {
             ends,
             commands,
             asked,
+            ordered,
         }
     }
 
@@ -183,6 +188,10 @@ impl Running {
                 () = passed(&mut deadline) => Command::Stop,
                 command = next_signal(&mut signals) => command,
                 Some(command) = self.asked.recv() => command,
+                Some(order) = self.ordered.recv() => {
+                    ordered::obey(order, options.file.clone(), &reloader);
+                    continue;
+                }
             };
             match command {
                 Command::Reload(config, answer) => {

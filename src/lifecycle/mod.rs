@@ -10,6 +10,7 @@ pub mod findings;
 pub mod fixed;
 mod following;
 pub mod handle;
+mod ordered;
 pub mod reload;
 mod signal;
 pub mod start;

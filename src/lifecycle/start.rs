@@ -22,14 +22,14 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
+use crate::listener::SocketFile;
 use crate::listener::accept::{self, BindError, Listening};
+use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
-use crate::listener::{self, SocketFile};
 use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
-use crate::proxy_protocol;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
@@ -120,6 +120,7 @@ pub fn start_with<H: Handler>(
         None => None,
     };
     let (mailboxes, inboxes) = mailboxes(count);
+    let (orders, ordered) = mpsc::unbounded_channel();
     let live = Live::new(Parts {
         clock,
         snapshot,
@@ -129,11 +130,14 @@ pub fn start_with<H: Handler>(
         admin: admin.as_ref().map(|admin| admin.address.clone()),
         log,
         events: kept.endpoints.events(),
+        orders,
     });
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended, &handler)?;
     let files = hand_out(listening, &live.mailboxes);
-    Ok(Running::new(live, kept, admin, files, threads, ends))
+    Ok(Running::new(
+        live, kept, admin, files, threads, ends, ordered,
+    ))
 }
 
 /// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.
@@ -156,12 +160,7 @@ const LABELS: Labels = Labels {
 
 /// Why a connection or a request is refused before routing.
 const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joined(EARLY);
-const EARLY: &[&[&str]] = &[
-    proxy_protocol::Error::LABELS,
-    listener::DOOR_LABELS,
-    AcceptError::LABELS,
-    ProxyError::REFUSALS,
-];
+const EARLY: &[&[&str]] = &[&refusal::LABELS, AcceptError::LABELS, ProxyError::REFUSALS];
 
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {

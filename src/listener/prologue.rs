@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
 
+use super::refusal::Refusal;
 use crate::config::{ProxyProtocolIn, ProxyProtocolOthers};
-use crate::proxy_protocol::{self, Error, Header, LONGEST};
+use crate::proxy_protocol::{self, Header, LONGEST};
 use crate::stream::{Stream, poll_readable};
 
 /// What is asked of a connection before its client is served.
@@ -45,10 +46,10 @@ impl Opening {
 
 /// Reads what is asked for; the header if there is one. `None`: the peer left without a word, as checks of balancers do.
 /// The caller bounds the time.
-pub async fn read(stream: &Stream, opening: Opening) -> Result<Option<Header>, Error> {
+pub async fn read(stream: &Stream, opening: Opening) -> Result<Option<Header>, Refusal> {
     match opening {
         Opening::Plain => Ok(Some(Header::Local)),
-        Opening::Refused => Err(Error::Untrusted),
+        Opening::Refused => Err(Refusal::HeaderUntrusted),
         Opening::NoHeader => none(stream).await,
         Opening::Header => header(stream).await,
     }
@@ -56,19 +57,19 @@ pub async fn read(stream: &Stream, opening: Opening) -> Result<Option<Header>, E
 
 /// Reads a header. Of what has come, only as much is taken as is known to be part of one: at first all that is still
 /// too little, and of the piece that completes it what lies before its end.
-async fn header(stream: &Stream) -> Result<Option<Header>, Error> {
+async fn header(stream: &Stream) -> Result<Option<Header>, Refusal> {
     let mut seen: Vec<u8> = Vec::new();
     loop {
         let known = seen.len();
         seen.resize(LONGEST, 0);
         let came = receive(stream, &mut seen[known..], RecvFlags::PEEK).await;
-        let came = came.map_err(|_| Error::Missing)?;
+        let came = came.map_err(|_| Refusal::HeaderMissing)?;
         seen.truncate(known + came);
         if came == 0 {
             return if known == 0 {
                 Ok(None)
             } else {
-                Err(Error::Malformed)
+                Err(Refusal::HeaderMalformed)
             };
         }
         let found = proxy_protocol::read(&seen)?;
@@ -81,11 +82,11 @@ async fn header(stream: &Stream) -> Result<Option<Header>, Error> {
 }
 
 /// Takes bytes that were seen already, so that the socket cannot be found readable again for them alone.
-async fn take(stream: &Stream, mut bytes: &mut [u8]) -> Result<(), Error> {
+async fn take(stream: &Stream, mut bytes: &mut [u8]) -> Result<(), Refusal> {
     while !bytes.is_empty() {
         let taken = receive(stream, bytes, RecvFlags::empty()).await;
-        match taken.map_err(|_| Error::Malformed)? {
-            0 => return Err(Error::Malformed),
+        match taken.map_err(|_| Refusal::HeaderMalformed)? {
+            0 => return Err(Refusal::HeaderMalformed),
             count => bytes = &mut bytes[count..],
         }
     }
@@ -94,11 +95,11 @@ async fn take(stream: &Stream, mut bytes: &mut [u8]) -> Result<(), Error> {
 
 /// Looks at the first bytes of a peer that is not believed, and leaves them where they are. A header that comes in pieces
 /// is not seen here, and is no request either.
-async fn none(stream: &Stream) -> Result<Option<Header>, Error> {
+async fn none(stream: &Stream) -> Result<Option<Header>, Refusal> {
     let mut first = [0; 16];
     match receive(stream, &mut first, RecvFlags::PEEK).await {
         Ok(0) | Err(_) => Ok(None),
-        Ok(count) if proxy_protocol::begins(&first[..count]) => Err(Error::Untrusted),
+        Ok(count) if proxy_protocol::begins(&first[..count]) => Err(Refusal::HeaderUntrusted),
         Ok(_) => Ok(Some(Header::Local)),
     }
 }
@@ -184,17 +185,29 @@ mod tests {
     async fn what_is_wrong_is_told_apart() {
         for (bytes, opening, expected) in [
             (&b""[..], Opening::Header, Ok(None)),
-            (b"GET / HTTP/1.1\r\n", Opening::Header, Err(Error::Missing)),
-            (b"PROXY TCP4", Opening::Header, Err(Error::Malformed)),
-            (b"PROXY TCP9 1\r\n", Opening::Header, Err(Error::Malformed)),
+            (
+                b"GET / HTTP/1.1\r\n",
+                Opening::Header,
+                Err(Refusal::HeaderMissing),
+            ),
+            (
+                b"PROXY TCP4",
+                Opening::Header,
+                Err(Refusal::HeaderMalformed),
+            ),
+            (
+                b"PROXY TCP9 1\r\n",
+                Opening::Header,
+                Err(Refusal::HeaderMalformed),
+            ),
             (
                 b"PROXY UNKNOWN\r\n",
                 Opening::NoHeader,
-                Err(Error::Untrusted),
+                Err(Refusal::HeaderUntrusted),
             ),
             (b"GET", Opening::NoHeader, Ok(Some(Header::Local))),
             (b"", Opening::NoHeader, Ok(None)),
-            (b"GET", Opening::Refused, Err(Error::Untrusted)),
+            (b"GET", Opening::Refused, Err(Refusal::HeaderUntrusted)),
             (b"", Opening::Plain, Ok(Some(Header::Local))),
         ] {
             let (mut client, server) = UnixStream::pair().unwrap();

@@ -29,17 +29,29 @@ pub enum Kind {
     Discovery,
     /// Results kept for repeated requests were lost.
     Idempotency,
+    /// A certificate was exchanged, could not be, or runs out.
+    Certificate,
+    /// The configuration was put in force, or refused.
+    Reload,
+    /// A limit on clients came to a bound of its own, or away from it.
+    Limit,
+    /// Memory became scarce, or is no more.
+    Memory,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
         Self::Bulkhead,
         Self::Discovery,
         Self::Idempotency,
+        Self::Certificate,
+        Self::Reload,
+        Self::Limit,
+        Self::Memory,
     ];
 
     /// The word in logs and metrics.
@@ -51,6 +63,10 @@ impl Kind {
             Self::Bulkhead => "bulkhead",
             Self::Discovery => "discovery",
             Self::Idempotency => "idempotency",
+            Self::Certificate => "certificate",
+            Self::Reload => "reload",
+            Self::Limit => "limit",
+            Self::Memory => "memory",
         }
     }
 }
@@ -62,14 +78,14 @@ pub struct Event {
     pub sequence: u64,
     pub at: Instant,
     pub kind: Kind,
-    /// Empty where it is about a route.
+    /// Empty where it is about a route, or about the process.
     pub upstream: String,
     /// Its id; none where it is about the upstream as a whole.
     pub endpoint: Option<String>,
     /// Its name, where it is about a route and no upstream.
     pub route: Option<String>,
     /// What happened and why, to be read after the name of whom it is about: `is unhealthy: 3 checks failed, the last with
-    /// connection refused`.
+    /// connection refused`. A whole sentence where it is about the process.
     pub text: String,
 }
 
@@ -77,6 +93,7 @@ impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.route {
             Some(route) => write!(f, "{}: route {route}", self.kind.label())?,
+            None if self.upstream.is_empty() => write!(f, "{}:", self.kind.label())?,
             None => write!(f, "{}: upstream {}", self.kind.label(), self.upstream)?,
         }
         if let Some(endpoint) = &self.endpoint {
@@ -134,6 +151,19 @@ impl Events {
         });
     }
 
+    /// Notes an event of the process as a whole, or of what has no name among upstreams and routes.
+    pub fn note_process(&self, at: Instant, kind: Kind, text: String) {
+        self.push(Event {
+            sequence: 0,
+            at,
+            kind,
+            upstream: String::new(),
+            endpoint: None,
+            route: None,
+            text,
+        });
+    }
+
     fn push(&self, mut event: Event) {
         let mut kept = self.kept();
         kept.last += 1;
@@ -186,6 +216,9 @@ mod tests {
         events.note_route(Instant(0), Kind::Idempotency, "pay", "lost".to_owned());
         let (newest, _) = events.after(last);
         assert_eq!(newest[0].to_string(), "idempotency: route pay lost");
+        events.note_process(Instant(0), Kind::Memory, "it is scarce".to_owned());
+        let (newest, _) = events.after(last + 1);
+        assert_eq!(newest[0].to_string(), "memory: it is scarce");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::entry::Entry;
 use super::error::{ProxyError, Side};
 use super::request::Request;
 use super::select::Selection;
@@ -80,6 +81,8 @@ pub struct Exchange {
     pub told: Vec<String>,
     pub head: Lent<RequestHead>,
     pub peer: Rc<Peer>,
+    /// What is known of a client that was judged; `None` as long as nobody has.
+    pub entry: Option<Box<Entry>>,
     /// When the first bytes of the head were read.
     pub begun: Instant,
     /// When the head was complete: from here on time is the proxy's, and deadlines run.
@@ -131,6 +134,7 @@ impl Exchange {
             listener: Rc::clone(&view.listeners[peer.listener]),
             head,
             peer,
+            entry: None,
             begun: begun.unwrap_or(started),
             started,
             id: worker.random.borrow_mut().next_u64(),
@@ -174,6 +178,7 @@ impl Exchange {
             selection: self.selection.clone(),
             head,
             peer: Rc::clone(&self.peer),
+            entry: self.entry.clone(),
             begun: self.begun,
             started: now,
             id: self.id,

@@ -1,6 +1,7 @@
 //! The journey of one request as one function that reads top to bottom:
 //!
-//! 1. the exchange starts; 2. the target is brought into its canonical form; 3. the route table names an action;
+//! 1. the exchange starts; 2. the target is brought into its canonical form; 3. the route table names an action, and the
+//!    client is judged ([`entry`]);
 //! 4. a direct answer or a redirect is given at once; 5. for an upstream, attempts are made as the plan says until one
 //!    has a response head; 6. the answer streams back; 7. dropping the exchange records it.
 
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use ::http::Method;
 
-use super::error::{ProxyError, Side};
+use super::entry;
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::fault;
 use super::forward::{Attempt, Downstream};
@@ -81,7 +83,7 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
     if let Some(mut responder) = down.responder.take()
         && error != ProxyError::ClientGone
     {
-        if error.side() == Side::Downstream {
+        if error.closes() {
             responder.close_after();
         }
         let json = accept::prefers_json(&exchange.head.fields);
@@ -96,10 +98,12 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
             head_only,
             patience(exchange),
             |extra| {
-                if error.is_overload() {
-                    extra.push(b"retry-after", RETRY_AFTER);
+                if let Some(seconds) = error.retry_after() {
+                    let mut number = itoa::Buffer::new();
+                    extra.push(b"retry-after", number.format(seconds).as_bytes());
                 }
                 heads::tell(exchange, extra);
+                entry::write_downstream(exchange, extra);
             },
         )
         .await;
@@ -108,9 +112,6 @@ async fn fail(exchange: &mut Exchange, down: &mut Downstream, error: ProxyError)
     count_refusal(exchange, &error);
     exchange.error = Some(error);
 }
-
-/// Seconds after which a request may find room that found none: a queue is no older than about that.
-const RETRY_AFTER: &[u8] = b"1";
 
 /// A request that was refused before it had a route is counted by its listener; any other by its route.
 fn count_refusal(exchange: &Exchange, error: &ProxyError) {
@@ -135,11 +136,13 @@ async fn answer(
         return Err(ProxyError::TooLarge);
     }
     exchange.request().check_names()?;
+    entry::before_route(exchange, &view)?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
     };
     exchange.route = Some(Rc::clone(&view.routes[route.index]));
+    entry::admit(exchange, down, &view, route).await?;
     if let Some(injection) = &route.fault {
         // Boxed: it is rare, and the task outlives it.
         let total = fault::total(&view, route);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::audience::{EXPLAIN, may_ask};
+use super::entry;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Attempt, Linked};
@@ -76,6 +77,7 @@ pub fn send(
         });
     }
     forward.write(&head.fields, &mut extra);
+    entry::write_upstream(exchange, &mut omit, &mut extra);
     edit(&route.request_edits, &mut omit, &mut extra);
     skip = skip.and(tell_endpoint(
         exchange, upstream, told, &mut omit, &mut extra,
@@ -273,6 +275,7 @@ pub fn answer(exchange: &Exchange, route: &route::Route, response: &ResponseHead
             extra.push(b"set-cookie", &cookie);
         }
     }
+    entry::write_downstream(exchange, &mut extra);
     edit(&route.response_edits, &mut omit, &mut extra);
     tell(exchange, &mut extra);
     Answer { omit, extra }
@@ -294,6 +297,7 @@ pub fn edit_local(exchange: &Exchange, route: &route::Route, extra: &mut Fields)
     if let Some(via) = &listener.forwarding.via {
         headers::via(Version::Http11, via, extra);
     }
+    entry::write_downstream(exchange, extra);
     edit(&route.response_edits, &mut Vec::new(), extra);
 }
 

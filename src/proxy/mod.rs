@@ -3,9 +3,13 @@
 //! Not here: what to try next ([`crate::attempt`]), which endpoint ([`crate::balance`]), the rules of HTTP
 //! ([`crate::http`]).
 
+pub mod addresses;
 pub mod admit;
 pub mod audience;
+pub mod authorize;
+pub mod certified;
 pub mod client;
+pub mod entry;
 pub mod error;
 pub mod exchange;
 pub mod fault;
@@ -14,6 +18,7 @@ pub mod handle;
 pub mod heads;
 pub mod hedge;
 pub mod keyed;
+pub mod limited;
 pub mod link;
 pub mod opening;
 pub mod pick;

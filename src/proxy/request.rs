@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::client;
 use super::error::ProxyError;
-use crate::balance::Asked;
+use crate::asked::Asked;
 use crate::config::Underscores;
 use crate::http::fields::{Name, Names};
 use crate::http::h1::parse::ParseError;

@@ -4,7 +4,8 @@
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::request::Request;
-use crate::balance::{Asked, Key};
+use crate::asked::Asked;
+use crate::balance::Key;
 use crate::entropy::Random;
 use crate::route;
 use crate::upstream::Upstream;

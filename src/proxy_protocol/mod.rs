@@ -40,32 +40,13 @@ pub struct Found {
     pub header: Header,
 }
 
-/// Why a connection with a wrong header, or without one, is closed.
+/// Why bytes are no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("no PROXY header, where one must come first")]
+    #[error("they do not begin like one")]
     Missing,
-    #[error("a PROXY header that breaks the rules")]
+    #[error("it breaks the rules of one")]
     Malformed,
-    #[error("a PROXY header from a peer that is not believed")]
-    Untrusted,
-    #[error("the PROXY header did not come in time")]
-    Timeout,
-}
-
-impl Error {
-    /// The words by which they are counted.
-    pub const LABELS: &'static [&'static str] = &[
-        "proxy_header_missing",
-        "proxy_header_malformed",
-        "proxy_header_untrusted",
-        "proxy_header_timeout",
-    ];
-
-    /// Its word.
-    pub fn label(self) -> &'static str {
-        Self::LABELS[self as usize]
-    }
 }
 
 /// What a line of text begins with.

@@ -185,18 +185,6 @@ fn none_is_shorter_than_the_shortest() {
     }
 }
 
-#[test]
-fn each_error_has_its_word() {
-    for (error, label) in [
-        (Error::Missing, "proxy_header_missing"),
-        (Error::Malformed, "proxy_header_malformed"),
-        (Error::Untrusted, "proxy_header_untrusted"),
-        (Error::Timeout, "proxy_header_timeout"),
-    ] {
-        assert_eq!(error.label(), label);
-    }
-}
-
 fn header() -> impl Strategy<Value = Header> {
     let four = any::<([u8; 4], u16, [u8; 4], u16)>().prop_map(|(a, b, c, d)| Header::Told {
         source: (a, b).into(),

@@ -18,9 +18,10 @@ use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::{Accepted, Pass};
 use crate::listener::crowd::Place;
 use crate::listener::prologue::{self, Opening};
-use crate::listener::{ADDRESS_DENIED, ADDRESS_FULL, server_tls};
+use crate::listener::refusal::Refusal;
+use crate::listener::server_tls;
 use crate::observe::ListenerCells;
-use crate::proxy_protocol::{self, Header};
+use crate::proxy_protocol::Header;
 use crate::stream::Stream;
 
 /// Counts an accepted connection at its begin and end.
@@ -95,15 +96,17 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {
     let place = match admit(worker, &listener, &pass, &stream, &mut peer).await {
         Ok(Some(place)) => place,
         Ok(None) => return None,
-        Err(label) => {
-            listener.cells.refused(label);
+        Err(refusal) => {
+            listener.cells.refused(refusal.label());
             return None;
         }
     };
     // 4.
     if let Some(tls) = &listener.shared.tls {
-        stream = secure(worker, &listener, tls, stream).await?;
-        peer.tls = true;
+        // Boxed: the state of a handshake is large, and the task outlives it.
+        let span = settings.timeouts.handshake;
+        let secured = secure(worker, stream, tls, span, &counted.0, &mut peer);
+        stream = Box::pin(secured).await?;
     }
     Some(Opened {
         stream,
@@ -127,7 +130,7 @@ async fn admit(
     pass: &Pass,
     stream: &Stream,
     peer: &mut Peer,
-) -> Result<Option<Option<Place>>, &'static str> {
+) -> Result<Option<Option<Place>>, Refusal> {
     let rules = &listener.shared;
     let opening = Opening::of(&rules.proxy_protocol, peer.address);
     if opening != Opening::Plain {
@@ -136,16 +139,16 @@ async fn admit(
         match before(worker, rules.timeouts.head, reading).await {
             Came::Done(Ok(Some(header))) => believe(peer, header),
             Came::Done(Ok(None)) | Came::Draining => return Ok(None),
-            Came::Done(Err(error)) => return Err(error.label()),
+            Came::Done(Err(refusal)) => return Err(refusal),
             // Nothing was due from who is not believed; the same time is over without a request.
             Came::Late if opening == Opening::NoHeader => return Ok(None),
-            Came::Late => return Err(proxy_protocol::Error::Timeout.label()),
+            Came::Late => return Err(Refusal::HeaderTimeout),
         }
     }
     if let Some(addresses) = &rules.addresses
         && !addresses.admit(peer.address)
     {
-        return Err(ADDRESS_DENIED);
+        return Err(Refusal::AddressDenied);
     }
     let (Some(cap), Some(address)) = (rules.limits.per_address, peer.address) else {
         return Ok(Some(None));
@@ -158,7 +161,7 @@ async fn admit(
     };
     match pass.place(masked(address, prefix), cap) {
         Some(place) => Ok(Some(Some(place))),
-        None => Err(ADDRESS_FULL),
+        None => Err(Refusal::AddressFull),
     }
 }
 
@@ -178,19 +181,6 @@ fn believe(peer: &mut Peer, header: Header) {
             destination.port(),
         ));
     }
-}
-
-/// Does the TLS handshake. The one place where it can be made to wait for its turn.
-async fn secure(
-    worker: &Worker,
-    listener: &ListenerView,
-    tls: &Arc<rustls::ServerConfig>,
-    stream: Stream,
-) -> Option<Stream> {
-    let span = listener.shared.timeouts.handshake;
-    // Boxed: the state of a handshake is large, and the task outlives it.
-    let secured = server_tls::serve(stream, tls, span, &worker.wheel, &listener.cells);
-    Box::pin(secured).await
 }
 
 /// How waiting on a connection that has not spoken yet has ended.
@@ -268,6 +258,20 @@ async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
             Box::pin(served).await;
         }
     }
+}
+
+/// Does TLS with the client, and notes in `peer` what that shows; `None` when nothing came of it, which is counted.
+async fn secure(
+    worker: &Worker,
+    stream: Stream,
+    tls: &Arc<rustls::ServerConfig>,
+    span: Duration,
+    cells: &ListenerCells,
+    peer: &mut Peer,
+) -> Option<Stream> {
+    let secured = server_tls::serve(stream, tls, span, &worker.wheel, cells).await?;
+    peer.tls = true;
+    Some(secured)
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod admin_commands;
 mod balancing;
 mod balancing_metrics;
 mod breaker;

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::Stop;
-use crate::balance::{Asked, HashKey};
+use crate::asked::Asked;
+use crate::balance::HashKey;
 use crate::cli::UNAVAILABLE;
 use crate::upstream::Upstream;
 

@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::kinds::{AtLeastOne, Pseudonym};
-use super::super::quantities::Size;
+use super::super::kinds::Pseudonym;
 use super::super::setting::{block, choice, with_default, written_as_map};
-use super::{AddressPrefix, Addresses, DAY, HOUR, ProxyProtocolIn, millis, seconds};
+use super::{Addresses, DAY, HOUR, ListenerLimits, ProxyProtocolIn, ServerTls, millis, seconds};
 
 /// Where a listener is bound.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -129,34 +128,6 @@ block! {
 }
 
 block! {
-    /// How much a client may ask for. Each limit has an answer, so that memory stays bounded.
-    pub struct ListenerLimits {
-        /// Open connections of this listener, over all workers; more wait in the system's queue.
-        pub connections: usize = 65_536, in 1..=10_000_000;
-        /// Bytes of a request head, request line included; 431 beyond. Room for large cookies and
-        /// tokens, as most servers give.
-        pub head_bytes: usize as Size = 32 * 1024, in 1024..=1024 * 1024;
-        /// Fields of a request head; 431 beyond.
-        pub fields: usize = 100, in 1..=10_000;
-        /// Bytes of a request body; 413 beyond. Off, because bodies are streamed and need no memory.
-        pub body_bytes: Option<u64> as Option<Size> = None, in Some(0)..=Some(1 << 50);
-        /// Bytes per second that a client has to send of an announced request body, and to take of an
-        /// answer: on average over the time that it is waited for, once that is more than ten
-        /// seconds; 408 below, or the connection is cut. Slow enough for any link, as in Kestrel,
-        /// and too fast for those who would hold a connection with a byte a minute.
-        pub min_rate: Option<u64> as Option<Size> = Some(240), in Some(1)..=Some(1 << 50);
-        /// Streams at once on one HTTP/2 connection. RFC 9113, 6.5.2 advises at least 100.
-        pub streams: u32 = 128, in 1..=10_000;
-        /// Open connections from one address, or from the address that a PROXY header tells, over all
-        /// workers; more are closed at once. Off, because a company behind one address, or a balancer in
-        /// front, is no attack.
-        pub per_address: Option<usize> = None, in Some(1)..=Some(10_000_000);
-        /// How much of an address `per_address` takes for one client.
-        pub per_address_prefix: AddressPrefix = AddressPrefix::default();
-    }
-}
-
-block! {
     /// Which forwarding fields are written towards the endpoint.
     pub struct Forwarding {
         /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`: what applications read.
@@ -169,56 +140,5 @@ block! {
     }
 }
 
-block! {
-    /// TLS with clients.
-    pub struct ServerTls {
-        /// At least one; chosen by the name that the client asks for (SNI). The first also serves
-        /// clients that ask for none, or for one that no certificate carries.
-        pub certificates: Vec<Certificate> as AtLeastOne<Certificate>;
-        /// The oldest version spoken, `"1.2"` or `"1.3"`. 1.2 by default: older ones are broken
-        /// (RFC 8996), and some clients still lack 1.3.
-        pub min_version: TlsVersion = TlsVersion::V1_2;
-        /// Protocols offered by ALPN, the preferred first.
-        pub alpn: Vec<Alpn> = vec![Alpn::H2, Alpn::Http11];
-    }
-}
-
-block! {
-    /// A certificate and its key, both PEM. Read at start and on reload, not by `check`.
-    pub struct Certificate {
-        /// The file of the chain, the leaf first.
-        pub cert: PathBuf;
-        /// The file of the private key.
-        pub key: PathBuf;
-    }
-}
-
-choice! {
-    /// A version of TLS.
-    pub enum TlsVersion, "a version of TLS" {
-        /// TLS 1.2 (RFC 5246).
-        V1_2 = "1.2",
-        /// TLS 1.3 (RFC 8446).
-        V1_3 = "1.3",
-    }
-}
-
-choice! {
-    /// A protocol by its ALPN name.
-    pub enum Alpn, "a protocol by its ALPN name" {
-        /// HTTP/2.
-        H2 = "h2",
-        /// HTTP/1.1.
-        Http11 = "http/1.1",
-    }
-}
-
-written_as_map!(
-    Listener,
-    ListenerTimeouts,
-    ListenerLimits,
-    Forwarding,
-    ServerTls,
-    Certificate
-);
-with_default!(ListenerTimeouts, ListenerLimits, Forwarding);
+written_as_map!(Listener, ListenerTimeouts, Forwarding);
+with_default!(ListenerTimeouts, Forwarding);

@@ -4,14 +4,17 @@
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
 mod addresses;
+mod admin;
 mod fault;
 mod idempotency;
+mod limits;
 mod listener;
 mod matcher;
 mod process;
 mod proxy_protocol;
 mod redaction;
 mod route;
+mod tls;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -20,8 +23,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use addresses::*;
+pub use admin::*;
 pub use fault::*;
 pub use idempotency::*;
+pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
 pub use process::*;
@@ -29,6 +34,7 @@ pub use proxy_protocol::*;
 pub use redaction::*;
 pub use route::*;
 use serde_json::{Value as Json, json};
+pub use tls::*;
 pub use upstream::*;
 
 use super::cursor::Reader;
@@ -94,15 +100,6 @@ block! {
 }
 
 block! {
-    /// The listener for operators.
-    pub struct Admin {
-        /// An IP address and a port, or `unix:/path`. It has no authentication: keep it on
-        /// loopback or on a network of its own.
-        pub address: Address;
-    }
-}
-
-block! {
     /// Where the log of requests goes, and its form.
     pub struct AccessLog {
         /// `stdout`, `stderr`, or the path of a file, which is appended to. Standard output by
@@ -156,5 +153,5 @@ impl Setting for LogTarget {
     }
 }
 
-written_as_map!(Config, Admin, AccessLog);
+written_as_map!(Config, AccessLog);
 with_default!(Config, AccessLog);

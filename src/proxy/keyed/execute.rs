@@ -273,10 +273,11 @@ fn kept(
     response: &ResponseHead,
     gathered: &mut Gathered,
 ) -> Answer {
-    // What this client is told of the pick is not for others.
+    // What this client is told of the pick and of itself is not for others.
     let told = std::mem::take(&mut exchange.told);
+    let entry = exchange.entry.take();
     let head = heads::answer(exchange, route, response);
-    exchange.told = told;
+    (exchange.told, exchange.entry) = (told, entry);
     let mut gone = HOP_BY_HOP.and(Names::of(&[Name::ContentLength]));
     let trailers = gathered.trailers.take().unwrap_or_default();
     if trailers.is_empty() {

@@ -12,6 +12,7 @@ use crate::http::Outgoing;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
+use crate::proxy::entry;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::fault::Brake;
@@ -31,6 +32,7 @@ pub(super) async fn replay(
     if let Some(marker) = marker {
         extra.push(marker.as_bytes(), b"true");
     }
+    entry::write_downstream(exchange, &mut extra);
     give(exchange, down, answer, marker, &extra).await
 }
 
@@ -42,6 +44,7 @@ pub(super) async fn result(
 ) -> Result<(), ProxyError> {
     let mut extra = Fields::default();
     heads::tell(exchange, &mut extra);
+    entry::write_downstream(exchange, &mut extra);
     give(exchange, down, answer, None, &extra).await
 }
 

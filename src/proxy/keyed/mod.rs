@@ -23,10 +23,10 @@ use super::error::ProxyError;
 use super::exchange::{Exchange, Seen};
 use super::forward::Downstream;
 use super::handle;
+use crate::asked::Asked;
 use crate::attempt::idempotency::{
     Begun, Claim, Ended, Guard, Hash, Hold, Met, Scope, Why, content,
 };
-use crate::balance::Asked;
 use crate::clock::Instant;
 use crate::config::{OnDuplicate, OnStoreFailure};
 use crate::http::body::Body;

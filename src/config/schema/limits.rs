@@ -1,0 +1,36 @@
+//! Keys that bound what clients may ask for.
+
+use super::super::quantities::Size;
+use super::super::setting::{block, with_default, written_as_map};
+use super::AddressPrefix;
+
+block! {
+    /// How much a client may ask for. Each limit has an answer, so that memory stays bounded.
+    pub struct ListenerLimits {
+        /// Open connections of this listener, over all workers; more wait in the system's queue.
+        pub connections: usize = 65_536, in 1..=10_000_000;
+        /// Bytes of a request head, request line included; 431 beyond. Room for large cookies and
+        /// tokens, as most servers give.
+        pub head_bytes: usize as Size = 32 * 1024, in 1024..=1024 * 1024;
+        /// Fields of a request head; 431 beyond.
+        pub fields: usize = 100, in 1..=10_000;
+        /// Bytes of a request body; 413 beyond. Off, because bodies are streamed and need no memory.
+        pub body_bytes: Option<u64> as Option<Size> = None, in Some(0)..=Some(1 << 50);
+        /// Bytes per second that a client has to send of an announced request body, and to take of an
+        /// answer: on average over the time that it is waited for, once that is more than ten
+        /// seconds; 408 below, or the connection is cut. Slow enough for any link, as in Kestrel,
+        /// and too fast for those who would hold a connection with a byte a minute.
+        pub min_rate: Option<u64> as Option<Size> = Some(240), in Some(1)..=Some(1 << 50);
+        /// Streams at once on one HTTP/2 connection. RFC 9113, 6.5.2 advises at least 100.
+        pub streams: u32 = 128, in 1..=10_000;
+        /// Open connections from one address, or from the address that a PROXY header tells, over all
+        /// workers; more are closed at once. Off, because a company behind one address, or a balancer in
+        /// front, is no attack.
+        pub per_address: Option<usize> = None, in Some(1)..=Some(10_000_000);
+        /// How much of an address `per_address` takes for one client.
+        pub per_address_prefix: AddressPrefix = AddressPrefix::default();
+    }
+}
+
+written_as_map!(ListenerLimits);
+with_default!(ListenerLimits);
