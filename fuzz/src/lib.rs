@@ -6,6 +6,7 @@ pub mod differential;
 pub mod h1_body;
 pub mod h1_request;
 pub mod h1_response;
+pub mod proxy_header;
 pub mod round_trip;
 #[cfg(test)]
 mod seeds;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::differential::{request as differential_request, response as differential_response};
-use crate::{config, h1_body, h1_request, h1_response, round_trip, target};
+use crate::{config, h1_body, h1_request, h1_response, proxy_header, round_trip, target};
 
 fn each(target: &str, run: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -27,5 +27,5 @@ macro_rules! targets {
 }
 
 targets! {
-    h1_request h1_response h1_body target config differential_request differential_response round_trip
+    h1_request h1_response h1_body target config differential_request differential_response round_trip proxy_header
 }

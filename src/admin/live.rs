@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 
 use super::command::Orders;
+use super::memory::Memory;
 use super::readiness::{self, Reason};
 use crate::clock::{Clock, Instant};
 use crate::config::Address;
@@ -77,6 +78,8 @@ pub struct Live {
     pub events: Arc<Events>,
     /// Where what operators ask for is sent.
     pub orders: Orders,
+    /// How memory stands.
+    pub memory: Memory,
     draining: AtomicBool,
     /// Guards what is shown of reloads, nothing that a reload depends on.
     reloads: Mutex<Reloads>,
@@ -109,6 +112,7 @@ impl Live {
             log: parts.log,
             events: parts.events,
             orders: parts.orders,
+            memory: Memory::default(),
             draining: AtomicBool::new(false),
             reloads: Mutex::new(Reloads {
                 applied: 0,
@@ -136,9 +140,13 @@ impl Live {
             .mailboxes
             .iter()
             .map(|mailbox| Instant(mailbox.beat.load(Ordering::Relaxed)));
-        readiness::judge(self.is_draining(), beats, self.started, |since| {
+        let mut reasons = readiness::judge(self.is_draining(), beats, self.started, |since| {
             clock.real(now.since(since))
-        })
+        });
+        if self.memory.is_shedding() {
+            reasons.push(Reason::Memory);
+        }
+        reasons
     }
 
     /// Downstream connections open now, over all workers.

@@ -11,6 +11,7 @@ pub mod command;
 pub mod decisions;
 pub mod events;
 pub mod live;
+pub mod memory;
 pub mod readiness;
 pub mod scrape;
 pub mod server;

@@ -13,6 +13,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     Draining,
+    /// It is short, so that no connection is accepted.
+    Memory,
     /// This worker has not begun to serve.
     NotStarted {
         worker: usize,
@@ -28,6 +30,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Draining => f.write_str("draining: no new connection is accepted"),
+            Self::Memory => f.write_str("memory is short: no new connection is accepted for now"),
             Self::NotStarted { worker } => write!(f, "worker {worker} has not started"),
             Self::Stuck { worker, silent } => write!(
                 f,

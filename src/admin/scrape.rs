@@ -60,6 +60,7 @@ fn process(live: &Live, out: &mut Exposition) {
     out.seconds(Metric::ConfigInForceSince, &[], since.unwrap_or_default());
     out.sample(Metric::Ready, &[], u64::from(live.reasons().is_empty()));
     out.sample(Metric::Draining, &[], u64::from(live.is_draining()));
+    memory(live, out);
     for (kind, count) in live.events.counts() {
         out.sample(Metric::Events, &[kind.label()], count);
     }
@@ -70,6 +71,20 @@ fn process(live: &Live, out: &mut Exposition) {
 }
 
 /// The idempotency keys of one route.
+fn memory(live: &Live, out: &mut Exposition) {
+    if let Some((used, limit)) = live.memory.usage() {
+        out.sample(Metric::MemoryUsed, &[], used);
+        out.sample(Metric::MemoryLimit, &[], limit);
+    }
+    let is_shedding = live.memory.is_shedding();
+    out.sample(Metric::MemoryShedding, &[], u64::from(is_shedding));
+    out.sample(Metric::MemorySheds, &[], live.memory.sheds());
+    for bound in &live.listeners {
+        let addresses = bound.gate.addresses() as u64;
+        out.sample(Metric::ListenerAddresses, &[&bound.name], addresses);
+    }
+}
+
 fn idempotency(guard: &Guard, now: Instant, out: &mut Exposition) {
     let (store, route) = (&guard.store, guard.route());
     for (met, count) in store.counts.all_met() {

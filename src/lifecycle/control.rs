@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
-use super::{Changes, drain, ordered};
+use super::{Changes, drain, memory, ordered};
 use crate::admin::command::Order;
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
@@ -159,6 +159,8 @@ impl Running {
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
         let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say));
+        // Ends with the runtime.
+        tokio::spawn(memory::watch(Arc::clone(&self.live)));
         let mut watch = Watch::default();
         let mut told = 0;
         let mut deadline = None;

@@ -13,6 +13,12 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<String> {
     if old.admin != new.admin {
         keys.push("admin".to_owned());
     }
+    if old.user != new.user {
+        keys.push("user".to_owned());
+    }
+    if old.group != new.group {
+        keys.push("group".to_owned());
+    }
     if old.access_log != new.access_log {
         keys.push("access_log".to_owned());
     }

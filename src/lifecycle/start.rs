@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
+use super::privileges::{Identity, PrivilegeError};
 use crate::admin::live::{Bound, Live, Parts};
 use crate::attempt::hedge::Hedged;
 use crate::attempt::idempotency::Stores;
@@ -48,6 +49,8 @@ pub enum StartError {
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
     #[error("cannot ask for names: {0}")]
     Names(#[source] io::Error),
 }
@@ -86,6 +89,7 @@ pub fn start_with<H: Handler>(
     handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
+    let identity = Identity::find(&config)?;
     let count = config.workers.map_or_else(cores, NonZeroUsize::get);
     let endpoints = Registry::default();
     let kept = Arc::new(Kept {
@@ -119,6 +123,10 @@ pub fn start_with<H: Handler>(
         )?),
         None => None,
     };
+    // All is bound and read that may need it; nobody is served yet.
+    if let Some(identity) = identity {
+        identity.assume()?;
+    }
     let (mailboxes, inboxes) = mailboxes(count);
     let (orders, ordered) = mpsc::unbounded_channel();
     let live = Live::new(Parts {

@@ -40,7 +40,7 @@ pub async fn admit(
     view: &View,
     route: &Route,
 ) -> Result<(), ProxyError> {
-    addresses::judge(exchange, route)?;
+    addresses::judge(exchange, view, route)?;
     limited::judge(exchange, view, route)?;
     if authorize::asks(route) {
         // Boxed: it is rare, and waits for others.

@@ -416,6 +416,7 @@ impl Drop for Exchange {
         record.id = &id;
         record.unix_millis = self.worker.unix_millis(self.begun);
         record.client = &self.peer.text;
+        record.proxy = self.peer.proxy.as_deref().unwrap_or_default();
         record.listener = &self.listener.shared.name;
         record.method = self.head.method.as_str();
         record.target = &self.head.target;

@@ -6,6 +6,7 @@
 )]
 
 mod access_log;
+mod addresses;
 mod admin;
 mod admin_commands;
 mod balancing;
@@ -35,14 +36,18 @@ mod limits;
 mod metrics;
 mod outlier;
 mod pooling;
+mod privileges;
+mod proxy_protocol;
 mod real_programs;
 mod reload;
 mod replay;
 mod retries;
 mod route_command;
 mod routing;
+mod slow_clients;
 mod spread;
 mod timeouts;
 mod tls;
 mod upgrades;
+mod watermark;
 mod workers;

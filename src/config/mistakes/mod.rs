@@ -6,6 +6,7 @@ use super::{Level, Refusal};
 mod balance;
 mod bulkhead;
 mod discovery;
+mod edge;
 mod faults;
 mod files;
 mod health;
