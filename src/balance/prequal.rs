@@ -6,7 +6,7 @@
 //! An upstream of no more endpoints than the pool holds is read whole at each pick, so nothing is stale. Of a larger one a
 //! few are read at each pick and kept, by the rules of the paper's section 4.3:
 //!
-//! - `probes` endpoints are drawn for each pick; an endpoint stands in the pool once, with its newest reading.
+//! - `probes` endpoints are drawn for each pick and read at it; an endpoint stands in the pool once, with its newest reading.
 //! - A reading goes when it is a second old, when it was used as often as
 //!   `max(1, (1 + δ) / ((1 - m / n) · probes - 1))` allows, δ = 1, rounded by chance, and one at each pick, in turn the oldest
 //!   and the worst: the hot one with the most in flight, else the cold one with the highest latency.
@@ -84,6 +84,10 @@ pub(super) struct Pool {
     until_threshold: u32,
     /// Whether the next to go is the oldest, else the worst.
     oldest_next: bool,
+    /// The endpoints to be read for the next pick, if `is_drawn`: among thousands it takes a while to look them up, which
+    /// need not be waited for while they are not read yet.
+    drawn: [u32; PROBES],
+    is_drawn: bool,
 }
 
 /// Stand for the latency of a reading that has none, idle or not, until it is guessed.
@@ -118,6 +122,8 @@ impl Default for Pool {
             threshold: 0.0,
             until_threshold: 0,
             oldest_next: false,
+            drawn: [0; PROBES],
+            is_drawn: false,
         }
     }
 }
@@ -148,6 +154,7 @@ pub(super) fn pick<L: Live>(
         if view.free(endpoint) {
             pool.used(place, random);
             pool.remove_one();
+            pool.draw(rules, view, random);
             return Some(Picked { endpoint, by });
         }
         pool.remove(place);
@@ -231,12 +238,27 @@ impl Pool {
         self.fingerprint = fingerprint;
         (self.held, self.size, self.next) = (0, 0, 0);
         self.until_threshold = 0;
+        self.is_drawn = false;
+    }
+
+    /// Draws the endpoints that are read for the next pick.
+    fn draw<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
+        for drawn in &mut self.drawn[..rules.probes.min(PROBES)] {
+            *drawn = view.members.sample(random) as u32;
+        }
+        self.is_drawn = true;
     }
 
     /// Of whom readings are kept.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> impl Iterator<Item = usize> {
         each(self.held).map(|place| self.endpoints[place] as usize)
+    }
+
+    /// Who is read at the next pick, where that is drawn already.
+    #[cfg(test)]
+    pub(super) fn drawn(&self) -> Option<&[u32]> {
+        self.is_drawn.then_some(&self.drawn)
     }
 
     /// Drops what is old or of another membership, and reads a few endpoints anew.
@@ -249,11 +271,15 @@ impl Pool {
             self.reuse = rules.reuse(view.members.candidates().len());
         }
         self.expire(view.live.now());
+        if !std::mem::take(&mut self.is_drawn) {
+            self.draw(rules, view, random);
+            self.is_drawn = false;
+        }
         // All are read before any is written down: their cache lines come at the same time.
         let mut readings = [Reading::default(); PROBES];
         let readings = &mut readings[..rules.probes.min(PROBES)];
-        for reading in &mut *readings {
-            *reading = Reading::of(view.members.sample(random), view);
+        for (reading, drawn) in readings.iter_mut().zip(self.drawn) {
+            *reading = Reading::of(drawn as usize, view);
         }
         for reading in readings {
             let endpoint = reading.endpoint as usize;

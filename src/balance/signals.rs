@@ -292,7 +292,8 @@ fn add(count: &AtomicU32) {
 }
 
 fn nanos(span: Duration) -> f64 {
-    span.as_nanos() as f64
+    // Of 128 bits the conversion is a loop.
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX) as f64
 }
 
 /// A peak-EWMA in nanoseconds and when it was last written; 0 and no more where nothing was.

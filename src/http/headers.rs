@@ -102,11 +102,19 @@ const NOT_NOMINATED: Names = HOP_BY_HOP.and(FORWARDING).and(Names::of(&[
 /// relies on. Envoy refuses such nominations of its forwarding fields, and ten or more of any; nginx and HAProxy do
 /// not act on nominations. How many options there may be is bounded where heads are parsed.
 pub fn nominated(fields: &Fields, out: &mut Vec<Vec<u8>>) {
-    for option in fields.all(Name::Connection).flat_map(items) {
-        let stays =
-            option.eq_ignore_ascii_case(b"close") || NOT_NOMINATED.contains(Name::of(option));
-        if !stays && fields.all_by_bytes(option).next().is_some() {
-            out.push(option.to_ascii_lowercase());
+    let is_usual = |value: &[u8]| {
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    for value in fields
+        .all(Name::Connection)
+        .filter(|value| !is_usual(value))
+    {
+        for option in items(value) {
+            let stays =
+                option.eq_ignore_ascii_case(b"close") || NOT_NOMINATED.contains(Name::of(option));
+            if !stays && fields.all_by_bytes(option).next().is_some() {
+                out.push(option.to_ascii_lowercase());
+            }
         }
     }
 }

@@ -179,9 +179,9 @@ fn split_port(value: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     } else {
         let end = value
             .iter()
-            .position(|byte| *byte == b':')
-            .unwrap_or(value.len());
-        if end == 0 || !value[..end].iter().all(|byte| is_host_byte(*byte)) {
+            .position(|byte| !HOST_BYTES[usize::from(*byte)]);
+        let end = end.unwrap_or(value.len());
+        if end == 0 {
             return None;
         }
         end
@@ -207,7 +207,18 @@ fn is_port(port: &[u8]) -> bool {
 }
 
 /// Unreserved characters and sub-delimiters of RFC 3986 without the comma.
-fn is_host_byte(byte: u8) -> bool {
+/// Which bytes a host name may have; a colon, which ends it, is none of them.
+const HOST_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[byte] = is_host_byte(byte as u8);
+        byte += 1;
+    }
+    bytes
+};
+
+const fn is_host_byte(byte: u8) -> bool {
     matches!(
         byte,
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'

@@ -72,7 +72,7 @@ pub struct Admission<'a> {
 
 impl Admission<'_> {
     /// Lets one attempt in, at once or in its turn.
-    pub async fn admit(mut self) -> Result<(usize, Slot), Denied> {
+    pub async fn admit(mut self) -> Result<(usize, Box<Slot>), Denied> {
         let upstream = self.upstream;
         let Some(bulkhead) = &upstream.shared.bulkhead else {
             let picked = self.pick(None).await;
@@ -141,7 +141,7 @@ impl Admission<'_> {
     }
 
     /// Picks an endpoint and takes a slot of it, if need be after others have closed a connection.
-    async fn pick(&mut self, grant: Option<&mut Grant>) -> Result<(usize, Slot), Lack> {
+    async fn pick(&mut self, grant: Option<&mut Grant>) -> Result<(usize, Box<Slot>), Lack> {
         let (upstream, tried) = (self.upstream, self.plan.tried());
         let picked = pick::pick(self.exchange, upstream, tried);
         let Err(Lack::Capacity) = picked else {
@@ -169,7 +169,7 @@ impl Admission<'_> {
         &mut self,
         bulkhead: &Configured,
         begun: Instant,
-    ) -> Result<(usize, Slot), Denied> {
+    ) -> Result<(usize, Box<Slot>), Denied> {
         let span = bulkhead.rules.queue_timeout;
         let left = span.saturating_sub(self.exchange.queued);
         let deadline = (begun + left).min(self.plan.deadline().0);
@@ -243,7 +243,7 @@ pub fn admit_now(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
-) -> Result<(usize, Slot), Lack> {
+) -> Result<(usize, Box<Slot>), Lack> {
     let mut permit = None;
     if let Some(bulkhead) = &upstream.shared.bulkhead {
         let number = bulkhead.state.take().ok_or(Lack::Capacity)?;

@@ -21,10 +21,42 @@ pub struct Entry {
     pub identity: Option<Box<str>>,
     /// Names of fields that only the proxy may write: what the client said there does not reach the endpoint.
     pub omitted: Vec<Box<[u8]>>,
-    /// What the endpoint is told, by name; in place of what the client said there.
-    pub upstream: Vec<(Box<[u8]>, Box<[u8]>)>,
-    /// What the client is told with any answer, by name.
-    pub downstream: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// What the endpoint is told, in place of what the client said there.
+    pub upstream: Vec<Field>,
+    /// What the client is told with any answer, also with one that refuses it.
+    pub downstream: Vec<Field>,
+}
+
+/// A header field that the proxy writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    pub name: Box<[u8]>,
+    /// Without what would end a line.
+    pub value: Box<[u8]>,
+}
+
+impl Field {
+    /// Of these bytes.
+    pub fn new(name: &[u8], value: &[u8]) -> Self {
+        Self {
+            name: name.into(),
+            value: value.into(),
+        }
+    }
+}
+
+impl Entry {
+    fn write_upstream(&self, omit: &mut Vec<Vec<u8>>, extra: &mut Fields) {
+        let told = self.upstream.iter().map(|field| &field.name);
+        omit.extend(self.omitted.iter().chain(told).map(|name| name.to_vec()));
+        push(&self.upstream, extra);
+    }
+}
+
+fn push(fields: &[Field], extra: &mut Fields) {
+    for field in fields {
+        extra.push(&field.name, &field.value);
+    }
 }
 
 /// Judges a request before a route is looked for.
@@ -51,22 +83,36 @@ pub async fn admit(
 
 /// Adds to the head of a request what its endpoint is told of the client, and leaves out what the client may not say.
 pub fn write_upstream(exchange: &Exchange, omit: &mut Vec<Vec<u8>>, extra: &mut Fields) {
-    let Some(entry) = &exchange.entry else {
-        return;
-    };
-    let told = entry.upstream.iter().map(|(name, _)| name);
-    omit.extend(entry.omitted.iter().chain(told).map(|name| name.to_vec()));
-    for (name, value) in &entry.upstream {
-        extra.push(name, value);
+    if let Some(entry) = &exchange.entry {
+        entry.write_upstream(omit, extra);
     }
 }
 
 /// Adds to the head of an answer what the client is told of how it was judged.
 pub fn write_downstream(exchange: &Exchange, extra: &mut Fields) {
-    let Some(entry) = &exchange.entry else {
-        return;
-    };
-    for (name, value) in &entry.downstream {
-        extra.push(name, value);
+    if let Some(entry) = &exchange.entry {
+        push(&entry.downstream, extra);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_client_says_gives_way_to_what_is_known_of_it() {
+        let entry = Entry {
+            omitted: vec![b"x-groups"[..].into()],
+            upstream: vec![Field::new(b"x-user", b"ann")],
+            ..Entry::default()
+        };
+        let (mut omit, mut extra) = (Vec::new(), Fields::default());
+        entry.write_upstream(&mut omit, &mut extra);
+        assert_eq!(omit, [b"x-groups".to_vec(), b"x-user".to_vec()]);
+        let told: Vec<_> = extra
+            .iter()
+            .map(|(_, name, value)| (name.to_vec(), value.to_vec()))
+            .collect();
+        assert_eq!(told, [(b"x-user".to_vec(), b"ann".to_vec())]);
     }
 }

@@ -125,7 +125,7 @@ impl Downstream {
 /// One try of a request at one endpoint, before anything is sent.
 pub struct Linked {
     pub link: Link,
-    pub slot: Slot,
+    pub slot: Box<Slot>,
     pub steps: Steps,
 }
 
@@ -134,7 +134,7 @@ pub struct Attempt {
     pub link: Link,
     /// Where the request body goes.
     pub sink: Sink,
-    pub slot: Slot,
+    pub slot: Box<Slot>,
     pub steps: Steps,
     /// Whether it asks to leave HTTP.
     pub switch: Switch,

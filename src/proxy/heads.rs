@@ -28,7 +28,7 @@ pub fn send(
     upstream: &UpstreamView,
     linked: Linked,
     told: &Told,
-) -> Result<Box<Attempt>, Box<(ProxyError, Slot)>> {
+) -> Result<Box<Attempt>, Box<(ProxyError, Box<Slot>)>> {
     let Linked {
         mut link,
         slot,

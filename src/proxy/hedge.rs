@@ -27,7 +27,7 @@ use crate::worker::UpstreamView;
 
 /// The attempt beside another, before it has a connection.
 pub struct Rival {
-    slot: Slot,
+    slot: Box<Slot>,
     endpoint: usize,
     plan: Plan,
     /// Its own copy of the request body, and no way to the client.

@@ -24,6 +24,7 @@ pub mod opening;
 pub mod pick;
 pub mod request;
 pub mod respond;
+pub mod runners;
 pub mod select;
 pub mod stream;
 pub mod switch;
@@ -36,25 +37,26 @@ use crate::clock::Instant;
 use crate::http::h2::End;
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
 use crate::worker::Worker;
+use runners::Runners;
 
 /// Answers the requests of one worker.
 #[derive(Clone)]
 pub struct Proxy {
-    worker: Rc<Worker>,
+    runners: Rc<Runners>,
 }
 
 impl Proxy {
     /// For the requests of this worker.
     pub fn new(worker: &Rc<Worker>) -> Self {
         Self {
-            worker: Rc::clone(worker),
+            runners: Runners::new(worker),
         }
     }
 }
 
 impl Handler for Proxy {
-    async fn exchange(&self, incoming: Incoming) {
-        handle::handle(&self.worker, incoming).await;
+    fn exchange(&self, incoming: Incoming) -> impl Future<Output = ()> {
+        self.runners.run(incoming)
     }
 
     async fn refuse(
@@ -64,17 +66,17 @@ impl Handler for Proxy {
         responder: Responder,
         peer: Rc<Peer>,
     ) {
-        handle::refuse(&self.worker, refusal, begun, responder, peer).await;
+        handle::refuse(self.runners.worker(), refusal, begun, responder, peer).await;
     }
 
     fn cut(&self, end: End, peer: &Peer) {
-        if let Some(listener) = self.worker.view().listeners.get(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listeners.get(peer.listener) {
             listener.cells.refused(end.label());
         }
     }
 
     fn malformed(&self, peer: &Peer) {
-        if let Some(listener) = self.worker.view().listeners.get(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listeners.get(peer.listener) {
             listener.cells.refused(error::H2_MALFORMED);
         }
     }

@@ -34,7 +34,8 @@ pub struct Died {
     verdict: Option<Verdict>,
 }
 
-/// A slot of an endpoint. Dropping it gives the slot back and counts the attempt that held it.
+/// A slot of an endpoint. Dropping it gives the slot back and counts the attempt that held it. Boxed, since it is handed on
+/// many times.
 pub struct Slot {
     pub reach: Rc<Reach>,
     pub record: observe::Attempt,
@@ -61,7 +62,7 @@ impl Slot {
         kind: AttemptKind,
         cap: u32,
         verdict: Verdict,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let signals = &reach.endpoint.signals;
         // As a policy will ask for it.
         let load = signals.load(exchange.now);
@@ -81,7 +82,7 @@ impl Slot {
             times: observe::Times::default(),
             error: None,
         };
-        Some(Self {
+        Some(Box::new(Self {
             reach,
             record,
             taken: exchange.now,
@@ -92,12 +93,16 @@ impl Slot {
             ended: Instant::FAR,
             worker: Rc::clone(&exchange.worker),
             permit: None,
-        })
+        }))
     }
 
     /// For a replay at the same endpoint, under the permit of the attempt that it repeats. It takes the place of that one, and
     /// asks for no other.
-    pub fn again(exchange: &Exchange, upstream: &Rc<UpstreamView>, died: Died) -> Option<Self> {
+    pub fn again(
+        exchange: &Exchange,
+        upstream: &Rc<UpstreamView>,
+        died: Died,
+    ) -> Option<Box<Self>> {
         let Died {
             reach,
             permit,
@@ -111,7 +116,7 @@ impl Slot {
     }
 
     /// The same with the permit that it was taken under.
-    pub fn under(mut self, permit: Option<Permit>) -> Self {
+    pub fn under(mut self: Box<Self>, permit: Option<Permit>) -> Box<Self> {
         self.permit = permit;
         self
     }
@@ -297,7 +302,7 @@ pub fn pick(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
-) -> Result<(usize, Slot), Lack> {
+) -> Result<(usize, Box<Slot>), Lack> {
     for _ in 0..=upstream.reaches.len() {
         if let (index, Some(slot)) = pick_once(exchange, upstream, tried)? {
             return Ok((index, slot));
@@ -310,7 +315,7 @@ fn pick_once(
     exchange: &mut Exchange,
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
-) -> Result<(usize, Option<Slot>), Lack> {
+) -> Result<(usize, Option<Box<Slot>>), Lack> {
     let shared = &upstream.shared;
     let verdict = Verdict::ask(exchange, shared);
     let mut verdict = verdict.map_err(|_| Lack::BreakerOpen)?;
@@ -431,7 +436,7 @@ pub async fn pick_with_room(
     upstream: &Rc<UpstreamView>,
     tried: &Tried,
     until: Instant,
-) -> Result<(usize, Slot), Lack> {
+) -> Result<(usize, Box<Slot>), Lack> {
     let worker = Rc::clone(&exchange.worker);
     let picking = async {
         loop {

@@ -41,7 +41,7 @@ pub struct Tries<'a> {
     pub plan: Plan,
     pub timer: Timer,
     /// Held between a pick and its connection.
-    slot: Option<Slot>,
+    slot: Option<Box<Slot>>,
     /// Where the last attempt broke, so that it can be replayed there.
     died: Option<Died>,
     /// Held between a connection and the request on it.
@@ -190,7 +190,7 @@ impl<'a> Tries<'a> {
         )
     }
 
-    fn connected(&mut self, link: link::Link, reused: bool, mut slot: Slot) -> Event {
+    fn connected(&mut self, link: link::Link, reused: bool, mut slot: Box<Slot>) -> Event {
         let exchange = &mut *self.exchange;
         if !reused {
             exchange.now = self.worker.wheel.now();
@@ -206,7 +206,7 @@ impl<'a> Tries<'a> {
         Event::Connected { reused }
     }
 
-    fn unconnected(&mut self, error: ProxyError, mut slot: Slot) -> Event {
+    fn unconnected(&mut self, error: ProxyError, mut slot: Box<Slot>) -> Event {
         let exchange = &mut *self.exchange;
         if error == ProxyError::Full {
             exchange.is_bound_full |= exchange.endpoint == exchange.selection.ask.bound;
@@ -388,7 +388,7 @@ impl<'a> Tries<'a> {
     }
 
     /// The attempt ended without a head.
-    fn failed(&mut self, failure: Failure, mut slot: Slot) -> Event {
+    fn failed(&mut self, failure: Failure, mut slot: Box<Slot>) -> Event {
         let now = self.worker.wheel.now();
         slot.failed(&failure, now);
         self.exchange.attempt_failed(now);

@@ -73,15 +73,14 @@ pub async fn serve<H: Handler>(
         };
         let responder = Responder::new(&connection, &head);
         let responder = crate::http::Responder::H1(responder);
-        // Boxed so that an idle connection does not hold the memory of an exchange.
-        Box::pin(handler.exchange(Incoming {
+        let incoming = Incoming {
             head,
             begun,
             body,
             responder,
             peer: Rc::clone(&peer),
-        }))
-        .await;
+        };
+        handler.exchange(incoming).await;
         if !connection.written_whole.get() {
             return;
         }

@@ -339,9 +339,8 @@ impl<H: Handler> Session<H> {
             responder,
             peer,
         };
-        // Boxed: starting a task moves its future several times, and ending it overwrites all of it.
         self.exchanges
-            .start(async move { Box::pin(handler.exchange(incoming)).await });
+            .start(async move { handler.exchange(incoming).await });
     }
 }
 
