@@ -1,5 +1,6 @@
 //! The compiled tables in force: immutable, assembled from each stage's `compile`, swapped whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::attempt::idempotency::{Guard, Stores};
@@ -21,6 +22,8 @@ use crate::upstream::{self, Upstream};
 #[derive(Debug, Clone)]
 pub struct Listener {
     pub name: String,
+    /// Given once in the life of the process: a listener that is removed and comes again has another.
+    pub number: usize,
     /// Clear text without it.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub timeouts: ListenerTimeouts,
@@ -41,8 +44,10 @@ pub struct Snapshot {
     /// Counts up with each configuration that was put in force.
     pub generation: u64,
     pub config: Arc<Config>,
-    /// In the order of their names, which is how they are referred to by index.
+    /// In the order of their names.
     pub listeners: Vec<Arc<Listener>>,
+    /// Those of earlier configurations that are gone from this one and still have connections, which they rule to the end.
+    pub departed: Vec<Arc<Listener>>,
     pub routes: Arc<Table>,
     /// Of the routes at the same places.
     pub breakers: Vec<Option<Arc<Breaker>>>,
@@ -64,9 +69,13 @@ pub enum CompileError {
     Tls { listener: String, source: TlsError },
 }
 
+/// The numbers of listeners by name.
+pub type Numbers = BTreeMap<String, usize>;
+
 impl Listener {
     fn compile(
         name: &str,
+        number: usize,
         written: &config::Listener,
         shared: &Shared,
     ) -> Result<Self, CompileError> {
@@ -81,6 +90,7 @@ impl Listener {
         })?;
         Ok(Self {
             tls,
+            number,
             ..Self::without_tls(name, written)
         })
     }
@@ -89,6 +99,7 @@ impl Listener {
     pub fn without_tls(name: &str, written: &config::Listener) -> Self {
         Self {
             name: name.to_owned(),
+            number: 0,
             tls: None,
             timeouts: written.timeouts.clone(),
             limits: written.limits.clone(),
@@ -131,10 +142,12 @@ fn own_cookies(upstream: &config::Upstream) -> impl Iterator<Item = String> {
 }
 
 impl Snapshot {
-    /// Compiles a configuration, by what is known of names and files of endpoints. Blocks: other files are read.
+    /// Compiles a configuration, by what is known of names and files of endpoints. Blocks: other files are read. A listener
+    /// without a number of its own gets its place in the order of the names.
     pub fn compile(
         config: &Arc<Config>,
         generation: u64,
+        numbers: &Numbers,
         registry: &Registry,
         stores: &Stores,
         shared: &Shared,
@@ -142,7 +155,11 @@ impl Snapshot {
         let listeners = config
             .listeners
             .iter()
-            .map(|(name, written)| Listener::compile(name, written, shared).map(Arc::new))
+            .enumerate()
+            .map(|(place, (name, written))| {
+                let number = numbers.get(name).copied().unwrap_or(place);
+                Listener::compile(name, number, written, shared).map(Arc::new)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
         let upstream_names: Vec<String> = config.upstreams.keys().cloned().collect();
@@ -172,6 +189,7 @@ impl Snapshot {
             generation,
             config: Arc::clone(config),
             listeners,
+            departed: Vec::new(),
             guards: guards(config, &routes, stores),
             routes,
             upstreams,
@@ -205,6 +223,7 @@ impl Snapshot {
             generation: self.generation,
             config: Arc::clone(&self.config),
             listeners: self.listeners.clone(),
+            departed: self.departed.clone(),
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
@@ -212,6 +231,14 @@ impl Snapshot {
             addresses: Arc::clone(&self.addresses),
         };
         (relisted, errors)
+    }
+
+    /// Keeps the rules of those listeners of `before` that are gone and for which `has_guests` holds.
+    pub fn keep_departed(&mut self, before: &Self, has_guests: impl Fn(usize) -> bool) {
+        let old = before.listeners.iter().chain(&before.departed);
+        let here: Vec<usize> = self.listeners.iter().map(|one| one.number).collect();
+        let gone = old.filter(|one| !here.contains(&one.number) && has_guests(one.number));
+        self.departed = gone.cloned().collect();
     }
 
     /// Finds out how all upstreams and their endpoints fare; from a tick.

@@ -71,7 +71,8 @@ pub struct Live {
     pub snapshot: ArcSwap<Snapshot>,
     pub metrics: Arc<Registry>,
     pub mailboxes: Arc<Vec<Mailbox>>,
-    pub listeners: Vec<Bound>,
+    /// In the order of their names; reloads change them.
+    pub listeners: ArcSwap<Vec<Bound>>,
     /// Where the admin API is bound.
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
@@ -91,7 +92,6 @@ pub struct Parts {
     pub snapshot: Arc<Snapshot>,
     pub metrics: Arc<Registry>,
     pub mailboxes: Arc<Vec<Mailbox>>,
-    pub listeners: Vec<Bound>,
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
@@ -107,7 +107,7 @@ impl Live {
             snapshot: ArcSwap::new(parts.snapshot),
             metrics: parts.metrics,
             mailboxes: parts.mailboxes,
-            listeners: parts.listeners,
+            listeners: ArcSwap::default(),
             admin: parts.admin,
             log: parts.log,
             events: parts.events,

@@ -43,8 +43,8 @@ pub(super) struct Company {
 /// Prints what to try, and starts the load on a thread of its own.
 pub(super) fn begin(running: &Running, plan: Plan) -> anyhow::Result<Company> {
     let live = Arc::clone(&running.live);
-    let Some(Address::Tcp(address)) = live.listeners.first().map(|bound| bound.address.clone())
-    else {
+    let listeners = live.listeners.load();
+    let Some(Address::Tcp(address)) = listeners.first().map(|bound| bound.address.clone()) else {
         anyhow::bail!("the demo has no listener");
     };
     let admin = live

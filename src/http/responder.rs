@@ -20,7 +20,7 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// Port of the peer; 0 on a Unix socket.
     pub port: u16,
-    /// Index of the listener in the configuration's order.
+    /// The number of its listener, which no reload gives to another.
     pub listener: usize,
     /// Whether the client speaks TLS.
     pub tls: bool,

@@ -28,7 +28,8 @@ impl Stage {
 
     /// Where its only listener is.
     pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
-        let first = self.0.live.listeners.first();
+        let listeners = self.0.live.listeners.load();
+        let first = listeners.first();
         tcp(first.map(|bound| &bound.address)).context("the proxy has no listener")
     }
 }

@@ -16,7 +16,6 @@ use crate::admin::command::Order;
 use crate::admin::live::{Live, url};
 use crate::admin::{Reason, server};
 use crate::config::Config;
-use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
 use crate::upstream::probe::Prober;
 
@@ -77,8 +76,6 @@ pub struct Running {
     pub live: Arc<Live>,
     kept: Arc<Kept>,
     admin: Option<Listening>,
-    /// Of the Unix sockets that clients connect to. That of the admin API stays with it.
-    files: Vec<SocketFile>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     commands: Commands,
@@ -92,7 +89,6 @@ impl Running {
         live: Arc<Live>,
         kept: Arc<Kept>,
         admin: Option<Listening>,
-        files: Vec<SocketFile>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
         ordered: mpsc::UnboundedReceiver<Order>,
@@ -102,7 +98,6 @@ impl Running {
             live,
             kept,
             admin,
-            files,
             threads,
             ends,
             commands,
@@ -206,14 +201,14 @@ impl Running {
                 Command::Drain | Command::End if deadline.is_none() => {
                     let allowed = self.live.snapshot.load().config.drain_timeout;
                     // Before the sockets close, so that no other process finds the files stale and replaces them first.
-                    self.files.clear();
+                    self.kept.doors.unlink();
                     drain::begin(&self.live, allowed, &options.say);
                     let real = self.live.clock.real(allowed);
                     deadline = Some(Box::pin(tokio::time::sleep(real)));
                 }
                 Command::Drain => {}
                 Command::End | Command::Stop => {
-                    self.files.clear();
+                    self.kept.doors.unlink();
                     let cut = drain::cut(&self.live, &mut self.ends, left).await;
                     return Ended::Asked { cut };
                 }
@@ -243,7 +238,7 @@ impl Running {
 
 /// Tells where clients and operators can connect, once they can.
 fn announce(live: &Live, say: &Say) {
-    for bound in &live.listeners {
+    for bound in live.listeners.load().iter() {
         say(&format!("listening on {} ({})", bound.url(), bound.name));
     }
     if let Some(admin) = &live.admin {

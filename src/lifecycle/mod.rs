@@ -5,6 +5,7 @@
 
 pub mod changes;
 mod control;
+mod doors;
 pub mod drain;
 pub mod findings;
 pub mod fixed;

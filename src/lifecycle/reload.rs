@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::changes::Changes;
 use super::control::Say;
+use super::doors::Plan;
 use super::findings;
 use super::fixed::fixed;
 use super::following::Following;
@@ -19,6 +20,7 @@ use super::start::{Kept, enroll};
 use crate::admin::live::{Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
 use crate::discovery::supply::{self, Means};
+use crate::listener::accept::BindError;
 use crate::observe::event::Kind;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::upstream::probe::Prober;
@@ -32,7 +34,10 @@ pub enum ReloadError {
     Refused(Refusal),
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// These keys are bound to sockets or threads.
+    /// A listener that is new, or has another address, cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// These keys are bound to threads, or to where operators connect.
     #[error("these keys cannot change while the process runs: {}; restart it for them", .0.join(", "))]
     Fixed(Vec<String>),
     /// What was written is right, and leads nowhere; what is in force serves.
@@ -125,7 +130,9 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober
             for warning in &prepared.warnings {
                 say(&warning.to_string());
             }
-            Ok(apply(live, kept, prober, prepared.snapshot))
+            let changes = apply(live, kept, prober, prepared.snapshot);
+            open_doors(live, kept, prepared.plan, say);
+            Ok(changes)
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ReloadError::Panicked),
@@ -194,6 +201,7 @@ async fn relist(live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, useless
 /// A snapshot that can be put in force.
 struct Prepared {
     snapshot: Snapshot,
+    plan: Plan,
     warnings: Vec<Diagnostic>,
 }
 
@@ -217,20 +225,23 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     let followed = followed(&means, &current.config, &config);
     let _ = means.ask_missing_and_wait(supply::upstreams(&config), &followed);
     let generation = current.generation + 1;
+    let plan = kept.doors.plan(&config)?;
     let compiled = Snapshot::compile(
         &Arc::new(config),
         generation,
+        &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
         &kept.tls,
     );
-    let snapshot = match (compiled, &places) {
+    let mut snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {
             return Err(ReloadError::Refused(findings::refusal(&errors, places)));
         }
         (compiled, _) => compiled?,
     };
     endpoints_left(&current, &snapshot)?;
+    snapshot.keep_departed(&current, |listener| kept.doors.has_guests(listener));
     if let Some(places) = places {
         warnings.extend(findings::unreachable(
             &snapshot.config,
@@ -238,7 +249,11 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
             &places,
         ));
     }
-    Ok(Prepared { snapshot, warnings })
+    Ok(Prepared {
+        snapshot,
+        plan,
+        warnings,
+    })
 }
 
 /// The feeds that are asked again and again anyway, in the same way as they would be now: what they have not said so far is not
@@ -276,6 +291,21 @@ fn endpoints_left(current: &Snapshot, new: &Snapshot) -> Result<(), ReloadError>
     Ok(())
 }
 
+/// Opens, closes and hands over what the configuration in force asks for, and tells of it.
+fn open_doors(live: &Live, kept: &Kept, plan: Plan, say: &Say) {
+    let told = kept.doors.adopt(plan, &live.mailboxes);
+    let bound = kept.doors.bound(&live.snapshot.load().config);
+    live.listeners.store(Arc::new(bound));
+    for bound in &told.opened {
+        say(&format!("listening on {} ({})", bound.url(), bound.name));
+    }
+    for (name, open) in &told.gone {
+        say(&format!(
+            "plimsoll: listener `{name}` accepts nothing more; connections that finish what they do: {open}"
+        ));
+    }
+}
+
 /// Puts a snapshot in force for all workers, and forgets the numbers of what is gone.
 fn apply(live: &Live, kept: &Kept, prober: &mut Prober, snapshot: Snapshot) -> Changes {
     let snapshot = Arc::new(snapshot);
@@ -289,6 +319,10 @@ fn apply(live: &Live, kept: &Kept, prober: &mut Prober, snapshot: Snapshot) -> C
         // A worker that has ended is told by its end.
         let _ = mailbox.inbox.send(Mail::Snapshot(Arc::clone(&snapshot)));
     }
+    let listeners = snapshot.listeners.iter().chain(&snapshot.departed);
+    let listeners: HashSet<&str> = listeners.map(|one| one.name.as_str()).collect();
+    live.metrics
+        .retain_listeners(|name| listeners.contains(name));
     let routes: HashSet<&str> = snapshot
         .routes
         .routes()

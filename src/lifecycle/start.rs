@@ -12,8 +12,9 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
+use super::doors::Doors;
 use super::privileges::{Identity, PrivilegeError};
-use crate::admin::live::{Bound, Live, Parts};
+use crate::admin::live::{Live, Parts};
 use crate::attempt::hedge::Hedged;
 use crate::attempt::idempotency::Stores;
 use crate::attempt::retry::Decision;
@@ -23,8 +24,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
-use crate::listener::SocketFile;
-use crate::listener::accept::{self, BindError, Listening};
+use crate::listener::accept::{self, BindError};
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
@@ -63,6 +63,8 @@ pub(super) struct Kept {
     pub(super) keys: Stores,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+    /// What is bound, by listener.
+    pub(super) doors: Doors,
 }
 
 impl Kept {
@@ -96,14 +98,17 @@ pub fn start_with<H: Handler>(
         keys: Stores::new(endpoints.events()),
         endpoints,
         tls: Shared::new()?,
+        doors: Doors::new(count),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
     kept.means(clock)
         .ask_missing_and_wait(supply::upstreams(&config), &HashSet::new())
         .map_err(StartError::Names)?;
+    let plan = kept.doors.plan(&config)?;
     let snapshot = Arc::new(Snapshot::compile(
         &config,
         1,
+        &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
         &kept.tls,
@@ -111,16 +116,8 @@ pub fn start_with<H: Handler>(
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
     let log = open_log(&config)?;
-    let listening = bind(&config, count)?;
     let admin = match &config.admin {
-        Some(admin) => Some(accept::bind(
-            "admin",
-            0,
-            &admin.address,
-            1,
-            usize::MAX,
-            true,
-        )?),
+        Some(admin) => Some(accept::bind("admin", &admin.address, 1, true)?),
         None => None,
     };
     // All is bound and read that may need it; nobody is served yet.
@@ -134,7 +131,6 @@ pub fn start_with<H: Handler>(
         snapshot,
         metrics: observe::Registry::new(count, LABELS, clock.now()),
         mailboxes,
-        listeners: bound(&config, &listening),
         admin: admin.as_ref().map(|admin| admin.address.clone()),
         log,
         events: kept.endpoints.events(),
@@ -142,10 +138,9 @@ pub fn start_with<H: Handler>(
     });
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended, &handler)?;
-    let files = hand_out(listening, &live.mailboxes);
-    Ok(Running::new(
-        live, kept, admin, files, threads, ends, ordered,
-    ))
+    kept.doors.adopt(plan, &live.mailboxes);
+    live.listeners.store(Arc::new(kept.doors.bound(&config)));
+    Ok(Running::new(live, kept, admin, threads, ends, ordered))
 }
 
 /// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.
@@ -183,26 +178,6 @@ fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
         StartError::Log { target, source }
     })?;
     Ok(Some(log))
-}
-
-fn bind(config: &Config, workers: usize) -> Result<Vec<Listening>, BindError> {
-    let each = config.listeners.iter().enumerate();
-    each.map(|(index, (name, listener))| {
-        let cap = listener.limits.connections;
-        accept::bind(name, index, &listener.address, workers, cap, true)
-    })
-    .collect()
-}
-
-fn bound(config: &Config, listening: &[Listening]) -> Vec<Bound> {
-    let each = listening.iter().zip(config.listeners.values());
-    each.map(|(one, written)| Bound {
-        name: one.name.clone(),
-        address: one.address.clone(),
-        tls: written.tls.is_some(),
-        gate: Arc::clone(&one.gate),
-    })
-    .collect()
 }
 
 type Inboxes = Vec<mpsc::UnboundedReceiver<Mail>>;
@@ -277,29 +252,6 @@ fn carry<H: Handler>(
     };
     // Nobody listens when the control loop has already gone.
     let _ = ended.send(WorkerEnd { index, failure });
-}
-
-/// Gives each worker its sockets; what has a single socket goes to one of them. Gives the files of Unix sockets back.
-fn hand_out(listening: Vec<Listening>, mailboxes: &[Mailbox]) -> Vec<SocketFile> {
-    let mut files = Vec::new();
-    for one in listening {
-        files.extend(one.file);
-        let several = one.sockets.len() > 1;
-        for (index, socket) in one.sockets.into_iter().enumerate() {
-            let place = if several {
-                index
-            } else {
-                one.index % mailboxes.len()
-            };
-            let gate = Arc::clone(&one.gate);
-            let _ = mailboxes[place].inbox.send(Mail::Listen {
-                socket,
-                listener: one.index,
-                gate,
-            });
-        }
-    }
-    files
 }
 
 /// Cores that this process may use.

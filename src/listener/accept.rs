@@ -1,5 +1,6 @@
 //! Accept sockets: bound once per worker, so that the kernel spreads connections and no accept is shared.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -66,21 +67,18 @@ impl BindError {
 /// A listener's bound sockets: one per worker for TCP, a single one for a Unix socket.
 #[derive(Debug)]
 pub struct Listening {
-    pub name: String,
-    pub index: usize,
     /// As bound: a configured port 0 became a real one.
     pub address: Address,
     pub sockets: Vec<OwnedFd>,
     /// Of a Unix socket: removed when dropped.
     pub file: Option<SocketFile>,
-    pub gate: Arc<Gate>,
 }
 
 /// Counts the open connections of a listener over all workers.
 #[derive(Debug)]
 pub struct Gate {
     open: AtomicUsize,
-    cap: usize,
+    cap: AtomicUsize,
     /// Nobody is let in for the time being.
     shut: AtomicBool,
     crowd: Arc<Crowd>,
@@ -91,10 +89,15 @@ impl Gate {
     pub fn new(cap: usize) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
-            cap,
+            cap: AtomicUsize::new(cap),
             shut: AtomicBool::new(false),
             crowd: Arc::default(),
         })
+    }
+
+    /// From now on at most `cap` at once; those that are open stay.
+    pub fn limit(&self, cap: usize) {
+        self.cap.store(cap, Ordering::Relaxed);
     }
 
     /// Open connections now.
@@ -116,7 +119,7 @@ impl Gate {
         if self.shut.load(Ordering::Relaxed) {
             return None;
         }
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.cap {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.cap.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -147,6 +150,7 @@ pub struct Accepted {
     pub socket: OwnedFd,
     /// `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// The number of its listener.
     pub listener: usize,
     pub pass: Pass,
 }
@@ -159,14 +163,12 @@ impl Accepted {
     }
 }
 
-/// Binds a listener for so many workers. An address is first bound without SO_REUSEPORT, so that a second process on
-/// it fails instead of taking half of the traffic; `probe: false` skips that, for an upgrade.
+/// Binds the address of a listener for so many workers. It is first bound without SO_REUSEPORT, so that a second process
+/// on it fails instead of taking half of the traffic; `probe: false` skips that, where this process is on it already.
 pub fn bind(
     name: &str,
-    index: usize,
     address: &Address,
     workers: usize,
-    cap: usize,
     probe: bool,
 ) -> Result<Listening, BindError> {
     let (bound, sockets, file) = match address {
@@ -182,12 +184,9 @@ pub fn bind(
         }
     };
     Ok(Listening {
-        name: name.to_owned(),
-        index,
         address: bound,
         sockets,
         file,
-        gate: Gate::new(cap),
     })
 }
 
@@ -244,7 +243,16 @@ fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
 
 /// What a worker needs to accept from one socket.
 pub struct Acceptor {
-    pub socket: AsyncFd<OwnedFd>,
+    /// Shared with whoever hands sockets to another process; closed with the acceptor.
+    pub socket: AsyncFd<Arc<OwnedFd>>,
+    /// For whom it accepts; a reload may hand it to another listener.
+    pub host: RefCell<Host>,
+}
+
+/// For whom a socket accepts.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The number of the listener: given once in the life of the process.
     pub listener: usize,
     pub gate: Arc<Gate>,
 }
@@ -255,11 +263,10 @@ impl Acceptor {
         deprecated,
         reason = "its successor is an unsafe fn; an OwnedFd upholds what that asks for"
     )]
-    pub fn new(socket: OwnedFd, listener: usize, gate: Arc<Gate>) -> io::Result<Self> {
+    pub fn new(socket: Arc<OwnedFd>, host: Host) -> io::Result<Self> {
         Ok(Self {
             socket: AsyncFd::with_interest(socket, tokio::io::Interest::READABLE)?,
-            listener,
-            gate,
+            host: RefCell::new(host),
         })
     }
 
@@ -294,7 +301,7 @@ impl Acceptor {
     /// connected.
     pub fn empty_queue(&self, mut take: impl FnMut(Accepted)) {
         // However short memory is, it is for those who wait for the last time.
-        self.gate.shut(false);
+        self.host.borrow().gate.shut(false);
         for _ in 0..BACKLOG {
             match self.accept() {
                 Ok(Some(accepted)) => take(accepted),
@@ -306,15 +313,16 @@ impl Acceptor {
 
     /// One connection; `None` at the listener's cap.
     fn accept(&self) -> Result<Option<Accepted>, Errno> {
-        let Some(pass) = self.gate.enter() else {
+        let host = self.host.borrow();
+        let Some(pass) = host.gate.enter() else {
             return Ok(None);
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (socket, peer) = rustix::net::acceptfrom_with(&self.socket, flags)?;
+        let (socket, peer) = rustix::net::acceptfrom_with(self.socket.get_ref(), flags)?;
         Ok(Some(Accepted {
             socket,
             peer: peer.and_then(|peer| SocketAddr::try_from(peer).ok()),
-            listener: self.listener,
+            listener: host.listener,
             pass,
         }))
     }
@@ -347,7 +355,11 @@ mod tests {
         tokio::task::spawn_local(async move { runner.run().await });
         // Nobody called listen: it counts as ready, and accepting fails for ever.
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
-        let acceptor = Acceptor::new(socket.into(), 0, Gate::new(1)).unwrap();
+        let host = Host {
+            listener: 0,
+            gate: Gate::new(1),
+        };
+        let acceptor = Acceptor::new(Arc::new(socket.into()), host).unwrap();
         let mut accepting = pin!(acceptor.run(&wheel, |_| unreachable!("nothing was accepted")));
         let mut polls = 0;
         let counted = poll_fn(|cx| {

@@ -121,17 +121,17 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins with a request head.
+    /// Begins with a request head. `None` for a listener that nobody knows, which no connection has.
     pub fn start(
         worker: &Rc<Worker>,
         view: &View,
         head: Lent<RequestHead>,
         begun: Option<Instant>,
         peer: Rc<Peer>,
-    ) -> Self {
+    ) -> Option<Self> {
         let started = worker.wheel.now();
-        Self {
-            listener: Rc::clone(&view.listeners[peer.listener]),
+        Some(Self {
+            listener: Rc::clone(view.listener(peer.listener)?),
             head,
             peer,
             entry: None,
@@ -163,7 +163,7 @@ impl Exchange {
             in_vain: Duration::ZERO,
             queued: Duration::ZERO,
             queues_since: Instant::FAR,
-        }
+        })
     }
 
     /// Another one for the same request, which begins now and tells `seen` how far it comes. Nothing of it is recorded.
@@ -232,7 +232,7 @@ impl Exchange {
             head: &self.head,
             peer: self.peer.address,
             tls: self.peer.tls,
-            listener: self.peer.listener,
+            listener: self.listener.place,
             rules: &self.listener.shared,
         }
     }

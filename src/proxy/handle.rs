@@ -43,7 +43,9 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     } = incoming;
     // 1.
     let view = worker.view();
-    let mut exchange = Exchange::start(worker, &view, head, begun, peer);
+    let Some(mut exchange) = Exchange::start(worker, &view, head, begun, peer) else {
+        return;
+    };
     let mut down = Downstream::new(&exchange, responder, body);
     if !matches!(down.body, Body::Empty) {
         down.pump.without = exchange.request().distrusted();
@@ -69,7 +71,9 @@ pub async fn refuse(
     peer: Rc<Peer>,
 ) {
     let head = worker.buffers.request_head();
-    let mut exchange = Exchange::start(worker, &worker.view(), head, begun, peer);
+    let Some(mut exchange) = Exchange::start(worker, &worker.view(), head, begun, peer) else {
+        return;
+    };
     let error = match refusal {
         Refusal::Parse(error) => ProxyError::Request(error),
         Refusal::SlowHead => ProxyError::SlowHead,

@@ -70,13 +70,13 @@ impl Handler for Proxy {
     }
 
     fn cut(&self, end: End, peer: &Peer) {
-        if let Some(listener) = self.runners.worker().view().listeners.get(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
             listener.cells.refused(end.label());
         }
     }
 
     fn malformed(&self, peer: &Peer) {
-        if let Some(listener) = self.runners.worker().view().listeners.get(peer.listener) {
+        if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
             listener.cells.refused(error::H2_MALFORMED);
         }
     }

@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::panics::Watched;
 use super::{LAST_CHANCE, ListenerView, Worker};
 use crate::config::units::masked;
+use crate::http::drain::Drain;
 use crate::http::{Handler, Peer, h1, h2};
 use crate::listener::accept::{Accepted, Pass};
 use crate::listener::crowd::Place;
@@ -44,8 +45,7 @@ impl Drop for Counted {
 struct Opened {
     stream: Stream,
     peer: Peer,
-    settings: Rc<h1::server::Settings>,
-    h2_settings: Rc<h2::server::Settings>,
+    listener: Rc<ListenerView>,
     /// Held for its drop, at the end of the connection.
     _held: (Counted, Pass, Option<Place>),
 }
@@ -65,9 +65,7 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
 /// `None` when there is nobody left to serve, or nobody that is to be served, which is counted.
 async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {
     let view = worker.view();
-    let settings = Rc::clone(view.h1.get(accepted.listener)?);
-    let h2_settings = Rc::clone(&view.h2[accepted.listener]);
-    let listener = Rc::clone(&view.listeners[accepted.listener]);
+    let listener = Rc::clone(view.listener(accepted.listener)?);
     drop(view);
     let counted = Counted::new(&listener.cells);
     // 1.
@@ -76,7 +74,7 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {
         accepted.ip(),
         accepted.peer.as_ref().map_or(0, SocketAddr::port),
     );
-    let index = accepted.listener;
+    let number = accepted.listener;
     let Accepted { socket, pass, .. } = accepted;
     let mut stream = register(socket, unix).ok()?;
     let local = match &stream {
@@ -86,7 +84,7 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {
     let mut peer = Peer {
         address,
         port,
-        listener: index,
+        listener: number,
         tls: false,
         text: shown(address),
         local,
@@ -104,15 +102,14 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {
     // 4.
     if let Some(tls) = &listener.shared.tls {
         // Boxed: the state of a handshake is large, and the task outlives it.
-        let span = settings.timeouts.handshake;
+        let span = listener.shared.timeouts.handshake;
         let secured = secure(worker, stream, tls, span, &counted.0, &mut peer);
         stream = Box::pin(secured).await?;
     }
     Some(Opened {
         stream,
         peer,
-        settings,
-        h2_settings,
+        listener,
         _held: (counted, pass, place),
     })
 }
@@ -136,7 +133,7 @@ async fn admit(
     if opening != Opening::Plain {
         // Boxed: few listeners ask for it, and the task outlives it.
         let reading = Box::pin(prologue::read(stream, opening));
-        match before(worker, rules.timeouts.head, reading).await {
+        match before(worker, listener, reading).await {
             Came::Done(Ok(Some(header))) => believe(peer, header),
             Came::Done(Ok(None)) | Came::Draining => return Ok(None),
             Came::Done(Err(refusal)) => return Err(refusal),
@@ -192,9 +189,13 @@ enum Came<T> {
 }
 
 /// Waits for something that comes before the client.
-async fn before<T>(worker: &Worker, span: Duration, awaited: impl Future<Output = T>) -> Came<T> {
-    let timer = worker.wheel.after(span);
-    let drain = worker.drain.clone();
+async fn before<T>(
+    worker: &Worker,
+    listener: &ListenerView,
+    awaited: impl Future<Output = T>,
+) -> Came<T> {
+    let timer = worker.wheel.after(listener.shared.timeouts.head);
+    let drain = listener.drain.clone();
     let mut last_chance = None;
     let mut awaited = pin!(awaited);
     poll_fn(|cx| {
@@ -218,16 +219,19 @@ async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
     let Opened {
         mut stream,
         peer,
-        settings,
-        h2_settings,
+        listener,
         _held,
     } = opened;
+    let (settings, h2_settings) = (Rc::clone(&listener.h1), Rc::clone(&listener.h2));
+    let drain = listener.drain.clone();
+    // A connection outlives many configurations: of its own it keeps what it needs.
+    drop(listener);
     // One deadline for the first head, whatever is found out about the protocol on the way.
     let timer = worker.wheel.after(settings.timeouts.head);
     let found = match stream.alpn() {
         // The preface is then part of the protocol that was agreed on (RFC 9113, 3.4).
         Some(b"h2") => Some((Sniffed::H2, Vec::new())),
-        _ => sniff(&mut stream, worker, &timer).await,
+        _ => sniff(&mut stream, worker, &timer, &drain).await,
     };
     let Some((protocol, unread)) = found else {
         return;
@@ -237,13 +241,11 @@ async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
         Sniffed::H1 => {
             let connection = h1::Connection::new(stream, &unread, worker.buffers.clone());
             worker.buffers.give(unread);
-            let drain = worker.drain.clone();
             h1::server::serve(connection, peer, settings, timer, drain, handler).await;
         }
         Sniffed::H2 => {
             let buffers = worker.buffers.clone();
             let worker = Rc::clone(worker);
-            let drain = worker.drain.clone();
             let handler = Watched { worker, handler };
             let served = h2::server::serve(
                 stream,
@@ -292,10 +294,10 @@ async fn sniff(
     stream: &mut Stream,
     worker: &Worker,
     timer: &crate::clock::wheel::Timer,
+    drain: &Drain,
 ) -> Option<(Sniffed, Vec<u8>)> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut unread = Vec::new();
-    let drain = worker.drain.clone();
     let mut last_chance = None;
     poll_fn(|cx| {
         loop {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::{Answer, Worker};
 use crate::http::Handler;
-use crate::listener::accept::{Accepted, Acceptor, Gate};
+use crate::listener::accept::{Accepted, Acceptor, Host};
 use crate::snapshot::Snapshot;
 use crate::upstream::endpoint::Endpoint;
 
@@ -23,12 +24,15 @@ pub enum Mail {
     Snapshot(Arc<Snapshot>),
     /// A connection that another worker accepted.
     Connection(Accepted),
-    /// Accept from this socket too.
+    /// Accept from this socket too, which belongs to the set of this number.
     Listen {
-        socket: OwnedFd,
-        listener: usize,
-        gate: Arc<Gate>,
+        socket: Arc<OwnedFd>,
+        set: usize,
+        host: Host,
     },
+    /// Other listeners are in force. Sent after the snapshot was sent to every worker: one that has not got it would not
+    /// know the listener of a connection that another hands to it.
+    Doors(Arc<Moves>),
     /// Close an idle connection to this endpoint, which has as many as it may have, and say so once it is closed, or
     /// that there is none.
     CloseIdle {
@@ -43,6 +47,71 @@ pub enum Mail {
     Stop,
     /// From the worker itself: a task that it cannot do without has panicked.
     Broken,
+}
+
+/// What happens to sets of sockets that are bound.
+#[derive(Debug, Default)]
+pub struct Moves {
+    /// Sets to close, once what waits in their queues was accepted.
+    pub closed: Vec<usize>,
+    /// Sets that accept for another listener from now on.
+    pub moved: Vec<(usize, Host)>,
+    /// Listeners whose connections are to finish what runs.
+    pub gone: Vec<usize>,
+}
+
+/// A socket that a worker accepts from.
+struct Accepting {
+    set: usize,
+    task: JoinHandle<()>,
+    acceptor: Rc<Acceptor>,
+}
+
+impl Accepting {
+    fn start<H: Handler>(worker: &Rc<Worker>, handler: &H, set: usize, acceptor: Acceptor) -> Self {
+        let acceptor = Rc::new(acceptor);
+        let (worker, handler) = (Rc::clone(worker), handler.clone());
+        let running = Rc::clone(&acceptor);
+        let task = tokio::task::spawn_local(async move {
+            let _ending = worker.end_on_panic();
+            running
+                .run(&worker.wheel, |accepted| worker.place(accepted, &handler))
+                .await;
+        });
+        Self {
+            set,
+            task,
+            acceptor,
+        }
+    }
+
+    /// Takes in what waits in the kernel's queue, and closes the socket.
+    fn end<H: Handler>(self, worker: &Rc<Worker>, handler: &H) {
+        self.task.abort();
+        self.acceptor
+            .empty_queue(|accepted| worker.serve(accepted, handler.clone()));
+    }
+}
+
+/// Does what `moves` says to the sockets of this worker, and to the connections of what is gone.
+fn carry_out<H: Handler>(
+    moves: &Moves,
+    accepting: &mut Vec<Accepting>,
+    worker: &Rc<Worker>,
+    handler: &H,
+) {
+    for (set, host) in &moves.moved {
+        for one in accepting.iter().filter(|one| one.set == *set) {
+            one.acceptor.host.replace(host.clone());
+        }
+    }
+    for one in accepting.extract_if(.., |one| moves.closed.contains(&one.set)) {
+        one.end(worker, handler);
+    }
+    let view = worker.view();
+    for listener in moves.gone.iter().filter_map(|one| view.listener(*one)) {
+        listener.drain.begin();
+    }
 }
 
 /// One worker as the others see it.
@@ -102,36 +171,22 @@ pub(super) async fn read_mail<H: Handler>(
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
             Some(Mail::Shed) => {
-                worker.drain.pulse();
+                worker.view().pulse();
                 worker.close_idle();
             }
             Some(Mail::CloseIdle { endpoint, answer }) => worker.give_room(&endpoint, answer),
-            Some(Mail::Listen {
-                socket,
-                listener,
-                gate,
-            }) => {
-                let Ok(acceptor) = Acceptor::new(socket, listener, gate) else {
-                    continue;
-                };
-                let acceptor = Rc::new(acceptor);
-                let (worker, handler) = (Rc::clone(worker), handler.clone());
-                let running = Rc::clone(&acceptor);
-                let task = tokio::task::spawn_local(async move {
-                    let _ending = worker.end_on_panic();
-                    running
-                        .run(&worker.wheel, |accepted| worker.place(accepted, &handler))
-                        .await;
-                });
-                accepting.push((task, acceptor));
+            Some(Mail::Listen { socket, set, host }) => {
+                if let Ok(acceptor) = Acceptor::new(socket, host) {
+                    accepting.push(Accepting::start(worker, handler, set, acceptor));
+                }
             }
+            Some(Mail::Doors(moves)) => carry_out(&moves, &mut accepting, worker, handler),
             Some(Mail::Drain) => {
                 draining = true;
-                for (task, acceptor) in accepting.drain(..) {
-                    task.abort();
-                    acceptor.empty_queue(|accepted| worker.serve(accepted, handler.clone()));
+                for one in accepting.drain(..) {
+                    one.end(worker, handler);
                 }
-                worker.drain.begin();
+                worker.begin_draining();
                 worker.close_idle();
             }
         }

@@ -33,7 +33,7 @@ use inbox::{beat, read_mail};
 use lag::Lag;
 use view::share;
 
-pub use inbox::{Mail, Mailbox};
+pub use inbox::{Mail, Mailbox, Moves};
 pub use panics::Counting;
 pub use room::Answer;
 pub use view::{ListenerView, Reach, RouteView, UpstreamView, View};
@@ -185,9 +185,18 @@ impl Worker {
         let place = (self.index, self.mailboxes.len());
         let view = View::new(snapshot, place, &self.door, Some(&before));
         before.leave_to(&view);
+        if self.drain.is_on() {
+            view.begin_draining();
+        }
         *self.view.borrow_mut() = Rc::new(view);
         let idle = snapshot.config.idle_connections;
         self.idle.limit(share(idle, place.0, place.1));
+    }
+
+    /// Tells all connections to finish what runs.
+    fn begin_draining(&self) {
+        self.drain.begin();
+        self.view().begin_draining();
     }
 
     fn close_idle(&self) {

@@ -102,7 +102,7 @@ mod tests {
     use crate::http::head::Length;
     use crate::observe;
     use crate::observe::access_log::WorkerLog;
-    use crate::snapshot::Snapshot;
+    use crate::snapshot::{Numbers, Snapshot};
     use crate::stream::Stream;
     use crate::tls::Shared;
     use crate::upstream::pool::{Connected, Open};
@@ -132,8 +132,15 @@ mod tests {
             let config = from_text("test.yaml", &yaml, &|_| None).unwrap().config;
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
-            let snapshot =
-                Snapshot::compile(&Arc::new(config), 1, &registry, &stores, &shared).unwrap();
+            let snapshot = Snapshot::compile(
+                &Arc::new(config),
+                1,
+                &Numbers::new(),
+                &registry,
+                &stores,
+                &shared,
+            )
+            .unwrap();
             let snapshot = Arc::new(snapshot);
             let (mailboxes, inboxes) = mailboxes();
             let clock = Clock::system();

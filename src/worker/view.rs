@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
+use crate::http::drain::Drain;
 use crate::http::{h1, h2};
 use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
@@ -60,6 +61,34 @@ pub struct RouteView {
 pub struct ListenerView {
     pub shared: Arc<Listener>,
     pub cells: Arc<ListenerCells>,
+    /// In the order of the names, by which routes know it; of one that is gone, a place that no route names.
+    pub place: usize,
+    pub h1: Rc<h1::server::Settings>,
+    pub h2: Rc<h2::server::Settings>,
+    /// Tells its connections to finish what runs: when it is removed, or the process drains.
+    pub drain: Drain,
+}
+
+impl ListenerView {
+    fn new(shared: &Arc<Listener>, place: usize, door: &Door, drain: Option<Drain>) -> Self {
+        Self {
+            place,
+            cells: door.listener(&shared.name),
+            h1: Rc::new(h1::server::Settings {
+                limits: h1::parse::Limits {
+                    head_bytes: shared.limits.head_bytes,
+                    fields: shared.limits.fields,
+                },
+                timeouts: shared.timeouts.clone(),
+            }),
+            h2: Rc::new(h2::server::Settings::new(
+                shared.limits.clone(),
+                shared.timeouts.clone(),
+            )),
+            drain: drain.unwrap_or_default(),
+            shared: Arc::clone(shared),
+        }
+    }
 }
 
 /// The snapshot with what this worker keeps beside it. A request holds on to the one that it started with until its
@@ -67,11 +96,10 @@ pub struct ListenerView {
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub upstreams: Vec<Rc<UpstreamView>>,
-    pub h1: Vec<Rc<h1::server::Settings>>,
-    pub h2: Vec<Rc<h2::server::Settings>>,
     /// In the order of the route table.
     pub routes: Vec<Rc<RouteView>>,
-    pub listeners: Vec<Rc<ListenerView>>,
+    /// In the order of their numbers.
+    listeners: Vec<Rc<ListenerView>>,
 }
 
 impl View {
@@ -145,20 +173,6 @@ impl View {
                 shared: Arc::clone(shared),
             })
         });
-        let h1 = snapshot.listeners.iter().map(|listener| {
-            Rc::new(h1::server::Settings {
-                limits: h1::parse::Limits {
-                    head_bytes: listener.limits.head_bytes,
-                    fields: listener.limits.fields,
-                },
-                timeouts: listener.timeouts.clone(),
-            })
-        });
-        let h2 = snapshot.listeners.iter().map(|listener| {
-            let settings =
-                h2::server::Settings::new(listener.limits.clone(), listener.timeouts.clone());
-            Rc::new(settings)
-        });
         let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
         let routes = routes.map(|(route, breaker)| {
             Rc::new(RouteView {
@@ -167,19 +181,37 @@ impl View {
                 cells: door.route(&route.name),
             })
         });
-        let listeners = snapshot.listeners.iter().map(|listener| {
-            Rc::new(ListenerView {
-                shared: Arc::clone(listener),
-                cells: door.listener(&listener.name),
-            })
-        });
         Self {
             upstreams: upstreams.collect(),
-            h1: h1.collect(),
-            h2: h2.collect(),
             routes: routes.collect(),
-            listeners: listeners.collect(),
+            listeners: listeners(snapshot, door, before),
             snapshot: Arc::clone(snapshot),
+        }
+    }
+
+    /// The listener of this number. There is one as long as anybody accepts for it or has been accepted.
+    pub fn listener(&self, number: usize) -> Option<&Rc<ListenerView>> {
+        // As long as no listener was ever removed the numbers are the places.
+        let at = self.listeners.get(number);
+        if let Some(listener) = at.filter(|one| one.shared.number == number) {
+            return Some(listener);
+        }
+        let key = |one: &Rc<ListenerView>| one.shared.number;
+        let place = self.listeners.binary_search_by_key(&number, key).ok()?;
+        self.listeners.get(place)
+    }
+
+    /// Ends the connections that rest; see [`Drain::pulse`].
+    pub(super) fn pulse(&self) {
+        for listener in &self.listeners {
+            listener.drain.pulse();
+        }
+    }
+
+    /// Tells all connections to finish what runs.
+    pub(super) fn begin_draining(&self) {
+        for listener in &self.listeners {
+            listener.drain.begin();
         }
     }
 
@@ -198,6 +230,22 @@ impl View {
             }
         }
     }
+}
+
+/// All listeners, those that are gone too, in the order of their numbers.
+fn listeners(snapshot: &Snapshot, door: &Door, before: Option<&View>) -> Vec<Rc<ListenerView>> {
+    let here = snapshot.listeners.iter().enumerate();
+    let gone = snapshot.departed.iter().map(|one| (usize::MAX, one));
+    let mut all: Vec<_> = here
+        .chain(gone)
+        .map(|(place, shared)| {
+            let old = before.and_then(|view| view.listener(shared.number));
+            let drain = old.map(|old| old.drain.clone());
+            Rc::new(ListenerView::new(shared, place, door, drain))
+        })
+        .collect();
+    all.sort_by_key(|one| one.shared.number);
+    all
 }
 
 /// Where this worker counts what the adaptive limit of an upstream goes by.

@@ -73,7 +73,7 @@ async fn an_address_has_only_so_many_connections_and_gets_them_back() {
     let yaml = config(&[backend.endpoint()], "limits: { per_address: 3 }", "", "");
     let proxy = Proxy::start(&yaml.replace("workers: 1", "workers: 2")).await;
     let full = || proxy.listeners(Metric::ListenerRefused, "address_full");
-    let tracked = || proxy.live().listeners[0].gate.addresses();
+    let tracked = || proxy.live().listeners.load()[0].gate.addresses();
     for round in 1..=20 {
         let mut inside = Vec::new();
         for _ in 0..3 {

@@ -178,7 +178,8 @@ fn workers(live: &Live) -> Vec<WorkerStatus> {
 }
 
 fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
-    let each = live.listeners.iter();
+    let all = live.listeners.load();
+    let each = all.iter();
     each.map(|bound| ListenerStatus {
         name: bound.name.clone(),
         address: bound.address.to_string(),

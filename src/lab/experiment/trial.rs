@@ -101,7 +101,8 @@ fn config(balance: &Balance, backends: &Group) -> Config {
 }
 
 fn address(proxy: &Handle) -> anyhow::Result<SocketAddr> {
-    match proxy.live.listeners.first().map(|bound| &bound.address) {
+    let listeners = proxy.live.listeners.load();
+    match listeners.first().map(|bound| &bound.address) {
         Some(Address::Tcp(address)) => Ok(*address),
         _ => anyhow::bail!("the proxy has no listener"),
     }

@@ -60,7 +60,7 @@ pub(super) async fn watch(live: Arc<Live>) {
         );
         if is_shedding || turn.is_some() {
             // Listeners that have just come are shut, too.
-            for bound in &live.listeners {
+            for bound in live.listeners.load().iter() {
                 bound.gate.shut(is_shedding);
             }
         }
