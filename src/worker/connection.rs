@@ -128,27 +128,56 @@ async fn admit(
     stream: &Stream,
     peer: &mut Peer,
 ) -> Result<Option<Option<Place>>, Refusal> {
-    let rules = &listener.shared;
-    let opening = Opening::of(&rules.proxy_protocol, peer.address);
-    if opening != Opening::Plain {
-        // Boxed: few listeners ask for it, and the task outlives it.
-        let reading = Box::pin(prologue::read(stream, opening));
-        match before(worker, listener, reading).await {
-            Came::Done(Ok(Some(header))) => believe(peer, header),
-            Came::Done(Ok(None)) | Came::Draining => return Ok(None),
-            Came::Done(Err(refusal)) => return Err(refusal),
-            // Nothing was due from who is not believed; the same time is over without a request.
-            Came::Late if opening == Opening::NoHeader => return Ok(None),
-            Came::Late => return Err(Refusal::HeaderTimeout),
-        }
+    let opening = Opening::of(&listener.shared.proxy_protocol, peer.address);
+    // Whoever tells of another is not judged, but who it tells of; from all others nothing has to be waited for.
+    if opening == Opening::Header && !hear(worker, listener, stream, opening, peer).await? {
+        return Ok(None);
     }
+    let place = judge(listener, pass, peer.address)?;
+    let waits = matches!(opening, Opening::NoHeader | Opening::Refused);
+    if waits && !hear(worker, listener, stream, opening, peer).await? {
+        return Ok(None);
+    }
+    Ok(Some(place))
+}
+
+/// Reads what comes before the client, and believes it. False when there is nobody left to serve.
+async fn hear(
+    worker: &Worker,
+    listener: &ListenerView,
+    stream: &Stream,
+    opening: Opening,
+    peer: &mut Peer,
+) -> Result<bool, Refusal> {
+    // Boxed: few listeners ask for it, and the task outlives it.
+    let reading = Box::pin(prologue::read(stream, opening));
+    match before(worker, listener, reading).await {
+        Came::Done(header) => match header? {
+            Some(header) => believe(peer, header),
+            None => return Ok(false),
+        },
+        Came::Draining => return Ok(false),
+        Came::Late if opening == Opening::Header => return Err(Refusal::HeaderTimeout),
+        // Nothing was due from who is not believed, and the time for a request is over.
+        Came::Late => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// By the lists and the cap of the listener. Gives a place where connections are counted by address.
+fn judge(
+    listener: &ListenerView,
+    pass: &Pass,
+    address: Option<IpAddr>,
+) -> Result<Option<Place>, Refusal> {
+    let rules = &listener.shared;
     if let Some(addresses) = &rules.addresses
-        && !addresses.admit(peer.address)
+        && !addresses.admit(address)
     {
         return Err(Refusal::AddressDenied);
     }
-    let (Some(cap), Some(address)) = (rules.limits.per_address, peer.address) else {
-        return Ok(Some(None));
+    let (Some(cap), Some(address)) = (rules.limits.per_address, address) else {
+        return Ok(None);
     };
     let prefix = &rules.limits.per_address_prefix;
     let prefix = if address.is_ipv4() {
@@ -156,10 +185,8 @@ async fn admit(
     } else {
         prefix.v6
     };
-    match pass.place(masked(address, prefix), cap) {
-        Some(place) => Ok(Some(Some(place))),
-        None => Err(Refusal::AddressFull),
-    }
+    let place = pass.place(masked(address, prefix), cap);
+    place.map(Some).ok_or(Refusal::AddressFull)
 }
 
 /// From here on the client is who a header tells.

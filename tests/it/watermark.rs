@@ -64,7 +64,7 @@ async fn short_memory_sheds_and_resumes() {
     assert_eq!(waiting.response().await.status(), 200);
     assert_eq!(ready(&proxy).await, 200);
     assert_eq!(proxy.live().memory.sheds(), 1);
-    // It had said nothing, so that it was not there for anything.
+    // It has said nothing, and its head is late by now.
     silent.expect_closed().await;
 }
 

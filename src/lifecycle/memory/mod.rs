@@ -58,7 +58,8 @@ pub(super) async fn watch(live: Arc<Live>) {
             is_shedding,
             turn == Some(Turn::Shed),
         );
-        if is_shedding || turn.is_some() {
+        // A drain lets those in who wait.
+        if (is_shedding || turn.is_some()) && !live.is_draining() {
             // Listeners that have just come are shut, too.
             for bound in live.listeners.load().iter() {
                 bound.gate.shut(is_shedding);

@@ -323,6 +323,7 @@ mod tests {
         config::AccessLog {
             path: config::LogTarget::File(path),
             format: config::LogFormat::Combined,
+            ..config::AccessLog::default()
         }
     }
 
