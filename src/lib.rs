@@ -26,6 +26,7 @@ pub mod entropy;
 pub mod http;
 pub mod lab;
 pub mod lifecycle;
+pub mod limit;
 pub mod listener;
 pub mod observe;
 pub mod proxy;

@@ -9,6 +9,7 @@ use crate::config::{
     self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
     ProxyProtocolIn, TrustedProxy, Underscores,
 };
+use crate::limit::{self, Attached, Limits};
 use crate::listener::addresses::Addresses;
 use crate::listener::server_tls;
 use crate::route::{self, Table};
@@ -37,6 +38,8 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocolIn,
     /// Whose connections are served; `None`: all.
     pub addresses: Option<Addresses>,
+    /// What limits all of its clients.
+    pub limiters: Option<Arc<Attached>>,
 }
 
 /// The configuration as the workers use it.
@@ -56,6 +59,8 @@ pub struct Snapshot {
     pub guards: Vec<Option<Arc<Guard>>>,
     /// Whose requests the routes answer, in their order; `None`: all.
     pub addresses: Arc<[Option<Addresses>]>,
+    /// Every limiter, and those of the routes.
+    pub limits: Arc<Limits>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -78,6 +83,7 @@ impl Listener {
         number: usize,
         written: &config::Listener,
         shared: &Shared,
+        limits: &Limits,
     ) -> Result<Self, CompileError> {
         let tls = match (&written.tls, &written.address) {
             (None, _) => Ok(None),
@@ -90,12 +96,13 @@ impl Listener {
         })?;
         Ok(Self {
             tls,
+            limiters: limits.of_listener(name).cloned(),
             number,
             ..Self::without_tls(name, written)
         })
     }
 
-    /// All that is asked of requests, which needs no certificate.
+    /// What is asked of requests without State: neither certificates nor limiters.
     pub fn without_tls(name: &str, written: &config::Listener) -> Self {
         Self {
             name: name.to_owned(),
@@ -109,6 +116,7 @@ impl Listener {
             explain_to: written.explain_to.clone(),
             proxy_protocol: written.proxy_protocol.clone(),
             addresses: Addresses::compile(&written.addresses),
+            limiters: None,
         }
     }
 }
@@ -151,14 +159,16 @@ impl Snapshot {
         registry: &Registry,
         stores: &Stores,
         shared: &Shared,
+        limiters: &limit::Registry,
     ) -> Result<Self, CompileError> {
+        let limits = Limits::compile(config, limiters);
         let listeners = config
             .listeners
             .iter()
             .enumerate()
             .map(|(place, (name, written))| {
                 let number = numbers.get(name).copied().unwrap_or(place);
-                Listener::compile(name, number, written, shared).map(Arc::new)
+                Listener::compile(name, number, written, shared, &limits).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
@@ -191,6 +201,7 @@ impl Snapshot {
             listeners,
             departed: Vec::new(),
             guards: guards(config, &routes, stores),
+            limits: Arc::new(limits),
             routes,
             upstreams,
         })
@@ -227,6 +238,7 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
+            limits: Arc::clone(&self.limits),
             breakers: self.breakers.clone(),
             addresses: Arc::clone(&self.addresses),
         };
@@ -243,6 +255,8 @@ impl Snapshot {
 
     /// Finds out how all upstreams and their endpoints fare; from a tick.
     pub fn look(&self, now: Instant) {
+        // Any number that counts up with the ticks.
+        self.limits.sweep((now.0 / 100_000_000) as usize, now);
         for breaker in self.breakers.iter().flatten() {
             breaker.look_shared(now, None);
         }

@@ -1,14 +1,16 @@
 //! From a path to an answer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use super::auth::{self, Denied};
 use super::command::{self, Command};
 use super::live::Live;
 use super::{decisions, events, scrape, signals, status};
@@ -28,6 +30,10 @@ pub const PATHS: &[(&str, &str)] = &[
         "listeners, routes, upstreams and endpoints with their percentiles, as JSON",
     ),
     (
+        "/api/v1/diff",
+        "what a reload would change: the file beside what is in force, as JSON; 409 where it would be refused",
+    ),
+    (
         "/api/v1/signals",
         "what the policies know of every endpoint now, as JSON",
     ),
@@ -45,6 +51,9 @@ type Answer = Response<Full<Bytes>>;
 
 /// Answers one request. What takes long is done on a blocking thread, since the caller also watches the workers.
 pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
+    if let Err(denied) = judge(&live, request) {
+        return not_let_in(&live, denied);
+    }
     match (Command::at(request.uri().path()), request.method()) {
         (Some(command), &Method::POST) => return obeyed(&live, command).await,
         (None, &Method::GET | &Method::HEAD) => {}
@@ -62,6 +71,7 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
             )
         }
         "/api/v1/status" => read(move || status::read(&live)).await,
+        "/api/v1/diff" => obeyed(&live, Command::Diff).await,
         "/api/v1/signals" => read(move || signals::read(&live)).await,
         "/api/v1/decisions" => match decisions::Query::of(request.uri().query().unwrap_or("")) {
             Err(error) => json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error })),
@@ -78,6 +88,35 @@ pub async fn answer<B>(live: Arc<Live>, request: &Request<B>) -> Answer {
             json_answer(StatusCode::NOT_FOUND, &body)
         }
     }
+}
+
+/// Whether it may be asked. Who only wants to know whether the process lives and is ready is told in any case.
+fn judge<B>(live: &Live, request: &Request<B>) -> Result<(), Denied> {
+    if matches!(request.uri().path(), "/live" | "/ready") {
+        return Ok(());
+    }
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let tokens = live.tokens.load();
+    auth::judge(
+        request.headers(),
+        changes,
+        tokens.as_deref(),
+        live.admin.as_ref(),
+    )
+}
+
+fn not_let_in(live: &Live, denied: Denied) -> Answer {
+    live.denied[denied as usize].fetch_add(1, Ordering::Relaxed);
+    let status = match denied {
+        Denied::Token => StatusCode::UNAUTHORIZED,
+        Denied::CrossSite | Denied::Host => StatusCode::FORBIDDEN,
+    };
+    let mut answer = json_answer(status, &json!({ "error": denied.text() }));
+    if denied == Denied::Token {
+        let challenge = HeaderValue::from_static("Bearer realm=\"plimsoll\"");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    answer
 }
 
 /// Has a command carried out, and tells what came of it.
@@ -123,7 +162,11 @@ fn ready(live: &Live) -> Answer {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-    let body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    let mut body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    // What is in force serves; that it is not what the file says is no reason to send no traffic.
+    if live.reloads().last.is_some_and(|last| !last.applied) {
+        body["last_reload"] = json!("refused");
+    }
     json_answer(status, &body)
 }
 

@@ -8,6 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 pub enum Command {
     /// Read the file again and put it in force, or change nothing and say why.
     Reload,
+    /// Say what a reload would change.
+    Diff,
 }
 
 impl Command {

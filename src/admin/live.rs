@@ -1,11 +1,13 @@
 //! The running process as an operator sees it: what is in force, who serves it, and how the last reload went.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use serde::{Deserialize, Serialize};
 
+use super::auth::{Denied, Tokens};
 use super::command::Orders;
 use super::memory::Memory;
 use super::readiness::{self, Reason};
@@ -14,9 +16,9 @@ use crate::config::Address;
 use crate::listener::accept::Gate;
 use crate::observe::Registry;
 use crate::observe::access_log::AccessLog;
-use crate::observe::event::Events;
+use crate::observe::event::{Events, Kind};
 use crate::snapshot::Snapshot;
-use crate::worker::Mailbox;
+use crate::worker::{Mailbox, together};
 
 /// A listener as it was bound.
 #[derive(Debug, Clone)]
@@ -45,13 +47,72 @@ pub fn url(address: &Address, tls: bool) -> String {
     }
 }
 
+/// Who asked for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// HUP.
+    Signal,
+    /// Whoever posted to the admin API, as `plimsoll reload` does.
+    Api,
+    /// The file changed.
+    Watch,
+    /// The program that this one is a part of.
+    Program,
+}
+
+impl Cause {
+    /// The word in status and events.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Api => "api",
+            Self::Watch => "watch",
+            Self::Program => "program",
+        }
+    }
+}
+
+/// What still runs on a configuration that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OlderGeneration {
+    pub generation: u64,
+    /// Requests, streams and tunnels.
+    pub streams: usize,
+    /// Since it was replaced.
+    pub replaced_seconds: u64,
+}
+
+impl std::fmt::Display for OlderGeneration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            generation,
+            streams,
+            replaced_seconds,
+        } = self;
+        let plural = if *streams == 1 { "" } else { "s" };
+        write!(
+            f,
+            "generation {generation}, replaced {replaced_seconds} s ago, still has {streams} stream{plural}"
+        )
+    }
+}
+
 /// How one reload went.
 #[derive(Debug, Clone)]
 pub struct Reload {
     pub at: SystemTime,
+    pub cause: Cause,
+    pub took: Duration,
     pub applied: bool,
     /// What changed, or why nothing did.
     pub text: String,
+}
+
+impl Reload {
+    /// The word for how it went.
+    pub const fn what(&self) -> &'static str {
+        if self.applied { "applied" } else { "refused" }
+    }
 }
 
 /// How all reloads went.
@@ -81,6 +142,10 @@ pub struct Live {
     pub orders: Orders,
     /// How memory stands.
     pub memory: Memory,
+    /// Whom the admin API lets in; without any it asks for none.
+    pub tokens: ArcSwapOption<Tokens>,
+    /// Requests to the admin API that were denied, in the order of the reasons.
+    pub denied: [AtomicU64; Denied::ALL.len()],
     draining: AtomicBool,
     /// Guards what is shown of reloads, nothing that a reload depends on.
     reloads: Mutex<Reloads>,
@@ -96,6 +161,7 @@ pub struct Parts {
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
     pub orders: Orders,
+    pub tokens: Option<Arc<Tokens>>,
 }
 
 impl Live {
@@ -113,6 +179,8 @@ impl Live {
             events: parts.events,
             orders: parts.orders,
             memory: Memory::default(),
+            tokens: ArcSwapOption::new(parts.tokens),
+            denied: Default::default(),
             draining: AtomicBool::new(false),
             reloads: Mutex::new(Reloads {
                 applied: 0,
@@ -157,6 +225,21 @@ impl Live {
             .sum()
     }
 
+    /// What runs on configurations that were replaced, the oldest first; as of the last second.
+    pub fn older(&self) -> Vec<OlderGeneration> {
+        let now = self.clock.now();
+        let each = self.mailboxes.iter().flat_map(|mailbox| {
+            let older = mailbox.older.lock();
+            older.unwrap_or_else(PoisonError::into_inner).clone()
+        });
+        let all = together(each).into_iter().map(|one| OlderGeneration {
+            generation: one.generation,
+            streams: one.streams,
+            replaced_seconds: self.clock.real(now.since(one.replaced)).as_secs(),
+        });
+        all.collect()
+    }
+
     /// How reloads went so far.
     pub fn reloads(&self) -> Reloads {
         self.reloads
@@ -174,6 +257,10 @@ impl Live {
         } else {
             reloads.refused += 1;
         }
+        let (what, cause) = (reload.what(), reload.cause.label());
+        let text = format!("{what} (by {cause}): {}", reload.text);
+        self.events
+            .note_process(self.clock.now(), Kind::Reload, text);
         reloads.last = Some(reload);
     }
 }

@@ -3,13 +3,15 @@
 //! loop ([`command`]).
 //!
 //! - [`Live`] is the running process as it is seen from here; `lifecycle` builds it and keeps it up to date.
-//! - [`server`] accepts, [`api`] maps a path to an answer; [`readiness`], [`status`], [`scrape`], [`signals`],
+//! - [`auth`] judges who may ask; [`server`] accepts, [`api`] maps a path to an answer; [`readiness`], [`status`], [`scrape`], [`signals`],
 //!   [`decisions`] and [`events`] make the answers.
 
 pub mod api;
+pub mod auth;
 pub mod command;
 pub mod decisions;
 pub mod events;
+mod limits;
 pub mod live;
 pub mod memory;
 pub mod readiness;
@@ -18,6 +20,6 @@ pub mod server;
 pub mod signals;
 pub mod status;
 
-pub use live::{Bound, Live, Reload, Reloads};
+pub use live::{Bound, Cause, Live, OlderGeneration, Reload, Reloads};
 pub use readiness::Reason;
 pub use status::Status;

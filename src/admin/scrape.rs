@@ -1,8 +1,11 @@
 //! Everything for Prometheus: what the registry counts, and what only the process as a whole knows.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
+use super::auth::Denied;
+use super::limits;
 use super::live::Live;
 use super::status;
 use crate::attempt::idempotency::Guard;
@@ -37,6 +40,7 @@ pub fn scrape(live: &Live) -> String {
     for guard in snapshot.guards.iter().flatten() {
         idempotency(guard, now, &mut out);
     }
+    limits::expose(&snapshot.limits, &mut out);
     route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -58,6 +62,24 @@ fn process(live: &Live, out: &mut Exposition) {
     out.sample(Metric::ConfigReloads, &["refused"], reloads.refused);
     out.sample(Metric::ConfigLastReloadSuccessful, &[], u64::from(applied));
     out.seconds(Metric::ConfigInForceSince, &[], since.unwrap_or_default());
+    out.seconds(
+        Metric::ConfigAge,
+        &[],
+        reloads.in_force_since.elapsed().unwrap_or_default(),
+    );
+    if let Some(last) = &reloads.last {
+        out.seconds(Metric::ConfigLastReloadDuration, &[], last.took);
+    }
+    let older = live.older();
+    out.sample(Metric::ConfigGenerationsAlive, &[], 1 + older.len() as u64);
+    let streams: usize = older.iter().map(|one| one.streams).sum();
+    out.sample(Metric::ConfigOlderStreams, &[], streams as u64);
+    let oldest = older.first().map_or(0, |one| one.replaced_seconds);
+    out.sample(Metric::ConfigOldestReplaced, &[], oldest);
+    for (denied, count) in Denied::ALL.iter().zip(&live.denied) {
+        let count = count.load(Ordering::Relaxed);
+        out.sample(Metric::AdminDenied, &[denied.label()], count);
+    }
     out.sample(Metric::Ready, &[], u64::from(live.reasons().is_empty()));
     out.sample(Metric::Draining, &[], u64::from(live.is_draining()));
     memory(live, out);

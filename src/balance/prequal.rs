@@ -6,7 +6,7 @@
 //! An upstream of no more endpoints than the pool holds is read whole at each pick, so nothing is stale. Of a larger one a
 //! few are read at each pick and kept, by the rules of the paper's section 4.3:
 //!
-//! - `probes` endpoints are drawn for each pick and read at it; an endpoint stands in the pool once, with its newest reading.
+//! - `probes` endpoints are drawn for each pick; an endpoint stands in the pool once, with its newest reading.
 //! - A reading goes when it is a second old, when it was used as often as
 //!   `max(1, (1 + δ) / ((1 - m / n) · probes - 1))` allows, δ = 1, rounded by chance, and one at each pick, in turn the oldest
 //!   and the worst: the hot one with the most in flight, else the cold one with the highest latency.
@@ -84,10 +84,6 @@ pub(super) struct Pool {
     until_threshold: u32,
     /// Whether the next to go is the oldest, else the worst.
     oldest_next: bool,
-    /// The endpoints to be read for the next pick, if `is_drawn`: among thousands it takes a while to look them up, which
-    /// need not be waited for while they are not read yet.
-    drawn: [u32; PROBES],
-    is_drawn: bool,
 }
 
 /// Stand for the latency of a reading that has none, idle or not, until it is guessed.
@@ -122,8 +118,6 @@ impl Default for Pool {
             threshold: 0.0,
             until_threshold: 0,
             oldest_next: false,
-            drawn: [0; PROBES],
-            is_drawn: false,
         }
     }
 }
@@ -145,7 +139,7 @@ pub(super) fn pick<L: Live>(
         return Some(Picked { endpoint, by });
     }
     pool.prepare(rules, view, random);
-    while pool.held.count_ones() >= 2 {
+    while pool.has_two() {
         pool.tell(view, explain.as_deref_mut());
         // Where a reading stands is chance already.
         let place = pool.best()?;
@@ -154,7 +148,6 @@ pub(super) fn pick<L: Live>(
         if view.free(endpoint) {
             pool.used(place, random);
             pool.remove_one();
-            pool.draw(rules, view, random);
             return Some(Picked { endpoint, by });
         }
         pool.remove(place);
@@ -216,6 +209,11 @@ impl Reading {
 }
 
 impl Pool {
+    /// Whether there are two readings at least.
+    fn has_two(&self) -> bool {
+        self.held & self.held.wrapping_sub(1) != 0
+    }
+
     /// Every candidate, as it is now.
     fn read_all<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>) {
         self.clear(view.members.fingerprint(), 0);
@@ -238,27 +236,12 @@ impl Pool {
         self.fingerprint = fingerprint;
         (self.held, self.size, self.next) = (0, 0, 0);
         self.until_threshold = 0;
-        self.is_drawn = false;
-    }
-
-    /// Draws the endpoints that are read for the next pick.
-    fn draw<L: Live>(&mut self, rules: &Rules, view: &View<'_, L>, random: &mut Random) {
-        for drawn in &mut self.drawn[..rules.probes.min(PROBES)] {
-            *drawn = view.members.sample(random) as u32;
-        }
-        self.is_drawn = true;
     }
 
     /// Of whom readings are kept.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> impl Iterator<Item = usize> {
         each(self.held).map(|place| self.endpoints[place] as usize)
-    }
-
-    /// Who is read at the next pick, where that is drawn already.
-    #[cfg(test)]
-    pub(super) fn drawn(&self) -> Option<&[u32]> {
-        self.is_drawn.then_some(&self.drawn)
     }
 
     /// Drops what is old or of another membership, and reads a few endpoints anew.
@@ -271,15 +254,11 @@ impl Pool {
             self.reuse = rules.reuse(view.members.candidates().len());
         }
         self.expire(view.live.now());
-        if !std::mem::take(&mut self.is_drawn) {
-            self.draw(rules, view, random);
-            self.is_drawn = false;
-        }
         // All are read before any is written down: their cache lines come at the same time.
         let mut readings = [Reading::default(); PROBES];
         let readings = &mut readings[..rules.probes.min(PROBES)];
-        for (reading, drawn) in readings.iter_mut().zip(self.drawn) {
-            *reading = Reading::of(drawn as usize, view);
+        for reading in &mut *readings {
+            *reading = Reading::of(view.members.sample(random), view);
         }
         for reading in readings {
             let endpoint = reading.endpoint as usize;
@@ -287,9 +266,7 @@ impl Pool {
             if place < MOST {
                 self.remove(place);
             }
-            if self.is_held(self.next) {
-                self.remove(self.next);
-            }
+            self.overwrite();
             self.write(reading, view.live.now());
             self.places[endpoint] = self.next as u8;
             self.next = if self.next + 1 < capacity {
@@ -322,11 +299,17 @@ impl Pool {
 
     /// Where the oldest reading stands: the first from the next place on, around the ring.
     fn oldest(&self) -> Option<usize> {
-        first(self.held & (u64::MAX << self.next)).or_else(|| first(self.held))
+        let ahead = first(self.held.rotate_right(self.next as u32))?;
+        Some((ahead + self.next) % MOST)
     }
 
-    fn is_held(&self, place: usize) -> bool {
-        self.held >> place & 1 == 1
+    /// Forgets who stands at the next place. Of a gap nobody can foresee whether it is one, and it is not asked: who stood
+    /// there stands elsewhere now, or nowhere.
+    fn overwrite(&mut self) {
+        if let Some(place) = self.places.get_mut(self.endpoints[self.next] as usize) {
+            let is_here = usize::from(*place) == self.next;
+            *place |= u8::from(is_here).wrapping_neg();
+        }
     }
 
     /// Writes a new reading to the next place.
@@ -492,14 +475,18 @@ impl Pool {
 
     /// Adds our own attempt to a reading, or drops it when it was used often enough.
     fn used(&mut self, place: usize, random: &mut Random) {
-        let reuse = self.reuse;
         self.uses[place] += 1;
         self.burdens[place] += self.steps[place];
-        self.ranks[place] = self.rank(place);
-        let uses = f64::from(self.uses[place]);
         // Rounded by chance, so that the mean is kept.
-        if uses >= reuse || (uses + 1.0 > reuse && random.unit() >= reuse - uses) {
-            self.remove(place);
+        let left = self.reuse - f64::from(self.uses[place]);
+        let is_used_up = left < f64::INFINITY && random.unit() >= left;
+        // All ones where it goes: which of the two it is cannot be foreseen, so that the choice takes no branch.
+        let goes = u64::from(is_used_up).wrapping_neg();
+        self.ranks[place] = self.rank(place) | goes;
+        self.burdens[place] *= 1.0 - f32::from(u8::from(is_used_up));
+        self.held &= !(goes & 1 << place);
+        if let Some(known) = self.places.get_mut(self.endpoints[place] as usize) {
+            *known |= goes as u8;
         }
     }
 

@@ -1,4 +1,4 @@
-//! One question to the admin API of a running process.
+//! One question to the admin API of a running process, or one command.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -21,23 +21,44 @@ pub(super) const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// Bytes of an answer. The status of ten thousand endpoints has about 10 MiB.
 const LARGEST: usize = 256 << 20;
 
+/// The variable that holds a token, where the file of them cannot be read.
+const TOKEN: &str = "PLIMSOLL_ADMIN_TOKEN";
+
+/// Whom to ask, and what shows that one may.
+pub(super) struct Admin {
+    pub(super) address: Address,
+    token: Option<String>,
+}
+
+impl std::fmt::Display for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
 /// The address that is named, else the one in the configuration that `run` takes here, else the default.
-pub(super) fn address(named: Option<&Address>) -> Address {
-    address_of(named, None)
+pub(super) fn admin(named: Option<&Address>) -> Admin {
+    admin_of(named, None)
 }
 
 /// The same with the configuration that is named.
-pub(super) fn address_of(named: Option<&Address>, config: Option<&Path>) -> Address {
-    let written = || {
-        let loaded = read::load(&config_path(config), &|name| std::env::var(name).ok());
-        // What is wrong with a file says nothing about the process that was started from it.
-        let admin = loaded.ok()?.config.admin?;
-        Some(reachable(admin.address))
+pub(super) fn admin_of(named: Option<&Address>, config: Option<&Path>) -> Admin {
+    let loaded = read::load(&config_path(config), &|name| std::env::var(name).ok());
+    // What is wrong with a file says nothing about the process that was started from it.
+    let written = loaded.ok().and_then(|loaded| loaded.config.admin);
+    let file = written.as_ref().and_then(|admin| admin.token_file.as_ref());
+    let first = |path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let mut lines = text.lines().map(str::trim);
+        lines.find(|line| !line.is_empty()).map(str::to_owned)
     };
-    named
-        .cloned()
-        .or_else(written)
-        .unwrap_or(Address::Tcp(DEFAULT))
+    let address = named.cloned();
+    Admin {
+        token: std::env::var(TOKEN).ok().or_else(|| file.and_then(first)),
+        address: address
+            .or_else(|| written.map(|admin| reachable(admin.address)))
+            .unwrap_or(Address::Tcp(DEFAULT)),
+    }
 }
 
 /// What listens on every address of the host is asked on loopback.
@@ -56,7 +77,25 @@ fn reachable(listening: Address) -> Address {
 
 /// Asks for a path; fails when there is no whole answer in time.
 pub(super) fn ask(
-    admin: &Address,
+    admin: &Admin,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    whole(admin, Method::GET, path, timeout)
+}
+
+/// Posts a command, and waits until it is done.
+pub(super) fn order(
+    admin: &Admin,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    whole(admin, Method::POST, path, timeout)
+}
+
+fn whole(
+    admin: &Admin,
+    method: Method,
     path: &str,
     timeout: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
@@ -64,38 +103,69 @@ pub(super) fn ask(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async { in_time(admin, path, timeout).await })
+    runtime.block_on(async { sent(admin, method, path, timeout).await })
 }
 
-/// The same within a runtime.
+/// Asks within a runtime.
 pub(super) async fn in_time(
-    admin: &Address,
+    admin: &Admin,
     path: &str,
     timeout: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
+    sent(admin, Method::GET, path, timeout).await
+}
+
+async fn sent(
+    admin: &Admin,
+    method: Method,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let request = request(admin, method, path)?;
     let asking = async {
-        match admin {
-            Address::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
-            Address::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
+        match &admin.address {
+            Address::Tcp(address) => exchange(TcpStream::connect(address).await?, request).await,
+            Address::Unix(file) => exchange(UnixStream::connect(file).await?, request).await,
         }
     };
     let answer = tokio::time::timeout(timeout, asking).await;
     answer
         .with_context(|| format!("no answer within {} s", timeout.as_secs_f64()))
         .and_then(|answer| answer)
+        .and_then(|(status, body)| {
+            let wants_token = status == StatusCode::UNAUTHORIZED;
+            anyhow::ensure!(
+                !wants_token,
+                "it wants a token, and another one than it was given: set {TOKEN}, or stand where the configuration and its \
+                 `admin.token_file` can be read"
+            );
+            Ok((status, body))
+        })
         .with_context(|| format!("cannot ask the admin API at {admin}"))
+}
+
+fn request(admin: &Admin, method: Method, path: &str) -> anyhow::Result<Request<Empty<Bytes>>> {
+    let host = match &admin.address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, host);
+    if let Some(token) = &admin.token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    Ok(request.body(Empty::new())?)
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    path: &str,
+    request: Request<Empty<Bytes>>,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with its sender.
     tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(header::HOST, "plimsoll")
-        .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LARGEST).collect().await;

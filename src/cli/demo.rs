@@ -96,9 +96,7 @@ fn config(args: &Args, backends: &Group) -> Config {
         listeners: [("demo".to_owned(), Listener::new(Address::Tcp(args.listen)))].into(),
         routes: vec![route],
         upstreams: [(UPSTREAM.to_owned(), upstream)].into(),
-        admin: Some(Admin {
-            address: Address::Tcp(args.admin),
-        }),
+        admin: Some(Admin::new(Address::Tcp(args.admin))),
         drain_timeout: Duration::from_secs(5),
         ..Config::default()
     }

@@ -16,7 +16,7 @@ pub struct Args {
 
 /// Asks once.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let admin = ask::address(args.admin.as_ref());
+    let admin = ask::admin(args.admin.as_ref());
     let (status, body) = ask::ask(&admin, "/ready", Duration::from_secs(3))?;
     if status.is_success() {
         print("ready\n")?;

@@ -11,13 +11,16 @@ mod checks;
 pub mod completions;
 pub mod demo;
 mod demo_report;
+pub mod diff;
 pub mod health;
 pub mod lab;
 mod lab_isolation;
 mod lab_metastable;
 mod lab_report;
+mod limits;
 mod panic;
 pub mod proxy;
+pub mod reload;
 mod retries;
 pub mod route;
 pub mod run;
@@ -49,6 +52,8 @@ enum Command {
     Lab(lab::Args),
     Check(check::Args),
     Route(route::Args),
+    Reload(reload::Args),
+    Diff(diff::Args),
     Status(status::Args),
     Health(health::Args),
     Schema(schema::Args),
@@ -71,6 +76,8 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),

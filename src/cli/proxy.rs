@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(USAGE.into());
         }
     };
-    config.admin = args.admin.clone().map(|address| Admin { address });
+    config.admin = args.admin.clone().map(Admin::new);
     if args.print_config {
         print(&reference::to_yaml(&config))?;
         return Ok(ExitCode::SUCCESS);

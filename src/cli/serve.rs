@@ -25,6 +25,13 @@ pub(super) fn serve<T>(
     written: Option<Written>,
     started: impl FnOnce(&Running) -> anyhow::Result<T>,
 ) -> anyhow::Result<ExitCode> {
+    let admin = config.admin.as_ref();
+    if admin.is_some_and(|admin| !admin.address.is_local() && admin.token_file.is_none()) {
+        say(
+            "plimsoll: an admin API that is not on loopback needs `admin.token_file`, which only a configuration file can name",
+        );
+        return Ok(USAGE.into());
+    }
     raise_descriptors();
     let running = match lifecycle::start(config, Clock::system()) {
         Ok(running) => running,
@@ -47,7 +54,7 @@ pub(super) fn serve<T>(
     // Held until the end.
     let _company = started(&running)?;
     let options = Options {
-        file: written.map(|written| written.path),
+        file: written.map(|written| (written.path, written.places.text().to_owned())),
         signals: true,
         say: Arc::new(say),
     };
@@ -71,7 +78,10 @@ fn exit_code(error: &StartError) -> u8 {
     match error {
         StartError::Compile(error) => compile_code(error),
         StartError::Tls(source) => tls_code(source),
-        StartError::Bind(_) | StartError::Log { .. } | StartError::Privileges(_) => UNAVAILABLE,
+        StartError::Bind(_)
+        | StartError::Log { .. }
+        | StartError::Privileges(_)
+        | StartError::Token(_) => UNAVAILABLE,
         StartError::Worker(_) | StartError::Names(_) => 1,
     }
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use super::table::Table;
 use super::{ask, balancing, print, retries};
 use crate::admin::status::{
-    BreakerStatus, BulkheadStatus, EndpointStatus, Figures, Percentiles, RouteStatus, Status,
-    UpstreamStatus, Windows,
+    BreakerStatus, BulkheadStatus, ConfigStatus, EndpointStatus, Figures, Percentiles, RouteStatus,
+    Status, UpstreamStatus, Windows,
 };
 use crate::config::Address;
 use crate::upstream::breaker;
@@ -33,7 +33,7 @@ pub struct Args {
 
 /// Asks once.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let admin = ask::address(args.admin.as_ref());
+    let admin = ask::admin(args.admin.as_ref());
     let (status, body) = ask::ask(&admin, "/api/v1/status", Duration::from_secs(10))?;
     if !status.is_success() {
         bail!("the admin API at {admin} answers {status}");
@@ -50,6 +50,38 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         })?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the last reload went, and what still runs on what was replaced; nothing when there is nothing to say.
+fn reload(config: &ConfigStatus) -> String {
+    let mut text = String::new();
+    if let Some(last) = &config.last_reload {
+        let ago = crate::clock::wall().duration_since(std::time::UNIX_EPOCH);
+        let ago = ago.unwrap_or_default().as_secs_f64() - last.at;
+        let (by, ago) = (&last.by, span(ago.max(0.0)));
+        let what = if last.applied {
+            "applied"
+        } else {
+            "REFUSED, what was in force stays"
+        };
+        text.push_str(&format!("Last reload: {what}; {ago} ago, by {by}\n"));
+        for line in last.text.lines().filter(|_| !last.applied) {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    for older in &config.older {
+        text.push_str(&format!("{older}\n"));
+    }
+    if !config.departed.is_empty() {
+        let gone = config.departed.join(", ");
+        text.push_str(&format!(
+            "Removed, with connections left at the last reload: {gone}\n"
+        ));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
 }
 
 fn render(status: &Status, lifetime: bool) -> String {
@@ -78,6 +110,7 @@ fn render(status: &Status, lifetime: bool) -> String {
         },
         span(window(&status.requests).span_seconds),
     );
+    text.push_str(&reload(&status.config));
     let mut listeners = Table::new(
         2,
         &[
@@ -118,6 +151,7 @@ fn render(status: &Status, lifetime: bool) -> String {
         text.push_str(&keys.render());
         text.push('\n');
     }
+    text.push_str(&super::limits::render(&status.limits));
     text.push_str(&upstreams(&status.upstreams, &window).render());
     text.push_str(&retries::table(&status.upstreams, lifetime));
     if let Some(checks) = super::checks::render(&status.upstreams) {

@@ -24,6 +24,8 @@ pub(crate) struct Reader<'a> {
 pub(crate) struct Names {
     pub(crate) listeners: BTreeSet<String>,
     pub(crate) upstreams: BTreeSet<String>,
+    /// Of all kinds.
+    pub(crate) limiters: BTreeSet<String>,
 }
 
 /// A single value with its variables replaced.

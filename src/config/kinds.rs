@@ -224,6 +224,8 @@ reference! {
     ListenerName, "the name of a listener", listeners;
     /// One of `upstreams`.
     UpstreamName, "the name of an upstream", upstreams;
+    /// One of the limits of all kinds.
+    LimiterName, "the name of a limit", limiters;
 }
 
 /// One value, or a list of them.

@@ -5,12 +5,13 @@
 //! `tree` (the file with positions), `cursor` (reads it and collects what is wrong), `setting`,
 //! `kinds` and `quantities` (what may stand under a key), `units`, `expand` (`${VAR}`), `validate` (what spans
 //! several blocks), `places` (for what later stages find), `emit` and `json_schema` (the way back).
-//! [`check`] words what a file is like, [`direct`] makes a configuration without one,
+//! [`check`] words what a file is like, [`difference`] what two differ in, [`direct`] makes a configuration without one,
 //! [`mod@reference`] one that shows every key.
 
 pub mod check;
 mod cursor;
 mod diagnostic;
+pub mod difference;
 pub mod direct;
 mod emit;
 mod expand;

@@ -36,6 +36,11 @@ impl Places {
         }
     }
 
+    /// The whole file.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The line on which a value begins: that of `path`, or of the last part of it that is written.
     pub fn line(&self, path: &str) -> u32 {
         self.mark(path).line

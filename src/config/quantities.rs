@@ -1,4 +1,4 @@
-//! Quantities that may stand under a key: durations, sizes, shares, numbers with a point.
+//! Quantities that may stand under a key: durations, sizes, rates, shares, numbers with a point.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::emit::Yaml;
 use super::json_schema::or_variable;
 use super::setting::{Book, Setting};
 use super::tree::Node;
-use super::units::{self, Decimal, Share};
+use super::units::{self, Decimal, Rate, Share};
 
 impl Setting for Duration {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
@@ -77,6 +77,24 @@ impl Setting<u64> for SizePerSecond {
     }
     fn shape(_: &mut Book) -> Json {
         json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB)/s|.*\\$\\{.*)$" })
+    }
+}
+
+impl Setting for Rate {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let rate: Self = reader.parse(node, "a rate such as `100/s`", str::parse)?;
+        let (low, high) = (Self::per_hour(1), Self::per_second(1_000_000));
+        if rate < low || rate > high {
+            reader.error(node, format!("out of range; from {low} to {high}"));
+            return None;
+        }
+        Some(rate)
+    }
+    fn write(value: &Self) -> Yaml {
+        Yaml::Text(value.to_string())
+    }
+    fn shape(_: &mut Book) -> Json {
+        json!({ "type": "string", "pattern": "^([0-9]+/[smh]|.*\\$\\{.*)$" })
     }
 }
 

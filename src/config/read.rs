@@ -30,7 +30,15 @@ pub struct Loaded {
 /// A file that cannot be read, is no UTF-8 or is larger than [`MAX_BYTES`] is refused with one
 /// diagnostic at line 0.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Refusal> {
-    let name = path.display().to_string();
+    from_bytes(&path.display().to_string(), bytes(path), env)
+}
+
+/// The same with what [`bytes`] gave; `name` stands for the file.
+pub fn from_bytes(
+    name: &str,
+    bytes: std::io::Result<Vec<u8>>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Refusal> {
     let refuse = |message: String, help: Option<&str>, unreadable: bool| {
         let problem = Problem::error(Mark::default(), String::new(), message);
         let problem = match help {
@@ -38,14 +46,13 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
             None => problem,
         };
         Refusal {
-            diagnostics: vec![problem.locate(&name, &[])],
+            diagnostics: vec![problem.locate(name, &[])],
             unreadable,
         }
     };
-    let bytes =
-        bytes(path).map_err(|error| refuse(format!("cannot be read: {error}"), None, true))?;
+    let bytes = bytes.map_err(|error| refuse(format!("cannot be read: {error}"), None, true))?;
     match String::from_utf8(bytes) {
-        Ok(text) => from_text(&name, &text, env),
+        Ok(text) => from_text(name, &text, env),
         Err(error) => {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -145,6 +152,8 @@ fn read_tree(text: &str, reader: &mut Reader<'_>) -> Option<(Config, Rc<tree::No
         None => std::collections::BTreeSet::new(),
     };
     (reader.names.listeners, reader.names.upstreams) = (names("listeners"), names("upstreams"));
+    let limiters = validate::LIMITERS.into_iter().flat_map(names);
+    reader.names.limiters = limiters.collect();
     let config = Config::read(&root, reader)?;
     validate::cross_check(&root, &config, reader);
     Some((config, root))

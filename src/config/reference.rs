@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::emit::{Yaml, file};
 use super::schema::*;
 use super::setting::Setting as _;
-use super::units::{Decimal, Share};
+use super::units::{Decimal, Rate, Share};
 
 const HEADER: &str = "\
 # Every key of the configuration, with what it means, its default and its range.
@@ -47,9 +47,17 @@ fn specimen() -> Config {
         listeners: [("web".to_owned(), listener())].into(),
         routes: routes(),
         upstreams: upstreams(),
+        rate_limits: [(text("per_client"), rate_limit())].into(),
+        concurrency_limits: [(text("uploads"), concurrency_limit())].into(),
+        bandwidth_limits: [(
+            text("thin"),
+            BandwidthLimit::new(vec![KeyPart::client_ip()], 1 << 20),
+        )]
+        .into(),
         zone: Some(text("eu-1")),
         admin: Some(Admin {
             address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9900))),
+            token_file: Some(PathBuf::from("/etc/plimsoll/admin.tokens")),
         }),
         access_log: Some(AccessLog::default()),
         user: Some(text("plimsoll")),
@@ -64,6 +72,29 @@ fn specimen() -> Config {
 
 fn text(text: &str) -> String {
     text.to_owned()
+}
+
+fn rate_limit() -> RateLimit {
+    let own = RateOverride {
+        rate: Rate::per_second(1000),
+        burst: Some(2000),
+    };
+    RateLimit {
+        burst: Some(200),
+        overrides: vec![(text("10.0.0.5"), Some(own)), (text("10.1.0.0/16"), None)],
+        ..RateLimit::new(vec![KeyPart::client_ip()], Rate::per_second(100))
+    }
+}
+
+fn concurrency_limit() -> ConcurrencyLimit {
+    let key = vec![
+        KeyPart::ClientIp { v4: 24, v6: 56 },
+        KeyPart::Header(text("X-Team")),
+    ];
+    ConcurrencyLimit {
+        overrides: vec![(text("10.0.0.5 ops"), Some(100))],
+        ..ConcurrencyLimit::new(key, 10)
+    }
 }
 
 fn listener() -> Listener {
@@ -140,6 +171,7 @@ fn routes() -> Vec<Route> {
             }))),
             idempotency: Some(Idempotency::default()),
             addresses: Addresses::default(),
+            limits: vec![text("per_client"), text("uploads"), text("thin")],
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::admin::live::OlderGeneration;
+use crate::config::{BandwidthLimit, ConcurrencyLimit, Config, RateLimit};
+use crate::route::Table;
 use crate::snapshot::Snapshot;
 use crate::upstream::connect::Address;
 
@@ -12,7 +15,7 @@ use crate::upstream::connect::Address;
 const SHOWN: usize = 8;
 
 /// The difference between two configurations.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// Of the configuration that is now in force.
     pub generation: u64,
@@ -23,12 +26,16 @@ pub struct Changes {
     pub upstreams: Parts,
     /// As `upstream/id`.
     pub endpoints: Parts,
+    /// On clients, of all kinds.
+    pub limits: Parts,
     /// Keys at the top of the file that changed.
-    pub settings: Vec<&'static str>,
+    pub settings: Vec<String>,
+    /// What still runs on configurations that were replaced.
+    pub older: Vec<OlderGeneration>,
 }
 
 /// The difference between two sets of named objects, in the order of their names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
     pub added: Vec<String>,
     pub changed: Vec<String>,
@@ -39,9 +46,18 @@ pub struct Parts {
 impl Changes {
     /// Compares what was in force with what is to be.
     pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
+        let (before, now) = ((&*old.config, &*old.routes), (&*new.config, &*new.routes));
+        Self {
+            endpoints: Parts::between(endpoints(old), endpoints(new)),
+            ..Self::of(before, now, new.generation)
+        }
+    }
+
+    /// The same of configurations with their routes, which says nothing of endpoints.
+    pub fn of(old: (&Config, &Table), new: (&Config, &Table), generation: u64) -> Self {
         let routes = Parts::between(routes(old), routes(new));
-        let order = |snapshot: &Snapshot| -> Vec<String> {
-            let names = snapshot.routes.routes().iter().map(|route| &*route.name);
+        let order = |table: &Table| -> Vec<String> {
+            let names = table.routes().iter().map(|route| &*route.name);
             let kept = names.filter(|name| {
                 let known =
                     |names: &[String]| names.binary_search_by(|one| (**one).cmp(*name)).is_ok();
@@ -49,25 +65,29 @@ impl Changes {
             });
             kept.map(str::to_owned).collect()
         };
-        let (before, now) = (&old.config, &new.config);
-        let mut settings = Vec::new();
-        if before.drain_timeout != now.drain_timeout {
-            settings.push("drain_timeout");
-        }
-        if before.idle_connections != now.idle_connections {
-            settings.push("idle_connections");
-        }
-        if before.zone != now.zone {
-            settings.push("zone");
-        }
+        let (before, now) = (old.0, new.0);
+        let settings = [
+            ("admin", before.admin != now.admin),
+            ("drain_timeout", before.drain_timeout != now.drain_timeout),
+            (
+                "idle_connections",
+                before.idle_connections != now.idle_connections,
+            ),
+            ("watch", before.watch != now.watch),
+            ("zone", before.zone != now.zone),
+        ];
+        let changed = settings.iter().filter(|(_, changed)| *changed);
+        let settings = changed.map(|(name, _)| (*name).to_owned()).collect();
         Self {
-            generation: new.generation,
+            generation,
             listeners: Parts::between(named(&before.listeners), named(&now.listeners)),
-            reordered: order(old) != order(new),
+            reordered: order(old.1) != order(new.1),
             routes,
             upstreams: Parts::between(named(&before.upstreams), named(&now.upstreams)),
-            endpoints: Parts::between(endpoints(old), endpoints(new)),
+            endpoints: Parts::default(),
+            limits: Parts::between(limits(before), limits(now)),
             settings,
+            older: Vec::new(),
         }
     }
 }
@@ -79,16 +99,29 @@ fn named<T>(map: &Named<T>) -> Named<&T> {
     map.iter().map(|(name, one)| (name.clone(), one)).collect()
 }
 
-fn routes(snapshot: &Snapshot) -> Named<&crate::config::Route> {
-    let compiled = snapshot.routes.routes().iter();
+fn routes<'a>((config, table): (&'a Config, &Table)) -> Named<&'a crate::config::Route> {
+    let compiled = table.routes().iter();
     compiled
-        .filter_map(|route| {
-            Some((
-                route.name.to_string(),
-                snapshot.config.routes.get(route.index)?,
-            ))
-        })
+        .filter_map(|route| Some((route.name.to_string(), config.routes.get(route.index)?)))
         .collect()
+}
+
+/// As written: a name is one limit, of whatever kind.
+fn limits(config: &Config) -> Named<Limit<'_>> {
+    let rates = config.rate_limits.iter();
+    let rates = rates.map(|(name, one)| (name.clone(), Limit::Rate(one)));
+    let permits = config.concurrency_limits.iter();
+    let permits = permits.map(|(name, one)| (name.clone(), Limit::Concurrency(one)));
+    let bytes = config.bandwidth_limits.iter();
+    let bytes = bytes.map(|(name, one)| (name.clone(), Limit::Bandwidth(one)));
+    rates.chain(permits).chain(bytes).collect()
+}
+
+#[derive(PartialEq)]
+enum Limit<'a> {
+    Rate(&'a RateLimit),
+    Concurrency(&'a ConcurrencyLimit),
+    Bandwidth(&'a BandwidthLimit),
 }
 
 /// By address and weight; what else changes for an endpoint is a change of its upstream.
@@ -147,28 +180,53 @@ impl fmt::Display for Parts {
     }
 }
 
-impl fmt::Display for Changes {
-    /// A line for each kind of object in which something changed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "generation {} is in force", self.generation)?;
-        let kinds = [
+impl Changes {
+    fn kinds(&self) -> [(&'static str, &Parts); 5] {
+        [
             ("listeners", &self.listeners),
             ("routes", &self.routes),
             ("upstreams", &self.upstreams),
             ("endpoints", &self.endpoints),
-        ];
-        let changed = kinds.iter().filter(|(_, parts)| !parts.is_unchanged());
-        for (kind, parts) in changed.clone() {
-            write!(f, "\n  {kind}: {parts}")?;
-        }
+            ("limits", &self.limits),
+        ]
+    }
+
+    /// Whether all is as it was.
+    pub fn is_nothing(&self) -> bool {
+        let kinds = self.kinds();
+        kinds.iter().all(|(_, parts)| parts.is_unchanged())
+            && !self.reordered
+            && self.settings.is_empty()
+    }
+
+    /// A line for each kind of object in which something changed.
+    pub fn lines(&self) -> Vec<String> {
+        let kinds = self.kinds().into_iter();
+        let changed = kinds.filter(|(_, parts)| !parts.is_unchanged());
+        let mut lines: Vec<String> = changed
+            .map(|(kind, parts)| format!("{kind}: {parts}"))
+            .collect();
         if self.reordered {
-            f.write_str("\n  routes: their order changed")?;
+            lines.push("routes: their order changed".to_owned());
         }
         if !self.settings.is_empty() {
-            write!(f, "\n  settings: changed {}", self.settings.join(", "))?;
+            lines.push(format!("settings: changed {}", self.settings.join(", ")));
         }
-        if changed.count() == 0 && !self.reordered && self.settings.is_empty() {
+        lines
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {} is in force", self.generation)?;
+        for line in self.lines() {
+            write!(f, "\n  {line}")?;
+        }
+        if self.is_nothing() {
             f.write_str("; nothing changed")?;
+        }
+        for older in &self.older {
+            write!(f, "\n  {older}")?;
         }
         Ok(())
     }

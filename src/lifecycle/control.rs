@@ -8,15 +8,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::origin::Origin;
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
 use super::{Changes, drain, memory, ordered};
 use crate::admin::command::Order;
-use crate::admin::live::{Live, url};
+use crate::admin::live::{Cause, Live, url};
 use crate::admin::{Reason, server};
 use crate::config::Config;
 use crate::listener::accept::Listening;
+use crate::observe::event::Kind;
 use crate::upstream::probe::Prober;
 
 /// How often counters are folded and the workers looked at.
@@ -64,8 +66,8 @@ pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What surrounds the control loop.
 pub struct Options {
-    /// The file to read again.
-    pub file: Option<PathBuf>,
+    /// The file that was read, with what it held: to be read again.
+    pub file: Option<(PathBuf, String)>,
     /// Whether the signals of the process are obeyed.
     pub signals: bool,
     pub say: Say,
@@ -139,7 +141,7 @@ impl Running {
         ended
     }
 
-    async fn control(mut self, options: Options) -> Ended {
+    async fn control(mut self, mut options: Options) -> Ended {
         let mut left = self.live.mailboxes.len();
         let mut signals = match self.open(options.signals) {
             Ok(signals) => signals,
@@ -153,9 +155,11 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
-        let reloader = Reloader::start(live, kept, prober, Arc::clone(&options.say));
         // Ends with the runtime.
         tokio::spawn(memory::watch(Arc::clone(&self.live)));
+        let origin = options.file.take();
+        let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
+        let reloader = Reloader::start(live, kept, prober, origin, Arc::clone(&options.say));
         let mut watch = Watch::default();
         let mut told = 0;
         let mut deadline = None;
@@ -186,7 +190,7 @@ impl Running {
                 command = next_signal(&mut signals) => command,
                 Some(command) = self.asked.recv() => command,
                 Some(order) = self.ordered.recv() => {
-                    ordered::obey(order, options.file.clone(), &reloader);
+                    ordered::obey(order, &reloader);
                     continue;
                 }
             };
@@ -194,10 +198,11 @@ impl Running {
                 Command::Reload(config, answer) => {
                     reloader.ask(Job {
                         source: Source::Given(config),
+                        cause: Cause::Program,
                         answer: Some(answer),
                     });
                 }
-                Command::Reread => reloader.reread(options.file.clone()),
+                Command::Reread => reloader.reread(),
                 Command::Drain | Command::End if deadline.is_none() => {
                     let allowed = self.live.snapshot.load().config.drain_timeout;
                     // Before the sockets close, so that no other process finds the files stale and replaces them first.
@@ -258,7 +263,8 @@ fn failure(end: &WorkerEnd, draining: bool) -> Option<String> {
 /// Says what has changed by itself since `told`, and gives the sequence of the last of it.
 fn tell(live: &Live, told: u64, say: &Say) -> u64 {
     let (events, last) = live.events.after(told);
-    for event in events {
+    // Of reloads all is said where they happen.
+    for event in events.iter().filter(|event| event.kind != Kind::Reload) {
         say(&format!("plimsoll: {event}"));
     }
     last

@@ -8,8 +8,12 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<String> {
     if old.workers != new.workers {
         keys.push("workers".to_owned());
     }
-    if old.admin != new.admin {
-        keys.push("admin".to_owned());
+    match (&old.admin, &new.admin) {
+        (Some(before), Some(now)) if before.address != now.address => {
+            keys.push("admin.address".to_owned());
+        }
+        (None, Some(_)) | (Some(_), None) => keys.push("admin".to_owned()),
+        _ => {}
     }
     if old.user != new.user {
         keys.push("user".to_owned());

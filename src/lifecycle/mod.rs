@@ -5,6 +5,7 @@
 
 pub mod changes;
 mod control;
+pub mod diff;
 mod doors;
 pub mod drain;
 pub mod findings;
@@ -13,10 +14,12 @@ mod following;
 pub mod handle;
 mod memory;
 mod ordered;
+mod origin;
 pub mod privileges;
 pub mod reload;
 mod signal;
 pub mod start;
+mod watching;
 
 pub use changes::Changes;
 pub use control::{Command, Commands, Ended, Options, Running, Say};

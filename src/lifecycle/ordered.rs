@@ -1,31 +1,36 @@
 //! Obeying what operators ask for through the admin API.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::Changes;
+use super::diff::{Diff, diff};
 use super::reload::{Job, ReloadError, Reloader, Source};
 use crate::admin::command::{Command, Order, Told};
+use crate::admin::live::Cause;
+use crate::config::Refusal;
 
 /// Begins with what was ordered; its answer is given when it is done.
-pub(super) fn obey(order: Order, file: Option<PathBuf>, reloader: &Reloader) {
+pub(super) fn obey(order: Order, reloader: &Reloader) {
     let Order { command, answer } = order;
     match command {
-        Command::Reload => reload(file, reloader, answer),
+        Command::Reload => reload(reloader, answer),
+        Command::Diff => compare(reloader, answer),
     }
 }
 
 /// To be called within a runtime.
-fn reload(file: Option<PathBuf>, reloader: &Reloader, answer: oneshot::Sender<Told>) {
-    let Some(path) = file else {
+fn reload(reloader: &Reloader, answer: oneshot::Sender<Told>) {
+    let Some(origin) = &reloader.origin else {
         let _ = answer.send(reloaded(&Err(ReloadError::NoFile)));
         return;
     };
     let (done, outcome) = oneshot::channel();
     reloader.ask(Job {
-        source: Source::File(path),
+        source: Source::File(Arc::clone(origin)),
+        cause: Cause::Api,
         answer: Some(done),
     });
     tokio::spawn(async move {
@@ -42,13 +47,45 @@ fn reloaded(outcome: &Result<Changes, ReloadError>) -> Told {
             status: 200,
             body: json!({ "applied": true, "changes": changes, "text": changes.to_string() }),
         },
-        Err(error) => Told {
-            status: match error {
-                ReloadError::Ending => 503,
-                ReloadError::Panicked => 500,
-                _ => 409,
-            },
-            body: json!({ "applied": false, "error": error.to_string() }),
+        Err(error) => refused(error),
+    }
+}
+
+/// What is told of a file that cannot be put in force.
+fn refused(error: &ReloadError) -> Told {
+    let diagnostics = match error {
+        ReloadError::Refused(Refusal { diagnostics, .. }) => Some(diagnostics),
+        _ => None,
+    };
+    Told {
+        status: match error {
+            ReloadError::Ending => 503,
+            ReloadError::Panicked => 500,
+            _ => 409,
         },
+        body: json!({ "applied": false, "error": error.to_string(), "diagnostics": diagnostics }),
+    }
+}
+
+/// Compares the file with what is in force. To be called within a runtime.
+fn compare(reloader: &Reloader, answer: oneshot::Sender<Told>) {
+    let (origin, live) = (reloader.origin.clone(), Arc::clone(&reloader.live));
+    tokio::spawn(async move {
+        let compared = tokio::task::spawn_blocking(move || {
+            let origin = origin.ok_or(ReloadError::NoFile)?;
+            diff(&origin, &live.snapshot.load())
+        });
+        let told = match compared.await.unwrap_or(Err(ReloadError::Panicked)) {
+            Ok(diff) => differs(&diff),
+            Err(error) => refused(&error),
+        };
+        let _ = answer.send(told);
+    });
+}
+
+fn differs(diff: &Diff) -> Told {
+    Told {
+        status: 200,
+        body: json!(diff),
     }
 }

@@ -5,8 +5,8 @@
 //! stays, and with it its generation.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,8 +16,11 @@ use super::doors::Plan;
 use super::findings;
 use super::fixed::fixed;
 use super::following::Following;
-use super::start::{Kept, enroll};
-use crate::admin::live::{Live, Reload};
+use super::origin::{self, Origin};
+use super::start::{self, Kept, enroll};
+use super::watching::Watching;
+use crate::admin::auth::{TokenError, Tokens};
+use crate::admin::live::{Cause, Live, Reload};
 use crate::config::{Config, Diagnostic, Refusal, read};
 use crate::discovery::supply::{self, Means};
 use crate::listener::accept::BindError;
@@ -37,6 +40,9 @@ pub enum ReloadError {
     /// A listener that is new, or has another address, cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The file of the admin API's tokens is of no use.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// These keys are bound to threads, or to where operators connect.
     #[error("these keys cannot change while the process runs: {}; restart it for them", .0.join(", "))]
     Fixed(Vec<String>),
@@ -55,45 +61,71 @@ pub enum ReloadError {
 
 /// Where the new configuration comes from.
 pub(super) enum Source {
-    File(PathBuf),
+    File(Arc<Origin>),
     Given(Box<Config>),
 }
 
 /// One reload.
 pub(super) struct Job {
     pub(super) source: Source,
+    pub(super) cause: Cause,
     pub(super) answer: Option<oneshot::Sender<Result<Changes, ReloadError>>>,
 }
 
 /// Does one reload after the other.
 pub(super) struct Reloader {
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
+    /// The file; none when the process was started without.
+    pub(super) origin: Option<Arc<Origin>>,
     jobs: mpsc::UnboundedSender<Job>,
     say: Say,
 }
 
 impl Reloader {
     /// To be called within the runtime that it shall run on. `prober` checks what is in force.
-    pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>, mut prober: Prober, say: Say) -> Self {
+    pub(super) fn start(
+        live: Arc<Live>,
+        kept: Arc<Kept>,
+        mut prober: Prober,
+        origin: Option<Arc<Origin>>,
+        say: Say,
+    ) -> Self {
         let (jobs, mut asked) = mpsc::unbounded_channel();
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
+        let file = origin.clone();
         tokio::spawn(async move {
             let mut following = Following::new(kept.means(known.clock));
+            let path = file.as_ref().map(|file| file.path.as_path());
+            let mut watching = Watching::new(path, known.clock);
+            warn_of_mount(&known, file.as_ref(), &telling);
             let mut useless = BTreeMap::new();
             loop {
                 // Whatever happened, a list may have changed meanwhile; and of those in force each is followed.
                 relist(&known, &kept, &mut prober, &mut useless).await;
-                following.keep_to(&known.snapshot.load().config);
+                let current = known.snapshot.load_full();
+                following.keep_to(&current.config);
+                watching.keep_to(&current.config);
+                drop(current);
                 tokio::select! {
                     job = asked.recv() => match job {
                         Some(job) => carry(job, &known, &kept, &mut prober, &telling).await,
                         None => return,
                     },
                     () = following.changed() => {}
+                    () = watching.changed() => {
+                        if let Some(job) = touched(file.as_ref()).await {
+                            carry(job, &known, &kept, &mut prober, &telling).await;
+                        }
+                    }
                 }
             }
         });
-        Self { live, jobs, say }
+        Self {
+            live,
+            origin,
+            jobs,
+            say,
+        }
     }
 
     pub(super) fn ask(&self, job: Job) {
@@ -102,7 +134,7 @@ impl Reloader {
     }
 
     /// What HUP asks for.
-    pub(super) fn reread(&self, file: Option<PathBuf>) {
+    pub(super) fn reread(&self) {
         if let Some(log) = &self.live.log
             && let Err(error) = log.reopen()
         {
@@ -110,9 +142,10 @@ impl Reloader {
                 "plimsoll: the access log cannot be opened anew, and goes on as it was: {error}"
             ));
         }
-        match file {
-            Some(path) => self.ask(Job {
-                source: Source::File(path),
+        match &self.origin {
+            Some(origin) => self.ask(Job {
+                source: Source::File(Arc::clone(origin)),
+                cause: Cause::Signal,
                 answer: None,
             }),
             None => (self.say)(&format!("plimsoll: {}", ReloadError::NoFile)),
@@ -120,9 +153,50 @@ impl Reloader {
     }
 }
 
+/// What follows from a touch of the file: nothing while it holds what a reload has found in it already.
+async fn touched(origin: Option<&Arc<Origin>>) -> Option<Job> {
+    let origin = origin?;
+    let looking = Arc::clone(origin);
+    let has_changed = tokio::task::spawn_blocking(move || looking.has_changed());
+    has_changed.await.is_ok_and(|changed| changed).then(|| Job {
+        source: Source::File(Arc::clone(origin)),
+        cause: Cause::Watch,
+        answer: None,
+    })
+}
+
+/// Says once when the watch of the file may miss what is done to it.
+fn warn_of_mount(live: &Live, origin: Option<&Arc<Origin>>, say: &Say) {
+    let watched = live.snapshot.load().config.watch.is_some();
+    if let Some(origin) = origin
+        && watched
+        && origin::is_mounted_alone(&origin.path)
+    {
+        say(&format!(
+            "plimsoll: {} is mounted by itself: what is renamed over it outside is not seen here; write it in place, or \
+             mount its folder",
+            origin.path.display()
+        ));
+    }
+}
+
+/// How long the workers may take to tell what runs on older configurations.
+const COUNTED: Duration = Duration::from_secs(1);
+
+/// Waits until every worker has the snapshot that was sent to it, and has noted what runs on older ones; not for a worker that
+/// is stuck.
+async fn counted(live: &Live) {
+    let (done, mut left) = mpsc::unbounded_channel::<()>();
+    for mailbox in live.mailboxes.iter() {
+        let _ = mailbox.inbox.send(Mail::Report(done.clone()));
+    }
+    drop(done);
+    let _ = tokio::time::timeout(COUNTED, left.recv()).await;
+}
+
 async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, say: &Say) {
     let (known, endpoints) = (Arc::clone(live), Arc::clone(kept));
-    let source = job.source;
+    let (source, cause, begun) = (job.source, job.cause, live.clock.now());
     let prepared = tokio::task::spawn_blocking(move || prepare(source, &known, &endpoints)).await;
     let outcome = match prepared {
         Ok(Ok(_)) if live.is_draining() => Err(ReloadError::Ending),
@@ -130,8 +204,14 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober
             for warning in &prepared.warnings {
                 say(&warning.to_string());
             }
-            let changes = apply(live, kept, prober, prepared.snapshot);
+            let mut changes = apply(live, kept, prober, prepared.snapshot);
             open_doors(live, kept, prepared.plan, say);
+            live.tokens.store(prepared.tokens);
+            if let Some((origin, text)) = prepared.written {
+                origin.put_in_force(text);
+            }
+            counted(live).await;
+            changes.older = live.older();
             Ok(changes)
         }
         Ok(Err(error)) => Err(error),
@@ -152,6 +232,8 @@ async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober
     };
     live.record_reload(Reload {
         at: crate::clock::wall(),
+        cause,
+        took: live.clock.real(live.clock.now().since(begun)),
         applied: outcome.is_ok(),
         text,
     });
@@ -202,17 +284,23 @@ async fn relist(live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, useless
 struct Prepared {
     snapshot: Snapshot,
     plan: Plan,
+    tokens: Option<Arc<Tokens>>,
+    /// The file, with the text that the snapshot was made of.
+    written: Option<(Arc<Origin>, String)>,
     warnings: Vec<Diagnostic>,
 }
 
 /// Reads, checks, asks for the names that are new, and compiles. Blocks.
 fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadError> {
-    let (config, mut warnings, places) = match source {
-        Source::Given(config) => (*config, Vec::new(), None),
-        Source::File(path) => {
-            let loaded = read::load(&path, &|name| std::env::var(name).ok());
+    let (config, mut warnings, places, written) = match source {
+        Source::Given(config) => (*config, Vec::new(), None, None),
+        Source::File(origin) => {
+            let name = origin.path.display().to_string();
+            let loaded = read::from_bytes(&name, origin.read(), &|name| std::env::var(name).ok());
             let loaded = loaded.map_err(ReloadError::Refused)?;
-            (loaded.config, loaded.warnings, Some(loaded.places))
+            let text = loaded.places.text().to_owned();
+            let written = Some((origin, text));
+            (loaded.config, loaded.warnings, Some(loaded.places), written)
         }
     };
     let current = live.snapshot.load_full();
@@ -220,6 +308,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     if !fixed.is_empty() {
         return Err(ReloadError::Fixed(fixed));
     }
+    let tokens = start::tokens(&config)?;
     // Whom nobody could be asked for has no endpoints, which is judged below.
     let means = kept.means(live.clock);
     let followed = followed(&means, &current.config, &config);
@@ -233,6 +322,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
         &kept.endpoints,
         &kept.keys,
         &kept.tls,
+        &kept.limiters,
     );
     let mut snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {
@@ -252,6 +342,8 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     Ok(Prepared {
         snapshot,
         plan,
+        tokens,
+        written,
         warnings,
     })
 }

@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -14,6 +13,7 @@ use tokio::sync::mpsc;
 use super::control::{Running, WorkerEnd};
 use super::doors::Doors;
 use super::privileges::{Identity, PrivilegeError};
+use crate::admin::auth::{TokenError, Tokens};
 use crate::admin::live::{Live, Parts};
 use crate::attempt::hedge::Hedged;
 use crate::attempt::idempotency::Stores;
@@ -24,6 +24,7 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
+use crate::limit;
 use crate::listener::accept::{self, BindError};
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
@@ -45,6 +46,8 @@ pub enum StartError {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("access_log.path: cannot write to {target}: {source}")]
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
@@ -63,6 +66,8 @@ pub(super) struct Kept {
     pub(super) keys: Stores,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
+    /// What is known of clients, by limiter.
+    pub(super) limiters: limit::Registry,
     /// What is bound, by listener.
     pub(super) doors: Doors,
 }
@@ -98,6 +103,7 @@ pub fn start_with<H: Handler>(
         keys: Stores::new(endpoints.events()),
         endpoints,
         tls: Shared::new()?,
+        limiters: limit::Registry::new(count, entropy::system_seed()),
         doors: Doors::new(count),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
@@ -112,9 +118,11 @@ pub fn start_with<H: Handler>(
         &kept.endpoints,
         &kept.keys,
         &kept.tls,
+        &kept.limiters,
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
+    let tokens = tokens(&config)?;
     let log = open_log(&config)?;
     let admin = match &config.admin {
         Some(admin) => Some(accept::bind("admin", &admin.address, 1, true)?),
@@ -135,6 +143,7 @@ pub fn start_with<H: Handler>(
         log,
         events: kept.endpoints.events(),
         orders,
+        tokens,
     });
     let (ended, ends) = mpsc::unbounded_channel();
     let threads = spawn(&live, inboxes, &ended, &handler)?;
@@ -165,6 +174,16 @@ const LABELS: Labels = Labels {
 const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joined(EARLY);
 const EARLY: &[&[&str]] = &[&refusal::LABELS, AcceptError::LABELS, ProxyError::REFUSALS];
 
+/// Those that the admin API asks for, when it does. Blocks.
+pub(super) fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, TokenError> {
+    let file = config
+        .admin
+        .as_ref()
+        .and_then(|admin| admin.token_file.as_ref());
+    file.map(|file| Tokens::read(file).map(Arc::new))
+        .transpose()
+}
+
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {
         return Ok(None);
@@ -186,11 +205,7 @@ fn mailboxes(count: usize) -> (Arc<Vec<Mailbox>>, Inboxes) {
     let (boxes, inboxes) = (0..count)
         .map(|_| {
             let (inbox, receiver) = mpsc::unbounded_channel();
-            let mailbox = Mailbox {
-                inbox,
-                connections: AtomicUsize::new(0),
-                beat: AtomicU64::new(0),
-            };
+            let mailbox = Mailbox::new(inbox);
             (mailbox, receiver)
         })
         .unzip();

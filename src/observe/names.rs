@@ -65,6 +65,12 @@ metrics! {
     ConfigReloads: Counter "config_reloads_total" ["result"] "Reloads asked for, by result.";
     ConfigLastReloadSuccessful: Gauge "config_last_reload_successful" [] "1 when the last reload was applied, 0 when it was refused.";
     ConfigInForceSince: Gauge "config_in_force_since_seconds" [] "When the configuration in force was put in force, in seconds since 1970.";
+    ConfigAge: Gauge "config_age_seconds" [] "How long the configuration in force has been so.";
+    ConfigLastReloadDuration: Gauge "config_last_reload_seconds" [] "How long the last reload took, applied or refused.";
+    ConfigGenerationsAlive: Gauge "config_generations_alive" [] "Configurations on which anything runs, the one in force included.";
+    ConfigOlderStreams: Gauge "config_older_streams" [] "Requests, streams and tunnels on configurations that were replaced.";
+    ConfigOldestReplaced: Gauge "config_oldest_replaced_seconds" [] "How long ago the oldest configuration was replaced on which anything runs; 0 when there is none.";
+    AdminDenied: Counter "admin_requests_denied_total" ["reason"] "Requests to the admin API that were denied: no valid token, the page of another site, a name that is not that of loopback.";
     Ready: Gauge "ready" [] "1 when traffic should be sent here, 0 when not, as /ready says.";
     Draining: Gauge "draining" [] "1 while the process finishes what it has and accepts nothing new.";
     MemoryUsed: Gauge "memory_used_bytes" [] "Memory used, where there is a limit to it.";
@@ -112,6 +118,14 @@ metrics! {
     IdempotencyKeys: Gauge "idempotency_keys" ["route", "state"] "Keys known, by state.";
     IdempotencyBytes: Gauge "idempotency_stored_bytes" ["route"] "Memory that results of requests with an idempotency key take.";
     IdempotencyHeld: Gauge "idempotency_held_bytes" ["route"] "Memory that bodies of requests with an idempotency key take whose outcome is not known yet.";
+
+    // Limits on clients.
+    LimitRequests: Counter "limit_requests_total" ["limit", "kind", "result"] "Requests that a rate or concurrency limit judged: passed, limited, or would_limit where it is on trial.";
+    LimitKeys: Gauge "limit_keys" ["limit", "kind"] "Clients that a limit knows, idle ones too.";
+    LimitEvictions: Counter "limit_evictions_total" ["limit", "kind"] "Idle clients that a limit forgot to make room for others.";
+    LimitOverflow: Counter "limit_overflow_total" ["limit", "kind"] "Requests for whose client a limit had no room, so that they were judged together.";
+    LimitInUse: Gauge "limit_in_use" ["limit"] "Requests under way that a concurrency limit counts.";
+    LimitDelay: Counter "limit_delay_seconds_total" ["limit"] "Time for which a bandwidth limit held bodies back.";
 
     // Endpoints.
     Attempts: Counter "attempts_total" ["upstream", "endpoint", "outcome"] "Attempts ended, by outcome.";

@@ -8,6 +8,7 @@
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
+use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
 use crate::http::fields::Fields;
 use crate::route::Route;
@@ -25,6 +26,8 @@ pub struct Entry {
     pub upstream: Vec<Field>,
     /// What the client is told with any answer, also with one that refuses it.
     pub downstream: Vec<Field>,
+    /// What it got of its limiters.
+    pub limited: Limited,
 }
 
 /// A header field that the proxy writes.
@@ -78,7 +81,9 @@ pub async fn admit(
         // Boxed: it is rare, and waits for others.
         Box::pin(authorize::judge(exchange, down, view, route)).await?;
     }
-    limited::judge_identity(exchange, view, route)
+    limited::judge_identity(exchange, view, route)?;
+    limited::hold_upload(exchange, down);
+    Ok(())
 }
 
 /// Adds to the head of a request what its endpoint is told of the client, and leaves out what the client may not say.
@@ -92,6 +97,7 @@ pub fn write_upstream(exchange: &Exchange, omit: &mut Vec<Vec<u8>>, extra: &mut 
 pub fn write_downstream(exchange: &Exchange, extra: &mut Fields) {
     if let Some(entry) = &exchange.entry {
         push(&entry.downstream, extra);
+        limited::tell(exchange, &entry.limited, extra);
     }
 }
 

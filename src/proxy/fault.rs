@@ -1,19 +1,16 @@
-//! Faults that a route injects on purpose, carried out: the wait, the error, the slow answer.
+//! Faults that a route injects on purpose, carried out: the wait and the error. The slow answer is `brake`'s.
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
-use super::stream::Flow;
-use crate::clock::wheel::Timer;
-use crate::http::body::{Pump, PumpError};
 use crate::observe::FaultsMet;
-use crate::route::{self, Action, Bandwidth};
-use crate::worker::{View, Worker};
+use crate::route::{self, Action};
+use crate::worker::View;
 
 /// Lets a request meet what its route injects. `total` ends a wait, as it would end that for an endpoint.
 pub async fn inject(
@@ -82,44 +79,4 @@ async fn delay(
         return Err(ProxyError::TotalTimeout);
     }
     Ok(())
-}
-
-/// Holds an answer to its bandwidth.
-pub struct Brake {
-    bandwidth: Bandwidth,
-    timer: Timer,
-}
-
-impl Brake {
-    /// For the answer that begins now, when it is to be slow.
-    pub fn of(exchange: &Exchange) -> Option<Self> {
-        let per_second = exchange.bandwidth?;
-        let wheel = &exchange.worker.wheel;
-        Some(Self {
-            bandwidth: Bandwidth::new(per_second, wheel.now()),
-            timer: wheel.timer(),
-        })
-    }
-
-    /// Moves the answer as far as it may have come by now.
-    pub fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        answer: &mut Pump,
-        flow: &mut Flow,
-        worker: &Worker,
-    ) -> Poll<Result<(), PumpError>> {
-        loop {
-            let allowed = self.bandwidth.allow(worker.wheel.now(), answer.bytes);
-            answer.allowance = Some(allowed);
-            let polled = answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers);
-            if polled.is_ready() || !answer.is_held {
-                return polled;
-            }
-            self.timer.set(self.bandwidth.next(answer.bytes));
-            if self.timer.poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::brake::Brake;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Steps};
 use super::heads;
@@ -17,7 +18,7 @@ use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::http::Responder;
 use crate::http::body::{Body, BodyError, Pump, PumpError, Sink};
-use crate::http::buffers::Lent;
+use crate::http::buffers::{Buffers, Lent};
 use crate::http::h1::body::DecodeError;
 use crate::http::h1::connection::GATHERED;
 use crate::http::head::{Length, ResponseHead, Version};
@@ -37,6 +38,8 @@ pub struct Downstream {
     pub replayed: u64,
     /// How fast the body comes, while it is the client's to send.
     pace: Pace,
+    /// How fast it may come.
+    pub brake: Option<Box<Brake>>,
 }
 
 impl Downstream {
@@ -50,6 +53,7 @@ impl Downstream {
             pump: Pump::limited(limits.body_bytes),
             replayed: 0,
             pace: Pace::new(limits.min_rate),
+            brake: None,
         }
     }
 
@@ -62,6 +66,21 @@ impl Downstream {
             pump: Pump::default(),
             replayed: 0,
             pace: Pace::new(None),
+            brake: None,
+        }
+    }
+
+    /// Moves the body, no faster than it may go.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Sink,
+        buffers: &Buffers,
+    ) -> Poll<Result<(), PumpError>> {
+        let (pump, body) = (&mut self.pump, &mut self.body);
+        match &mut self.brake {
+            None => pump.poll(cx, body, sink, buffers),
+            Some(brake) => brake.poll(cx, pump, body, sink, buffers),
         }
     }
 
@@ -105,6 +124,7 @@ impl Downstream {
             pump: self.pump.anew(),
             replayed: 0,
             pace: self.pace.clone(),
+            brake: None,
         }
     }
 
@@ -455,12 +475,7 @@ impl Wait {
         if down.pump.is_done() || self.write_failed {
             return Poll::Pending;
         }
-        let polled = down.pump.poll(
-            cx,
-            &mut down.body,
-            &mut attempt.sink,
-            &exchange.worker.buffers,
-        );
+        let polled = down.poll(cx, &mut attempt.sink, &exchange.worker.buffers);
         if self.keeps_unwritten && attempt.written() != self.written {
             self.keeps_unwritten = false;
             down.body.forget();

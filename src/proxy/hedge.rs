@@ -107,7 +107,7 @@ pub fn rival(
 }
 
 /// Takes a token of hedges, and one of retries, which hedges are as well; or none of either.
-fn pay(upstream: &Upstream, hedge: &Hedge) -> bool {
+pub(super) fn pay(upstream: &Upstream, hedge: &Hedge) -> bool {
     if !hedge.hedging.fund.take(hedge.terms) {
         return false;
     }
@@ -121,7 +121,7 @@ fn pay(upstream: &Upstream, hedge: &Hedge) -> bool {
 }
 
 /// The hedge that was paid for is not made.
-fn give_back(upstream: &Upstream, hedge: &Hedge) {
+pub(super) fn give_back(upstream: &Upstream, hedge: &Hedge) {
     hedge.hedging.fund.give_back(hedge.terms);
     if let Some(terms) = upstream.terms {
         upstream.retries.give_back(terms);

@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod admit;
 pub mod audience;
 pub mod authorize;
+pub mod brake;
 pub mod certified;
 pub mod client;
 pub mod entry;
@@ -28,6 +29,8 @@ pub mod runners;
 pub mod select;
 pub mod stream;
 pub mod switch;
+#[cfg(test)]
+mod together;
 pub mod tries;
 pub mod verdict;
 

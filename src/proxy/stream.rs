@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::brake::Brake;
 use super::error::{ProxyError, Side};
 use super::exchange::Exchange;
-use super::fault::Brake;
 use super::forward::{Attempt, Downstream, request_error};
 use super::heads;
 use super::link::Link;
@@ -47,7 +47,10 @@ pub async fn stream(
         if !answer.is_done() {
             let polled = match &mut brake {
                 None => answer.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers),
-                Some(brake) => brake.poll(cx, &mut answer, flow, &worker),
+                Some(brake) => {
+                    let (body, sink) = (&mut flow.answer, &mut flow.client);
+                    brake.poll(cx, &mut answer, body, sink, &worker.buffers)
+                }
             };
             match polled {
                 Poll::Ready(Ok(())) => {}
@@ -57,10 +60,7 @@ pub async fn stream(
         }
         let is_wanted = !answer.is_done() || flow.tunnel;
         if !down.pump.is_done() && !upload_failed && is_wanted {
-            match down
-                .pump
-                .poll(cx, &mut down.body, &mut attempt.sink, &worker.buffers)
-            {
+            match down.poll(cx, &mut attempt.sink, &worker.buffers) {
                 Poll::Ready(Err(error)) => match request_error(&error) {
                     Some(error) => return Poll::Ready(Err(error)),
                     // The endpoint reads no more; its answer still counts.

@@ -2,14 +2,14 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Answer, Worker};
+use super::{Answer, Older, Worker};
 use crate::http::Handler;
 use crate::listener::accept::{Accepted, Acceptor, Host};
 use crate::snapshot::Snapshot;
@@ -41,6 +41,8 @@ pub enum Mail {
     },
     /// Memory is short: close what rests.
     Shed,
+    /// Note in the mailbox what runs on older configurations, and let go of this.
+    Report(mpsc::UnboundedSender<()>),
     /// Take no new connection, finish what runs, then end.
     Drain,
     /// End at once; what runs is cut.
@@ -121,6 +123,20 @@ pub struct Mailbox {
     pub connections: AtomicUsize,
     /// When it last showed that it is not stuck, in nanoseconds of the process's clock.
     pub beat: AtomicU64,
+    /// What runs on older configurations, as of the last beat. Guards a short list.
+    pub older: Mutex<Vec<Older>>,
+}
+
+impl Mailbox {
+    /// Of a worker that reads this inbox.
+    pub fn new(inbox: mpsc::UnboundedSender<Mail>) -> Self {
+        Self {
+            inbox,
+            connections: AtomicUsize::new(0),
+            beat: AtomicU64::new(0),
+            older: Mutex::default(),
+        }
+    }
 }
 
 /// Shows once a second that the worker is not stuck, and how late it came to that.
@@ -130,6 +146,7 @@ pub(super) async fn beat(worker: Rc<Worker>) {
     loop {
         let now = worker.wheel.now();
         worker.own().beat.store(now.0, Ordering::Relaxed);
+        worker.note_older();
         let late = worker.clock.real(now.since(due));
         worker
             .cells
@@ -180,6 +197,7 @@ pub(super) async fn read_mail<H: Handler>(
                     accepting.push(Accepting::start(worker, handler, set, acceptor));
                 }
             }
+            Some(Mail::Report(_done)) => worker.note_older(),
             Some(Mail::Doors(moves)) => carry_out(&moves, &mut accepting, worker, handler),
             Some(Mail::Drain) => {
                 draining = true;

@@ -2,6 +2,7 @@
 //! buffers, chance, and an inbox. A request lives and dies on one worker.
 
 mod connection;
+mod generations;
 mod inbox;
 mod lag;
 mod panics;
@@ -10,8 +11,8 @@ mod view;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -29,10 +30,12 @@ use crate::observe::{self, Door, WorkerCells};
 use crate::snapshot::Snapshot;
 use crate::upstream::pool::Total;
 
+use generations::Generations;
 use inbox::{beat, read_mail};
 use lag::Lag;
 use view::share;
 
+pub use generations::{Older, together};
 pub use inbox::{Mail, Mailbox, Moves};
 pub use panics::Counting;
 pub use room::Answer;
@@ -83,6 +86,7 @@ pub struct Worker {
     /// Requests that are carried out apart from their clients.
     executions: Cell<usize>,
     lag: Lag,
+    generations: Generations,
 }
 
 impl Worker {
@@ -108,6 +112,7 @@ impl Worker {
             sweeping: Cell::new(false),
             executions: Cell::new(0),
             lag: Lag::default(),
+            generations: Generations::default(),
         };
         Rc::new(worker)
     }
@@ -189,8 +194,19 @@ impl Worker {
             view.begin_draining();
         }
         *self.view.borrow_mut() = Rc::new(view);
+        self.generations.replace(&before, self.wheel.now());
         let idle = snapshot.config.idle_connections;
         self.idle.limit(share(idle, place.0, place.1));
+    }
+
+    /// Notes in the mailbox what runs on configurations that were replaced.
+    fn note_older(&self) {
+        let older = self.generations.read(self.view().snapshot.generation);
+        *self
+            .own()
+            .older
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = older;
     }
 
     /// Tells all connections to finish what runs.

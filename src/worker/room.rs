@@ -91,8 +91,6 @@ async fn has_closed(answers: &mut mpsc::UnboundedReceiver<Answer>, last: Option<
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
-    use std::sync::atomic::{AtomicU64, AtomicUsize};
-
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -132,6 +130,7 @@ mod tests {
             let config = from_text("test.yaml", &yaml, &|_| None).unwrap().config;
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
+            let limiters = crate::limit::Registry::new(3, 7);
             let snapshot = Snapshot::compile(
                 &Arc::new(config),
                 1,
@@ -139,6 +138,7 @@ mod tests {
                 &registry,
                 &stores,
                 &shared,
+                &limiters,
             )
             .unwrap();
             let snapshot = Arc::new(snapshot);
@@ -218,11 +218,7 @@ mod tests {
         let (mailboxes, inboxes) = (0..3)
             .map(|_| {
                 let (inbox, receiver) = mpsc::unbounded_channel();
-                let mailbox = Mailbox {
-                    inbox,
-                    connections: AtomicUsize::new(0),
-                    beat: AtomicU64::new(0),
-                };
+                let mailbox = Mailbox::new(inbox);
                 (mailbox, receiver)
             })
             .unzip();

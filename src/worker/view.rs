@@ -10,6 +10,7 @@ use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::drain::Drain;
 use crate::http::{h1, h2};
+use crate::limit::Attached;
 use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
@@ -55,6 +56,8 @@ pub struct RouteView {
     pub cells: Arc<RouteCells>,
     /// A breaker of its own.
     pub breaker: Option<Arc<Breaker>>,
+    /// What limits its clients.
+    pub limiters: Option<Arc<Attached>>,
 }
 
 /// A listener as this worker sees it.
@@ -174,9 +177,11 @@ impl View {
             })
         });
         let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
-        let routes = routes.map(|(route, breaker)| {
+        let routes = routes.zip(&snapshot.limits.routes);
+        let routes = routes.map(|((route, breaker), limiters)| {
             Rc::new(RouteView {
                 breaker: breaker.clone(),
+                limiters: limiters.clone(),
                 name: Arc::clone(&route.name),
                 cells: door.route(&route.name),
             })
@@ -206,6 +211,11 @@ impl View {
         for listener in &self.listeners {
             listener.drain.pulse();
         }
+    }
+
+    /// All that have connections or accept some.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Rc<ListenerView>> {
+        self.listeners.iter()
     }
 
     /// Tells all connections to finish what runs.

@@ -127,10 +127,11 @@ async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
 #[tokio::test]
 async fn an_endpoint_that_hangs_does_not_hide_behind_its_hedges() {
     let backends = backends();
-    let breaker = "breaker: { consecutive_failures: off, failure_rate: off, slow_call: 100ms, slow_rate: 10%, min_samples: 10, open_for: 1h, open_for_max: 1h }";
+    // The hedges begin after 20 ms at least, so that an attempt that they overtake took 100 ms, and they themselves 80.
+    let breaker = "breaker: { consecutive_failures: off, failure_rate: off, slow_call: 100ms, slow_rate: 50%, min_samples: 10, open_for: 1h, open_for_max: 1h }";
     let mut seen = Seen::of(&backends, breaker).await;
     backends[0].change(Backend::labelled("a").latency("1h"));
-    backends[1].change(Backend::labelled("b").latency("200ms"));
+    backends[1].change(Backend::labelled("b").latency("80ms"));
     let is_open = |proxy: &Proxy| {
         let snapshot = proxy.live().snapshot.load();
         snapshot.upstreams[0].endpoints[0].breaker.phase() == Phase::Open

@@ -33,6 +33,15 @@ const EXCUSED: &[(Metric, &str)] = &[
         "held only while a keyed request with a body has no outcome; `idempotency::bounds` has it move",
     ),
     (
+        Metric::LimitRequests,
+        "clients that ask too much, or at once; `limiting` has each move",
+    ),
+    (Metric::LimitKeys, "the same"),
+    (Metric::LimitEvictions, "the same"),
+    (Metric::LimitOverflow, "the same"),
+    (Metric::LimitInUse, "the same"),
+    (Metric::LimitDelay, "the same"),
+    (
         Metric::WorkerLag,
         "of the worker itself, like the two above, and nothing that traffic brings about",
     ),

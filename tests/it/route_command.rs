@@ -35,6 +35,61 @@ upstreams:
     endpoints: [ { id: first, address: "127.0.0.1:1", draining: true }, { id: gone, address: "127.0.0.1:2", draining: true } ]
 "#;
 
+/// Every clock of the request has the key that sets it, and the status that the client gets.
+#[test]
+fn the_clocks_of_a_request_are_told() {
+    let file = File::new(
+        &CONFIG
+            .replace(
+                "balance: least_connections",
+                "timeouts: { first_byte: 2s }\n    bulkhead: { queue_timeout: 250ms }",
+            )
+            .replace("ENDPOINTS", "\"127.0.0.1:9\""),
+    );
+    let ask = [
+        "GET",
+        "http://api.example.com:8080/",
+        "-H",
+        "X-Beta: 1",
+        "--timeouts",
+    ];
+    let (code, text, stderr) = file.ask(&ask);
+    assert_eq!(code, Some(0), "{stderr}");
+    let line = |key: &str| text.lines().find(|line| line.trim_start().starts_with(key));
+    let first_byte = line("upstreams.api.timeouts.first_byte").unwrap();
+    assert!(
+        first_byte.contains(" 2s ") && first_byte.contains("504 first_byte_timeout"),
+        "{text}"
+    );
+    let queue = line("upstreams.api.bulkhead.queue_timeout").unwrap();
+    assert!(
+        queue.contains(" 250ms ") && queue.contains("503 queue_timeout"),
+        "{text}"
+    );
+    assert!(
+        line("listeners.web.timeouts.head")
+            .unwrap()
+            .contains("408 slow_head"),
+        "{text}"
+    );
+    assert!(
+        line("upstreams.api.timeouts.max_duration")
+            .unwrap()
+            .contains(" off "),
+        "{text}"
+    );
+    let (_, json, _) = file.ask(&[&ask[..], &["--json"]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let clocks = json["clocks"].as_array().unwrap();
+    let total = clocks
+        .iter()
+        .find(|clock| clock["key"] == "upstreams.api.timeouts.total");
+    assert_eq!(
+        (&total.unwrap()["span"], &total.unwrap()["status"]),
+        (&json!("30s"), &json!(504))
+    );
+}
+
 struct File {
     directory: Directory,
     path: String,
@@ -78,6 +133,22 @@ impl File {
     fn keys(&self, keys: &[String]) -> PathBuf {
         self.directory.write("keys", keys.join("\n"))
     }
+}
+
+#[test]
+fn says_what_the_request_is_held_to() {
+    let limits = "rate_limits: { all: { key: client_ip, rate: 100/s }, logins: { key: client_ip, rate: 10/m } }\n";
+    let yaml = CONFIG.replace("ENDPOINTS", "\"127.0.0.1:1\"");
+    let yaml = yaml.replace("respond: {", "limits: [logins], respond: {");
+    let yaml = yaml.replace("127.0.0.1:8080\",", "127.0.0.1:8080\", limits: [all],");
+    let file = File::new(&(yaml + limits));
+    let (_, stdout, stderr) = file.ask(&["http://a.example:8080/healthz"]);
+    assert_eq!(stderr, "");
+    assert_parts(&stdout, &["line 8: matches\n  held to all, logins\n"]);
+    let (_, json) = file.json(&["http://a.example:8080/healthz"]);
+    assert_eq!(json["route"]["limits"], json!(["all", "logins"]));
+    let (_, json) = file.json(&["http://a.example:8081/x"]);
+    assert_eq!(json["route"]["limits"], Value::Null);
 }
 
 /// As many addresses, one for each key.

@@ -48,7 +48,7 @@ async fn a_panic_ends_one_connection_and_is_counted() {
     let mut next = Client::h1(proxy.address()).await;
     assert_eq!(next.get("/").await.status, StatusCode::OK);
     eventually(DEADLINE, || proxy.live().connections() == 2).await;
-    assert_eq!(proxy.live().listeners[0].gate.open(), 2);
+    assert_eq!(proxy.live().listeners.load()[0].gate.open(), 2);
     let text = Client::h1(proxy.admin()).await.get("/metrics").await;
     let sample = "plimsoll_worker_panics_total{worker=\"0\"} 3\n";
     assert!(text.text().contains(sample), "{}", text.text());

@@ -11,6 +11,7 @@ mod figures;
 mod health;
 mod hot_keys;
 mod idempotency;
+mod limits;
 mod memory;
 mod retries;
 mod upstream;
@@ -19,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::live::Live;
+use super::live::{Live, OlderGeneration};
 use crate::clock::Instant;
 use crate::observe::Window;
 use crate::snapshot::Snapshot;
@@ -34,6 +35,7 @@ pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
+pub use limits::LimitStatus;
 pub use memory::MemoryStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
@@ -61,6 +63,9 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     pub routes: Vec<RouteStatus>,
     pub upstreams: Vec<UpstreamStatus>,
+    /// On clients, by name.
+    #[serde(default)]
+    pub limits: Vec<LimitStatus>,
 }
 
 /// The configuration in force.
@@ -71,6 +76,13 @@ pub struct ConfigStatus {
     /// Seconds since 1970, UTC.
     pub in_force_since: f64,
     pub last_reload: Option<ReloadStatus>,
+    /// Reloads since the start.
+    pub applied: u64,
+    pub refused: u64,
+    /// What still runs on configurations that were replaced, the oldest first; as of the last second.
+    pub older: Vec<OlderGeneration>,
+    /// Listeners that are gone from the configuration and had connections left at the last reload.
+    pub departed: Vec<String>,
 }
 
 /// How the last reload went.
@@ -78,6 +90,9 @@ pub struct ConfigStatus {
 pub struct ReloadStatus {
     /// Seconds since 1970, UTC.
     pub at: f64,
+    /// Who asked for it: `signal`, `api`, `watch` or `program`.
+    pub by: String,
+    pub took_seconds: f64,
     pub applied: bool,
     /// What changed, or why nothing did.
     pub text: String,
@@ -146,6 +161,7 @@ pub fn read(live: &Live) -> Status {
             .iter()
             .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
+        limits: limits::read(&snapshot),
     }
 }
 
@@ -155,14 +171,21 @@ fn config(live: &Live, snapshot: &Snapshot) -> ConfigStatus {
         since.as_secs_f64()
     };
     let reloads = live.reloads();
+    let departed = snapshot.departed.iter();
     ConfigStatus {
         generation: snapshot.generation,
         in_force_since: unix(reloads.in_force_since),
         last_reload: reloads.last.map(|last| ReloadStatus {
             at: unix(last.at),
+            by: last.cause.label().to_owned(),
+            took_seconds: last.took.as_secs_f64(),
             applied: last.applied,
             text: last.text,
         }),
+        applied: reloads.applied,
+        refused: reloads.refused,
+        older: live.older(),
+        departed: departed.map(|one| one.name.clone()).collect(),
     }
 }
 

@@ -58,10 +58,6 @@ impl Worker {
 
     /// Whom it reads at its next pick.
     fn draws(&self) -> Vec<usize> {
-        if let Some(drawn) = self.memory.probed.drawn() {
-            let drawn = drawn[..self.probes].iter();
-            return drawn.map(|i| *i as usize).collect();
-        }
         let mut random = self.random.clone();
         let draw = |_| self.members.sample(&mut random);
         (0..self.probes).map(draw).collect()

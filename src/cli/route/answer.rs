@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Stop;
+use super::clocks::{self, Clock};
 use super::present::{Live, Loaded, Present};
 use super::question::Question;
 use crate::balance::{Lack, Memory, Picked};
+use crate::config::{self, Config};
 use crate::entropy::Random;
 use crate::http::fields::Name;
 use crate::observe::decision::PickRecord;
@@ -39,6 +41,9 @@ pub(super) struct Answer {
     pub(super) action: Option<Outcome>,
     /// The proxy answers this itself, whatever the routes say.
     pub(super) refused: Option<Refusal>,
+    /// Those that run on it, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) clocks: Option<Vec<Clock>>,
     pub(super) notes: Vec<String>,
 }
 
@@ -88,6 +93,9 @@ pub(super) struct MatchedRoute {
     pub(super) line: u32,
     /// What it injects on purpose.
     pub(super) fault: Option<String>,
+    /// The limits that the request is held to: those of the listener, then those of the route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) limits: Vec<String>,
 }
 
 /// What is done with the request.
@@ -169,6 +177,7 @@ impl Answer {
             not_reached: 0,
             action: None,
             refused: None,
+            clocks: None,
             notes: question.notes.clone(),
         };
         let mut buffer = Vec::new();
@@ -208,6 +217,7 @@ impl Answer {
             name: route.name.to_string(),
             line: line(route.index),
             fault: route.fault.as_ref().map(|fault| fault.text.to_string()),
+            limits: limits(request, present.config.routes.get(route.index)),
         });
         let outcome = outcome(route, request, present)?;
         self.warn(&outcome, present);
@@ -238,6 +248,25 @@ impl Answer {
         }
     }
 
+    /// The clocks of its listener and of the upstreams that may get it.
+    pub(super) fn clocks_of(&self, config: &Config) -> Vec<Clock> {
+        let name = &self.request.listener;
+        let listener = config.listeners.get(name);
+        let mut all =
+            listener.map_or_else(Vec::new, |listener| clocks::of_listener(name, listener));
+        if let Some(Outcome::Forward { arms, .. }) = &self.action {
+            for arm in arms {
+                let upstream = config.upstreams.get(&arm.upstream);
+                all.extend(
+                    upstream
+                        .into_iter()
+                        .flat_map(|upstream| clocks::of_upstream(&arm.upstream, upstream)),
+                );
+            }
+        }
+        all
+    }
+
     /// Whether the request gets anywhere, for certain.
     pub(super) fn is_served(&self) -> bool {
         match &self.action {
@@ -246,6 +275,13 @@ impl Answer {
             Some(Outcome::Redirect { .. } | Outcome::Respond { .. }) => true,
         }
     }
+}
+
+/// What clients of the listener and of the route are held to.
+fn limits(request: &Request<'_>, route: Option<&config::Route>) -> Vec<String> {
+    let of_listener = request.rules.limits.apply.iter();
+    let of_route = route.into_iter().flat_map(|route| &route.limits);
+    of_listener.chain(of_route).cloned().collect()
 }
 
 impl Asked {

@@ -1,6 +1,7 @@
 //! `plimsoll route`: where a request would go and why, which keys would move, and what the running process decides.
 
 mod answer;
+mod clocks;
 mod key_file;
 mod keys;
 mod moves;
@@ -69,6 +70,9 @@ pub struct Args {
     /// The upstream of the keys, or of the decisions.
     #[arg(long, value_name = "NAME")]
     pub upstream: Option<String>,
+    /// Also the clocks that run on the request: who sets them, when they run, what comes of it when they are up.
+    #[arg(long, requires = "request", conflicts_with = "watch")]
+    pub timeouts: bool,
     /// For programs: JSON.
     #[arg(long)]
     pub json: bool,
@@ -139,9 +143,12 @@ fn answer(args: &Args) -> Result<ExitCode, Stop> {
     let question = question::Question::of(&args.words(), &config.listeners).map_err(Stop::usage)?;
     let mut present = present::Present::new(config, places)?;
     if let Some(admin) = &args.against {
-        present.ask(admin)?;
+        present.ask(&ask::admin_of(Some(admin), args.config.as_deref()))?;
     }
-    let answer = answer::Answer::to(&question, &present)?;
+    let mut answer = answer::Answer::to(&question, &present)?;
+    if args.timeouts {
+        answer.clocks = Some(answer.clocks_of(&present.config));
+    }
     if args.json {
         print(&json(&answer)?)?;
     } else {
@@ -161,7 +168,7 @@ fn json(result: &impl serde::Serialize) -> anyhow::Result<String> {
 }
 
 /// Asks the admin API of a running process, which must be of a version that has this path.
-fn ask_api<T: DeserializeOwned>(admin: &Address, path: &str) -> anyhow::Result<T> {
+fn ask_api<T: DeserializeOwned>(admin: &ask::Admin, path: &str) -> anyhow::Result<T> {
     read_answer(
         admin,
         path,
@@ -170,7 +177,7 @@ fn ask_api<T: DeserializeOwned>(admin: &Address, path: &str) -> anyhow::Result<T
 }
 
 fn read_answer<T: DeserializeOwned>(
-    admin: &Address,
+    admin: &ask::Admin,
     path: &str,
     (status, body): &(StatusCode, Bytes),
 ) -> anyhow::Result<T> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::super::ask::Admin;
 use super::{Stop, ask_api};
 use crate::admin::signals::{EndpointReading, Readings};
 use crate::admin::status::address;
@@ -94,9 +95,9 @@ impl Present {
     }
 
     /// From now on the load is that of this running process.
-    pub(super) fn ask(&mut self, admin: &Address) -> anyhow::Result<()> {
+    pub(super) fn ask(&mut self, admin: &Admin) -> anyhow::Result<()> {
         self.against = Some(Against {
-            admin: admin.clone(),
+            admin: admin.address.clone(),
             readings: ask_api(admin, "/api/v1/signals")?,
         });
         Ok(())

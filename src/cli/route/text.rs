@@ -1,6 +1,7 @@
 //! The answer for people (pure).
 
 use super::answer::{Answer, Arm, Asked, EndpointShare, FailedTest, Outcome, PassedRoute};
+use super::clocks;
 use crate::balance::Reason;
 use crate::cli::status::latency;
 use crate::cli::table::Table;
@@ -44,6 +45,10 @@ pub(super) fn render(answer: &Answer) -> String {
             arms.iter()
                 .for_each(|one| text.push_str(&arm(one, is_split)));
         }
+    }
+    if let Some(clocks) = &answer.clocks {
+        text.push('\n');
+        text.push_str(&clocks::render(clocks));
     }
     text
 }
@@ -96,6 +101,9 @@ fn routes(answer: &Answer) -> String {
             text.push_str("matches\n");
             if let Some(fault) = &route.fault {
                 text.push_str(&format!("  injects faults on purpose: {fault}\n"));
+            }
+            if !route.limits.is_empty() {
+                text.push_str(&format!("  held to {}\n", route.limits.join(", ")));
             }
         }
         None if answer.passed.is_empty() => {}

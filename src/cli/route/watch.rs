@@ -12,7 +12,6 @@ use super::text::score;
 use super::{Args, Stop, present, question, read_answer};
 use crate::admin::decisions::Latest;
 use crate::cli::{ask, print_on, say};
-use crate::config::Address;
 use crate::observe::decision::{CandidateRecord, DecisionRecord};
 use crate::proxy::error::ProxyError;
 use crate::route;
@@ -31,7 +30,7 @@ const BEST: usize = 3;
 
 /// Which decisions are shown, and how.
 struct Watch<'a> {
-    admin: Address,
+    admin: ask::Admin,
     upstream: Option<&'a str>,
     /// The name of the route.
     route: Option<String>,
@@ -41,7 +40,7 @@ struct Watch<'a> {
 /// Follows them until the time is over, the reader has seen enough, INT or TERM.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Stop> {
     let watch = Watch {
-        admin: ask::address_of(args.against.as_ref(), args.config.as_deref()),
+        admin: ask::admin_of(args.against.as_ref(), args.config.as_deref()),
         upstream: args.upstream.as_deref(),
         route: wanted_route(args)?,
         json: args.json,

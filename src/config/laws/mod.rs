@@ -1,6 +1,7 @@
 //! Tests: what must hold for any text and any configuration.
 
 mod keyed;
+mod limiters;
 mod written;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::keyed::idempotency;
+use super::limiters::limiters;
 use crate::config::schema::*;
 use crate::config::units::{Decimal, Share};
 
@@ -185,6 +186,7 @@ fn route() -> impl Strategy<Value = Route> {
                     fault,
                     idempotency,
                     addresses: Addresses::default(),
+                    limits: Vec::new(),
                 }
             },
         )
@@ -633,6 +635,30 @@ fn process() -> impl Strategy<Value = (Option<String>, Option<Memory>, Redaction
     (of("[a-z]{1,5}"), memory, redaction)
 }
 
+fn file_watch() -> impl Strategy<Value = FileWatch> {
+    (1_u64..100).prop_map(|seconds| FileWatch {
+        poll: Duration::from_secs(seconds),
+    })
+}
+
+fn admin() -> impl Strategy<Value = Admin> {
+    of("[a-z/.]{1,12}").prop_map(|token_file| Admin {
+        // Any address may be open to all when tokens are asked for.
+        address: Address::Tcp(
+            (
+                if token_file.is_some() {
+                    [0; 4]
+                } else {
+                    [127, 0, 0, 1]
+                },
+                9,
+            )
+                .into(),
+        ),
+        token_file: token_file.map(Into::into),
+    })
+}
+
 pub(super) fn config() -> impl Strategy<Value = Config> {
     (
         vec(route(), 0..4),
@@ -641,10 +667,13 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         of(0_u64..1 << 40),
         of("[a-z]{1,5}"),
         vec(any::<[u8; 4]>(), 0..3),
+        (of(file_watch()), of(admin())),
+        limiters(),
         (door(), process(), addresses()),
     )
         .prop_map(
-            |(routes, upstream, via, body_bytes, zone, explain_to, edge)| {
+            |(routes, upstream, via, body_bytes, zone, explain_to, process, limiters, edge)| {
+                let (watch, admin) = process;
                 let (door, (user, memory, redact_query), of_routes) = edge;
                 // Only an upstream with a subset can be asked for one.
                 let has_subset = upstream.subset.is_some();
@@ -654,7 +683,13 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     addresses: of_routes.clone(),
                     ..route
                 };
-                let routes = routes.into_iter().enumerate().map(named).collect();
+                let (rate_limits, concurrency_limits, bandwidth_limits) = limiters;
+                let mut routes: Vec<Route> = routes.into_iter().enumerate().map(named).collect();
+                let names = rate_limits.keys().chain(concurrency_limits.keys());
+                let names: Vec<String> = names.chain(bandwidth_limits.keys()).cloned().collect();
+                if let Some(route) = routes.first_mut() {
+                    route.limits = names.clone();
+                }
                 let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
                 web.forwarding.via = via;
                 web.limits.body_bytes = body_bytes;
@@ -664,6 +699,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     web.limits.per_address,
                     web.limits.per_address_prefix,
                 ) = door;
+                web.limits.apply = names;
                 let network = |address: [u8; 4]| {
                     TrustedProxy::Network(Network {
                         address: address.into(),
@@ -683,6 +719,11 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                         redact_query,
                         ..AccessLog::default()
                     }),
+                    watch,
+                    admin,
+                    rate_limits,
+                    concurrency_limits,
+                    bandwidth_limits,
                     ..Config::default()
                 }
             },

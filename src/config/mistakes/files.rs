@@ -59,6 +59,27 @@ fn two_listeners_cannot_share_an_address() {
 }
 
 #[test]
+fn operators_from_elsewhere_need_a_token() {
+    let text = format!("{GROUND}admin: {{ address: \"0.0.0.0:9900\" }}\n");
+    one(
+        &text,
+        (8, 19),
+        "admin.address",
+        "not on loopback: whoever reaches the address could change what runs",
+        "name a file of tokens in `admin.token_file`, or listen on 127.0.0.1 or a Unix socket",
+    );
+    for admin in [
+        "address: \"0.0.0.0:9900\", token_file: tokens",
+        "address: \"[::1]:9900\"",
+        "address: \"unix:/run/plimsoll.sock\"",
+    ] {
+        let text = format!("{GROUND}admin: {{ {admin} }}\n");
+        let loaded = from_text("p.yaml", &text, &|_| None).unwrap();
+        assert!(loaded.warnings.is_empty(), "{admin}");
+    }
+}
+
+#[test]
 fn nothing_to_serve_is_an_error() {
     one("", (1, 1), "", "the file is empty", "`listeners`");
     one("# nothing\n", (1, 1), "", "the file is empty", "");
@@ -241,7 +262,6 @@ upstreams:
     timeouts: { connect: 40s }
     connections: { max: 1, idle: 2 }
   spare: { endpoints: [\"h:2\"] }
-admin: { address: \"0.0.0.0:0\" }
 ";
     let warnings = from_text("p.yaml", text, &|_| None).unwrap().warnings;
     let found: Vec<_> = warnings
@@ -256,7 +276,6 @@ admin: { address: \"0.0.0.0:0\" }
         (11, "upstreams.api.timeouts.connect"),
         (12, "upstreams.api.connections.idle"),
         (13, "upstreams.spare"),
-        (14, "admin.address"),
     ];
     assert_eq!(found, expected);
     assert!(

@@ -11,6 +11,7 @@ mod faults;
 mod files;
 mod health;
 mod idempotency;
+mod limits;
 mod narrowing;
 mod retries;
 mod routes;

@@ -1,7 +1,13 @@
 //! Keys that bound what clients may ask for.
 
+use serde_json::{Value as Json, json};
+
+use super::super::cursor::Reader;
+use super::super::emit::Yaml;
+use super::super::kinds::LimiterName;
 use super::super::quantities::Size;
-use super::super::setting::{block, with_default, written_as_map};
+use super::super::setting::{Block, Book, Setting, block, with_default};
+use super::super::tree::{Node, Value};
 use super::AddressPrefix;
 
 block! {
@@ -29,8 +35,32 @@ block! {
         pub per_address: Option<usize> = None, in Some(1)..=Some(10_000_000);
         /// How much of an address `per_address` takes for one client.
         pub per_address_prefix: AddressPrefix = AddressPrefix::default();
+        /// The names of limits that all requests of this listener are held to, before a route is looked for: of
+        /// `rate_limits`, `concurrency_limits` and `bandwidth_limits`. None by default. `limits: [a, b]` is short for
+        /// `limits: { apply: [a, b] }`.
+        pub apply: Vec<String> as Vec<LimiterName> = Vec::new();
     }
 }
 
-written_as_map!(ListenerLimits);
 with_default!(ListenerLimits);
+
+/// A map of its keys, or the list of `apply` alone.
+impl Setting for ListenerLimits {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::List(_) = &node.value else {
+            return Self::read_block(node, reader);
+        };
+        let apply = Vec::<LimiterName>::read(node, reader)?;
+        Some(Self {
+            apply,
+            ..Self::default()
+        })
+    }
+    fn write(value: &Self) -> Yaml {
+        value.write_block()
+    }
+    fn shape(book: &mut Book) -> Json {
+        let names = Vec::<LimiterName>::shape(book);
+        json!({ "anyOf": [book.refer::<Self>(), names] })
+    }
+}

@@ -7,6 +7,7 @@ mod addresses;
 mod admin;
 mod fault;
 mod idempotency;
+mod limiters;
 mod limits;
 mod listener;
 mod matcher;
@@ -16,6 +17,7 @@ mod redaction;
 mod route;
 mod tls;
 mod upstream;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -26,6 +28,7 @@ pub use addresses::*;
 pub use admin::*;
 pub use fault::*;
 pub use idempotency::*;
+pub use limiters::*;
 pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
@@ -36,6 +39,7 @@ pub use route::*;
 use serde_json::{Value as Json, json};
 pub use tls::*;
 pub use upstream::*;
+pub use watch::*;
 
 use super::cursor::Reader;
 use super::emit::Yaml;
@@ -66,6 +70,13 @@ block! {
         pub routes: Vec<Route> = Vec::new();
         /// Groups of interchangeable endpoints, by name.
         pub upstreams: BTreeMap<String, Upstream> = BTreeMap::new();
+        /// Limits on requests in a time, by name. A name is used once, also among the other two kinds; routes and
+        /// listeners refer to it by `limits`. What is known of clients stays under the name over reloads.
+        pub rate_limits: BTreeMap<String, RateLimit> = BTreeMap::new();
+        /// Limits on requests at once, by name.
+        pub concurrency_limits: BTreeMap<String, ConcurrencyLimit> = BTreeMap::new();
+        /// Limits on bytes of bodies in a time, by name.
+        pub bandwidth_limits: BTreeMap<String, BandwidthLimit> = BTreeMap::new();
         /// Where this proxy stands. Of endpoints with the same `zone` those serve first, and others
         /// take what they cannot. One file for many proxies takes it from the environment:
         /// `${ZONE}`. Off: all endpoints are as near.
@@ -73,6 +84,10 @@ block! {
         /// The listener for operators: `/live`, `/ready`, `/metrics` and the API. Off, so that
         /// nothing is opened that was not asked for.
         pub admin: Option<Admin> = None;
+        /// The file is put in force when it changes, as `plimsoll reload` does; what cannot be is
+        /// refused and told, and what is in force stays. On, because a file that is not in force
+        /// is a surprise for later. Off: only `HUP`, `plimsoll reload` and the admin API reload.
+        pub watch: Option<FileWatch> = Some(FileWatch::default());
         /// Threads that carry traffic; off: one for each core that the process may use, which is
         /// the fastest, since a request never leaves its thread.
         pub workers: Option<NonZeroUsize> = None, in NonZeroUsize::new(1)..=NonZeroUsize::new(1024);

@@ -6,8 +6,8 @@ use super::super::cursor::Reader;
 use super::super::emit::Yaml;
 use super::super::json_schema::or_variable;
 use super::super::kinds::{
-    FieldName, FieldValue, Fields, Filled, HostAndPort, Name, PathAndQuery, PathText, Pattern,
-    Scheme, UpstreamName,
+    FieldName, FieldValue, Fields, Filled, HostAndPort, LimiterName, Name, PathAndQuery, PathText,
+    Pattern, Scheme, UpstreamName,
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
@@ -43,6 +43,8 @@ pub struct Route {
     pub idempotency: Option<Idempotency>,
     /// Whose requests are answered.
     pub addresses: Addresses,
+    /// The limiters of its clients, by name.
+    pub limits: Vec<String>,
 }
 
 impl Route {
@@ -139,6 +141,10 @@ block! {
         /// Whose requests are answered, by the address of the client as `trusted_proxies` tell it; all others
         /// get 403. By default all.
         pub addresses: Addresses = Addresses::default();
+        /// The names of limits that its requests are held to, in the order in which they are asked: of `rate_limits`,
+        /// `concurrency_limits` and `bandwidth_limits`. What one refuses takes nothing of the others. Asked after
+        /// those of the listener; none by default.
+        pub limits: Vec<String> as Vec<LimiterName> = Vec::new();
     }
 }
 
@@ -220,6 +226,7 @@ impl RouteKeys {
             fault: self.fault,
             idempotency: self.idempotency,
             addresses: self.addresses,
+            limits: self.limits,
         })
     }
 
@@ -249,6 +256,7 @@ impl RouteKeys {
             fault: route.fault.clone(),
             idempotency: route.idempotency.clone(),
             addresses: route.addresses.clone(),
+            limits: route.limits.clone(),
         }
     }
 }

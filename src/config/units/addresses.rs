@@ -76,6 +76,16 @@ pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
+impl Address {
+    /// Whether only this host can reach it: loopback, or a Unix socket.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 impl FromStr for Address {
     type Err = UnitError;
 

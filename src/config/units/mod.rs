@@ -1,9 +1,10 @@
-//! How quantities are written: durations, sizes, shares, numbers with a point; and `addresses`.
+//! How quantities are written: durations, sizes, shares, numbers with a point; `rates`, and `addresses`.
 //!
 //! Each is strict (one number, one unit, no blanks) and reads back what it writes. The errors
 //! never repeat the text that they refuse: it may have come from an environment variable.
 
 mod addresses;
+mod rates;
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use addresses::is_host_name;
 pub use addresses::{Target, masked};
+pub use rates::{Per, Rate};
 
 use super::schema::Network;
 
@@ -31,6 +33,10 @@ pub enum UnitError {
     Share,
     #[error("write a number of at most three decimals and without a sign, such as `1.25`")]
     Decimal,
+    #[error(
+        "write a whole number for each second, minute or hour, such as `100/s`, `30/m` or `1000/h`"
+    )]
+    Rate,
     #[error("write an IP address and a prefix length, such as `10.0.0.0/8`")]
     Network,
     #[error("the prefix length goes up to {0}")]

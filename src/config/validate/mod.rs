@@ -10,11 +10,14 @@ mod edge;
 mod faults;
 mod health;
 mod idempotency;
+mod limits;
 mod retries;
 mod sessions;
 mod subsets;
 mod upstream;
 mod watched;
+
+pub(crate) use limits::LIMITERS;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -64,6 +67,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     watched::routes(root, config, reader);
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
+    limits::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);
@@ -221,25 +225,19 @@ fn idle_edits(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
-/// The admin listener has no authentication.
+/// Whoever is not on this host must show a token.
 fn open_admin(root: &Node, config: &Config, reader: &mut Reader<'_>) {
-    let Some(Address::Tcp(address)) = config.admin.as_ref().map(|admin| &admin.address) else {
+    let Some(admin) = &config.admin else {
         return;
     };
-    if let (false, Some(entry)) = (
-        address.ip().is_loopback(),
-        child(root, &["admin", "address"]),
-    ) {
-        let message =
-            "not on loopback: there is no authentication, whoever reaches the address is let in";
-        let help = "listen on 127.0.0.1 or a Unix socket, or keep the network closed";
-        warn(
-            reader,
-            entry.node.mark,
-            "admin.address".to_owned(),
-            message,
-            help,
-        );
+    let is_open = !admin.address.is_local() && admin.token_file.is_none();
+    if let (true, Some(entry)) = (is_open, child(root, &["admin", "address"])) {
+        let message = "not on loopback: whoever reaches the address could change what runs";
+        let help =
+            "name a file of tokens in `admin.token_file`, or listen on 127.0.0.1 or a Unix socket";
+        let path = "admin.address".to_owned();
+        let problem = Problem::error(entry.node.mark, path, message.to_owned()).help(help);
+        reader.problems.push(problem);
     }
 }
 

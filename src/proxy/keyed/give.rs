@@ -12,10 +12,10 @@ use crate::http::Outgoing;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
+use crate::proxy::brake::Brake;
 use crate::proxy::entry;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::fault::Brake;
 use crate::proxy::forward::Downstream;
 use crate::proxy::heads;
 use crate::proxy::stream::{self, Flow};
@@ -111,7 +111,10 @@ async fn send(exchange: &mut Exchange, body: Body, client: Sink) -> Result<(), P
     let sent = poll_fn(|cx| {
         let polled = match &mut brake {
             None => pump.poll(cx, &mut flow.answer, &mut flow.client, &worker.buffers),
-            Some(brake) => brake.poll(cx, &mut pump, &mut flow, &worker),
+            Some(brake) => {
+                let (body, sink) = (&mut flow.answer, &mut flow.client);
+                brake.poll(cx, &mut pump, body, sink, &worker.buffers)
+            }
         };
         if let Poll::Ready(sent) = polled {
             return Poll::Ready(sent.map_err(|_| ProxyError::ClientGone));

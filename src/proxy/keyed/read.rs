@@ -88,8 +88,7 @@ async fn gather(
         if let Some(responder) = &mut down.responder {
             let _ = responder.poll_flush(cx);
         }
-        let (body, pump) = (&mut down.body, &mut down.pump);
-        let polled = pump.poll(cx, body, &mut sink, &worker.buffers);
+        let polled = down.poll(cx, &mut sink, &worker.buffers);
         if let Sink::Gathered(gathered) = &sink
             && !gathered.is_over()
             && !hold.grow(gathered.bytes.len(), guard.room())

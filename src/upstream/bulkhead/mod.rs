@@ -140,7 +140,7 @@ impl Bulkhead {
         let mut line = self.line();
         if line.is_clear(now) && self.count.take_waiting(self.limit()).is_some() {
             self.count.wait();
-            let grant = Grant::new(self, ask, None, line.given, false);
+            let grant = Grant::new(self, ask, None, (now, line.given), false);
             drop(line);
             if let Err(unheard) = who.send(Ok(grant)) {
                 drop(unheard);
@@ -243,7 +243,8 @@ impl Bulkhead {
         line.offer_on(grant);
         self.count.give();
         drop(line);
-        self.serve(grant.ask.since);
+        // The last time that is known here. By when it came, those whose time is over would not be late yet.
+        self.serve(grant.called);
     }
 
     /// Calls those whose turn it is, as long as there are permits, and sends those away that have waited too long.
@@ -275,7 +276,7 @@ impl Bulkhead {
             since: next.since,
             deadline: next.deadline,
         };
-        let grant = Grant::new(self, ask, Some(place), line.given, is_offer);
+        let grant = Grant::new(self, ask, Some(place), (now, line.given), is_offer);
         Some((next.who, Ok(grant)))
     }
 

@@ -66,6 +66,8 @@ pub struct Grant {
     pub(super) ask: Ask,
     /// Where it stood; `None`: it did not have to wait.
     pub(super) place: Option<Place>,
+    /// When it was called.
+    pub(super) called: Instant,
     /// The last slot that had been given back by then.
     pub(super) seen: u64,
     /// It was woken for a slot that came free.
@@ -80,13 +82,14 @@ impl Grant {
         bulkhead: &Arc<Bulkhead>,
         ask: Ask,
         place: Option<Place>,
-        seen: u64,
+        (called, seen): (Instant, u64),
         is_offer: bool,
     ) -> Self {
         Self {
             bulkhead: Arc::clone(bulkhead),
             ask,
             place,
+            called,
             seen,
             is_offer,
             is_awaited: is_offer,

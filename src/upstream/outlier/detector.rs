@@ -104,6 +104,13 @@ impl Detector {
             self.begin(now, subjects);
         }
         let returned = |i: usize| verdicts.contains(&Verdict::Returned(i));
+        // Whoever returns does so without its row of failures, beside which that of another would be like its peers'.
+        let anew = |(i, subject): (usize, &Subject)| Subject {
+            in_row: if returned(i) { 0 } else { subject.in_row },
+            ..*subject
+        };
+        let subjects: Vec<Subject> = subjects.iter().enumerate().map(anew).collect();
+        let subjects = &*subjects;
         let mut suspects: Vec<(usize, Why, f64)> = Vec::new();
         for i in (0..subjects.len()).filter(|i| self.is_in(subjects, *i) && !returned(*i)) {
             let peers = self.peers(subjects, i);

@@ -144,7 +144,9 @@ fn subjects(endpoints: &[Arc<Endpoint>], groups: &Groups) -> Vec<Subject> {
     let subject = |(i, endpoint): (usize, &Arc<Endpoint>)| Subject {
         identity: groups.identity(i),
         group: layout.home(i).unwrap_or(usize::MAX),
+        // An ejection is told before a breaker that is open as well.
         is_serving: groups.standing(endpoint, i).is_none_or(is_ejection)
+            && !endpoint.is_held(Exclusion::BreakerOpen)
             && layout.home(i).is_some()
             && layout.places()[i].weight > 0,
         totals: endpoint.conduct.totals(),

@@ -8,6 +8,7 @@ use super::*;
 use crate::entropy::Random;
 use crate::tls::Shared;
 use crate::upstream::Upstream;
+use crate::upstream::breaker::Outcome;
 use crate::upstream::registry::Registry;
 
 const RULES: Rules = Rules {
@@ -299,6 +300,34 @@ fn who_has_moved_is_out_as_long_as_it_is_known_to_be() {
     assert!(!in_force(&second, at(31)));
     assert!(!in_force(&third, at(32)));
     assert!(!in_force(&off, at(33)));
+}
+
+/// One that was let back while its breaker was open counted as one that stays: the last that could serve was ejected.
+#[test]
+fn who_returns_to_an_open_breaker_does_not_stay_in_for_another() {
+    let registry = Registry::default();
+    let yaml = "listeners: { web: { address: \"127.0.0.1:0\" } }\n\
+         routes: [ { match: { path: / }, upstream: pool } ]\n\
+         upstreams: { pool: { endpoints: [ \"127.0.0.1:1\", \"127.0.0.1:2\" ],\n\
+         outlier: { consecutive_gateway_failures: 5, eject_for: 1s, jitter: 0% },\n\
+         breaker: { consecutive_failures: 1, open_for: 30s, jitter: 0% } } }\n";
+    let config = config::read::from_text("test.yaml", yaml, &|_| None).unwrap();
+    let written = &config.config.upstreams["pool"];
+    let upstream =
+        Upstream::compile("pool", written, None, &registry, &Shared::new().unwrap()).unwrap();
+    let (first, second) = (&upstream.endpoints[0], &upstream.endpoints[1]);
+    let breaker = upstream.breaker.as_ref().unwrap();
+    let mut pass = first.breaker.admit(at(0), &breaker.rules).unwrap();
+    upstream.look(at(0));
+    (0..5).for_each(|_| first.conduct.failed(true));
+    upstream.look(at(1));
+    assert!(first.is_held(Exclusion::Ejected));
+    let outcome = Outcome::Failed(Duration::ZERO, "connection_refused");
+    breaker.record(first, &mut pass, at(1), outcome);
+    (0..5).for_each(|_| second.conduct.failed(true));
+    upstream.look(at(2));
+    assert_eq!(first.out(), Some(Exclusion::BreakerOpen));
+    assert_eq!(second.out(), None, "one is kept");
 }
 
 #[derive(Debug, Clone)]

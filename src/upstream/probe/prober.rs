@@ -168,7 +168,12 @@ async fn check_again_and_again(
         let latest = followed.borrow().clone();
         // What was found at another address says nothing of this one.
         if Arc::ptr_eq(&latest.endpoint, &subject.endpoint) {
-            record(&latest, check, clock.now(), &mut random);
+            let Subject {
+                upstream,
+                checks,
+                endpoint,
+            } = &latest;
+            checks.record(endpoint, upstream, check, clock.now(), &mut random);
         }
     }
 }
@@ -182,28 +187,36 @@ async fn place(checks: &Checks, due: Instant, clock: Clock) -> Option<OwnedSemap
     Arc::clone(&checks.places).acquire_owned().await.ok()
 }
 
-/// Takes the result of a check, and carries out what it means.
-fn record(subject: &Subject, check: Check, now: Instant, random: &mut Random) {
-    let endpoint = &subject.endpoint;
-    let turn = match endpoint.health().as_mut() {
-        Some(health) => health.record(now, check, &subject.checks.rules, random),
-        None => None,
-    };
-    let Some(turn) = turn else {
-        return;
-    };
-    let is_held = turn.to != Verdict::Healthy;
-    endpoint.hold(Exclusion::Unhealthy, is_held, now);
-    let Some(upstream) = subject.upstream.upgrade() else {
-        return;
-    };
-    upstream.look(now);
-    // That a newcomer is found healthy is what was expected.
-    if turn.from != Verdict::Unknown || is_held {
-        let (name, id) = (upstream.name.as_str(), endpoint.id.as_str());
-        upstream
-            .events
-            .note(now, Kind::Health, name, Some(id), turn.text);
+impl Checks {
+    /// Takes the result of a check, and carries out what it means.
+    pub(crate) fn record(
+        &self,
+        endpoint: &Endpoint,
+        upstream: &Weak<Upstream>,
+        check: Check,
+        now: Instant,
+        random: &mut Random,
+    ) {
+        let turn = match endpoint.health().as_mut() {
+            Some(health) => health.record(now, check, &self.rules, random),
+            None => None,
+        };
+        let Some(turn) = turn else {
+            return;
+        };
+        let is_held = turn.to != Verdict::Healthy;
+        endpoint.hold(Exclusion::Unhealthy, is_held, now);
+        let Some(upstream) = upstream.upgrade() else {
+            return;
+        };
+        upstream.look(now);
+        // That a newcomer is found healthy is what was expected.
+        if turn.from != Verdict::Unknown || is_held {
+            let (name, id) = (upstream.name.as_str(), endpoint.id.as_str());
+            upstream
+                .events
+                .note(now, Kind::Health, name, Some(id), turn.text);
+        }
     }
 }
 

@@ -53,7 +53,8 @@ impl Proxy {
 
     /// Of the only listener.
     pub fn address(&self) -> SocketAddr {
-        let [bound] = &self.live().listeners[..] else {
+        let listeners = self.live().listeners.load();
+        let [bound] = &listeners[..] else {
             panic!("which of several listeners?");
         };
         tcp(&bound.address)
@@ -61,8 +62,8 @@ impl Proxy {
 
     /// Of the listener of this name.
     pub fn listener(&self, name: &str) -> SocketAddr {
-        let mut listeners = self.live().listeners.iter();
-        let bound = listeners.find(|bound| bound.name == name);
+        let listeners = self.live().listeners.load();
+        let bound = listeners.iter().find(|bound| bound.name == name);
         tcp(&bound.expect("a listener of this name").address)
     }
 

@@ -12,6 +12,7 @@ mod verdicts;
 
 use std::sync::Arc;
 
+use plimsoll::observe::event::Kind;
 use plimsoll::upstream::Upstream;
 use plimsoll::upstream::endpoint::Endpoint;
 use plimsoll::upstream::health::{Check, Health, Outcome, Verdict};
@@ -111,5 +112,6 @@ async fn first(endpoint: &Endpoint) -> Check {
 /// What was noted of its own accord, as it is said.
 fn events(proxy: &Proxy) -> Vec<String> {
     let (events, _) = proxy.live().events.after(0);
-    events.iter().map(ToString::to_string).collect()
+    let of_health = events.iter().filter(|event| event.kind == Kind::Health);
+    of_health.map(ToString::to_string).collect()
 }

@@ -101,6 +101,30 @@ fn who_leaves_before_or_after_being_called_leaves_nothing_behind() {
     assert!(bulkhead.take().is_some());
 }
 
+/// Whoever left after it was called served the others by when it had come: they were not late yet.
+#[test]
+fn who_leaves_after_being_called_lets_nobody_in_that_is_late() {
+    let bulkhead = bulkhead(&small(1, 8, config::QueueOrder::Fifo));
+    fill(&bulkhead);
+    let enter = |class, until| {
+        let ask = Ask {
+            deadline: at(until),
+            ..ask(class, 0)
+        };
+        bulkhead.enter(ask, at(0)).unwrap()
+    };
+    let called = enter(Priority::High, 5000);
+    let mut next = enter(Priority::Normal, 5000);
+    let mut late = enter(Priority::Normal, 1000);
+    give(&bulkhead, 1100);
+    drop(called);
+    assert!(polled(&mut next).unwrap().is_ok());
+    assert_eq!(
+        polled(&mut late).map(|late| late.err()),
+        Some(Some(Refusal::Timeout))
+    );
+}
+
 #[test]
 fn without_a_queue_nobody_waits() {
     let bulkhead = bulkhead(&small(1, 0, config::QueueOrder::Fifo));
