@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::attempt::idempotency::{Guard, Stores};
 use crate::clock::Instant;
 use crate::config::{
-    self, Address, Balance, Config, Forwarding, HashKey, ListenerLimits, ListenerTimeouts,
-    ProxyProtocolIn, TrustedProxy, Underscores,
+    self, Address, Balance, ClientFact, Config, Forwarding, HashKey, ListenerLimits,
+    ListenerTimeouts, ProxyProtocolIn, TrustedProxy, Underscores,
 };
-use crate::limit::{self, Attached, Limits};
+use crate::limit::{self, Attached, Limits, auth};
 use crate::listener::addresses::Addresses;
-use crate::listener::server_tls;
+use crate::listener::server_tls::ServerTls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::breaker::Breaker;
@@ -26,7 +26,7 @@ pub struct Listener {
     /// Given once in the life of the process: a listener that is removed and comes again has another.
     pub number: usize,
     /// Clear text without it.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
     pub timeouts: ListenerTimeouts,
     pub limits: ListenerLimits,
     pub trusted_proxies: Vec<TrustedProxy>,
@@ -40,6 +40,36 @@ pub struct Listener {
     pub addresses: Option<Addresses>,
     /// What limits all of its clients.
     pub limiters: Option<Arc<Attached>>,
+    /// What connections show of their clients; `None` where nothing follows from it.
+    pub certified: Option<Box<Certified>>,
+}
+
+/// What follows from what a connection with TLS shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certified {
+    /// Whether the host of a request must be the name that its connection asked for.
+    pub sni_matches_host: bool,
+    /// What endpoints are told of the client's certificate, by the names of fields.
+    pub told: Vec<(String, ClientFact)>,
+    /// Names of fields by which any listener tells endpoints who a client is: here nobody else may say anything in them.
+    pub reserved: Vec<String>,
+}
+
+impl Certified {
+    fn compile(written: &config::Listener, config: &Config) -> Option<Box<Self>> {
+        let clients = |listener: &config::Listener| {
+            let tls = listener.tls.as_ref()?;
+            Some(tls.client.as_ref()?.header.clone())
+        };
+        let all = config.listeners.values().filter_map(clients).flatten();
+        let tls = written.tls.as_ref();
+        let this = Self {
+            sni_matches_host: tls.is_some_and(|tls| tls.sni_matches_host),
+            told: clients(written).unwrap_or_default(),
+            reserved: all.map(|(name, _)| name).collect(),
+        };
+        (this != Self::default()).then(|| Box::new(this))
+    }
 }
 
 /// The configuration as the workers use it.
@@ -61,6 +91,8 @@ pub struct Snapshot {
     pub addresses: Arc<[Option<Addresses>]>,
     /// Every limiter, and those of the routes.
     pub limits: Arc<Limits>,
+    /// What routes ask of who wants to enter, in the order of the routes.
+    pub gates: Vec<Option<Arc<auth::Gate>>>,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -72,6 +104,8 @@ pub enum CompileError {
     Upstream(#[from] upstream::CompileError),
     #[error("listeners.{listener}.tls: {source}")]
     Tls { listener: String, source: TlsError },
+    #[error(transparent)]
+    Auth(#[from] auth::AuthError),
 }
 
 /// The numbers of listeners by name.
@@ -82,13 +116,14 @@ impl Listener {
         name: &str,
         number: usize,
         written: &config::Listener,
+        config: &Config,
         shared: &Shared,
         limits: &Limits,
     ) -> Result<Self, CompileError> {
         let tls = match (&written.tls, &written.address) {
             (None, _) => Ok(None),
             (Some(_), Address::Unix(path)) => Err(TlsError::UnixSocket { path: path.clone() }),
-            (Some(tls), Address::Tcp(_)) => server_tls::compile(tls, shared).map(Some),
+            (Some(tls), Address::Tcp(_)) => ServerTls::compile(tls, shared).map(Some),
         };
         let tls = tls.map_err(|source| CompileError::Tls {
             listener: name.to_owned(),
@@ -98,6 +133,7 @@ impl Listener {
             tls,
             limiters: limits.of_listener(name).cloned(),
             number,
+            certified: Certified::compile(written, config),
             ..Self::without_tls(name, written)
         })
     }
@@ -117,6 +153,7 @@ impl Listener {
             proxy_protocol: written.proxy_protocol.clone(),
             addresses: Addresses::compile(&written.addresses),
             limiters: None,
+            certified: None,
         }
     }
 }
@@ -158,6 +195,7 @@ impl Snapshot {
         numbers: &Numbers,
         registry: &Registry,
         stores: &Stores,
+        ledger: &auth::Ledger,
         shared: &Shared,
         limiters: &limit::Registry,
     ) -> Result<Self, CompileError> {
@@ -168,7 +206,7 @@ impl Snapshot {
             .enumerate()
             .map(|(place, (name, written))| {
                 let number = numbers.get(name).copied().unwrap_or(place);
-                Listener::compile(name, number, written, shared, &limits).map(Arc::new)
+                Listener::compile(name, number, written, config, shared, &limits).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let listener_names: Vec<String> = config.listeners.keys().cloned().collect();
@@ -202,6 +240,7 @@ impl Snapshot {
             departed: Vec::new(),
             guards: guards(config, &routes, stores),
             limits: Arc::new(limits),
+            gates: auth::compile(config, ledger)?,
             routes,
             upstreams,
         })
@@ -239,6 +278,7 @@ impl Snapshot {
             upstreams: self.upstreams.iter().map(&mut anew).collect(),
             guards: self.guards.clone(),
             limits: Arc::clone(&self.limits),
+            gates: self.gates.clone(),
             breakers: self.breakers.clone(),
             addresses: Arc::clone(&self.addresses),
         };

@@ -30,6 +30,16 @@ impl Stream {
         matches!(self, Self::Server(_) | Self::Client(_))
     }
 
+    /// Whether its handshake resumed a session.
+    pub fn was_resumed(&self) -> bool {
+        let kind = match self {
+            Self::Server(tls) => tls.get_ref().1.handshake_kind(),
+            Self::Client(tls) => tls.get_ref().1.handshake_kind(),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        };
+        kind == Some(rustls::HandshakeKind::Resumed)
+    }
+
     /// The protocol that ALPN settled on.
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {

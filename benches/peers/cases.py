@@ -18,11 +18,13 @@ class Case:
     title: str
     path: str
     tls: bool = False
-    # Which tool drives it: wrk, post (wrk with a script), h2load, ab, or idle.
+    # Which tool drives it: wrk, post (wrk with a script), h2load, ab, reuse (openssl s_time), or idle.
     tool: str = "wrk"
     connections: int = 64
     # Plimsoll's bounds: required, goal. Ratios of CPU per request to nginx's; KiB for idle cases.
     bounds: tuple = ()
+    # Whether the client can check nothing but RSA.
+    rsa: bool = False
 
 
 CASES = [
@@ -33,6 +35,8 @@ CASES = [
     Case("tls", "TLS keep-alive", "/small", tls=True, bounds=(1.00, 0.85)),
     Case("h2", "h2 over TLS, 16 × 16 streams", "/small", tls=True, tool="h2load", connections=16, bounds=(0.80, 0.60)),
     Case("handshake", "TLS handshake per request", "/small", tls=True, tool="ab", connections=16, bounds=(1.30, 1.00)),
+    Case("handshake-rsa", "the same with RSA, 2048 bits", "/small", tls=True, tool="ab", connections=16, bounds=(1.30, 1.00), rsa=True),
+    Case("handshake-resumed", "the same, each resuming a session", "/small", tls=True, tool="reuse", connections=1, bounds=(1.30, 1.00)),
     Case("idle", "idle keep-alive connection", "/small", tool="idle", connections=2000, bounds=(6, 2)),
     Case("idle-tls", "idle keep-alive connection, TLS", "/small", tls=True, tool="idle", connections=2000, bounds=(24, 12)),
 ]
@@ -51,12 +55,16 @@ class Run:
 
 
 def command(case, url, seconds):
-    """The tool's command line. None of them resumes a TLS session; ab dials for each request."""
+    """The tool's command line. None but s_time resumes a TLS session; it and ab dial for each request."""
     connections = str(case.connections)
     if case.tool == "h2load":
         return ["h2load", "-t1", "-c", connections, "-m16", "-D", str(seconds), url]
     if case.tool == "ab":
         return ["ab", "-q", "-s", "10", "-c", connections, "-t", str(seconds), "-n", "100000000", url]
+    if case.tool == "reuse":
+        # Without a scheme; one connection after the other.
+        host, path = url.removeprefix("https://").split("/", 1)
+        return ["openssl", "s_time", "-connect", host, "-www", f"/{path}", "-reuse", "-time", str(seconds)]
     script = ["-s", str(HERE / "post.lua")] if case.tool == "post" else []
     return ["wrk", "-t1", "-c", connections, "-d", f"{seconds}s", "--timeout", "10s", *script, url]
 
@@ -95,7 +103,21 @@ def read_ab(text):
     return number(r"Complete requests:\s+(\d+)", text), errors, number(r"Time taken for tests:\s+([\d.]+)", text)
 
 
-READERS = {"wrk": read_wrk, "post": read_wrk, "h2load": read_h2load, "ab": read_ab}
+def read_reuse(text):
+    # `r` for each session that was resumed, `*` and `t` for each that was not.
+    found = re.search(r"(\d+) connections in (\d+) real seconds", text)
+    if found is None:
+        raise Void(f"the load tool's answer was not understood: {text[-400:]}")
+    marks = max(re.findall(r"[r*t]{2,}", text), key=len, default="")
+    return float(found.group(1)), len(marks) - marks.count("r"), float(found.group(2))
+
+
+READERS = {"wrk": read_wrk, "post": read_wrk, "h2load": read_h2load, "ab": read_ab, "reuse": read_reuse}
+
+
+def environment(stage, case):
+    """The environment of the load tool: OpenSSL's own configuration says what the client can check."""
+    return {**os.environ, "OPENSSL_CONF": f"{stage.folder}/rsa.cnf"} if case.rsa else None
 
 
 def load(stage, process, case, seconds):
@@ -104,7 +126,7 @@ def load(stage, process, case, seconds):
     before, began = process.cpu_seconds(), time.monotonic()
     done = subprocess.run(
         command(case, url, seconds), preexec_fn=pinned(stage.load_core), capture_output=True, text=True,
-        timeout=seconds + 60,
+        timeout=seconds + 60, env=environment(stage, case),
     )
     wall, cpu = time.monotonic() - began, process.cpu_seconds() - before
     if not process.alive():

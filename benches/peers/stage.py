@@ -195,17 +195,27 @@ class Stage:
         shutil.rmtree(self.bodies, ignore_errors=True)
 
     def make_certificate(self):
-        """Self-signed, ECDSA on P-256."""
-        cert, key = f"{self.folder}/site.pem", f"{self.folder}/site.key"
+        """Self-signed: ECDSA on P-256, and RSA of 2048 bits for clients that can check nothing else."""
+        self.certify("rsa", ["-newkey", "rsa:2048"])
+        cert, key = self.certify("site", ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        both = pathlib.Path(cert).read_bytes() + pathlib.Path(key).read_bytes()
+        pathlib.Path(self.folder, "site-with-key.pem").write_bytes(both)
+        pathlib.Path(self.folder, "rsa.cnf").write_text(
+            "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = client\n"
+            "[client]\nSignatureAlgorithms = rsa_pss_rsae_sha256:RSA+SHA256\n"
+        )
+
+    def certify(self, name, kind):
+        """Writes NAME.pem and NAME.key."""
+        cert, key = f"{self.folder}/{name}.pem", f"{self.folder}/{name}.key"
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            ["openssl", "req", "-x509", *kind, "-nodes",
              "-days", "7", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
              "-keyout", key, "-out", cert],
             check=True, capture_output=True,
         )
         os.chmod(key, 0o644)  # A key for one run, readable by whatever user a peer drops to.
-        both = pathlib.Path(cert).read_bytes() + pathlib.Path(key).read_bytes()
-        pathlib.Path(self.folder, "site-with-key.pem").write_bytes(both)
+        return cert, key
 
     def fill(self, name, ports):
         """Writes the configuration kept beside this file with its `@NAMES@` filled in."""

@@ -1,13 +1,21 @@
 //! What the fuzz targets assert. Each target is one call of `run`, so that the seeds can be run without a fuzzer too:
 //! `cargo test --lib --manifest-path fuzz/Cargo.toml`; with one: `.ci/long/fuzz.sh h1_request`.
 
+pub mod certificate;
 pub mod config;
 pub mod differential;
 pub mod h1_body;
 pub mod h1_request;
 pub mod h1_response;
 pub mod proxy_header;
+pub mod h2_session;
+pub mod keys;
+#[cfg(test)]
+mod random;
+pub mod reload;
+pub mod rewrite;
 pub mod round_trip;
+pub mod route_match;
 #[cfg(test)]
 mod seeds;
 pub mod target;

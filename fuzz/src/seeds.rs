@@ -1,9 +1,13 @@
-//! Every seed is a test: `cargo test --lib --manifest-path fuzz/Cargo.toml`.
+//! Every seed is a test, and so is what chance makes of the seeds: `cargo test --lib --manifest-path fuzz/Cargo.toml`.
 
 use std::path::Path;
 
 use crate::differential::{request as differential_request, response as differential_response};
-use crate::{config, h1_body, h1_request, h1_response, proxy_header, round_trip, target};
+use crate::random::drive;
+use crate::{
+    certificate, config, h1_body, h1_request, h1_response, h2_session, keys, proxy_header, reload,
+    rewrite, round_trip, route_match, target,
+};
 
 fn each(target: &str, run: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -18,14 +22,28 @@ fn each(target: &str, run: impl Fn(&[u8])) {
 }
 
 macro_rules! targets {
-    ($($target:ident)*) => { $(
-        #[test]
-        fn $target() {
-            each(stringify!($target), $target::run);
+    ($($target:ident)*) => {
+        mod kept {
+            $(
+                #[test]
+                fn $target() {
+                    super::each(stringify!($target), super::$target::run);
+                }
+            )*
         }
-    )* };
+
+        mod changed {
+            $(
+                #[test]
+                fn $target() {
+                    super::drive(stringify!($target), super::$target::run);
+                }
+            )*
+        }
+    };
 }
 
 targets! {
-    h1_request h1_response h1_body target config differential_request differential_response round_trip proxy_header
+    certificate h1_request h1_response h1_body target config differential_request differential_response round_trip
+    route_match rewrite keys h2_session reload proxy_header
 }

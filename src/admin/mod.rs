@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod certificates;
 pub mod command;
 pub mod decisions;
 pub mod events;

@@ -1,5 +1,6 @@
 //! Everything for Prometheus: what the registry counts, and what only the process as a whole knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
@@ -11,11 +12,13 @@ use super::status;
 use crate::attempt::idempotency::Guard;
 use crate::clock::Instant;
 use crate::config::{Priority, Protocol};
+use crate::limit::auth::Way;
 use crate::observe::prometheus::{self, Exposition};
 use crate::observe::{Amplification, Imbalance, Metric, Picks, Window};
 use crate::snapshot::Snapshot;
 use crate::upstream::breaker::{Phase, Switch};
 use crate::upstream::bulkhead::{Configured, Refusal};
+use crate::upstream::client_tls::ClientTls;
 use crate::upstream::health::{Outcome, Verdict};
 use crate::upstream::outlook::Outlook;
 use crate::upstream::{Upstream, pool};
@@ -41,6 +44,8 @@ pub fn scrape(live: &Live) -> String {
         idempotency(guard, now, &mut out);
     }
     limits::expose(&snapshot.limits, &mut out);
+    certificates(live, &snapshot, &mut out);
+    gates(&snapshot, &mut out);
     route_breakers(&snapshot, &mut out);
     prometheus::expose(&live.metrics, now, &mut out);
     out.finish()
@@ -83,6 +88,7 @@ fn process(live: &Live, out: &mut Exposition) {
     out.sample(Metric::Ready, &[], u64::from(live.reasons().is_empty()));
     out.sample(Metric::Draining, &[], u64::from(live.is_draining()));
     memory(live, out);
+    out.sample(Metric::ConsoleDropped, &[], live.said.dropped());
     for (kind, count) in live.events.counts() {
         out.sample(Metric::Events, &[kind.label()], count);
     }
@@ -92,7 +98,55 @@ fn process(live: &Live, out: &mut Exposition) {
     }
 }
 
-/// The idempotency keys of one route.
+/// When certificates run out, and what came of changes to their files.
+fn certificates(live: &Live, snapshot: &Snapshot, out: &mut Exposition) {
+    let seconds = |since_1970: i64| u64::try_from(since_1970).unwrap_or_default();
+    for (result, count) in live.certificates.read() {
+        out.sample(Metric::CertificateSwaps, &[result], count);
+    }
+    for listener in &snapshot.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        let in_force = tls.now();
+        // A file may be listed twice.
+        let files = in_force.shown.iter();
+        let files: BTreeMap<_, _> = files.map(|one| (&one.file, one.not_after)).collect();
+        for (file, until) in files {
+            let labels = [listener.name.as_str(), &file.display().to_string()];
+            out.sample(Metric::CertificateExpires, &labels, seconds(until));
+        }
+    }
+    for upstream in &snapshot.upstreams {
+        if let Some((file, (_, until))) = upstream.tls.as_ref().and_then(ClientTls::shown) {
+            let labels = [upstream.name.as_str(), &file.display().to_string()];
+            out.sample(Metric::UpstreamCertificateExpires, &labels, seconds(until));
+        }
+    }
+}
+
+/// How requests fared that were asked who it is.
+fn gates(snapshot: &Snapshot, out: &mut Exposition) {
+    let routes = snapshot.routes.routes().iter().zip(&snapshot.gates);
+    let mut remembered = None;
+    for (route, gate) in routes {
+        let Some((gate, way)) = gate
+            .as_ref()
+            .and_then(|gate| Some((gate, gate.way.as_ref()?)))
+        else {
+            continue;
+        };
+        for (verdict, count) in gate.counts.all() {
+            out.sample(Metric::AuthRequests, &[&route.name, verdict.label()], count);
+        }
+        if let Way::Basic(basic) = way {
+            remembered = Some(basic.checks().remembered());
+        }
+    }
+    if let Some(remembered) = remembered {
+        out.sample(Metric::AuthPasswords, &[], remembered as u64);
+    }
+}
+
+/// How memory stands, and how many addresses are counted.
 fn memory(live: &Live, out: &mut Exposition) {
     if let Some((used, limit)) = live.memory.usage() {
         out.sample(Metric::MemoryUsed, &[], used);
@@ -107,6 +161,7 @@ fn memory(live: &Live, out: &mut Exposition) {
     }
 }
 
+/// The idempotency keys of one route.
 fn idempotency(guard: &Guard, now: Instant, out: &mut Exposition) {
     let (store, route) = (&guard.store, guard.route());
     for (met, count) in store.counts.all_met() {

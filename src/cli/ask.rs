@@ -28,11 +28,17 @@ const TOKEN: &str = "PLIMSOLL_ADMIN_TOKEN";
 pub(super) struct Admin {
     pub(super) address: Address,
     token: Option<String>,
+    /// Nobody has said that it is there.
+    is_guess: bool,
 }
 
 impl std::fmt::Display for Admin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.address.fmt(f)
+        self.address.fmt(f)?;
+        if self.is_guess {
+            f.write_str(", the default, since no `admin` can be read from a configuration here")?;
+        }
+        Ok(())
     }
 }
 
@@ -43,9 +49,7 @@ pub(super) fn admin(named: Option<&Address>) -> Admin {
 
 /// The same with the configuration that is named.
 pub(super) fn admin_of(named: Option<&Address>, config: Option<&Path>) -> Admin {
-    let loaded = read::load(&config_path(config), &|name| std::env::var(name).ok());
-    // What is wrong with a file says nothing about the process that was started from it.
-    let written = loaded.ok().and_then(|loaded| loaded.config.admin);
+    let written = read::admin(&config_path(config), &|name| std::env::var(name).ok());
     let file = written.as_ref().and_then(|admin| admin.token_file.as_ref());
     let first = |path| {
         let text = std::fs::read_to_string(path).ok()?;
@@ -54,6 +58,7 @@ pub(super) fn admin_of(named: Option<&Address>, config: Option<&Path>) -> Admin 
     };
     let address = named.cloned();
     Admin {
+        is_guess: address.is_none() && written.is_none(),
         token: std::env::var(TOKEN).ok().or_else(|| file.and_then(first)),
         address: address
             .or_else(|| written.map(|admin| reachable(admin.address)))

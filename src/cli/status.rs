@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use super::table::Table;
 use super::{ask, balancing, print, retries};
 use crate::admin::status::{
-    BreakerStatus, BulkheadStatus, ConfigStatus, EndpointStatus, Figures, Percentiles, RouteStatus,
-    Status, UpstreamStatus, Windows,
+    BreakerStatus, BulkheadStatus, ConfigStatus, DrainingStatus, EndpointStatus, Figures,
+    Percentiles, RouteStatus, Status, UpstreamStatus, Windows,
 };
 use crate::config::Address;
 use crate::upstream::breaker;
@@ -98,8 +98,9 @@ fn render(status: &Status, lifetime: bool) -> String {
         format!("NOT READY ({})", status.reasons.join("; "))
     };
     let mut text = format!(
-        "plimsoll {}: {ready}, up {}, generation {}, {} connections\n{} per second and percentiles over {}\n\n",
+        "plimsoll {}: {ready}{}, up {}, generation {}, {} connections\n{} per second and percentiles over {}\n\n",
         status.version,
+        status.draining.as_ref().map_or_else(String::new, draining),
         span(status.uptime_seconds),
         status.config.generation,
         status.connections_open,
@@ -141,12 +142,17 @@ fn render(status: &Status, lifetime: bool) -> String {
         ));
     }
     text.push_str(&listeners.render());
+    text.push_str(&super::certificates::render(status));
     text.push('\n');
     text.push_str(&routes.render());
     for route in &status.routes {
         text.push_str(&faults(route));
     }
     text.push('\n');
+    if let Some(gates) = gates(&status.routes) {
+        text.push_str(&gates.render());
+        text.push('\n');
+    }
     if let Some(keys) = idempotency(&status.routes) {
         text.push_str(&keys.render());
         text.push('\n');
@@ -160,6 +166,15 @@ fn render(status: &Status, lifetime: bool) -> String {
     }
     text.push_str(&sources(&status.upstreams));
     text
+}
+
+/// How long the end may take.
+fn draining(status: &DrainingStatus) -> String {
+    match (status.accepting_seconds, status.cut_seconds) {
+        (Some(accepting), _) => format!(", closes in {}", span(accepting)),
+        (None, Some(cut)) => format!(", cut in {}", span(cut)),
+        (None, None) => ", without a deadline".to_owned(),
+    }
 }
 
 /// What a route injects on purpose, so that nobody takes it for a fault of an endpoint.
@@ -178,6 +193,42 @@ fn faults(route: &RouteStatus) -> String {
         "{} INJECTS FAULTS: {}; met so far: {met}\n",
         route.name, fault.injects
     )
+}
+
+/// Who was let in by the routes that ask who it is, all since the start; `None` where none does.
+fn gates(routes: &[RouteStatus]) -> Option<Table> {
+    let heads = &[
+        "WHO MAY ENTER",
+        "BY",
+        "KNOWN",
+        "ALLOWED",
+        "REFUSED",
+        "UNAVAILABLE",
+        "FAILED OPEN",
+    ];
+    let mut table = Table::new(2, heads);
+    let mut is_any = false;
+    for (name, auth) in routes
+        .iter()
+        .filter_map(|route| Some((&route.name, route.auth.as_ref()?)))
+    {
+        let sum = |words: &[&str]| {
+            let counts = words.iter().filter_map(|word| auth.requests.get(*word));
+            counts.sum::<u64>().to_string()
+        };
+        table.row(vec![
+            name.clone(),
+            auth.way.clone(),
+            auth.known
+                .map_or_else(|| "-".to_owned(), |known| known.to_string()),
+            sum(&["allowed"]),
+            sum(&["absent", "malformed", "wrong", "refused"]),
+            sum(&["unavailable"]),
+            sum(&["failed_open"]),
+        ]);
+        is_any = true;
+    }
+    is_any.then_some(table)
 }
 
 /// The idempotency keys of the routes that ask for such, all since the start; `None` where none does.

@@ -139,6 +139,11 @@ checked_text! {
         let valid = !text.is_empty() && text.bytes().all(|byte| is_token_byte(byte) || matches!(byte, b':' | b'[' | b']'));
         if valid { Ok(()) } else { Err("a pseudonym is a host name or a word without blanks".to_owned()) }
     };
+    /// What a password is asked for (RFC 9110, 11.5).
+    Realm, "a text that browsers show", |text| {
+        let valid = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+        if valid { Ok(()) } else { Err("write it in ASCII, without quotes and backslashes".to_owned()) }
+    };
     /// Any text but an empty one.
     Filled, "a text", |text| {
         if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(()) }

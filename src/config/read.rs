@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
 use super::places::Places;
-use super::schema::{Config, Endpoint};
+use super::schema::{Admin, Config, Endpoint};
 use super::setting::Setting as _;
 use super::{tree, validate};
 
@@ -60,6 +60,15 @@ pub fn from_bytes(
             Err(refuse(message, Some("save the file as UTF-8"), false))
         }
     }
+}
+
+/// The `admin` of the file at `path`, whatever else is wrong with it: whoever wants to ask a running process about its broken
+/// file must find that process by the same file.
+pub fn admin(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<Admin> {
+    let text = String::from_utf8(bytes(path).ok()?).ok()?;
+    let mut reader = Reader::new(env);
+    let root = tree::parse(&text, &mut reader.problems)?;
+    Admin::read(&root.child("admin")?.node, &mut reader)
 }
 
 /// Reads a file of endpoints; `name` stands for it in diagnostics. An empty text names none.

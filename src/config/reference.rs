@@ -98,18 +98,9 @@ fn concurrency_limit() -> ConcurrencyLimit {
 }
 
 fn listener() -> Listener {
-    let certificate = Certificate {
-        cert: PathBuf::from("site.pem"),
-        key: PathBuf::from("site.key"),
-    };
-    let tls = ServerTls {
-        certificates: vec![certificate],
-        min_version: TlsVersion::V1_2,
-        alpn: vec![Alpn::H2, Alpn::Http11],
-    };
     let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
     Listener {
-        tls: Some(tls),
+        tls: Some(server_tls()),
         limits: ListenerLimits {
             per_address: Some(100),
             ..ListenerLimits::default()
@@ -123,6 +114,26 @@ fn listener() -> Listener {
             deny: vec![network("10.9.0.0/16")],
         },
         ..Listener::new(address)
+    }
+}
+
+fn server_tls() -> ServerTls {
+    let certificate = Certificate {
+        cert: PathBuf::from("site.pem"),
+        key: PathBuf::from("site.key"),
+        ocsp: Some(PathBuf::from("site.ocsp")),
+    };
+    let client = ClientAuth {
+        ca: PathBuf::from("clients.pem"),
+        mode: ClientAuthMode::Require,
+        header: vec![
+            (text("X-Client-Subject"), ClientFact::Subject),
+            (text("X-Client-Sha256"), ClientFact::Sha256),
+        ],
+    };
+    ServerTls {
+        client: Some(client),
+        ..ServerTls::new(vec![certificate])
     }
 }
 
@@ -172,6 +183,11 @@ fn routes() -> Vec<Route> {
             idempotency: Some(Idempotency::default()),
             addresses: Addresses::default(),
             limits: vec![text("per_client"), text("uploads"), text("thin")],
+            auth: Some(auth(AuthWay::ApiKey(ApiKeyAuth {
+                keys_file: PathBuf::from("keys"),
+                header: Some(text("X-Api-Key")),
+                query: Some(text("key")),
+            }))),
         },
         Route {
             matcher: path(PathMatch::Exact(text("/ping"))),
@@ -198,6 +214,14 @@ fn routes() -> Vec<Route> {
                 minimum: Duration::from_millis(20),
                 p99: Duration::from_secs(2),
             }))),
+            auth: Some(auth(AuthWay::Forward(ForwardAuth {
+                upstream: text("app"),
+                path: text("/verify"),
+                timeout: Duration::from_secs(1),
+                copy: vec![text("X-Groups")],
+                identity: Some(text("X-User")),
+                on_failure: OnAuthFailure::Closed,
+            }))),
             ..Route::default()
         },
         Route {
@@ -207,6 +231,10 @@ fn routes() -> Vec<Route> {
                 usual: Duration::from_millis(5),
                 rare: Duration::from_secs(1),
                 share: Share::percent(1),
+            }))),
+            auth: Some(auth(AuthWay::Basic(BasicAuth {
+                users_file: PathBuf::from("users"),
+                realm: text("restricted"),
             }))),
             ..Route::default()
         },
@@ -220,6 +248,14 @@ fn routes() -> Vec<Route> {
             ..Route::default()
         },
     ]
+}
+
+fn auth(way: AuthWay) -> Auth {
+    Auth {
+        way,
+        identity_header: Some(text("X-User")),
+        keep_credentials: false,
+    }
 }
 
 fn fault(distribution: Distribution) -> Fault {
@@ -239,7 +275,7 @@ fn fault(distribution: Distribution) -> Fault {
 }
 
 fn upstream() -> Upstream {
-    let certificate = Certificate {
+    let certificate = ClientCertificate {
         cert: PathBuf::from("client.pem"),
         key: PathBuf::from("client.key"),
     };

@@ -12,6 +12,7 @@ use super::h2;
 use super::head::{RequestHead, Version};
 use super::outgoing::Outgoing;
 use crate::clock::Instant;
+use crate::tls::Identity;
 
 /// Who is at the other end of a downstream connection.
 #[derive(Debug, Clone)]
@@ -24,6 +25,10 @@ pub struct Peer {
     pub listener: usize,
     /// Whether the client speaks TLS.
     pub tls: bool,
+    /// The name that it asked for by TLS, in lower case.
+    pub sni: Option<Box<str>>,
+    /// Who it is by the certificate that it showed.
+    pub identity: Option<Rc<Identity>>,
     /// The address as text, for logs.
     pub text: String,
     /// Where the client connected to; `None` on a Unix socket.
@@ -69,8 +74,8 @@ pub trait Handler: Clone + 'static {
     /// Takes note of an HTTP/2 connection that had to be cut because of what its client did.
     fn cut(&self, end: h2::End, peer: &Peer);
 
-    /// Takes note of a malformed HTTP/2 request that was answered by a reset alone, as RFC 9113, 8.1.1, allows.
-    fn malformed(&self, peer: &Peer);
+    /// Takes note of an HTTP/2 request that nobody was asked to answer.
+    fn unheard(&self, why: h2::Unheard, peer: &Peer);
 }
 
 /// Writes the answer of one request.

@@ -1,5 +1,7 @@
-//! What only compiled routes can tell about a file, in the form in which its other mistakes are told (pure).
+//! What only compiled routes and the files of certificates can tell about a file, in the form in which its other mistakes are
+//! told.
 
+use super::certificates;
 use crate::config::{Config, Diagnostic, Finding, Level, Loaded, Places, Refusal};
 use crate::route::{self, CompileError, Table};
 
@@ -25,6 +27,21 @@ pub fn with_routes(mut loaded: Loaded) -> Result<Loaded, Refusal> {
             Err(refusal)
         }
     }
+}
+
+/// Adds what the files of certificates say. Blocks on them.
+pub fn with_certificates(mut loaded: Loaded) -> Result<Loaded, Refusal> {
+    let found = certificates::judge::certificates(&loaded.config, &loaded.places);
+    let refused = found.iter().any(|one| one.level == Level::Error);
+    loaded.warnings.extend(found);
+    sort(&mut loaded.warnings);
+    if refused {
+        return Err(Refusal {
+            diagnostics: loaded.warnings,
+            unreadable: false,
+        });
+    }
+    Ok(loaded)
 }
 
 /// A warning for each route of `config`, compiled to `table`, that can never match.

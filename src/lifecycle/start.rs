@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use super::doors::Doors;
+use super::inherited::Inherited;
 use super::privileges::{Identity, PrivilegeError};
 use crate::admin::auth::{TokenError, Tokens};
 use crate::admin::live::{Live, Parts};
@@ -24,8 +25,8 @@ use crate::config::{Config, LogTarget};
 use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
-use crate::limit;
-use crate::listener::accept::{self, BindError};
+use crate::limit::{self, auth};
+use crate::listener::accept::BindError;
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
@@ -64,6 +65,8 @@ pub(super) struct Kept {
     pub(super) endpoints: Registry,
     /// Idempotency keys by route.
     pub(super) keys: Stores,
+    /// Which passwords were judged lately, and how requests fared at the gates of routes.
+    pub(super) entries: auth::Ledger,
     /// Ticket keys: a reload must not make clients start over.
     pub(super) tls: Shared,
     /// What is known of clients, by limiter.
@@ -89,10 +92,28 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     start_with(config, clock, Proxy::new)
 }
 
+/// The same with sockets that were bound before.
+pub fn start_from(
+    config: Config,
+    clock: Clock,
+    inherited: Inherited,
+) -> Result<Running, StartError> {
+    start_all(config, clock, inherited, Proxy::new)
+}
+
 /// The same with other code that answers requests: `handler` makes it for each worker, on the worker's own thread.
 pub fn start_with<H: Handler>(
     config: Config,
     clock: Clock,
+    handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
+) -> Result<Running, StartError> {
+    start_all(config, clock, Inherited::none(), handler)
+}
+
+fn start_all<H: Handler>(
+    config: Config,
+    clock: Clock,
+    inherited: Inherited,
     handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
@@ -101,10 +122,11 @@ pub fn start_with<H: Handler>(
     let endpoints = Registry::default();
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
+        entries: auth::Ledger::default(),
         endpoints,
         tls: Shared::new()?,
         limiters: limit::Registry::new(count, entropy::system_seed()),
-        doors: Doors::new(count),
+        doors: Doors::new(count, inherited),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
     kept.means(clock)
@@ -117,6 +139,7 @@ pub fn start_with<H: Handler>(
         &plan.numbers(),
         &kept.endpoints,
         &kept.keys,
+        &kept.entries,
         &kept.tls,
         &kept.limiters,
     )?);
@@ -125,9 +148,10 @@ pub fn start_with<H: Handler>(
     let tokens = tokens(&config)?;
     let log = open_log(&config)?;
     let admin = match &config.admin {
-        Some(admin) => Some(accept::bind("admin", &admin.address, 1, true)?),
+        Some(admin) => Some(kept.doors.admin(&admin.address)?),
         None => None,
     };
+    let unused = kept.doors.leave_unwanted();
     // All is bound and read that may need it; nobody is served yet.
     if let Some(identity) = identity {
         identity.assume()?;
@@ -149,7 +173,9 @@ pub fn start_with<H: Handler>(
     let threads = spawn(&live, inboxes, &ended, &handler)?;
     kept.doors.adopt(plan, &live.mailboxes);
     live.listeners.store(Arc::new(kept.doors.bound(&config)));
-    Ok(Running::new(live, kept, admin, threads, ends, ordered))
+    Ok(Running::new(
+        live, kept, admin, unused, threads, ends, ordered,
+    ))
 }
 
 /// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.

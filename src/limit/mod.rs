@@ -9,6 +9,7 @@
 //! Nothing here reads a clock or knows HTTP. Refusing and slowing down is done in `proxy::limited`.
 
 mod attached;
+pub mod auth;
 pub mod bandwidth;
 pub mod concurrency;
 mod counts;

@@ -241,6 +241,8 @@ pub struct EndpointCells {
     pub connections_closed: Counter,
     /// TLS handshakes completed.
     pub handshakes: Counter,
+    /// Those of them that resumed a session.
+    pub handshakes_resumed: Counter,
     reused: Counter,
     outcomes: [Counter; AttemptOutcome::ALL.len()],
     kinds: [Counter; AttemptKind::ALL.len()],
@@ -280,6 +282,7 @@ impl Cells for EndpointCells {
             connections_failed: Counter::default(),
             connections_closed: Counter::default(),
             handshakes: Counter::default(),
+            handshakes_resumed: Counter::default(),
             reused: Counter::default(),
             outcomes: Default::default(),
             kinds: Default::default(),
@@ -334,6 +337,11 @@ impl Cells for EndpointCells {
             open(&self.connections, &self.connections_closed),
         );
         each(Metric::EndpointHandshakes, "", self.handshakes.value());
+        each(
+            Metric::EndpointHandshakesResumed,
+            "",
+            self.handshakes_resumed.value(),
+        );
     }
 
     fn histograms(&self, each: EachHistogram<'_>) {
@@ -353,6 +361,12 @@ pub struct ListenerCells {
     pub closed: Counter,
     /// TLS handshakes that failed.
     pub handshake_failures: Counter,
+    /// TLS handshakes that resumed a session.
+    pub handshakes_resumed: Counter,
+    /// TLS handshakes that had to wait for their turn.
+    pub handshakes_queued: Counter,
+    /// Those of them that wait no more.
+    pub handshakes_called: Counter,
     refusals: Tally,
     handshakes: Counter,
     handshake_durations: Histogram,
@@ -390,6 +404,9 @@ impl Cells for ListenerCells {
             accepted: Counter::default(),
             closed: Counter::default(),
             handshake_failures: Counter::default(),
+            handshakes_resumed: Counter::default(),
+            handshakes_queued: Counter::default(),
+            handshakes_called: Counter::default(),
             refusals: Tally::new(labels.refusals),
             handshakes: Counter::default(),
             handshake_durations: Histogram::default(),
@@ -407,6 +424,16 @@ impl Cells for ListenerCells {
             .iter()
             .for_each(|(reason, count)| each(Metric::ListenerRefused, reason, count));
         each(Metric::ListenerHandshakes, "", self.handshakes.value());
+        each(
+            Metric::ListenerHandshakesResumed,
+            "",
+            self.handshakes_resumed.value(),
+        );
+        each(
+            Metric::ListenerHandshakesWaiting,
+            "",
+            open(&self.handshakes_queued, &self.handshakes_called),
+        );
         each(
             Metric::ListenerHandshakeFailures,
             "",

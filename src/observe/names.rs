@@ -83,6 +83,7 @@ metrics! {
     Events: Counter "events_total" ["kind"] "What changed by itself, by kind; /api/v1/events tells of each.";
     AccessLogLines: Counter "access_log_lines_total" [] "Access log lines written.";
     AccessLogDropped: Counter "access_log_dropped_total" [] "Access log lines lost because the target was too slow or failed.";
+    ConsoleDropped: Counter "console_lines_dropped_total" [] "Lines for standard error lost because nobody read them.";
 
     // Listeners.
     ListenerAccepted: Counter "listener_connections_total" ["listener"] "Connections accepted.";
@@ -90,12 +91,19 @@ metrics! {
     ListenerAddresses: Gauge "listener_addresses" ["listener"] "Addresses with connections that are counted for limits.per_address.";
     ListenerRefused: Counter "listener_refused_total" ["listener", "reason"] "Connections and requests refused before routing, by reason.";
     ListenerHandshakes: Counter "listener_handshakes_total" ["listener"] "TLS handshakes completed.";
+    ListenerHandshakesResumed: Counter "listener_handshakes_resumed_total" ["listener"] "TLS handshakes completed that resumed a session.";
+    ListenerHandshakesWaiting: Gauge "listener_handshakes_waiting" ["listener"] "TLS handshakes that wait for their turn now.";
     ListenerHandshakeFailures: Counter "listener_handshake_failures_total" ["listener"] "TLS handshakes failed.";
     ListenerHandshakeDuration: Histogram "listener_handshake_duration_seconds" ["listener"] "Time of a completed TLS handshake.";
     ListenerRequests: Counter "listener_requests_total" ["listener", "class"] "Requests ended, by class of the status sent.";
     ListenerReceivedBytes: Counter "listener_received_bytes_total" ["listener"] "Body bytes received from clients.";
     ListenerSentBytes: Counter "listener_sent_bytes_total" ["listener"] "Body bytes sent to clients.";
     ListenerDuration: Histogram "listener_request_duration_seconds" ["listener", "outcome"] "First byte of a request to last byte of its response, by outcome.";
+
+    // Certificates.
+    CertificateExpires: Gauge "certificate_expires_seconds" ["listener", "certificate"] "When the chain shown to clients runs out, in seconds since 1970.";
+    UpstreamCertificateExpires: Gauge "upstream_certificate_expires_seconds" ["upstream", "certificate"] "When the chain shown to endpoints runs out, in seconds since 1970.";
+    CertificateSwaps: Counter "certificate_swaps_total" ["result"] "Changes of the files of certificates, by what came of them.";
 
     // Routes.
     Requests: Counter "requests_total" ["route", "class"] "Requests ended, by class of the status sent.";
@@ -112,6 +120,8 @@ metrics! {
     RequestQuantiles: Summary "request_quantiles_seconds" ["route"] "Percentiles of the last minute over requests completed, broken or failed; sum and count since the start.";
 
     // Idempotency keys of routes.
+    AuthRequests: Counter "auth_requests_total" ["route", "verdict"] "Requests of routes that ask who it is, by what came of it.";
+    AuthPasswords: Gauge "auth_passwords_remembered" [] "Passwords that were found right and need not be hashed again for a while.";
     IdempotencyRequests: Counter "idempotency_requests_total" ["route", "met"] "Requests with an idempotency key, by what they met.";
     IdempotencyExecutions: Counter "idempotency_executions_total" ["route", "end"] "Executions of requests with an idempotency key that ended, by what is known of their outcome.";
     IdempotencyLost: Counter "idempotency_lost_total" ["route", "what"] "Results and keys that made room for others before their time.";
@@ -140,6 +150,7 @@ metrics! {
     EndpointConnectionsReused: Counter "endpoint_connections_reused_total" ["upstream", "endpoint"] "Attempts that used an idle connection.";
     EndpointConnectionsOpen: Gauge "endpoint_connections_open" ["upstream", "endpoint"] "Connections open to the endpoint now.";
     EndpointHandshakes: Counter "endpoint_handshakes_total" ["upstream", "endpoint"] "TLS handshakes completed with the endpoint.";
+    EndpointHandshakesResumed: Counter "endpoint_handshakes_resumed_total" ["upstream", "endpoint"] "TLS handshakes completed with the endpoint that resumed a session.";
     AttemptDuration: Histogram "attempt_duration_seconds" ["upstream", "endpoint", "outcome"] "Time of an attempt, by outcome; that of a cancelled one is a lower bound.";
     AttemptPhase: Histogram "attempt_phase_seconds" ["upstream", "endpoint", "phase"] "Time of an attempt in one phase.";
     AttemptQuantiles: Summary "attempt_quantiles_seconds" ["upstream", "endpoint"] "Percentiles of the last minute over attempts answered, broken or failed; sum and count since the start.";

@@ -213,6 +213,8 @@ pub struct Record<'a> {
     pub client: &'a str,
     /// The address of the proxy that told the client's by a PROXY header.
     pub proxy: &'a str,
+    /// Who it is, where that was asked.
+    pub user: &'a str,
     pub listener: &'a str,
     pub method: &'a str,
     /// As received.
@@ -250,6 +252,7 @@ impl Default for Record<'_> {
             id: "",
             client: "",
             proxy: "",
+            user: "",
             listener: "",
             method: "",
             target: b"",

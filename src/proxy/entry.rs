@@ -68,22 +68,23 @@ pub fn before_route(exchange: &mut Exchange, view: &View) -> Result<(), ProxyErr
     limited::judge_listener(exchange, view)
 }
 
-/// Judges a request that has a route, before anything is done for it.
+/// Judges a request that has a route, before anything is done for it. False: whoever judged it has answered it.
 pub async fn admit(
     exchange: &mut Exchange,
     down: &mut Downstream,
     view: &View,
     route: &Route,
-) -> Result<(), ProxyError> {
+) -> Result<bool, ProxyError> {
     addresses::judge(exchange, view, route)?;
     limited::judge(exchange, view, route)?;
-    if authorize::asks(route) {
-        // Boxed: it is rare, and waits for others.
-        Box::pin(authorize::judge(exchange, down, view, route)).await?;
+    // Boxed: it is rare, and waits for others.
+    if authorize::asks(exchange) && !Box::pin(authorize::judge(exchange, down, view, route)).await?
+    {
+        return Ok(false);
     }
     limited::judge_identity(exchange, view, route)?;
     limited::hold_upload(exchange, down);
-    Ok(())
+    Ok(true)
 }
 
 /// Adds to the head of a request what its endpoint is told of the client, and leaves out what the client may not say.

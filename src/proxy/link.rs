@@ -162,6 +162,8 @@ async fn establish(
     reach.cells.connections.add(1);
     if stream.is_tls() {
         reach.cells.handshakes.add(1);
+        let was_resumed = u64::from(stream.was_resumed());
+        reach.cells.handshakes_resumed.add(was_resumed);
     }
     let now = worker.wheel.now();
     let multiplexed = match upstream.shared.protocol {

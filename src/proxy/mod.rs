@@ -37,7 +37,7 @@ pub mod verdict;
 use std::rc::Rc;
 
 use crate::clock::Instant;
-use crate::http::h2::End;
+use crate::http::h2::{End, Unheard};
 use crate::http::{Handler, Incoming, Peer, Refusal, Responder};
 use crate::worker::Worker;
 use runners::Runners;
@@ -78,9 +78,9 @@ impl Handler for Proxy {
         }
     }
 
-    fn malformed(&self, peer: &Peer) {
+    fn unheard(&self, why: Unheard, peer: &Peer) {
         if let Some(listener) = self.runners.worker().view().listener(peer.listener) {
-            listener.cells.refused(error::H2_MALFORMED);
+            listener.cells.refused(why.label());
         }
     }
 }

@@ -238,7 +238,7 @@ impl Drop for Slot {
                 }
             }
             _ if self.is_judged => {}
-            AttemptOutcome::Failed => {
+            AttemptOutcome::Failed if verdict::is_to_blame(error, spent, shared) => {
                 signals.failed(ended, spent, decay);
                 self.verdict.failed(ended, shared, endpoint, error, spent);
             }

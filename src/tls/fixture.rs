@@ -9,6 +9,8 @@ use rcgen::{
 };
 use rustls::RootCertStore;
 
+use super::der::tag;
+
 /// Numbers authorities and folders within this process.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -33,6 +35,10 @@ impl Authority {
 
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    pub(crate) fn der(&self) -> Vec<u8> {
+        self.0.der().to_vec()
     }
 
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
@@ -62,6 +68,54 @@ impl Authority {
             key: key.serialize_pem(),
         }
     }
+}
+
+impl Issued {
+    /// The certificate in DER.
+    pub(crate) fn der(&self) -> Vec<u8> {
+        use rustls::pki_types::pem::PemObject as _;
+        let der = rustls::pki_types::CertificateDer::from_pem_slice(self.cert.as_bytes());
+        der.unwrap().to_vec()
+    }
+}
+
+fn element(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
+    let content = parts.concat();
+    let mut element = vec![tag];
+    match content.len() {
+        length @ 0..=0x7f => element.push(length as u8),
+        length @ 0x80..=0xff => element.extend([0x81, length as u8]),
+        length => element.extend([0x82, (length >> 8) as u8, length as u8]),
+    }
+    element.extend(content);
+    element
+}
+
+/// An OCSP response of which nobody has signed anything: what is read here.
+pub(crate) fn ocsp(serial: &[u8], status: u8, until: &str) -> Vec<u8> {
+    let now = || element(tag::GENERALIZED_TIME, &[b"20260101000000Z".to_vec()]);
+    let hash = || element(tag::OCTET_STRING, &[vec![7; 20]]);
+    let id = element(
+        tag::SEQUENCE,
+        &[
+            element(tag::SEQUENCE, &[]),
+            hash(),
+            hash(),
+            element(tag::INTEGER, &[serial.to_vec()]),
+        ],
+    );
+    let until = element(tag::GENERALIZED_TIME, &[until.as_bytes().to_vec()]);
+    let until = element(tag::inner(0), &[until]);
+    let answer = element(tag::SEQUENCE, &[id, vec![status, 0], now(), until]);
+    let answers = element(tag::SEQUENCE, &[answer]);
+    let by = element(tag::inner(2), &[hash()]);
+    let data = element(tag::SEQUENCE, &[by, now(), answers]);
+    let basic = element(tag::SEQUENCE, &[data]);
+    let basic = element(tag::OCTET_STRING, &[basic]);
+    let kind = element(tag::OBJECT, &[vec![1]]);
+    let bytes = element(tag::SEQUENCE, &[kind, basic]);
+    let success = element(tag::ENUMERATED, &[vec![0]]);
+    element(tag::SEQUENCE, &[success, element(tag::inner(0), &[bytes])])
 }
 
 /// A folder that goes with its test.

@@ -4,8 +4,14 @@
 //! Not here: who is served which certificate ([`crate::listener::server_tls`]) and who is trusted
 //! ([`crate::upstream::client_tls`]).
 
+mod der;
+mod distinguished;
+mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod identity;
+mod known;
+mod ocsp;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +22,13 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ProducesTickets;
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, RootCertStore};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
+
+pub use distinguished::{Name, Part};
+pub use facts::{AltName, Facts, Key, hex};
+pub use identity::Identity;
+pub use known::{Fingerprint, Known, Press};
+pub use ocsp::{Staple, staple};
 
 /// Why TLS cannot be set up as configured. Each message names the file, what is wrong with it and what helps.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +56,13 @@ pub enum TlsError {
         file.display()
     )]
     NoName { file: PathBuf },
+    #[error(
+        "the key in `{}` is encrypted, and nobody could type its passphrase; `openssl pkey -in FILE -out FILE` takes it off",
+        file.display()
+    )]
+    EncryptedKey { file: PathBuf },
+    #[error("the OCSP response in `{}` cannot be stapled: {reason}; a response in DER for the leaf is expected", file.display())]
+    Ocsp { file: PathBuf, reason: &'static str },
     #[error("no certificate is listed; name at least one pair of `cert` and `key`")]
     NoPair,
     #[error(
@@ -68,7 +87,16 @@ pub struct Shared {
     pub provider: Arc<CryptoProvider>,
     /// Seals the state of a session into the ticket that the client keeps, so that it resumes on any worker and listener,
     /// and after a reload. Its keys are made at random, change every 6 h and are accepted for 12 h.
+    ///
+    /// For listeners that ask for no certificate of clients; the others have one for each way of asking.
     pub ticketer: Arc<dyn ProducesTickets>,
+    /// By whose certificates are believed, and whether one must be shown: a ticket from a listener that asks for less, or for
+    /// others, must not get anybody past one that asks (CVE-2025-23419, which nginx had).
+    asking: Arc<Known<dyn ProducesTickets>>,
+    /// Chains with their keys, by the contents of their files: what two listeners use, or two configurations, is there once.
+    pairs: Arc<Known<CertifiedKey>>,
+    /// Towards endpoints, by all that decides who is believed: with them their sessions outlast a reload.
+    pub clients: Arc<Known<ClientConfig>>,
 }
 
 impl Shared {
@@ -76,13 +104,52 @@ impl Shared {
     pub fn new() -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        Ok(Self { provider, ticketer })
+        Ok(Self {
+            provider,
+            ticketer,
+            asking: Arc::default(),
+            pairs: Arc::default(),
+            clients: Arc::default(),
+        })
     }
 
-    /// Reads a chain and its key, and sees to it that they belong together.
-    pub fn certified_key(&self, cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    /// The ticketer of listeners that ask for certificates in the way that this fingerprint stands for.
+    pub fn ticketer_of(&self, asking: Fingerprint) -> Result<Arc<dyn ProducesTickets>, TlsError> {
+        let make = || rustls::crypto::aws_lc_rs::Ticketer::new();
+        Ok(self.asking.of(asking, make)?)
+    }
+
+    /// Reads a chain and its key, and sees to it that they belong together. Blocks on files.
+    pub fn certified_key(&self, cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
+        self.stapled_key(cert, key, None)
+    }
+
+    /// The same with an OCSP response to be stapled.
+    pub fn stapled_key(
+        &self,
+        cert: &Path,
+        key: &Path,
+        ocsp: Option<Vec<u8>>,
+    ) -> Result<Arc<CertifiedKey>, TlsError> {
         let chain = certificates(cert)?;
         let secret = private_key(key)?;
+        let mut press = Press::new();
+        chain.iter().for_each(|one| press.add(one));
+        press.add(b"key");
+        press.add(secret.secret_der());
+        press.add(ocsp.as_deref().unwrap_or_default());
+        self.pairs.of(press.finish(), || {
+            let mut certified = self.certify((cert, chain), (key, secret))?;
+            certified.ocsp = ocsp;
+            Ok(Arc::new(certified))
+        })
+    }
+
+    fn certify(
+        &self,
+        (cert, chain): (&Path, Vec<CertificateDer<'static>>),
+        (key, secret): (&Path, PrivateKeyDer<'static>),
+    ) -> Result<CertifiedKey, TlsError> {
         let secret = self.provider.key_provider.load_private_key(secret);
         let secret = secret.map_err(|error| TlsError::Key {
             file: key.to_owned(),
@@ -117,10 +184,29 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 /// The first private key of a PEM file: PKCS#8, PKCS#1 or SEC1.
 pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+        // Of the older form the bytes are there, and cannot be read.
+        _ if is_encrypted(file) => TlsError::EncryptedKey {
+            file: file.to_owned(),
+        },
         pem::Error::NoItemsFound => TlsError::NoKey {
             file: file.to_owned(),
         },
         error => pem_error(file, error),
+    })
+}
+
+/// Whether a file of a key asks for a passphrase: PKCS#8, or what OpenSSL wrote before.
+fn is_encrypted(file: &Path) -> bool {
+    let text = std::fs::read(file).unwrap_or_default();
+    let has = |mark: &[u8]| memchr::memmem::find(&text, mark).is_some();
+    has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
+}
+
+/// Reads a file whole.
+pub fn bytes(file: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(file).map_err(|source| TlsError::Read {
+        file: file.to_owned(),
+        source,
     })
 }
 
@@ -154,6 +240,21 @@ pub fn unusable(file: &Path, error: &dyn std::fmt::Display) -> TlsError {
         file: file.to_owned(),
         reason: error.to_string(),
     }
+}
+
+/// The error for a certificate of `file` that is parsed elsewhere, and not written as it should be.
+pub fn unreadable(file: &Path) -> TlsError {
+    unusable(file, &"a part of it is not written as RFC 5280 has it")
+}
+
+/// From when on and until when all of a chain is good, in seconds since 1970.
+pub fn span(file: &Path, chain: &[CertificateDer<'_>]) -> Result<(i64, i64), TlsError> {
+    let mut span = (i64::MIN, i64::MAX);
+    for one in chain {
+        let facts = Facts::of(one).ok_or_else(|| unreadable(file))?;
+        span = (span.0.max(facts.not_before), span.1.min(facts.not_after));
+    }
+    Ok(span)
 }
 
 fn pem_error(file: &Path, error: pem::Error) -> TlsError {

@@ -20,7 +20,7 @@ use crate::listener::accept::{Accepted, Pass};
 use crate::listener::crowd::Place;
 use crate::listener::prologue::{self, Opening};
 use crate::listener::refusal::Refusal;
-use crate::listener::server_tls;
+use crate::listener::server_tls::{self, ServerTls};
 use crate::observe::ListenerCells;
 use crate::proxy_protocol::Header;
 use crate::stream::Stream;
@@ -86,6 +86,8 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {
         port,
         listener: number,
         tls: false,
+        sni: None,
+        identity: None,
         text: shown(address),
         local,
         proxy: None,
@@ -293,14 +295,17 @@ async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
 async fn secure(
     worker: &Worker,
     stream: Stream,
-    tls: &Arc<rustls::ServerConfig>,
+    tls: &ServerTls,
     span: Duration,
     cells: &ListenerCells,
     peer: &mut Peer,
 ) -> Option<Stream> {
-    let secured = server_tls::serve(stream, tls, span, &worker.wheel, cells).await?;
+    let (turns, wheel) = (&worker.turns, &worker.wheel);
+    let secured = server_tls::serve(stream, tls, turns, span, wheel, cells).await?;
     peer.tls = true;
-    Some(secured)
+    peer.sni = secured.sni;
+    peer.identity = secured.identity;
+    Some(secured.stream)
 }
 
 fn register(socket: OwnedFd, unix: bool) -> std::io::Result<Stream> {

@@ -25,6 +25,7 @@ use crate::http::Handler;
 use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::listener::accept::Accepted;
+use crate::listener::server_tls::Turns;
 use crate::observe::access_log::WorkerLog;
 use crate::observe::{self, Door, WorkerCells};
 use crate::snapshot::Snapshot;
@@ -71,6 +72,8 @@ pub struct Worker {
     pub index: usize,
     pub clock: Clock,
     pub wheel: Wheel,
+    /// Of the handshakes with clients.
+    pub turns: Turns,
     pub buffers: Buffers,
     pub random: RefCell<Random>,
     pub drain: Drain,
@@ -109,6 +112,7 @@ impl Worker {
             calendar: Calendar::new(setup.clock),
             date: RefCell::new((u64::MAX, String::new())),
             wheel: Wheel::new(setup.clock),
+            turns: Turns::default(),
             sweeping: Cell::new(false),
             executions: Cell::new(0),
             lag: Lag::default(),

@@ -71,7 +71,7 @@ impl<H: Handler> Handler for Watched<H> {
         self.handler.cut(end, peer);
     }
 
-    fn malformed(&self, peer: &Peer) {
-        self.handler.malformed(peer);
+    fn unheard(&self, why: h2::Unheard, peer: &Peer) {
+        self.handler.unheard(why, peer);
     }
 }

@@ -131,12 +131,14 @@ mod tests {
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
             let limiters = crate::limit::Registry::new(3, 7);
+            let ledger = crate::limit::auth::Ledger::default();
             let snapshot = Snapshot::compile(
                 &Arc::new(config),
                 1,
                 &Numbers::new(),
                 &registry,
                 &stores,
+                &ledger,
                 &shared,
                 &limiters,
             )

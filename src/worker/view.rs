@@ -11,6 +11,7 @@ use crate::balance::{HotKeys, Memory};
 use crate::http::drain::Drain;
 use crate::http::{h1, h2};
 use crate::limit::Attached;
+use crate::limit::auth::Gate;
 use crate::observe::histogram::Histogram;
 use crate::observe::{Door, EndpointCells, ListenerCells, RouteCells, UpstreamCells};
 use crate::snapshot::{Listener, Snapshot};
@@ -58,6 +59,8 @@ pub struct RouteView {
     pub breaker: Option<Arc<Breaker>>,
     /// What limits its clients.
     pub limiters: Option<Arc<Attached>>,
+    /// What it asks of who wants to enter.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// A listener as this worker sees it.
@@ -176,11 +179,13 @@ impl View {
                 shared: Arc::clone(shared),
             })
         });
-        let routes = snapshot.routes.routes().iter().zip(&snapshot.breakers);
+        let asked = snapshot.breakers.iter().zip(&snapshot.gates);
+        let routes = snapshot.routes.routes().iter().zip(asked);
         let routes = routes.zip(&snapshot.limits.routes);
-        let routes = routes.map(|((route, breaker), limiters)| {
+        let routes = routes.map(|((route, (breaker, gate)), limiters)| {
             Rc::new(RouteView {
                 breaker: breaker.clone(),
+                gate: gate.clone(),
                 limiters: limiters.clone(),
                 name: Arc::clone(&route.name),
                 cells: door.route(&route.name),

@@ -262,7 +262,8 @@ async fn health_finds_the_address_in_the_configuration() {
     let directory = Directory::new();
     let ask = |host: &str, command: &str| {
         let yaml = plain(&["127.0.0.1:1".to_owned()]);
-        let own = format!("admin: {{ address: \"{host}:{port}\" }}");
+        // The process itself asks for no token; the file of them is for others.
+        let own = format!("admin: {{ address: \"{host}:{port}\", token_file: tokens }}");
         let yaml = yaml.replace("admin: { address: \"127.0.0.1:0\" }", &own);
         directory.write("plimsoll.yaml", yaml);
         let mut process = Process::start_in(directory.path(), &[command]);

@@ -319,3 +319,54 @@ async fn the_demo_ends_when_it_is_interrupted() {
     process.signal(Signal::INT);
     assert_eq!(process.wait(), Some(0), "{}", process.stderr());
 }
+
+#[test]
+fn a_password_is_asked_for_and_kept_as_a_hash() {
+    use plimsoll::limit::auth::{Keys, password::Hash};
+    let run = |arguments: &[&str], typed: &str| {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_plimsoll"))
+            .arg("password")
+            .args(arguments)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A child that asks for nothing may be gone already.
+        let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), typed.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, line, stderr) = run(&["ops", "--iterations", "1000"], "s3cret: x\r\nmore\n");
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    let hash = line.strip_prefix("ops:").unwrap().trim_end();
+    assert!(hash.starts_with("$pbkdf2-sha256$i=1000,l=32$"), "{line}");
+    let hash = Hash::read(hash).unwrap();
+    assert!(hash.is_of(b"s3cret: x") && !hash.is_of(b"s3cret"));
+    let (code, line, stderr) = run(&["--key", "partner"], "");
+    assert_eq!(code, Some(0));
+    let key = stderr.trim_end().rsplit(' ').next().unwrap();
+    let keys = Keys::read(&line).unwrap();
+    assert_eq!(
+        keys.find(key.as_bytes()).map(|name| &**name),
+        Some("partner")
+    );
+    for (arguments, typed) in [
+        (&["a:b"][..], "x"),
+        (&["a b"], "x"),
+        (&[""], "x"),
+        (&["ops"], ""),
+        (&["ops"], "\n"),
+        (&["ops", "--iterations", "1"], "x"),
+        (&["ops", "--key", "--iterations", "1000"], "x"),
+        (&[], "x"),
+    ] {
+        let (code, stdout, _) = run(arguments, typed);
+        assert_eq!((code, &*stdout), (Some(2), ""), "{arguments:?}");
+    }
+}

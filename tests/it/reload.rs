@@ -20,17 +20,22 @@ use crate::harness::{
 };
 
 /// The program with its file.
-struct Program {
-    process: Process,
-    address: SocketAddr,
-    file: PathBuf,
-    directory: Directory,
+pub struct Program {
+    pub process: Process,
+    pub address: SocketAddr,
+    pub file: PathBuf,
+    pub directory: Directory,
 }
 
 impl Program {
-    fn start(yaml: &str) -> Self {
+    pub fn start(yaml: &str) -> Self {
         let directory = Directory::new();
         let file = directory.write("plimsoll.yaml", yaml);
+        Self::run(directory, file)
+    }
+
+    /// From a file that is there.
+    pub fn run(directory: Directory, file: PathBuf) -> Self {
         let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
         let line = process.wait_for_line("listening on http://");
         let word = line.split_whitespace().nth(2).unwrap();
@@ -42,20 +47,34 @@ impl Program {
         }
     }
 
-    fn reload(&self, yaml: &str) {
+    pub fn reload(&self, yaml: &str) {
         self.directory.write("plimsoll.yaml", yaml);
         self.process.signal(Signal::HUP);
+    }
+
+    /// Where its admin API is.
+    pub fn admin(&self) -> SocketAddr {
+        let line = self.process.wait_for_line("admin on http://");
+        line.rsplit('/').next().unwrap().parse().unwrap()
+    }
+
+    /// Runs a subcommand that asks it: its exit code, what it prints, and what it says.
+    pub fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let admin = self.admin().to_string();
+        let all = [arguments, &["--admin", &admin]].concat();
+        let mut asking = Process::start(&all);
+        (asking.wait(), asking.stdout(), asking.stderr())
     }
 }
 
 /// Load on a thread of its own, so that a test that blocks does not hold it up.
-struct Loading {
+pub struct Loading {
     tally: Tally,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Loading {
-    fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
+    pub fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
         let tally = Tally::default();
         let counted = Arc::clone(&tally);
         let schedule = Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(1));
@@ -79,7 +98,7 @@ impl Loading {
         Self { tally, thread }
     }
 
-    fn finish(self) -> Report {
+    pub fn finish(self) -> Report {
         self.thread.join().unwrap();
         let report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         report.clone()
@@ -453,4 +472,125 @@ async fn a_host_name_stands_for_its_addresses_and_keeps_their_numbers() {
     for (before, after) in snapshot.endpoints().zip(now.endpoints()) {
         assert!(Arc::ptr_eq(before, after));
     }
+}
+
+#[tokio::test]
+async fn what_still_runs_on_older_configurations_is_counted() {
+    let backend = Backend::start("a");
+    let proxy = Proxy::before(&[backend.endpoint()]).await;
+    let address = proxy.address();
+    let opening = move || WebSocket::open(address, "/ws").unwrap();
+    let socket = within(tokio::task::spawn_blocking(opening)).await.unwrap();
+    let yaml =
+        |seconds: u32| plain(&[backend.endpoint()]) + &format!("drain_timeout: {seconds}s\n");
+    let older = |changes: &plimsoll::lifecycle::Changes| -> Vec<(u64, usize)> {
+        let each = changes.older.iter();
+        each.map(|one| (one.generation, one.streams)).collect()
+    };
+    let changes = proxy.reload(&yaml(1)).await.unwrap();
+    assert_eq!(older(&changes), [(1, 1)]);
+    assert!(
+        changes
+            .to_string()
+            .contains("generation 1, replaced 0 s ago, still has 1 stream"),
+        "{changes}"
+    );
+    let mut events = Raw::connect(address).await;
+    events
+        .send("GET /sse/1000/1000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    assert_eq!(events.head().await.status(), 200);
+    let changes = proxy.reload(&yaml(2)).await.unwrap();
+    assert_eq!(older(&changes), [(1, 1), (2, 1)]);
+    let metrics = async || {
+        let answer = Client::h1(proxy.admin()).await.get("/metrics").await;
+        let of = |name: &str| {
+            let mut lines = answer.text().lines();
+            let line = lines.find(|line| line.starts_with(name)).unwrap();
+            line.rsplit(' ').next().unwrap().to_owned()
+        };
+        [
+            of("plimsoll_config_generations_alive "),
+            of("plimsoll_config_older_streams "),
+        ]
+    };
+    assert_eq!(metrics().await, ["3", "2"]);
+    drop((socket, events));
+    within(async { while metrics().await != ["1", "0"] {} }).await;
+    assert_eq!(older(&proxy.reload(&yaml(3)).await.unwrap()), []);
+}
+
+#[tokio::test]
+async fn reload_and_diff_say_what_changes_and_why_nothing_does() {
+    let backend = Backend::start("a");
+    let yaml = plain(&[backend.endpoint()]) + "watch: off\n";
+    let program = Program::start(&yaml);
+    let file = program.file.display().to_string();
+    let (code, told, _) = program.ask(&["diff", "--exit-code"]);
+    let same = format!("{file} is as it is in force, generation 1\n");
+    assert_eq!((code, told), (Some(0), same.clone()));
+
+    let changed =
+        yaml.replace("upstream: pool", "upstream: pool, name: all") + "drain_timeout: 9s\n";
+    program.directory.write("plimsoll.yaml", &changed);
+    let (code, told, _) = program.ask(&["diff", "--exit-code"]);
+    let expected = format!(
+        "{file} beside generation 1, which is in force:\n  routes: added all; removed /*; 0 kept\n  \
+         settings: changed drain_timeout\n\n+ routes[0].name: all\n+ drain_timeout: 9s\n"
+    );
+    assert_eq!((code, told), (Some(1), expected));
+    let (code, told, said) = program.ask(&["reload"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let expected = "generation 2 is in force\n  routes: added all; removed /*; 0 kept\n  \
+                    settings: changed drain_timeout\n";
+    assert_eq!(told, expected);
+    let same = same.replace("generation 1", "generation 2");
+    assert_eq!(program.ask(&["diff"]), (Some(0), same, String::new()));
+
+    program
+        .directory
+        .write("plimsoll.yaml", changed.replace("9s", "nine"));
+    let mut check = Process::start(&["check", &file]);
+    assert_eq!(check.wait(), Some(2));
+    for command in ["reload", "diff"] {
+        let (code, told, said) = program.ask(&[command]);
+        assert_eq!((code, told.as_str()), (Some(2), ""), "{command}");
+        assert!(
+            said.contains(check.stderr().trim_end()),
+            "{command}: {said}"
+        );
+    }
+    let (_, status, _) = program.ask(&["status"]);
+    assert!(
+        status.contains("Last reload: REFUSED, what was in force stays;")
+            && status.contains("by api\n")
+            && status.contains("drain_timeout"),
+        "{status}"
+    );
+    let ready = Client::h1(program.admin()).await.get("/ready").await;
+    assert_eq!(ready.json()["last_reload"], "refused");
+    let events = Client::h1(program.admin())
+        .await
+        .get("/api/v1/events")
+        .await;
+    let kinds: Vec<String> = events.json()["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["kind"] == "reload")
+        .map(|event| event["text"].as_str().unwrap().chars().take(18).collect())
+        .collect();
+    assert_eq!(kinds, ["applied (by api): ", "refused (by api): "]);
+
+    let other = changed.replace("admin: {", "workers: 3\nadmin: {");
+    program.directory.write("plimsoll.yaml", other);
+    let (code, told, _) = program.ask(&["diff"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        told.contains("these keys cannot change while the process runs: workers"),
+        "{told}"
+    );
+    let (code, _, said) = program.ask(&["reload"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("workers"), "{said}");
 }

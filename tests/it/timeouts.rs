@@ -237,6 +237,28 @@ async fn a_connection_that_does_not_come_about_is_a_504() {
     assert!(own < Duration::from_secs(9), "{own:?}");
 }
 
+/// The second request waits for the first until less than half of its time is left.
+#[tokio::test]
+async fn an_endpoint_that_was_given_too_little_time_has_not_failed() {
+    let backend = Backend::labelled("a").latency("24h").start();
+    let upstream = format!(
+        "bulkhead: {{ max_in_flight: 1, queue_timeout: 1h }}, retry: {{ max_attempts: 1 }}, breaker: off, timeouts: {{ {} }}",
+        merged("total: 100s", UPSTREAM)
+    );
+    let yaml = config(&[backend.endpoint()], "", "", &upstream);
+    let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
+    let [mut first, mut second] = each_client(&proxy).await;
+    let first = tokio::spawn(async move { first.get("/").await.status });
+    eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(second.get("/").await.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(within(first).await.unwrap(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(backend.counters().requests(), 2);
+    let snapshot = proxy.live().snapshot.load();
+    let failed = || snapshot.upstreams[0].endpoints[0].signals.ends().1;
+    assert_eq!(failed(), 1);
+}
+
 #[tokio::test]
 async fn a_long_upload_that_moves_is_not_cut() {
     for protocol in ["h1", "h2"] {

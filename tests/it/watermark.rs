@@ -75,7 +75,9 @@ async fn metrics_and_status_show_how_memory_stands() {
     let proxy = Proxy::start(&yaml).await;
     eventually(DEADLINE, || proxy.live().memory.is_shedding()).await;
     let mut admin = Raw::connect(proxy.admin()).await;
-    admin.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    admin
+        .send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let metrics = admin.response().await;
     for line in [
         "plimsoll_memory_shedding 1",
@@ -86,7 +88,7 @@ async fn metrics_and_status_show_how_memory_stands() {
         assert!(metrics.text().contains(line), "{line}");
     }
     let status = admin
-        .ask("GET /api/v1/status HTTP/1.1\r\nHost: a\r\n\r\n")
+        .ask("GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
     assert_eq!(status["memory"]["is_shedding"], true);
     assert!(status["memory"]["used_bytes"].as_u64() > Some(1 << 20));

@@ -2,10 +2,13 @@
 //!
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
+mod auth;
 mod balancing;
 mod breaker;
 mod bulkhead;
+mod certificates;
 mod discovery;
+mod draining;
 mod faults;
 mod figures;
 mod health;
@@ -26,10 +29,13 @@ use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
+pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
+pub use certificates::{CertificateStatus, CertificatesStatus};
 pub use discovery::SourceStatus;
+pub use draining::DrainingStatus;
 pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
@@ -51,6 +57,9 @@ pub struct Status {
     pub ready: bool,
     /// Why it is not ready.
     pub reasons: Vec<String>,
+    /// Where it is about to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingStatus>,
     pub config: ConfigStatus,
     pub workers: Vec<WorkerStatus>,
     /// Connections of clients that are open.
@@ -112,6 +121,9 @@ pub struct ListenerStatus {
     /// As bound.
     pub address: String,
     pub tls: bool,
+    /// Where it speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesStatus>,
     pub connections_open: usize,
     pub requests: Windows,
 }
@@ -128,6 +140,8 @@ pub struct RouteStatus {
     /// Where the route asks for keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<IdempotencyStatus>,
+    /// What it asks of who wants to enter.
+    pub auth: Option<AuthStatus>,
 }
 
 /// Reads everything. Takes microseconds for each object in use: not for a worker's thread.
@@ -145,6 +159,7 @@ pub fn read(live: &Live) -> Status {
         uptime_seconds: now.since(live.started).as_secs_f64(),
         ready: reasons.is_empty(),
         reasons,
+        draining: draining::read(live, now),
         config: config(live, &snapshot),
         workers: workers(live),
         connections_open: live.connections(),
@@ -154,7 +169,7 @@ pub fn read(live: &Live) -> Status {
             |report| std::slice::from_ref(&report.process),
             &[],
         ),
-        listeners: listeners(live, &reports),
+        listeners: listeners(live, &snapshot, &reports),
         routes: routes(&snapshot, &reports, now),
         upstreams: snapshot
             .upstreams
@@ -200,13 +215,18 @@ fn workers(live: &Live) -> Vec<WorkerStatus> {
     .collect()
 }
 
-fn listeners(live: &Live, reports: &Reports) -> Vec<ListenerStatus> {
+fn listeners(live: &Live, snapshot: &Snapshot, reports: &Reports) -> Vec<ListenerStatus> {
+    let certificates = |name: &str| {
+        let listener = snapshot.listeners.iter().find(|one| one.name == name)?;
+        listener.tls.as_deref().map(certificates::of_listener)
+    };
     let all = live.listeners.load();
     let each = all.iter();
     each.map(|bound| ListenerStatus {
         name: bound.name.clone(),
         address: bound.address.to_string(),
         tls: bound.tls,
+        certificates: certificates(&bound.name),
         connections_open: bound.gate.open(),
         requests: reports.windows(LISTENER, |report| &report.listeners, &[&bound.name]),
     })
@@ -218,14 +238,15 @@ fn routes(snapshot: &Snapshot, reports: &Reports, now: Instant) -> Vec<RouteStat
         .routes
         .routes()
         .iter()
-        .zip(&snapshot.guards)
+        .zip(snapshot.guards.iter().zip(&snapshot.gates))
         .enumerate();
-    each.map(|(place, (route, guard))| RouteStatus {
+    each.map(|(place, (route, (guard, gate)))| RouteStatus {
         breaker: breaker::of_route(snapshot, place, now),
         name: route.name.to_string(),
         fault: faults::read(route, reports),
         requests: reports.windows(ROUTE, |report| &report.routes, &[&route.name]),
         idempotency: guard.as_ref().map(|guard| idempotency::read(guard, now)),
+        auth: gate.as_ref().and_then(|gate| auth::read(gate)),
     })
     .collect()
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::balancing::{self, BalancingStatus, EndpointBalancing};
 use super::breaker::{self, BreakerStatus, EndpointOutlier, OutlierStatus};
 use super::bulkhead::{self, BulkheadStatus};
+use super::certificates::{self, CertificatesStatus};
 use super::discovery::{self, SourceStatus};
 use super::figures::{ATTEMPT, Reports, Windows};
 use super::health::{self, HealthStatus};
@@ -35,6 +36,9 @@ pub struct UpstreamStatus {
     pub breaker: Option<BreakerStatus>,
     /// Where it is on.
     pub outlier: Option<OutlierStatus>,
+    /// Where it speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -107,6 +111,7 @@ pub(super) fn read(
         sources: discovery::read(upstream, now),
         breaker: breaker::of_upstream(upstream, now),
         outlier: breaker::outlier(upstream, now),
+        certificates: upstream.tls.as_ref().map(certificates::of_upstream),
         endpoints,
     }
 }

@@ -1,5 +1,6 @@
 //! Tests: what must hold for any text and any configuration.
 
+mod entering;
 mod keyed;
 mod limiters;
 mod written;

@@ -7,6 +7,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::entering::auth;
 use super::keyed::idempotency;
 use super::limiters::limiters;
 use crate::config::schema::*;
@@ -151,7 +152,7 @@ fn route() -> impl Strategy<Value = Route> {
         edits(),
         edits(),
         of(any_text().prop_filter("a value", |text| !text.is_empty())),
-        of(idempotency()),
+        (of(idempotency()), of(auth())),
         priority(),
         of(fault()),
     )
@@ -164,7 +165,7 @@ fn route() -> impl Strategy<Value = Route> {
                 request_fields,
                 response_fields,
                 subset,
-                idempotency,
+                (idempotency, auth),
                 priority,
                 fault,
             )| {
@@ -187,6 +188,7 @@ fn route() -> impl Strategy<Value = Route> {
                     idempotency,
                     addresses: Addresses::default(),
                     limits: Vec::new(),
+                    auth,
                 }
             },
         )
@@ -659,6 +661,39 @@ fn admin() -> impl Strategy<Value = Admin> {
     })
 }
 
+fn server_tls() -> impl Strategy<Value = ServerTls> {
+    let facts = [
+        ClientFact::Subject,
+        ClientFact::Names,
+        ClientFact::Certificate,
+    ];
+    let modes = [ClientAuthMode::Require, ClientAuthMode::Optional];
+    let header = btree_map("X-[A-Z][a-z-]{0,6}", select(facts.to_vec()), 0..3);
+    let client = ("[a-z ]{1,6}", select(modes.to_vec()), header);
+    let client = client.prop_map(|(ca, mode, header)| ClientAuth {
+        ca: ca.into(),
+        mode,
+        header: header.into_iter().collect(),
+    });
+    let pair = ("[a-z.]{1,6}", of("[a-z]{1,5}")).prop_map(|(name, ocsp)| Certificate {
+        cert: name.clone().into(),
+        key: name.into(),
+        ocsp: ocsp.map(Into::into),
+    });
+    let warning = of(millis(3_600_000, 315_360_000_000));
+    let others = (any::<bool>(), 1_usize..=10_000, warning);
+    (vec(pair, 1..3), of(client), others).prop_map(|(certificates, client, others)| {
+        let (sni_matches_host, handshakes, expiry_warning) = others;
+        ServerTls {
+            client,
+            sni_matches_host,
+            handshakes,
+            expiry_warning,
+            ..ServerTls::new(certificates)
+        }
+    })
+}
+
 pub(super) fn config() -> impl Strategy<Value = Config> {
     (
         vec(route(), 0..4),
@@ -667,13 +702,13 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         of(0_u64..1 << 40),
         of("[a-z]{1,5}"),
         vec(any::<[u8; 4]>(), 0..3),
-        (of(file_watch()), of(admin())),
+        (of(file_watch()), of(admin()), of(server_tls())),
         limiters(),
         (door(), process(), addresses()),
     )
         .prop_map(
             |(routes, upstream, via, body_bytes, zone, explain_to, process, limiters, edge)| {
-                let (watch, admin) = process;
+                let (watch, admin, tls) = process;
                 let (door, (user, memory, redact_query), of_routes) = edge;
                 // Only an upstream with a subset can be asked for one.
                 let has_subset = upstream.subset.is_some();
@@ -707,6 +742,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     })
                 };
                 web.explain_to = explain_to.into_iter().map(network).collect();
+                web.tls = tls;
                 Config {
                     listeners: [("web".to_owned(), web)].into(),
                     routes,

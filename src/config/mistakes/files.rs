@@ -310,3 +310,22 @@ fn a_mistake_that_aliases_multiply_is_not_listed_without_end() {
             .contains("4002 more findings are not listed")
     );
 }
+
+#[test]
+fn where_operators_connect_is_found_in_a_file_with_other_mistakes() {
+    let name = format!("plimsoll-admin-{}.yaml", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let find = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let admin =
+            super::super::read::admin(&path, &|name| (name == "PORT").then(|| "9901".to_owned()));
+        admin.map(|admin| admin.address.to_string())
+    };
+    let broken =
+        "routes: [ { upstream: nowhere } ]\nadmin: { address: \"127.0.0.1:${PORT}\" }\nwrong: 1\n";
+    assert_eq!(find(broken).as_deref(), Some("127.0.0.1:9901"));
+    assert_eq!(find("admin: { address: nowhere }\n"), None);
+    assert_eq!(find("admin: off\n"), None);
+    assert_eq!(find("admin: [\n"), None);
+    std::fs::remove_file(&path).unwrap();
+}

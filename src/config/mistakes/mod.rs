@@ -3,6 +3,7 @@
 use super::read::from_text;
 use super::{Level, Refusal};
 
+mod auth;
 mod balance;
 mod bulkhead;
 mod discovery;
@@ -15,6 +16,7 @@ mod limits;
 mod narrowing;
 mod retries;
 mod routes;
+mod tls;
 mod values;
 mod watched;
 

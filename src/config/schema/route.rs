@@ -12,6 +12,7 @@ use super::super::kinds::{
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
 use super::addresses::Addresses;
+use super::auth::Auth;
 use super::fault::Fault;
 use super::idempotency::Idempotency;
 use super::matcher::{Match, one_key, one_of, single};
@@ -45,6 +46,8 @@ pub struct Route {
     pub addresses: Addresses,
     /// The limiters of its clients, by name.
     pub limits: Vec<String>,
+    /// Who may enter.
+    pub auth: Option<Auth>,
 }
 
 impl Route {
@@ -145,6 +148,8 @@ block! {
         /// `concurrency_limits` and `bandwidth_limits`. What one refuses takes nothing of the others. Asked after
         /// those of the listener; none by default.
         pub limits: Vec<String> as Vec<LimiterName> = Vec::new();
+        /// Who may enter, and how they show who they are. Off: everybody.
+        pub auth: Option<Auth> = None;
     }
 }
 
@@ -227,6 +232,7 @@ impl RouteKeys {
             idempotency: self.idempotency,
             addresses: self.addresses,
             limits: self.limits,
+            auth: self.auth,
         })
     }
 
@@ -257,6 +263,7 @@ impl RouteKeys {
             idempotency: route.idempotency.clone(),
             addresses: route.addresses.clone(),
             limits: route.limits.clone(),
+            auth: route.auth.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Types, ranges, patterns and references are checked where each value is read (`kinds.rs`).
 //! Not here: whether files exist and addresses are free, which only a start can tell.
 
+mod auth;
 mod balance;
 mod bulkhead;
 mod discovery;
@@ -14,6 +15,7 @@ mod limits;
 mod retries;
 mod sessions;
 mod subsets;
+mod tls;
 mod upstream;
 mod watched;
 
@@ -23,7 +25,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::cursor::Reader;
 use super::diagnostic::{Mark, Problem};
-use super::schema::{Action, Address, Config, Endpoint, PathMatch, Rewrite, TrustedProxy};
+use super::schema::{Action, Address, Auth, Config, Endpoint, PathMatch, Rewrite, TrustedProxy};
 use super::tree::{Entry, Node, Value};
 
 /// Refuses a file with nothing in it.
@@ -67,7 +69,9 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     watched::routes(root, config, reader);
     subsets::check(root, config, reader);
     idempotency::check(root, config, reader);
+    auth::check(root, config, reader);
     limits::check(root, config, reader);
+    tls::check(root, config, reader);
     zones(root, config, reader);
     explained_to_all(root, config, reader);
     unused(root, config, reader);
@@ -308,6 +312,7 @@ fn unused(root: &Node, config: &Config, reader: &mut Reader<'_>) {
     let mut served: BTreeSet<&str> = BTreeSet::new();
     for route in &config.routes {
         named.extend(route.action.upstreams());
+        named.extend(route.auth.iter().filter_map(Auth::upstream));
         served.extend(route.matcher.listener.iter().map(String::as_str));
     }
     let any = config

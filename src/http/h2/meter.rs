@@ -1,7 +1,8 @@
 //! Counts what a peer makes this side do without any progress, from the frame headers that it sends.
 //!
 //! Every frame that costs work and moves nothing takes tokens from a bucket; requests, data in either direction and
-//! time give some back. A peer that empties the bucket floods. What a frame costs is set so that clients that ping
+//! time give some back. A client's frames of each such type have a bucket of their own besides, which requests do not
+//! fill: answers and data fill those of what goes with them, time fills all. A peer that empties a bucket floods. What a frame costs is set so that clients that ping
 //! every few seconds, or cancel most of their requests, never come near. The library beneath has bounds of its own on
 //! what it buffers (resets before accept, continuation frames, small data frames); this one covers what it answers
 //! or ignores for ever: CVE-2019-9511 to 9518, CVE-2023-44487, and their kind.
@@ -39,11 +40,36 @@ pub enum Flood {
     Continuation,
     /// Frames of types that are not known or not for us.
     Unknown,
+    /// Whatever made us reset streams for what is wrong with them (CVE-2025-8671).
+    ProvokedReset,
+    /// Heads far beyond what is taken, by size or by what little makes of itself (HPACK bombs).
+    OversizedHead,
+}
+
+/// How much of one type a client may send.
+struct Allowance {
+    /// At once.
+    burst: i32,
+    /// In each second besides.
+    per_second: u64,
+    /// Whether it may do so for each of its streams at once besides.
+    by_streams: bool,
+    /// Whether data in either direction gives some back.
+    earned: bool,
+}
+
+const fn allowance(burst: i32, per_second: u64) -> Allowance {
+    Allowance {
+        burst,
+        per_second,
+        by_streams: false,
+        earned: false,
+    }
 }
 
 impl Flood {
     /// Every cause.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Settings,
         Self::Ping,
         Self::Priority,
@@ -52,7 +78,42 @@ impl Flood {
         Self::WindowUpdate,
         Self::Continuation,
         Self::Unknown,
+        Self::ProvokedReset,
+        Self::OversizedHead,
     ];
+
+    /// The bounds on each type: an order of magnitude above what clients do that mean well, since who meets one loses its
+    /// connection. nghttp2 has the same rate for resets, and 1000 at once.
+    const fn allowance(self) -> Allowance {
+        match self {
+            // Once per connection, and when a setting changes.
+            Self::Settings => allowance(32, 1),
+            // gRPC measures by one for each round trip in which data moves.
+            Self::Ping => Allowance {
+                earned: true,
+                ..allowance(128, 10)
+            },
+            Self::Priority => allowance(512, 100),
+            // A browser that leaves a page cancels all that it just asked for.
+            Self::Reset => Allowance {
+                by_streams: true,
+                earned: true,
+                ..allowance(100, 33)
+            },
+            Self::EmptyData => allowance(128, 10),
+            Self::WindowUpdate => Allowance {
+                earned: true,
+                ..allowance(1000, 50)
+            },
+            Self::Continuation => allowance(512, 50),
+            Self::Unknown => allowance(512, 20),
+            Self::ProvokedReset => Allowance {
+                by_streams: true,
+                ..allowance(100, 10)
+            },
+            Self::OversizedHead => allowance(32, 1),
+        }
+    }
 
     /// The cause as metrics and the log name it.
     pub const fn label(self) -> &'static str {
@@ -65,6 +126,8 @@ impl Flood {
             Self::WindowUpdate => "window_update_flood",
             Self::Continuation => "continuation_flood",
             Self::Unknown => "unknown_frame_flood",
+            Self::ProvokedReset => "provoked_reset_flood",
+            Self::OversizedHead => "oversized_head_flood",
         }
     }
 }
@@ -80,27 +143,81 @@ enum Block {
     Last,
 }
 
+/// Tokens, and when time gave some the last time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bucket {
+    tokens: i32,
+    full: i32,
+    refilled: Instant,
+}
+
+impl Bucket {
+    fn full(full: i32, now: Instant) -> Self {
+        Self {
+            tokens: full,
+            full,
+            refilled: now,
+        }
+    }
+
+    fn earn(&mut self, tokens: u32) {
+        let tokens = i32::try_from(tokens).unwrap_or(self.full);
+        self.tokens = self.tokens.saturating_add(tokens).min(self.full);
+    }
+
+    /// Whether it is overdrawn then.
+    fn spend(&mut self, tokens: i32) -> bool {
+        self.tokens = self.tokens.saturating_sub(tokens);
+        self.tokens < 0
+    }
+
+    /// Whether it is overdrawn, with what time gave.
+    fn is_overdrawn(&mut self, now: Instant, per_second: u64) -> bool {
+        if self.tokens >= 0 {
+            return false;
+        }
+        let millis = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX);
+        let earned = millis.saturating_mul(per_second) / 1000;
+        if earned > 0 {
+            self.earn(u32::try_from(earned).unwrap_or(u32::MAX));
+            self.refilled = now;
+        }
+        self.tokens < 0
+    }
+}
+
 /// The account of one connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Meter {
     walk: Walk,
     block: Block,
     blocks: u32,
-    tokens: i32,
+    /// For all types together.
+    all: Bucket,
+    /// For each type, in the order of [`Flood::ALL`]; `None` for a server, which may have its reasons: it resets the
+    /// streams whose bodies it does not read.
+    each: Option<Box<[Bucket; Flood::ALL.len()]>>,
+    is_overdrawn: bool,
     /// What took the last token.
     last: Flood,
     /// Bytes that have not given a token yet.
     received: u32,
     sent: u32,
-    refilled: Instant,
     settings: bool,
 }
 
 impl Meter {
-    /// For the bytes that a client sends, from its preface on.
-    pub(super) fn of_client(now: Instant) -> Self {
+    /// For the bytes that a client sends, from its preface on, who may have so many streams at once.
+    pub(super) fn of_client(now: Instant, streams: u32) -> Self {
+        let streams = i32::try_from(streams).unwrap_or(i32::MAX / 2);
+        let each = Flood::ALL.map(|flood| {
+            let allowance = flood.allowance();
+            let more = if allowance.by_streams { streams } else { 0 };
+            Bucket::full(allowance.burst.saturating_add(more), now)
+        });
         Self {
             walk: Walk::new(PREFACE, WINDOW_UPDATE),
+            each: Some(Box::new(each)),
             ..Self::of_server(now)
         }
     }
@@ -111,11 +228,12 @@ impl Meter {
             walk: Walk::new(0, WINDOW_UPDATE),
             block: Block::None,
             blocks: 0,
-            tokens: BURST,
+            all: Bucket::full(BURST, now),
+            each: None,
+            is_overdrawn: false,
             last: Flood::Unknown,
             received: 0,
             sent: 0,
-            refilled: now,
             settings: false,
         }
     }
@@ -154,6 +272,7 @@ impl Meter {
             flags,
             length,
             value,
+            ..
         } = frame;
         self.block = match kind {
             1 | 9 if flags & END_HEADERS != 0 => Block::Last,
@@ -164,12 +283,12 @@ impl Meter {
         match kind {
             0 if length > 0 => {
                 self.received += length;
-                self.earn(self.received / RECEIVED_PER_TOKEN);
+                self.progress(self.received / RECEIVED_PER_TOKEN);
                 self.received %= RECEIVED_PER_TOKEN;
             }
             0 if flags & END_STREAM == 0 => self.spend(2, Flood::EmptyData),
             // HEADERS.
-            1 if flags & END_HEADERS != 0 => self.earn(1),
+            1 if flags & END_HEADERS != 0 => self.all.earn(1),
             2 => self.spend(1, Flood::Priority),
             // A request that is cancelled costs more than it gave.
             3 => self.spend(2, Flood::Reset),
@@ -182,7 +301,7 @@ impl Meter {
             9 => {
                 self.spend(2, Flood::Continuation);
                 if flags & END_HEADERS != 0 {
-                    self.earn(1);
+                    self.all.earn(1);
                 }
             }
             // DATA that ends a stream, HEADERS to be continued, GOAWAY, an increment that moves something.
@@ -197,18 +316,49 @@ impl Meter {
         let bytes = self
             .sent
             .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.earn(bytes / SENT_PER_TOKEN);
+        self.progress(bytes / SENT_PER_TOKEN);
         self.sent = bytes % SENT_PER_TOKEN;
     }
 
-    fn earn(&mut self, tokens: u32) {
-        let tokens = i32::try_from(tokens).unwrap_or(BURST);
-        self.tokens = self.tokens.saturating_add(tokens).min(BURST);
+    /// Takes note of the head of an answer: who gets as many answers as it cancels requests asks for something.
+    pub(super) fn answered(&mut self) {
+        if let Some(each) = &mut self.each {
+            each[Flood::Reset as usize].earn(1);
+        }
+    }
+
+    /// Takes note of a stream that was reset for what the client did wrong on it.
+    pub(super) fn provoked(&mut self) {
+        self.spend(2, Flood::ProvokedReset);
+    }
+
+    /// Takes note of a head that is far beyond what is taken.
+    pub(super) fn oversized(&mut self) {
+        self.spend(16, Flood::OversizedHead);
+    }
+
+    /// Something moved.
+    fn progress(&mut self, tokens: u32) {
+        if tokens == 0 {
+            return;
+        }
+        self.all.earn(tokens);
+        let Some(each) = &mut self.each else {
+            return;
+        };
+        for (flood, bucket) in Flood::ALL.iter().zip(each.iter_mut()) {
+            if flood.allowance().earned {
+                bucket.earn(tokens);
+            }
+        }
     }
 
     fn spend(&mut self, tokens: i32, on: Flood) {
-        self.tokens = self.tokens.saturating_sub(tokens);
         self.last = on;
+        self.is_overdrawn |= self.all.spend(tokens);
+        if let Some(each) = &mut self.each {
+            self.is_overdrawn |= each[on as usize].spend(1);
+        }
     }
 
     /// What took the last token.
@@ -218,21 +368,27 @@ impl Meter {
 
     /// Whether [`Self::verdict`] is worth asking.
     pub(super) fn is_overdrawn(&self) -> bool {
-        self.tokens < 0
+        self.is_overdrawn
     }
 
-    /// What the peer floods with, if it does. Only here time is looked at: a bucket that is not empty needs none.
+    /// What the peer floods with, if it does. Only here time is looked at: buckets that are not empty need none.
     pub(super) fn verdict(&mut self, now: Instant) -> Option<Flood> {
-        if !self.is_overdrawn() {
+        if !self.is_overdrawn {
             return None;
         }
-        let millis = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX);
-        let earned = millis.saturating_mul(PER_SECOND) / 1000;
-        if earned > 0 {
-            self.earn(u32::try_from(earned).unwrap_or(u32::MAX));
-            self.refilled = now;
+        let mut found = None;
+        if let Some(each) = &mut self.each {
+            for (flood, bucket) in Flood::ALL.into_iter().zip(each.iter_mut()) {
+                if bucket.is_overdrawn(now, flood.allowance().per_second) {
+                    found = Some(flood);
+                }
+            }
         }
-        self.is_overdrawn().then_some(self.last)
+        if self.all.is_overdrawn(now, PER_SECOND) {
+            found = found.or(Some(self.last));
+        }
+        self.is_overdrawn = found.is_some();
+        found
     }
 }
 
@@ -305,6 +461,65 @@ mod tests {
         assert_eq!(verdict_on(&repeat(&third, 10_000)), None);
     }
 
+    /// The frames of a client, and what is said of them at once.
+    fn verdict_on_client(bytes: &[u8]) -> Option<Flood> {
+        let mut meter = Meter::of_client(Instant(0), 100);
+        meter.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        meter.read(bytes);
+        meter.verdict(Instant(0))
+    }
+
+    #[test]
+    fn each_type_of_a_client_has_a_bound_of_its_own() {
+        for (useless, flood, most) in [
+            (frame(6, 0, &[0; 8]), Flood::Ping, 128),
+            (frame(4, 0, &[]), Flood::Settings, 32),
+            (frame(2, 0, &[0; 5]), Flood::Priority, 512),
+            (frame(3, 0, &[0; 4]), Flood::Reset, 200),
+            (frame(0, 0, &[]), Flood::EmptyData, 128),
+            (frame(8, 0, &[0, 0, 0, 1]), Flood::WindowUpdate, 1000),
+            (frame(9, 0, &[]), Flood::Continuation, 512),
+            (frame(0xbe, 0, &[]), Flood::Unknown, 512),
+        ] {
+            let useless = std::slice::from_ref(&useless);
+            assert_eq!(verdict_on_client(&repeat(useless, most)), None, "{flood:?}");
+            let more = verdict_on_client(&repeat(useless, most + 1));
+            assert_eq!(more, Some(flood));
+        }
+    }
+
+    #[test]
+    fn requests_do_not_pay_for_resets_and_answers_do() {
+        let pair = [frame(1, 0x5, &[0x82]), frame(3, 0, &[0; 4])];
+        assert_eq!(verdict_on_client(&repeat(&pair, 201)), Some(Flood::Reset));
+        let mut meter = Meter::of_client(Instant(0), 100);
+        meter.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        for _ in 0..10_000 {
+            meter.read(&repeat(&pair, 1));
+            meter.answered();
+        }
+        assert_eq!(meter.verdict(Instant(0)), None);
+    }
+
+    #[test]
+    fn what_makes_us_reset_streams_is_bounded_and_time_gives_some_back() {
+        let mut meter = Meter::of_client(Instant(0), 100);
+        let mut provoke = |times: usize, now: Instant| {
+            (0..times).for_each(|_| meter.provoked());
+            meter.verdict(now)
+        };
+        assert_eq!(provoke(200, Instant(0)), None);
+        assert_eq!(provoke(1, Instant(0)), Some(Flood::ProvokedReset));
+        assert_eq!(provoke(9, Instant(0) + Duration::from_secs(1)), None);
+        assert_eq!(
+            provoke(1, Instant(0) + Duration::from_secs(1)),
+            Some(Flood::ProvokedReset)
+        );
+        let mut meter = Meter::of_client(Instant(0), 100);
+        (0..33).for_each(|_| meter.oversized());
+        assert_eq!(meter.verdict(Instant(0)), Some(Flood::OversizedHead));
+    }
+
     #[test]
     fn a_header_block_lasts_from_its_first_byte_to_its_last() {
         let mut meter = Meter::of_server(Instant(0));
@@ -337,7 +552,7 @@ mod tests {
         ];
         let mut meter = Meter::of_server(Instant(0));
         meter.read(&repeat(&frames, 10_000));
-        assert_eq!(meter.tokens, BURST);
+        assert_eq!(meter.all.tokens, BURST);
     }
 
     #[test]
@@ -379,9 +594,9 @@ mod tests {
             for (kind, flags, payload) in &frames {
                 bytes.extend_from_slice(&frame(*kind, *flags, payload));
             }
-            let mut whole = Meter::of_client(Instant(0));
+            let mut whole = Meter::of_client(Instant(0), 100);
             whole.read(&bytes);
-            let mut split = Meter::of_client(Instant(0));
+            let mut split = Meter::of_client(Instant(0), 100);
             let mut rest = &bytes[..];
             let mut cuts = cuts.iter().cycle();
             while !rest.is_empty() {

@@ -48,6 +48,28 @@ pub enum End {
     Failed,
 }
 
+/// A request that nobody was asked to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unheard {
+    /// It is malformed: a reset answers it, as RFC 9113, 8.1.1, allows.
+    Malformed,
+    /// Its head is far beyond what is taken: the library beneath answered it with 431.
+    TooLarge,
+    /// Its stream was reset before anything was done for it.
+    Cancelled,
+}
+
+impl Unheard {
+    /// The word in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "h2_malformed_request",
+            Self::TooLarge => "too_many_bytes",
+            Self::Cancelled => "h2_cancelled_request",
+        }
+    }
+}
+
 impl End {
     /// The reason as metrics and the log name it.
     pub fn label(self) -> &'static str {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::h2::server::{Connection, SendResponse};
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::exchanges::Exchanges;
 use super::tap::Tap;
 use super::transfer::{Reader, Writer};
-use super::{End, FRAME, REMEMBERED_RESETS, SEND_BUFFER, fields};
+use super::{End, FRAME, REMEMBERED_RESETS, SEND_BUFFER, Unheard, fields};
 use crate::clock::Instant;
 use crate::clock::wheel::Timer;
 use crate::config::{ListenerLimits, ListenerTimeouts};
@@ -75,6 +75,8 @@ impl Settings {
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
             // A browser that leaves a page cancels all that it just asked for.
             .max_pending_accept_reset_streams(limits.streams as usize)
+            // Counted by the tap, which forgets with time: a connection may live for days.
+            .max_local_error_reset_streams(None)
             .enable_connect_protocol();
         builder
     }
@@ -96,7 +98,9 @@ pub async fn serve<H: Handler>(
     buffers: Buffers,
     handler: H,
 ) -> End {
-    let tap = Tap::server(stream, unread, buffers.clone(), timer.wheel().clone());
+    let streams = settings.limits.streams;
+    let wheel = timer.wheel().clone();
+    let tap = Tap::server(stream, unread, streams, buffers.clone(), wheel);
     let connection = match handshake(&tap, &settings, &timer).await {
         Ok(connection) => connection,
         Err(end) => return end,
@@ -204,7 +208,10 @@ impl<H: Handler> Session<H> {
     /// Looks at all that may end the connection. True: the library has to be polled again.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..self.tap.take_malformed() {
-            self.handler.malformed(&self.peer);
+            self.handler.unheard(Unheard::Malformed, &self.peer);
+        }
+        for _ in 0..self.tap.take_oversized() {
+            self.handler.unheard(Unheard::TooLarge, &self.peer);
         }
         if self.phase == Phase::Last {
             return false;
@@ -306,7 +313,15 @@ impl<H: Handler> Session<H> {
     }
 
     /// Starts the exchange of a request.
-    fn start(&self, request: Request<RecvStream>, response: SendResponse<Bytes>) {
+    fn start(&self, request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
+        self.tap.took(response.stream_id().as_u32());
+        // All that has come was read before the first request is handed out: what was cancelled in the same breath, or
+        // made us reset the stream, must cost no endpoint anything (CVE-2023-44487, CVE-2025-8671).
+        let reset = response.poll_reset(&mut Context::from_waker(Waker::noop()));
+        if reset.is_ready() {
+            self.handler.unheard(Unheard::Cancelled, &self.peer);
+            return;
+        }
         let (parts, stream) = request.into_parts();
         let mut responder = Responder {
             response: Some(response),

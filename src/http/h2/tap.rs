@@ -25,7 +25,8 @@ const GATHERED: usize = 64 * 1024;
 /// Without TLS, writes from this size on go straight from where they lie. With TLS they are gathered too, since
 /// each write becomes at least one record.
 const STRAIGHT: usize = 8 * 1024;
-/// The type of the frames whose reason is looked at.
+/// The types of the frames that are looked at when they are written.
+const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 /// Read and thrown away while a connection closes.
 const DISCARDED: usize = 256 * 1024;
@@ -48,6 +49,10 @@ struct Wire {
     /// The frames that are written, and how many of them gave a stream up as malformed since that was asked last.
     written_frames: Walk,
     malformed: u32,
+    /// The last stream whose request was taken from the library, and how many heads it has answered by itself since
+    /// that was asked last.
+    taken: u32,
+    oversized: u32,
     /// How often the peer was heard.
     reads: u64,
     flood: Option<Flood>,
@@ -63,24 +68,32 @@ struct Wire {
 }
 
 impl Tap {
-    /// For a connection that a client opened; `unread` are its first bytes.
-    pub(super) fn server(stream: Stream, unread: Vec<u8>, buffers: Buffers, wheel: Wheel) -> Self {
-        Self::new(stream, unread, true, buffers, wheel)
+    /// For a connection that a client opened, who may have so many streams at once; `unread` are its first bytes.
+    pub(super) fn server(
+        stream: Stream,
+        unread: Vec<u8>,
+        streams: u32,
+        buffers: Buffers,
+        wheel: Wheel,
+    ) -> Self {
+        let meter = Meter::of_client(wheel.now(), streams);
+        Self::new(stream, unread, meter, true, buffers, wheel)
     }
 
     /// For a connection to an endpoint.
     pub(super) fn client(stream: Stream, buffers: Buffers, wheel: Wheel) -> Self {
-        Self::new(stream, Vec::new(), false, buffers, wheel)
+        let meter = Meter::of_server(wheel.now());
+        Self::new(stream, Vec::new(), meter, false, buffers, wheel)
     }
 
     fn new(
         stream: Stream,
         unread: Vec<u8>,
+        meter: Meter,
         is_server: bool,
         buffers: Buffers,
         wheel: Wheel,
     ) -> Self {
-        let now = wheel.now();
         Self(Rc::new(RefCell::new(Wire {
             stream,
             unread,
@@ -88,13 +101,11 @@ impl Tap {
             unsent: Vec::new(),
             written: 0,
             sent: Rc::default(),
-            meter: if is_server {
-                Meter::of_client(now)
-            } else {
-                Meter::of_server(now)
-            },
+            meter,
             written_frames: Walk::new(0, RST_STREAM),
             malformed: 0,
+            taken: 0,
+            oversized: 0,
             reads: 0,
             flood: None,
             block: None,
@@ -121,6 +132,17 @@ impl Tap {
     /// PROTOCOL_ERROR and says so nowhere else. We ourselves reset with other reasons.
     pub(super) fn take_malformed(&self) -> u32 {
         std::mem::take(&mut self.0.borrow_mut().malformed)
+    }
+
+    /// The request of this stream was taken from the library. They come in the order of their streams.
+    pub(super) fn took(&self, stream: u32) {
+        self.0.borrow_mut().taken = stream;
+    }
+
+    /// How many heads were so large that the library has answered them by itself since this was asked last: with 431,
+    /// and without a word to us.
+    pub(super) fn take_oversized(&self) -> u32 {
+        std::mem::take(&mut self.0.borrow_mut().oversized)
     }
 
     /// Since when a header block is under way, whose end the peer owes.
@@ -254,10 +276,34 @@ impl Wire {
             let mut bytes = &slice[..slice.len().min(length)];
             length -= bytes.len();
             while let Some(frame) = self.written_frames.next(&mut bytes) {
-                if frame.kind == RST_STREAM && frame.value == u32::from(Reason::PROTOCOL_ERROR) {
-                    self.malformed += 1;
+                match frame.kind {
+                    RST_STREAM => self.reset(Reason::from(frame.value)),
+                    // Nobody else can have answered what was not taken yet.
+                    HEADERS if frame.stream > self.taken => {
+                        self.oversized += 1;
+                        self.meter.oversized();
+                    }
+                    HEADERS => self.meter.answered(),
+                    _ => {}
                 }
             }
+        }
+        if self.meter.is_overdrawn() && self.flood.is_none() {
+            self.flood = self.meter.verdict(self.wheel.now());
+        }
+    }
+
+    /// Takes note of a stream that is reset. We ourselves do that for other reasons than these.
+    fn reset(&mut self, reason: Reason) {
+        match reason {
+            Reason::PROTOCOL_ERROR => {
+                self.malformed += 1;
+                self.meter.provoked();
+            }
+            Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED | Reason::FRAME_SIZE_ERROR => {
+                self.meter.provoked();
+            }
+            _ => {}
         }
     }
 

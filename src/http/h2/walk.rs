@@ -11,6 +11,7 @@ pub(super) struct Frame {
     pub(super) kind: u8,
     pub(super) flags: u8,
     pub(super) length: u32,
+    pub(super) stream: u32,
     /// The payload of a frame of the type that is looked into; of others it has no meaning.
     pub(super) value: u32,
 }
@@ -72,7 +73,7 @@ impl Walk {
     }
 
     fn frame(&mut self) -> Frame {
-        let [high, middle, low, kind, flags, _, _, _, _, value @ ..] = self.head;
+        let [high, middle, low, kind, flags, a, b, c, d, value @ ..] = self.head;
         let length = u32::from_be_bytes([0, high, middle, low]);
         self.skip = length - (self.filled - HEAD) as u32;
         self.filled = 0;
@@ -80,6 +81,7 @@ impl Walk {
             kind,
             flags,
             length,
+            stream: u32::from_be_bytes([a & 0x7f, b, c, d]),
             value: u32::from_be_bytes(value),
         }
     }

@@ -8,8 +8,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::in_force::Shown;
 use crate::config;
-use crate::tls::{self, Shared, TlsError};
+use crate::tls::{self, Facts, Shared, TlsError};
 
 /// The certificates of a listener by the names that they carry.
 #[derive(Debug)]
@@ -24,43 +25,49 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
+    /// Reads them; `now` is seconds since 1970. Blocks on files.
     pub(super) fn compile(
         written: &[config::Certificate],
         shared: &Shared,
-    ) -> Result<Self, TlsError> {
+        now: i64,
+    ) -> Result<Read, TlsError> {
         let mut this = Self {
             exact: HashMap::new(),
             wildcard: HashMap::new(),
             default: Vec::new(),
         };
+        let mut pairs = Vec::new();
         let mut default_names = Vec::new();
         for pair in written {
-            let certified = Arc::new(shared.certified_key(&pair.cert, &pair.key)?);
-            let leaf = certified.end_entity_cert()?;
-            let names = names(leaf).map_err(|error| tls::unusable(&pair.cert, &error))?;
+            let read = Pair::read(pair, shared, now)?;
+            let names = &read.shown.names;
             if this.default.is_empty() {
-                default_names.clone_from(&names);
+                default_names.clone_from(names);
             } else if names.is_empty() {
                 return Err(TlsError::NoName {
                     file: pair.cert.clone(),
                 });
             }
-            if names == default_names {
-                this.default.push(Arc::clone(&certified));
+            if *names == default_names {
+                this.default.push(Arc::clone(&read.key));
             }
             for name in names {
                 let (table, name) = match name.strip_prefix('*') {
-                    Some(suffix) => (&mut this.wildcard, suffix.to_owned()),
-                    None => (&mut this.exact, name),
+                    Some(suffix) => (&mut this.wildcard, suffix),
+                    None => (&mut this.exact, name.as_str()),
                 };
-                table.entry(name).or_default().push(Arc::clone(&certified));
+                let listed = table.entry(name.to_owned()).or_default();
+                listed.push(Arc::clone(&read.key));
             }
+            pairs.push(read);
         }
         if this.default.is_empty() {
-            Err(TlsError::NoPair)
-        } else {
-            Ok(this)
+            return Err(TlsError::NoPair);
         }
+        Ok(Read {
+            certificates: this,
+            pairs,
+        })
     }
 
     /// The certificates for a lower-case name: exact, then by wildcard, then the default.
@@ -93,6 +100,67 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls hands the name over in lower case.
         self.choose(hello.server_name(), hello.signature_schemes())
+    }
+}
+
+/// What the files of a listener's certificates gave.
+pub(super) struct Read {
+    pub(super) certificates: Certificates,
+    /// In the order of the configuration.
+    pub(super) pairs: Vec<Pair>,
+}
+
+/// A certificate with its key, and what is shown of it.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) key: Arc<CertifiedKey>,
+    pub(super) shown: Shown,
+    /// Seconds since 1970 at which what is stapled runs out.
+    pub(super) staple_until: Option<i64>,
+}
+
+impl Pair {
+    /// Reads both files, sees to it that they belong together, and whether the OCSP response may be stapled. One that has run
+    /// out is left away: clients refuse the certificate with it, and take it without.
+    pub(super) fn read(
+        written: &config::Certificate,
+        shared: &Shared,
+        now: i64,
+    ) -> Result<Self, TlsError> {
+        let bare = shared.certified_key(&written.cert, &written.key)?;
+        let leaf = bare.end_entity_cert()?;
+        let names = names(leaf).map_err(|error| tls::unusable(&written.cert, &error))?;
+        let (not_before, not_after) = tls::span(&written.cert, &bare.cert)?;
+        let mut staple_until = None;
+        let mut ocsp = None;
+        if let Some(file) = &written.ocsp {
+            let bytes = tls::bytes(file)?;
+            let facts = Facts::of(leaf).ok_or_else(|| tls::unreadable(&written.cert))?;
+            let staple = tls::staple(&bytes, &facts).map_err(|reason| TlsError::Ocsp {
+                file: file.clone(),
+                reason,
+            })?;
+            if staple.until.is_none_or(|until| until > now) {
+                staple_until = staple.until;
+                ocsp = Some(bytes);
+            }
+        }
+        let is_stapled = ocsp.is_some();
+        let key = match ocsp {
+            None => bare,
+            Some(_) => shared.stapled_key(&written.cert, &written.key, ocsp)?,
+        };
+        Ok(Self {
+            key,
+            shown: Shown {
+                file: written.cert.clone(),
+                names,
+                not_before,
+                not_after,
+                is_stapled,
+            },
+            staple_until,
+        })
     }
 }
 

@@ -24,6 +24,15 @@ pub enum AcceptError {
     /// The client left in the middle; port scans and health checks of balancers do.
     #[error("the client closed the connection during the handshake")]
     Closed,
+    /// `tls.client.mode: require`
+    #[error("the client showed no certificate, and must")]
+    NoCertificate,
+    /// Nobody who is believed vouches for it, or its time is over.
+    #[error("the client's certificate is not believed: {0}")]
+    BadCertificate(rustls::CertificateError),
+    /// Its names cannot be told endpoints.
+    #[error("the client's certificate cannot be read, or its names are too long to be told")]
+    UntoldCertificate,
     #[error("the handshake failed: {0}")]
     Failed(rustls::Error),
     /// `timeouts.handshake`
@@ -43,6 +52,9 @@ impl AcceptError {
             Self::Incompatible(_) => "tls_incompatible",
             Self::Refused(_) => "tls_refused",
             Self::Closed => "tls_closed",
+            Self::NoCertificate => "tls_no_certificate",
+            Self::BadCertificate(_) => "tls_bad_certificate",
+            Self::UntoldCertificate => "tls_untold_certificate",
             Self::Failed(_) => "tls_failed",
             Self::Timeout => "tls_timeout",
             Self::Io(_) => "tls_io",
@@ -57,6 +69,9 @@ impl AcceptError {
         "tls_incompatible",
         "tls_refused",
         "tls_closed",
+        "tls_no_certificate",
+        "tls_bad_certificate",
+        "tls_untold_certificate",
         "tls_failed",
         "tls_timeout",
         "tls_io",
@@ -67,6 +82,8 @@ impl AcceptError {
             rustls::Error::NoApplicationProtocol => Self::NoProtocol,
             rustls::Error::PeerIncompatible(reason) => Self::Incompatible(reason),
             rustls::Error::AlertReceived(alert) => Self::Refused(alert),
+            rustls::Error::NoCertificatesPresented => Self::NoCertificate,
+            rustls::Error::InvalidCertificate(error) => Self::BadCertificate(error),
             error => Self::Failed(error),
         }
     }

@@ -1,104 +1,200 @@
 //! TLS with clients: which certificate a client is shown, which protocol is agreed on, and the handshake.
 
 mod certificates;
+mod client_auth;
 mod error;
+mod in_force;
 mod opening;
 #[cfg(test)]
 mod tests;
+mod turns;
 
+use std::cell::Cell;
 use std::io::{self, Write};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use rustls::server::{Acceptor, NoServerSessionStorage};
-use rustls::{ServerConfig, version};
+use rustls::server::{Accepted, Acceptor};
+use rustls::{CertificateError, HandshakeKind, ServerConfig};
 use tokio::net::TcpStream;
-use tokio_rustls::server::StartHandshake;
+use tokio_rustls::server::{StartHandshake, TlsStream};
 
+use super::refusal::Refusal;
+use crate::clock;
 use crate::clock::wheel::Wheel;
-use crate::config::{self, Alpn, TlsVersion};
 use crate::observe::ListenerCells;
 use crate::stream::Stream;
-use crate::tls::{Shared, TlsError};
-use certificates::Certificates;
+use crate::tls::{Identity, Shared, TlsError};
 pub use error::AcceptError;
+pub use in_force::{InForce, ServerTls, Shown};
 use opening::{Noting, Opening, PLAIN_HTTP_ANSWER};
+pub use turns::Turns;
 
-/// Reads the certificates of a listener and fixes what is agreed on with its clients. Blocks on files.
-pub fn compile(
-    written: &config::ServerTls,
+/// What a certificate of the configuration holds. Blocks on files.
+pub fn inspect(
+    written: &crate::config::Certificate,
     shared: &Shared,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificates = Certificates::compile(&written.certificates, shared)?;
-    let versions: &[&'static rustls::SupportedProtocolVersion] = match written.min_version {
-        TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
-        TlsVersion::V1_3 => &[&version::TLS13],
-    };
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&shared.provider))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
-    config.alpn_protocols = written
-        .alpn
-        .iter()
-        .map(|protocol| alpn_name(*protocol).to_vec())
-        .collect();
-    // Sessions live in the tickets that clients keep: no store to fill, to lock, or to find empty on another worker.
-    config.ticketer = Arc::clone(&shared.ticketer);
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    // Each ticket costs a sealing and 300 bytes; a client with one gets its next when it resumes.
-    config.send_tls13_tickets = 1;
-    // Every suite offered is sound, and a phone without AES in hardware puts ChaCha20 first for a reason.
-    config.ignore_client_order = false;
-    Ok(Arc::new(config))
+    now: i64,
+) -> Result<Shown, TlsError> {
+    certificates::Pair::read(written, shared, now).map(|pair| pair.shown)
 }
 
-fn alpn_name(protocol: Alpn) -> &'static [u8] {
-    match protocol {
-        Alpn::H2 => b"h2",
-        Alpn::Http11 => b"http/1.1",
-    }
+/// A connection that is encrypted, and what the handshake told of the client.
+pub struct Secured {
+    pub stream: Stream,
+    /// The name that it asked for, in lower case.
+    pub sni: Option<Box<str>>,
+    /// Who it is, where it showed a certificate that is believed.
+    pub identity: Option<Rc<Identity>>,
 }
 
-/// Does the handshake within `span`, and counts how it went. `None` when there is nobody left to serve.
+/// Does the handshake within `span`, when it has its turn, and counts how it went. `None` when there is nobody left to serve.
 pub async fn serve(
     stream: Stream,
-    config: &Arc<ServerConfig>,
+    tls: &ServerTls,
+    turns: &Turns,
     span: Duration,
     wheel: &Wheel,
     cells: &ListenerCells,
-) -> Option<Stream> {
+) -> Option<Secured> {
     // A Unix socket never has TLS: compiling the snapshot refuses it.
     let Stream::Tcp(tcp) = stream else {
         return None;
     };
     let begun = wheel.now();
-    let accepted = wheel.timeout(span, accept(tcp, config)).await;
-    match accepted.unwrap_or(Err(AcceptError::Timeout)) {
-        Ok(secured) => {
+    let queue = Queue {
+        turns,
+        limit: tls.written().handshakes,
+        cells,
+        is_waiting: Cell::new(false),
+    };
+    let accepted = wheel
+        .timeout(span, queued(tcp, &tls.now().config, &queue))
+        .await;
+    let accepted = accepted.unwrap_or(Err(AcceptError::Timeout));
+    match accepted.and_then(secured) {
+        Ok((secured, was_resumed)) => {
             let took = wheel.now().since(begun).as_nanos();
             cells.handshake(u64::try_from(took).unwrap_or(u64::MAX));
+            cells.handshakes_resumed.add(u64::from(was_resumed));
             Some(secured)
         }
         Err(error) => {
             cells.handshake_failures.add(1);
-            cells.refused(error.label());
+            let has_waited = matches!(error, AcceptError::Timeout) && queue.is_waiting.get();
+            cells.refused(if has_waited {
+                Refusal::HandshakesFull.label()
+            } else {
+                error.label()
+            });
             None
         }
     }
 }
 
+/// What a handshake told; and whether it resumed a session.
+fn secured(stream: Box<TlsStream<TcpStream>>) -> Result<(Secured, bool), AcceptError> {
+    let connection = stream.get_ref().1;
+    let was_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    let sni = connection.server_name().map(Into::into);
+    let leaf = connection.peer_certificates().and_then(<[_]>::first);
+    let identity = leaf
+        .map(|leaf| Identity::of(leaf).ok_or(AcceptError::UntoldCertificate))
+        .transpose()?;
+    // A session that is resumed brings its certificate along, and nobody looked at its date.
+    let wall = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
+    if identity.as_ref().is_some_and(|one| one.not_after < now) {
+        return Err(AcceptError::BadCertificate(CertificateError::Expired));
+    }
+    let secured = Secured {
+        sni,
+        identity: identity.map(Rc::new),
+        stream: Stream::Server(stream),
+    };
+    Ok((secured, was_resumed))
+}
+
+/// Where a handshake waits for its turn.
+struct Queue<'a> {
+    turns: &'a Turns,
+    limit: usize,
+    cells: &'a ListenerCells,
+    is_waiting: Cell<bool>,
+}
+
+impl Queue<'_> {
+    async fn pass(&self) {
+        let turn = std::pin::pin!(self.turns.take(self.limit));
+        let mut turn = turn;
+        let mut waits = None;
+        std::future::poll_fn(|cx| {
+            let polled = turn.as_mut().poll(cx);
+            if polled.is_pending() && waits.is_none() {
+                waits = Some(Waits::new(self));
+            }
+            polled
+        })
+        .await;
+        self.is_waiting.set(false);
+    }
+}
+
+/// Counts one that waits, however that ends.
+struct Waits<'a>(&'a ListenerCells);
+
+impl<'a> Waits<'a> {
+    fn new(queue: &Queue<'a>) -> Self {
+        queue.is_waiting.set(true);
+        queue.cells.handshakes_queued.add(1);
+        Self(queue.cells)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes_called.add(1);
+    }
+}
+
 /// Does the handshake on an accepted connection. The caller bounds its time; dropping the future closes the connection.
-///
-/// 1. The client's first message is read, and what is not TLS is told apart. 2. The rest is tokio-rustls's.
 pub async fn accept(stream: TcpStream, config: &Arc<ServerConfig>) -> Result<Stream, AcceptError> {
-    // 1.
+    let accepted = hello(&stream).await?;
+    Ok(Stream::Server(finish(accepted, stream, config).await?))
+}
+
+/// The same in its turn.
+async fn queued(
+    stream: TcpStream,
+    config: &Arc<ServerConfig>,
+    queue: &Queue<'_>,
+) -> Result<Box<TlsStream<TcpStream>>, AcceptError> {
+    // Only once the client has said hello: one that says nothing takes no turn from others.
+    let accepted = hello(&stream).await?;
+    queue.pass().await;
+    finish(accepted, stream, config).await
+}
+
+async fn finish(
+    accepted: Accepted,
+    stream: TcpStream,
+    config: &Arc<ServerConfig>,
+) -> Result<Box<TlsStream<TcpStream>>, AcceptError> {
+    let tls = StartHandshake::from_parts(accepted, stream)
+        .into_stream(Arc::clone(config))
+        .await?;
+    Ok(Box::new(tls))
+}
+
+/// Reads the client's first message, and tells apart what is not TLS.
+async fn hello(stream: &TcpStream) -> Result<Accepted, AcceptError> {
     let mut acceptor = Acceptor::default();
     let mut opening = Opening::default();
-    let accepted = loop {
+    loop {
         stream.readable().await?;
         match acceptor.read_tls(&mut Noting {
-            stream: &stream,
+            stream,
             opening: &mut opening,
         }) {
             Ok(0) => return Err(AcceptError::Closed),
@@ -114,20 +210,15 @@ pub async fn accept(stream: TcpStream, config: &Arc<ServerConfig>) -> Result<Str
             return Err(error);
         }
         match acceptor.accept() {
-            Ok(Some(accepted)) => break accepted,
+            Ok(Some(accepted)) => return Ok(accepted),
             Ok(None) => {}
             Err((error, mut alert)) => {
                 // An alert is a few bytes; a client whose window is full does without.
-                let _ = alert.write_all(&mut Trying(&stream));
+                let _ = alert.write_all(&mut Trying(stream));
                 return Err(AcceptError::from_tls(error));
             }
         }
-    };
-    // 2.
-    let tls = StartHandshake::from_parts(accepted, stream)
-        .into_stream(Arc::clone(config))
-        .await?;
-    Ok(Stream::Server(Box::new(tls)))
+    }
 }
 
 /// Writes what the socket takes at once.

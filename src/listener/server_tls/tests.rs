@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig, SignatureScheme,
     SupportedProtocolVersion, version,
@@ -13,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client};
 
 use super::certificates::Certificates;
-use super::{AcceptError, accept, compile};
-use crate::config::{self, Alpn, ServerTls, TlsVersion};
+use super::{AcceptError, accept};
+use crate::config::{self, ClientAuth, ClientAuthMode, ServerTls, TlsVersion};
 use crate::stream::Stream;
 use crate::tls::fixture::{Authority, Folder, Issued};
 use crate::tls::{Shared, TlsError};
@@ -22,16 +23,21 @@ use crate::tls::{Shared, TlsError};
 const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
 fn written(certificates: Vec<config::Certificate>) -> ServerTls {
-    ServerTls {
-        certificates,
-        min_version: TlsVersion::V1_2,
-        alpn: vec![Alpn::H2, Alpn::Http11],
-    }
+    ServerTls::new(certificates)
+}
+
+/// What new connections get.
+fn compile(written: &ServerTls, shared: &Shared) -> Result<Arc<ServerConfig>, TlsError> {
+    super::ServerTls::compile(written, shared).map(|tls| Arc::clone(&tls.now().config))
 }
 
 fn pair(folder: &Folder, name: &str, issued: &Issued) -> config::Certificate {
     let (cert, key) = folder.pair(name, issued);
-    config::Certificate { cert, key }
+    config::Certificate {
+        cert,
+        key,
+        ocsp: None,
+    }
 }
 
 fn client(
@@ -103,6 +109,26 @@ async fn send(server: &Arc<ServerConfig>, bytes: &[u8]) -> (AcceptError, Vec<u8>
     (accepted.err().unwrap(), answer)
 }
 
+/// The same client with a certificate to show.
+fn showing(
+    authority: &Authority,
+    versions: &[&'static SupportedProtocolVersion],
+    issued: Option<&Issued>,
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(authority.roots());
+    let Some(issued) = issued else {
+        return Arc::new(builder.with_no_client_auth());
+    };
+    let chain = CertificateDer::from_pem_slice(issued.cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+    let config = builder.with_client_auth_cert(vec![chain], key);
+    Arc::new(config.unwrap())
+}
+
 struct Site {
     authority: Authority,
     folder: Folder,
@@ -135,7 +161,9 @@ fn a_name_picks_among_three_certificates() {
     .enumerate()
     .map(|(index, names)| pair(&folder, &index.to_string(), &authority.issue(names)))
     .collect();
-    let table = Certificates::compile(&listed, &shared).unwrap();
+    let table = Certificates::compile(&listed, &shared, 0)
+        .unwrap()
+        .certificates;
     let leaves: Vec<_> = listed
         .iter()
         .map(|pair| shared.certified_key(&pair.cert, &pair.key).unwrap().cert[0].clone())
@@ -251,6 +279,7 @@ async fn a_session_resumes_on_another_listener_of_the_same_process() {
     let pair = config::Certificate {
         cert: site.folder.path("a.pem"),
         key: site.folder.path("a.key"),
+        ocsp: None,
     };
     let shared = Shared::new().unwrap();
     let [first, second] = [0, 1].map(|_| compile(&written(vec![pair.clone()]), &shared).unwrap());
@@ -292,6 +321,7 @@ async fn the_oldest_version_is_as_configured() {
     let pair = config::Certificate {
         cert: site.folder.path("a.pem"),
         key: site.folder.path("a.key"),
+        ocsp: None,
     };
     let strict = ServerTls {
         min_version: TlsVersion::V1_3,
@@ -360,4 +390,210 @@ fn a_certificate_that_nobody_can_ask_for_is_refused() {
         compile(&written(Vec::new()), &shared),
         Err(TlsError::NoPair)
     ));
+}
+
+/// A listener that asks for certificates of this authority.
+fn asking(site: &Site, name: &str, authority: &Authority, mode: ClientAuthMode) -> ServerTls {
+    let pair = config::Certificate {
+        cert: site.folder.path("a.pem"),
+        key: site.folder.path("a.key"),
+        ocsp: None,
+    };
+    ServerTls {
+        client: Some(ClientAuth {
+            ca: site.folder.write(name, &authority.pem()),
+            mode,
+            header: Vec::new(),
+        }),
+        ..ServerTls::new(vec![pair])
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_is_asked_for_its_certificate_as_strictly_as_configured() {
+    let (site, shared) = (Site::new(), Shared::new().unwrap());
+    let clients = Authority::new();
+    let good = clients.issue(&["ada.test"]);
+    let strange = Authority::new().issue(&["ada.test"]);
+    let past = clients.issue_with(&["ada.test"], &rcgen::PKCS_ECDSA_P256_SHA256, |params| {
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    });
+    for (mode, shown, label) in [
+        (ClientAuthMode::Require, Some(&good), None),
+        (ClientAuthMode::Require, None, Some("tls_no_certificate")),
+        (
+            ClientAuthMode::Require,
+            Some(&strange),
+            Some("tls_bad_certificate"),
+        ),
+        (
+            ClientAuthMode::Require,
+            Some(&past),
+            Some("tls_bad_certificate"),
+        ),
+        (ClientAuthMode::Optional, Some(&good), None),
+        (ClientAuthMode::Optional, None, None),
+        (
+            ClientAuthMode::Optional,
+            Some(&strange),
+            Some("tls_bad_certificate"),
+        ),
+    ] {
+        let server = compile(&asking(&site, "ca.pem", &clients, mode), &shared).unwrap();
+        for versions in [&[&version::TLS13][..], &[&version::TLS12]] {
+            let client = showing(&site.authority, versions, shown);
+            let (accepted, _) = handshake(&server, &client, "a.test").await;
+            assert_eq!(accepted.err().map(|error| error.label()), label, "{mode:?}");
+        }
+    }
+}
+
+/// CVE-2025-23419: a ticket of a listener that asks for less must not get a client past one that asks for more.
+#[tokio::test(flavor = "local")]
+async fn a_session_resumes_only_where_clients_are_asked_in_the_same_way() {
+    let (site, shared) = (Site::new(), Shared::new().unwrap());
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let open = ServerTls {
+        client: None,
+        ..asking(&site, "a.pem.ca", &ours, ClientAuthMode::Require)
+    };
+    let listeners = [
+        open,
+        asking(&site, "optional.pem", &ours, ClientAuthMode::Optional),
+        asking(&site, "ours.pem", &ours, ClientAuthMode::Require),
+        asking(&site, "theirs.pem", &theirs, ClientAuthMode::Require),
+    ];
+    let compiled: Vec<_> = listeners
+        .iter()
+        .map(|one| compile(one, &shared).unwrap())
+        .collect();
+    let again: Vec<_> = listeners
+        .iter()
+        .map(|one| compile(one, &shared).unwrap())
+        .collect();
+    let issued = ours.issue(&["ada.test"]);
+    for versions in [&[&version::TLS13][..], &[&version::TLS12]] {
+        for (from, first) in compiled.iter().enumerate().take(3) {
+            for (to, second) in again.iter().enumerate() {
+                let client = showing(&site.authority, versions, Some(&issued));
+                assert!(handshake(first, &client, "a.test").await.1.is_ok());
+                let (accepted, connected) = handshake(second, &client, "a.test").await;
+                let resumed = connected
+                    .ok()
+                    .and_then(|stream| stream.get_ref().1.handshake_kind())
+                    == Some(HandshakeKind::Resumed);
+                assert_eq!(resumed, from == to, "{from} to {to}");
+                // Those who believe others refuse it, whatever it brings along.
+                assert_eq!(accepted.is_ok(), to != 3, "{from} to {to}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_that_change_are_exchanged_and_those_of_no_use_are_not() {
+    let site = Site::new();
+    let shared = Shared::new().unwrap();
+    let (cert, key) = (site.folder.path("a.pem"), site.folder.path("a.key"));
+    let pair = config::Certificate {
+        cert: cert.clone(),
+        key,
+        ocsp: None,
+    };
+    let tls = super::ServerTls::compile(&written(vec![pair]), &shared).unwrap();
+    let first = tls.now();
+    assert!(!tls.renew(&shared).unwrap(), "nothing has changed");
+    assert!(Arc::ptr_eq(&first, &tls.now()));
+    let next = site.authority.issue(&["a.test"]);
+    site.folder.write("a.pem", &next.cert);
+    assert!(matches!(
+        tls.renew(&shared),
+        Err(TlsError::Mismatch { cert: named, .. }) if named == cert
+    ));
+    assert!(Arc::ptr_eq(&first, &tls.now()), "half of a pair is no pair");
+    site.folder.write("a.key", &next.key);
+    assert!(tls.renew(&shared).unwrap());
+    assert!(!Arc::ptr_eq(&first, &tls.now()));
+    assert!(
+        Arc::ptr_eq(&first.config.ticketer, &tls.now().config.ticketer),
+        "sessions resume as before"
+    );
+}
+
+#[test]
+fn a_response_is_stapled_until_it_runs_out() {
+    let site = Site::new();
+    let shared = Shared::new().unwrap();
+    let (cert, key) = (site.folder.path("a.pem"), site.folder.path("a.key"));
+    let leaf = shared.certified_key(&cert, &key).unwrap().cert[0].clone();
+    let serial = crate::tls::Facts::of(&leaf).unwrap().serial.to_vec();
+    let file = site.folder.path("a.ocsp");
+    let write = |until: &str, status: u8| {
+        std::fs::write(&file, crate::tls::fixture::ocsp(&serial, status, until)).unwrap();
+    };
+    let pair = config::Certificate {
+        cert,
+        key,
+        ocsp: Some(file.clone()),
+    };
+    let read = |now: i64| super::certificates::Pair::read(&pair, &shared, now);
+    write("20270101000000Z", 0x80);
+    let until = 1_798_761_600;
+    let fresh = read(until - 1).unwrap();
+    assert_eq!(
+        (fresh.shown.is_stapled, fresh.staple_until),
+        (true, Some(until))
+    );
+    assert_eq!(
+        fresh.key.ocsp.as_deref(),
+        std::fs::read(&file).ok().as_deref()
+    );
+    let stale = read(until).unwrap();
+    assert!(!stale.shown.is_stapled && stale.key.ocsp.is_none());
+    write("20270101000000Z", 0xa1);
+    assert!(matches!(read(0), Err(TlsError::Ocsp { file: named, .. }) if named == file));
+}
+
+mod choosing {
+    //! The choice of a certificate against a slow scan.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name() -> impl Strategy<Value = String> {
+        ("(\\*\\.)?", "[ab]{1,2}(\\.[ab]){0,2}\\.test").prop_map(|(star, rest)| star + &rest)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_name_gets_what_a_scan_finds(
+            lists in proptest::collection::vec(proptest::collection::vec(name(), 1..3), 1..5),
+            asked in proptest::collection::vec("[ab]{1,2}(\\.[ab]){0,3}\\.test", 1..20),
+        ) {
+            let (authority, folder, shared) = (Authority::new(), Folder::new(), Shared::new().unwrap());
+            let listed: Vec<_> = lists
+                .iter()
+                .enumerate()
+                .map(|(index, names)| {
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    pair(&folder, &index.to_string(), &authority.issue(&names))
+                })
+                .collect();
+            let read = Certificates::compile(&listed, &shared, 0).unwrap();
+            for asked in &asked {
+                let rest = asked.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+                let holds = |name: &String| lists.iter().position(|list| list.contains(name));
+                let wanted = holds(asked).or_else(|| rest.as_ref().and_then(holds)).unwrap_or(0);
+                let found = read
+                    .certificates
+                    .choose(Some(asked), &[SignatureScheme::ECDSA_NISTP256_SHA256])
+                    .unwrap();
+                prop_assert!(Arc::ptr_eq(&found, &read.pairs[wanted].key), "{asked} of {lists:?}");
+            }
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub(super) fn json(out: &mut Vec<u8>, record: &Record<'_>, date: &mut DateText) 
     text(out, b",\"id\":", record.id.as_bytes());
     text(out, b",\"client\":", record.client.as_bytes());
     text(out, b",\"proxy\":", record.proxy.as_bytes());
+    text(out, b",\"user\":", record.user.as_bytes());
     text(out, b",\"listener\":", record.listener.as_bytes());
     text(out, b",\"method\":", record.method.as_bytes());
     text(out, b",\"target\":", record.target);
@@ -67,7 +68,11 @@ fn durations(out: &mut Vec<u8>, times: &Times) {
 /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
 pub(super) fn combined(out: &mut Vec<u8>, record: &Record<'_>, date: &mut DateText) {
     or_dash(out, record.client.as_bytes());
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    let user_from = out.len();
+    or_dash(out, record.user.as_bytes());
+    blanks(out, user_from);
+    out.extend_from_slice(b" [");
     out.extend_from_slice(date.apache(record.unix_millis / 1000));
     out.extend_from_slice(b"] \"");
     if record.method.is_empty() {
@@ -174,6 +179,17 @@ fn or_dash(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// Escapes the blanks of what stands from `from` on: it is not in quotation marks, and they would end it.
+fn blanks(out: &mut Vec<u8>, from: usize) {
+    if memchr::memchr(b' ', &out[from..]).is_some() {
+        let text = out.split_off(from);
+        for (place, part) in text.split(|byte| *byte == b' ').enumerate() {
+            out.extend_from_slice(if place > 0 { b"\\x20" } else { b"" });
+            out.extend_from_slice(part);
+        }
+    }
+}
+
 fn number_or_dash(out: &mut Vec<u8>, value: u64) {
     if value == 0 {
         out.push(b'-')
@@ -227,7 +243,8 @@ mod tests {
         assert_eq!(
             written(json, &example()),
             concat!(
-                r#"{"time":"2000-10-10T20:55:36.042Z","id":"01J","client":"192.0.2.7","proxy":null,"listener":"web","#,
+                r#"{"time":"2000-10-10T20:55:36.042Z","id":"01J","client":"192.0.2.7","proxy":null,"user":null,"#,
+                r#""listener":"web","#,
                 r#""method":"GET","target":"/a?b=\"c\"","protocol":"HTTP/1.1","status":200,"bytes_in":0,"#,
                 r#""bytes_out":2326,"route":"all","upstream":"api","endpoint":"127.0.0.1:9001","attempts":1,"#,
                 r#""reused":true,"total_us":1234,"queue_us":null,"connect_us":null,"first_byte_us":1000,"#,
@@ -245,6 +262,15 @@ mod tests {
             "\n"
         );
         assert_eq!(written(combined, &example()), expected);
+        let named = Record {
+            user: "ann \"x\" lee",
+            ..example()
+        };
+        let named = written(combined, &named);
+        assert!(
+            named.starts_with(r#"192.0.2.7 - ann\x20\"x\"\x20lee [10/Oct"#),
+            "{named}"
+        );
         let unread = Record {
             client: "::1",
             method: "",

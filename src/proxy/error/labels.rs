@@ -4,7 +4,7 @@ use super::ProxyError;
 use crate::attempt::idempotency::KeyError;
 use crate::http::h1::body::DecodeError;
 use crate::http::h1::parse::ParseError;
-use crate::http::h2::Flood;
+use crate::http::h2::{Flood, Unheard};
 use crate::observe::counter::{joined, total};
 use crate::upstream::client_tls::TlsFailure;
 
@@ -86,9 +86,6 @@ impl ProxyError {
     };
 }
 
-/// How malformed HTTP/2 requests are counted that the library refuses by itself.
-pub(in crate::proxy) const H2_MALFORMED: &str = "h2_malformed_request";
-
 const ROUTED: [&str; 37] = [
     "method_not_supported",
     "bad_target",
@@ -130,14 +127,15 @@ const ROUTED: [&str; 37] = [
 ];
 
 /// `bad_target` is a word of [`ParseError`] too.
-const UNROUTED: [&str; 7] = [
+const UNROUTED: [&str; 8] = [
     "slow_head",
     "body_too_large",
     "method_not_supported",
     "no_route",
     "panicked",
     "h2_protocol_error",
-    H2_MALFORMED,
+    Unheard::Malformed.label(),
+    Unheard::Cancelled.label(),
 ];
 
 /// Why a client may not come in, or not now; the listener says so before there is a route, or the route does.

@@ -6,8 +6,6 @@
 mod labels;
 mod status;
 
-pub(super) use labels::H2_MALFORMED;
-
 use crate::attempt::idempotency::{KeyError, Why};
 use crate::http::h1::body::DecodeError;
 use crate::http::h1::parse::ParseError;

@@ -267,7 +267,7 @@ fn plan(exchange: &Exchange, upstream: &UpstreamView, guard: &Guard) -> Plan {
 }
 
 /// The answer as every client will get it.
-fn kept(
+pub fn kept(
     exchange: &mut Exchange,
     route: &route::Route,
     response: &ResponseHead,

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use ::http::Method;
+
 use super::Ticket;
 use super::execute::Large;
 use crate::attempt::Pace;
@@ -48,7 +50,8 @@ pub(super) async fn result(
     give(exchange, down, answer, None, &extra).await
 }
 
-async fn give(
+/// Gives an answer that is there as a whole. A field of the name `marker` is left out of it.
+pub async fn give(
     exchange: &mut Exchange,
     down: &mut Downstream,
     answer: &Answer,
@@ -70,6 +73,8 @@ async fn give(
     let is_bodiless = matches!(answer.status, 204 | 304);
     let (body, length) = if is_bodiless {
         (Body::Empty, Length::Empty)
+    } else if exchange.head.method == Method::HEAD {
+        (Body::Empty, Length::Exact(answer.body.len() as u64))
     } else if answer.trailers.is_empty() {
         let length = Length::Exact(answer.body.len() as u64);
         (Body::Fixed(answer.body.clone()), length)

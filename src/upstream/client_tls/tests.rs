@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::{ClientTls, TlsFailure, server_name};
-use crate::config::{self, Alpn, Protocol, ServerTls, TlsVersion};
+use crate::config::{self, Alpn, Protocol, ServerTls};
 use crate::listener::server_tls;
 use crate::stream::Stream;
 use crate::tls::fixture::{Authority, Folder, Issued};
@@ -43,18 +43,23 @@ impl Site {
     }
 
     fn server(&self, issued: &Issued, alpn: &[Alpn]) -> Arc<ServerConfig> {
-        let certificates = vec![self.pair("endpoint", issued)];
-        let written = ServerTls {
-            certificates,
-            min_version: TlsVersion::V1_2,
-            alpn: alpn.to_vec(),
+        let config::ClientCertificate { cert, key } = self.pair("endpoint", issued);
+        let certificate = config::Certificate {
+            cert,
+            key,
+            ocsp: None,
         };
-        server_tls::compile(&written, &self.shared).unwrap()
+        let written = ServerTls {
+            alpn: alpn.to_vec(),
+            ..ServerTls::new(vec![certificate])
+        };
+        let tls = server_tls::ServerTls::compile(&written, &self.shared).unwrap();
+        Arc::clone(&tls.now().config)
     }
 
-    fn pair(&self, name: &str, issued: &Issued) -> config::Certificate {
+    fn pair(&self, name: &str, issued: &Issued) -> config::ClientCertificate {
         let (cert, key) = self.folder.pair(name, issued);
-        config::Certificate { cert, key }
+        config::ClientCertificate { cert, key }
     }
 
     fn client(&self, written: &config::ClientTls, protocol: Protocol) -> ClientTls {
@@ -300,6 +305,37 @@ async fn the_second_connection_resumes_the_session_of_the_first() {
         };
         assert_eq!(tls.get_ref().1.handshake_kind(), Some(expected));
     }
+}
+
+/// A reload compiles anew. Whoever believes others must not resume what these believed.
+#[tokio::test(flavor = "local")]
+async fn sessions_outlast_a_reload_and_end_with_what_they_stand_for() {
+    let site = Site::new();
+    let server = site.server(&site.authority.issue(&["a.test"]), &[]);
+    let kind = async |client: &ClientTls| {
+        let (stream, _) = reach(&server, client, "a.test").await.ok()?;
+        Some(stream.was_resumed())
+    };
+    let first = site.client(&site.trusting(), Protocol::H1);
+    assert_eq!(kind(&first).await, Some(false));
+    let again = site.client(&site.trusting(), Protocol::H1);
+    assert_eq!(kind(&again).await, Some(true));
+    assert!(!again.renew(&site.shared).unwrap(), "nothing has changed");
+    let anybody = config::ClientTls {
+        verify: false,
+        ..site.trusting()
+    };
+    assert_eq!(
+        kind(&site.client(&anybody, Protocol::H1)).await,
+        Some(false)
+    );
+    let other = Authority::new();
+    site.folder.write("ca.pem", &other.pem());
+    assert!(again.renew(&site.shared).unwrap());
+    assert_eq!(kind(&again).await, None, "it is believed no more");
+    site.folder.write("ca.pem", "nothing");
+    assert!(again.renew(&site.shared).is_err());
+    assert_eq!(again.files(), [site.folder.path("ca.pem")]);
 }
 
 #[tokio::test(flavor = "local")]

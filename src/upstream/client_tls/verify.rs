@@ -6,42 +6,71 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::config;
-use crate::tls::{self, Shared, TlsError};
+use crate::tls::{self, Press, Shared, TlsError};
 
-/// The judge that the configuration asks for. Blocks on files.
-pub(super) fn compile(
-    written: &config::ClientTls,
-    shared: &Shared,
-) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
-    let schemes = shared
-        .provider
-        .signature_verification_algorithms
-        .supported_schemes();
-    if !written.verify {
-        return Ok(Arc::new(Anybody { schemes }));
+/// What the configuration says of who is believed, as far as it was read.
+pub(super) enum Judge {
+    /// `verify: false`
+    Anybody,
+    /// Those of whom these roots know; the certificates of a file, where one is named.
+    Rooted {
+        roots: RootCertStore,
+        own: Vec<CertificateDer<'static>>,
+    },
+}
+
+impl Judge {
+    /// Reads the roots, and presses all that decides into the fingerprint. Blocks on files.
+    pub(super) fn read(written: &config::ClientTls, press: &mut Press) -> Result<Self, TlsError> {
+        if !written.verify {
+            press.add(b"anybody");
+            return Ok(Self::Anybody);
+        }
+        let own = written
+            .ca
+            .as_deref()
+            .map(|file| tls::certificates(file).map(|own| (file, own)))
+            .transpose()?;
+        let roots = tls::roots(own.as_ref().map(|(file, own)| (*file, own.as_slice())))?;
+        press.add(b"roots");
+        for root in &roots.roots {
+            press.add(&root.subject);
+            press.add(&root.subject_public_key_info);
+            press.add(root.name_constraints.as_deref().unwrap_or_default());
+        }
+        // A certificate that is listed is believed itself, too, under the names that it carries.
+        let own = own.map(|(_, own)| own).unwrap_or_default();
+        press.add(b"own");
+        own.iter().for_each(|one| press.add(one));
+        Ok(Self::Rooted { roots, own })
     }
-    let own = written
-        .ca
-        .as_deref()
-        .map(|file| tls::certificates(file).map(|own| (file, own)))
-        .transpose()?;
-    let roots = Arc::new(tls::roots(
-        own.as_ref().map(|(file, own)| (*file, own.as_slice())),
-    )?);
-    let chains =
-        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&shared.provider)).build();
-    let chains = chains.map_err(|error| TlsError::NoRoots {
-        reason: error.to_string(),
-    })?;
-    let pinned = own.map(|(_, own)| own).unwrap_or_default();
-    Ok(if pinned.is_empty() {
-        chains
-    } else {
-        Arc::new(Named { chains, pinned })
-    })
+
+    /// The judge.
+    pub(super) fn compile(self, shared: &Shared) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+        let Self::Rooted { roots, own } = self else {
+            let schemes = shared
+                .provider
+                .signature_verification_algorithms
+                .supported_schemes();
+            return Ok(Arc::new(Anybody { schemes }));
+        };
+        let provider = Arc::clone(&shared.provider);
+        let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let chains = chains.map_err(|error| TlsError::NoRoots {
+            reason: error.to_string(),
+        })?;
+        Ok(if own.is_empty() {
+            chains
+        } else {
+            Arc::new(Named {
+                chains,
+                pinned: own,
+            })
+        })
+    }
 }
 
 /// Trusts chains that end in the configured roots, and a configured certificate that is shown itself.

@@ -83,6 +83,11 @@ impl Checks {
         })
     }
 
+    /// How endpoints are spoken to.
+    pub fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
+    }
+
     /// Checks that are under way.
     pub fn running(&self) -> usize {
         self.at_once.saturating_sub(self.places.available_permits())

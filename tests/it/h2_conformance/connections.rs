@@ -194,6 +194,100 @@ async fn heads_beyond_their_limits_are_refused() {
     expect_no_panic();
 }
 
+/// CVE-2023-44487 and CVE-2025-8671: what is cancelled in the same breath, by the client or by what it makes us do, costs
+/// no endpoint anything.
+#[tokio::test]
+async fn a_request_that_is_reset_at_once_reaches_no_endpoint() {
+    let backend = Backend::start("a");
+    let front = Front::before(&backend.endpoint(), "").await;
+    let overflow = |stream| window(stream, 0x7fff_ffff);
+    for (name, pair) in [
+        (
+            "cancelled",
+            &(|stream| [request(stream), reset(stream, 8)].concat()) as &dyn Fn(u32) -> Vec<u8>,
+        ),
+        ("provoked", &|stream| {
+            [open(stream), overflow(stream)].concat()
+        }),
+    ] {
+        let before = front.refused("h2_cancelled_request");
+        let mut client = Frames::connect(&front).await;
+        let pairs: Vec<u8> = (0..40).flat_map(|number| pair(2 * number + 1)).collect();
+        client.0.send([pairs, request(99)].concat()).await;
+        client.answered(99).await;
+        front
+            .expect_refused("h2_cancelled_request", before + 40)
+            .await;
+        drop(client);
+        assert_eq!(
+            backend.counters().requests(),
+            if name == "cancelled" { 1 } else { 2 },
+            "{name}"
+        );
+    }
+    // Neither goes on for ever.
+    let mut client = Frames::connect(&front).await;
+    let many =
+        (0..300).flat_map(|number| [open(2 * number + 1), overflow(2 * number + 1)].concat());
+    let _ = client.0.try_send(many.collect::<Vec<u8>>()).await;
+    loop {
+        match client.outcome(Ignored).await {
+            Outcome::Reset(FLOW_CONTROL_ERROR) => {}
+            outcome => {
+                assert!(
+                    matches!(
+                        outcome,
+                        Outcome::Goaway(ENHANCE_YOUR_CALM) | Outcome::Closed
+                    ),
+                    "{outcome:?}"
+                );
+                break;
+            }
+        }
+    }
+    front.expect_refused("provoked_reset_flood", 1).await;
+    assert!(backend.counters().requests() < 10);
+    expect_no_panic();
+}
+
+/// A head that stands for far more than it has, or simply has too much: the library answers it by itself, and it is
+/// counted.
+#[tokio::test]
+async fn a_head_far_beyond_what_is_taken_is_counted_and_not_decoded_for_ever() {
+    let backend = Backend::start("a");
+    let front = Front::before(
+        &backend.endpoint(),
+        ", limits: { head_bytes: 1KiB, fields: 10 }",
+    )
+    .await;
+    // One field of 1000 bytes is put into the table and named two thousand times.
+    let large = [&[0x40, 1, b'x', 0x7f, 0xe9, 0x06][..], &[b'y'; 1000]].concat();
+    let bomb = [get(), large, vec![0xbe; 2000]].concat();
+    let mut client = Frames::connect(&front).await;
+    client
+        .0
+        .send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &bomb))
+        .await;
+    assert_eq!(
+        client.outcome(Answer(400)).await,
+        Outcome::Head(0x48),
+        "431"
+    );
+    front.expect_refused("too_many_bytes", 1).await;
+    // The connection goes on, and a body that would follow is not waited for.
+    client.0.send(request(3)).await;
+    client.answered(3).await;
+    // Again and again it is a flood: the table still holds the field.
+    let again = [get(), vec![0xbf; 2000]].concat();
+    let again =
+        (2..200).map(|number| frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &again));
+    let _ = client.0.try_send(again.collect::<Vec<_>>().concat()).await;
+    while !matches!(client.next().await, None | Some((GOAWAY, ..))) {}
+    eventually(DEADLINE, || front.refused("oversized_head_flood") == 1).await;
+    assert_eq!(backend.counters().requests(), 1);
+    expect_no_panic();
+}
+
 /// The library answers these by a reset alone, RFC 9113, 8.1.1: they are seen all the same.
 #[tokio::test]
 async fn malformed_requests_are_counted() {

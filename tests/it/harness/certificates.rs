@@ -49,6 +49,16 @@ impl Authority {
         })
     }
 
+    /// One for a client with this common name.
+    pub fn of_client(&self, common_name: &str) -> Identity {
+        self.issue(&["client.example"], |params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params
+                .distinguished_name
+                .push(DnType::CommonName, common_name);
+        })
+    }
+
     fn issue(&self, names: &[&str], adjust: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().unwrap();
@@ -110,6 +120,18 @@ impl Authority {
         config.alpn_protocols = wire(alpn);
         Arc::new(config)
     }
+}
+
+/// A client that trusts `authority` and shows `identity` to servers that ask.
+pub fn showing(authority: &Authority, identity: &Identity, alpn: &[&str]) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(authority.roots())
+        .with_client_auth_cert(identity.chain(), identity.private_key())
+        .unwrap();
+    config.alpn_protocols = wire(alpn);
+    Arc::new(config)
 }
 
 impl Identity {

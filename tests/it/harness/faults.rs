@@ -107,7 +107,7 @@ impl Handler for Faulty {
         self.proxy.cut(end, peer);
     }
 
-    fn malformed(&self, peer: &Peer) {
-        self.proxy.malformed(peer);
+    fn unheard(&self, why: h2::Unheard, peer: &Peer) {
+        self.proxy.unheard(why, peer);
     }
 }

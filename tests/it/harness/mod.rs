@@ -38,7 +38,7 @@ mod waiting;
 mod websocket;
 
 pub use backend::{Backend, field, fields, pattern};
-pub use certificates::{Authority, Identity};
+pub use certificates::{Authority, Identity, showing};
 pub use client::{Answer, Client, Outgoing, Upload, request};
 pub use directory::Directory;
 pub use faults::{Faults, ON_PURPOSE, assert_on_purpose};

@@ -29,7 +29,7 @@ pub use outlier::*;
 pub use retry::*;
 pub use weighing::*;
 
-use super::{Certificate, DAY, HOUR, ProxyProtocol, millis, seconds};
+use super::{DAY, HOUR, ProxyProtocol, millis, seconds};
 use crate::config::kinds::{FieldName, ServerName};
 use crate::config::setting::{block, choice, with_default, written_as_map};
 use crate::config::units::Share;
@@ -188,10 +188,21 @@ block! {
         /// The name that the certificate must carry, also sent as SNI. Off: the host of the address.
         pub name: Option<String> as Option<ServerName> = None;
         /// A certificate to show to endpoints that ask for one.
-        pub certificate: Option<Certificate> = None;
+        pub certificate: Option<ClientCertificate> = None;
         /// `false` accepts any certificate, so that anybody on the way can read and change the
         /// traffic. For staging only; `check` warns of it.
         pub verify: bool = true;
+    }
+}
+
+block! {
+    /// A certificate to be shown and its key, both PEM. Read at start, on reload, and by themselves
+    /// when they change, as the roots are.
+    pub struct ClientCertificate {
+        /// The file of the chain, the leaf first.
+        pub cert: PathBuf;
+        /// The file of the private key, without a passphrase.
+        pub key: PathBuf;
     }
 }
 
@@ -259,6 +270,7 @@ written_as_map!(
     Upstream,
     Decisions,
     ClientTls,
+    ClientCertificate,
     UpstreamTimeouts,
     Connections
 );

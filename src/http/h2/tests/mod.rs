@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::server::{Settings, serve};
-use super::{End, client as ours};
+use super::{End, Unheard, client as ours};
 use crate::clock::wheel::Wheel;
 use crate::clock::{Clock, Instant};
 use crate::config::{ListenerLimits, ListenerTimeouts};
@@ -74,7 +74,7 @@ async fn pump(body: &mut Body, sink: &mut Sink, buffers: &Buffers) -> bool {
 impl Handler for Site {
     fn cut(&self, _: End, _: &Peer) {}
 
-    fn malformed(&self, _: &Peer) {}
+    fn unheard(&self, _: Unheard, _: &Peer) {}
 
     async fn exchange(&self, incoming: Incoming) {
         let Incoming {
@@ -189,6 +189,8 @@ fn peer() -> Rc<Peer> {
         port: 0,
         listener: 0,
         tls: false,
+        sni: None,
+        identity: None,
         text: String::new(),
         local: None,
         proxy: None,

@@ -1,5 +1,7 @@
 //! Tests: limiters as they are attached, compiled from what an operator writes.
 
+mod table;
+
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

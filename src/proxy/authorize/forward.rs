@@ -1,0 +1,244 @@
+//! By a service: it is asked with a request of its own, which makes the tries of its upstream, apart from the client's.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ::http::Method;
+
+use super::{Judged, wait};
+use crate::attempt::idempotency::Answer;
+use crate::config::{OnAuthFailure, Priority};
+use crate::http::body::{Body, Sink};
+use crate::http::fields::{Fields, Name, Names};
+use crate::http::gathered::Gathered;
+use crate::http::head::Length;
+use crate::limit::auth::{Forward, Gate, Verdict};
+use crate::proxy::entry::{Entry, Field};
+use crate::proxy::error::ProxyError;
+use crate::proxy::exchange::{Exchange, Seen};
+use crate::proxy::forward::Downstream;
+use crate::proxy::keyed;
+use crate::proxy::select::Selection;
+use crate::proxy::stream::{self, Flow};
+use crate::proxy::tries::{Answered, Tries};
+use crate::route::{Action, FieldEdits, Route};
+use crate::worker::{UpstreamView, View};
+
+/// Bytes of an answer that is passed on to the client: a page that asks for a password is smaller.
+const ANSWER: usize = 256 * 1024;
+
+/// What the service said.
+enum Said {
+    /// It may enter; with the fields that the request is forwarded with.
+    Enter {
+        name: Option<Box<str>>,
+        fields: Vec<Field>,
+    },
+    /// It may not, and is to be told so.
+    Refuse(Answer),
+}
+
+pub(super) async fn judge(
+    exchange: &mut Exchange,
+    down: &mut Downstream,
+    view: &View,
+    route: &Route,
+    gate: &Gate,
+    forward: &Forward,
+) -> Result<Judged, ProxyError> {
+    let now = exchange.worker.wheel.now();
+    let upstream = Rc::clone(&view.upstreams[forward.upstream]);
+    let question = question(exchange, gate, forward, &upstream);
+    let asking = Box::pin(ask(question, &upstream, route, forward));
+    let said = wait(exchange, down, now + forward.timeout, asking).await?;
+    match said {
+        Some(Ok(Said::Enter { name, fields })) => {
+            if !fields.is_empty() {
+                let entry = exchange.entry.get_or_insert_default();
+                entry.upstream.extend(fields);
+            }
+            Ok(Judged::Entered(name))
+        }
+        Some(Ok(Said::Refuse(answer))) => {
+            // What becomes of it is the client's affair; it does not enter.
+            gate.counts.judged(Verdict::Refused);
+            keyed::give(exchange, down, &answer, None, &Fields::default()).await?;
+            Ok(Judged::Answered)
+        }
+        Some(Err(_)) | None => Ok(match forward.on_failure {
+            OnAuthFailure::Open => Judged::FailedOpen,
+            OnAuthFailure::Closed => Judged::Turned(Verdict::Unavailable),
+        }),
+    }
+}
+
+/// The request that asks about the client's: its fields, without its body and what speaks of one.
+fn question(
+    exchange: &Exchange,
+    gate: &Gate,
+    forward: &Forward,
+    upstream: &Rc<UpstreamView>,
+) -> Exchange {
+    let now = exchange.worker.wheel.now();
+    let mut question = exchange.set_apart(now, &Rc::new(Cell::new(Seen::default())));
+    let mut entry = Entry {
+        omitted: gate
+            .reserved
+            .iter()
+            .map(|name| name.as_bytes().into())
+            .collect(),
+        ..Entry::default()
+    };
+    let original = &exchange.head;
+    for (name, value) in [
+        ("x-forwarded-method", original.method.as_str().as_bytes()),
+        ("x-forwarded-uri", &original.target),
+    ] {
+        entry.upstream.push(Field::new(name.as_bytes(), value));
+    }
+    question.entry = Some(entry.into());
+    // A breaker of the route is for its own endpoints.
+    question.route = None;
+    question.upstream = Some(Rc::clone(upstream));
+    let head = &mut *question.head;
+    head.method = Method::GET;
+    head.target.clear();
+    head.target.extend_from_slice(forward.path.as_bytes());
+    head.length = Length::Empty;
+    head.expects_continue = false;
+    head.upgrade = None;
+    head.fields.remove_if(|known, name, _| {
+        GONE.contains(known)
+            || OTHERS_GONE
+                .iter()
+                .any(|gone| name.eq_ignore_ascii_case(gone))
+    });
+    question
+}
+
+/// Fields that speak of a body, or of one particular answer.
+const GONE: Names = Names::of(&[
+    Name::ContentLength,
+    Name::ContentType,
+    Name::ContentEncoding,
+    Name::Expect,
+    Name::Trailer,
+    Name::IdempotencyKey,
+    Name::MaxForwards,
+    Name::SecWebSocketKey,
+    Name::SecWebSocketVersion,
+]);
+const OTHERS_GONE: [&[u8]; 9] = [
+    b"range",
+    b"if-match",
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-unmodified-since",
+    b"if-range",
+    b"sec-websocket-extensions",
+    b"sec-websocket-protocol",
+    b"content-range",
+];
+
+/// Makes the tries, and reads the answer. An error: nobody can say.
+async fn ask(
+    mut question: Exchange,
+    upstream: &Rc<UpstreamView>,
+    route: &Route,
+    forward: &Forward,
+) -> Result<Said, ProxyError> {
+    let worker = Rc::clone(&question.worker);
+    let mut down = Downstream::apart(Body::Empty);
+    let plain = plain_route(route, forward);
+    question.selection = Selection::of(
+        &question.request(),
+        &upstream.shared,
+        &plain,
+        &mut worker.random.borrow_mut(),
+        || worker.unix_seconds(question.started),
+    )?;
+    let mut tries = Tries::new(&mut question, &mut down, &plain, upstream);
+    let Answered {
+        mut attempt,
+        response,
+        tunnel,
+    } = tries.run().await?;
+    let Tries {
+        timer, mut plan, ..
+    } = tries;
+    if tunnel {
+        return Err(ProxyError::UnaskedSwitch);
+    }
+    let status = response.status;
+    if (200..300).contains(&status) {
+        let enter = enter(&response.fields, forward);
+        stream::discard(&question, attempt, &response, upstream, &down).await;
+        return Ok(enter);
+    }
+    if status >= 500 {
+        stream::discard(&question, attempt, &response, upstream, &down).await;
+        return Err(ProxyError::Failing(status));
+    }
+    attempt.slot.record.status = status;
+    let mut flow = Flow {
+        answer: attempt.link.body(&response),
+        client: Sink::Gathered(Box::new(Gathered::new(ANSWER))),
+        tunnel: false,
+    };
+    let question = &mut question;
+    let outcome = stream::stream(
+        question,
+        &mut attempt,
+        &mut down,
+        &mut flow,
+        &timer,
+        &mut plan,
+    )
+    .await;
+    let Flow { answer, client, .. } = flow;
+    drop(answer);
+    stream::end(question, attempt, upstream, down.pump.bytes, &outcome);
+    outcome?;
+    let Sink::Gathered(mut gathered) = client else {
+        return Err(ProxyError::Panicked);
+    };
+    let answer = keyed::kept(question, route, &response, &mut gathered);
+    Ok(Said::Refuse(answer))
+}
+
+/// The service's own: nothing that the client's route edits or rewrites is for it.
+fn plain_route(route: &Route, forward: &Forward) -> Route {
+    Route {
+        index: route.index,
+        name: Arc::clone(&route.name),
+        action: Action::Upstream(forward.upstream),
+        rewrite: None,
+        host: None,
+        subset: None,
+        priority: route.priority.max(Priority::Normal),
+        priority_header: None,
+        request_edits: FieldEdits::default(),
+        response_edits: FieldEdits::default(),
+        fault: None,
+    }
+}
+
+/// What is taken of the answer that lets a client in.
+fn enter(fields: &Fields, forward: &Forward) -> Said {
+    let mut copied = Vec::new();
+    for name in &forward.copy {
+        for value in fields.all_by_bytes(name.as_bytes()) {
+            copied.push(Field::new(name.as_bytes(), value));
+        }
+    }
+    let name = forward.identity.as_ref().and_then(|identity| {
+        let value = fields.all_by_bytes(identity.as_bytes()).next()?;
+        let text = std::str::from_utf8(value).ok()?;
+        (!text.is_empty()).then(|| text.into())
+    });
+    Said::Enter {
+        name,
+        fields: copied,
+    }
+}
