@@ -23,7 +23,9 @@ COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/plimsoll/
 # Where `run` looks for plimsoll.yaml second, after the working folder.
 WORKDIR /etc/plimsoll
 EXPOSE 8080
-# TERM drains; give it as long as `drain_timeout` (docker stop --time).
+# TERM drains: give it `drain_delay` and `drain_timeout` together, and a second (docker stop --time; in Kubernetes
+# terminationGracePeriodSeconds). As the first process of the container it obeys every signal but USR2: the container would
+# end with the process that another took over from, so a new version is a new container.
 STOPSIGNAL SIGTERM
 # Asks the `admin` address of that file: without one in it the container counts as unhealthy.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/plimsoll", "health"]

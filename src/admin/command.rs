@@ -8,17 +8,26 @@ use tokio::sync::{mpsc, oneshot};
 pub enum Command {
     /// Read the file again and put it in force, or change nothing and say why.
     Reload,
+    /// Accept nothing new, finish what runs, then end.
+    Drain,
     /// Say what a reload would change.
     Diff,
 }
 
 impl Command {
     /// Each with the path that it is posted to, and what it does.
-    pub const ALL: &'static [(Self, &'static str, &'static str)] = &[(
-        Self::Reload,
-        "/api/v1/reload",
-        "POST: reads the configuration file again; 200 with what changed, 409 with why nothing did",
-    )];
+    pub const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::Reload,
+            "/api/v1/reload",
+            "POST: reads the configuration file again; 200 with what changed, 409 with why nothing did",
+        ),
+        (
+            Self::Drain,
+            "/api/v1/drain",
+            "POST: accepts nothing new, finishes what runs within drain_timeout, then ends; 202",
+        ),
+    ];
 
     /// The one that is posted to this path.
     pub fn at(path: &str) -> Option<Self> {

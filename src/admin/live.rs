@@ -1,6 +1,6 @@
 //! The running process as an operator sees it: what is in force, who serves it, and how the last reload went.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,7 @@ use crate::config::Address;
 use crate::listener::accept::Gate;
 use crate::observe::Registry;
 use crate::observe::access_log::AccessLog;
+use crate::observe::console::Said;
 use crate::observe::event::{Events, Kind};
 use crate::snapshot::Snapshot;
 use crate::worker::{Mailbox, together};
@@ -125,6 +126,17 @@ pub struct Reloads {
     pub in_force_since: SystemTime,
 }
 
+/// The way to the end, once it has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Farewell {
+    /// From when on no traffic should be sent here.
+    pub since: Instant,
+    /// Until when connections are accepted nevertheless; none once nothing new is.
+    pub closes: Option<Instant>,
+    /// When what is left is cut; none while that is not known, or where it may take its time.
+    pub deadline: Option<Instant>,
+}
+
 /// The running process.
 pub struct Live {
     pub clock: Clock,
@@ -138,6 +150,9 @@ pub struct Live {
     pub admin: Option<Address>,
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
+    /// What became of what was said on standard error.
+    pub said: Arc<Said>,
+    farewell: ArcSwapOption<Farewell>,
     /// What came of changes to the files of certificates.
     pub certificates: Swaps,
     /// Where what operators ask for is sent.
@@ -146,7 +161,6 @@ pub struct Live {
     pub tokens: ArcSwapOption<Tokens>,
     /// Requests to the admin API that were denied, in the order of the reasons.
     pub denied: [AtomicU64; Denied::ALL.len()],
-    draining: AtomicBool,
     /// Guards what is shown of reloads, nothing that a reload depends on.
     reloads: Mutex<Reloads>,
 }
@@ -177,11 +191,12 @@ impl Live {
             admin: parts.admin,
             log: parts.log,
             events: parts.events,
+            said: Arc::default(),
+            farewell: ArcSwapOption::empty(),
             certificates: Swaps::default(),
             orders: parts.orders,
             tokens: ArcSwapOption::new(parts.tokens),
             denied: Default::default(),
-            draining: AtomicBool::new(false),
             reloads: Mutex::new(Reloads {
                 applied: 0,
                 refused: 0,
@@ -193,12 +208,18 @@ impl Live {
 
     /// Whether the process finishes what it has and accepts nothing new.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.farewell()
+            .is_some_and(|farewell| farewell.closes.is_none())
     }
 
-    /// From now on it does.
-    pub fn begin_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// The way to the end, once it has begun.
+    pub fn farewell(&self) -> Option<Farewell> {
+        self.farewell.load().as_deref().copied()
+    }
+
+    /// From now on the end is near, in this way.
+    pub fn bid(&self, farewell: Farewell) {
+        self.farewell.store(Some(Arc::new(farewell)));
     }
 
     /// Why no traffic should be sent here; nothing when it should.
@@ -208,7 +229,11 @@ impl Live {
             .mailboxes
             .iter()
             .map(|mailbox| Instant(mailbox.beat.load(Ordering::Relaxed)));
-        readiness::judge(self.is_draining(), beats, self.started, |since| {
+        let leaving = self.farewell().map(|farewell| match farewell.closes {
+            Some(_) => Reason::Leaving,
+            None => Reason::Draining,
+        });
+        readiness::judge(leaving, beats, self.started, |since| {
             clock.real(now.since(since))
         })
     }

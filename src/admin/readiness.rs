@@ -12,6 +12,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// One reason against sending traffic here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
+    /// It is about to drain.
+    Leaving,
     Draining,
     /// This worker has not begun to serve.
     NotStarted {
@@ -27,6 +29,9 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Leaving => {
+                f.write_str("about to drain: connections are still accepted, send no new ones")
+            }
             Self::Draining => f.write_str("draining: no new connection is accepted"),
             Self::NotStarted { worker } => write!(f, "worker {worker} has not started"),
             Self::Stuck { worker, silent } => write!(
@@ -38,20 +43,19 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Judges by the last beat of each worker, zero when there was none; `ago` tells how long a moment is past, in real
+/// Judges by the last beat of each worker, zero when there was none, unless the process is `leaving`; `ago` tells how long a moment is past, in real
 /// time even where the clock is sped up.
 pub fn judge(
-    draining: bool,
+    leaving: Option<Reason>,
     beats: impl Iterator<Item = Instant>,
     started: Instant,
     ago: impl Fn(Instant) -> Duration,
 ) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    if draining {
+    if let Some(leaving) = leaving {
         // Workers then end one by one, and their silence is no fault.
-        reasons.push(Reason::Draining);
-        return reasons;
+        return vec![leaving];
     }
+    let mut reasons = Vec::new();
     for (worker, beat) in beats.enumerate() {
         let never = beat == Instant::default();
         let silent = ago(if never { started } else { beat });
@@ -72,20 +76,20 @@ mod tests {
         Instant(seconds * 1_000_000_000)
     }
 
-    fn judged(draining: bool, beats: &[u64], now: u64) -> Vec<Reason> {
+    fn judged(beats: &[u64], now: u64) -> Vec<Reason> {
         let beats = beats.iter().map(|second| at(*second));
-        judge(draining, beats, at(100), |since| at(now).since(since))
+        judge(None, beats, at(100), |since| at(now).since(since))
     }
 
     #[test]
     fn workers_that_beat_are_ready() {
-        assert_eq!(judged(false, &[103, 104], 104), []);
+        assert_eq!(judged(&[103, 104], 104), []);
     }
 
     #[test]
     fn a_silent_worker_is_named() {
         let silent = Duration::from_secs(6);
-        let reasons = judged(false, &[110, 104], 110);
+        let reasons = judged(&[110, 104], 110);
         assert_eq!(reasons, [Reason::Stuck { worker: 1, silent }]);
         assert_eq!(
             reasons[0].to_string(),
@@ -95,17 +99,18 @@ mod tests {
 
     #[test]
     fn a_worker_that_never_beat_has_not_started_and_is_stuck_in_the_end() {
-        let reasons = judged(false, &[0], 101);
+        let reasons = judged(&[0], 101);
         assert_eq!(reasons, [Reason::NotStarted { worker: 0 }]);
         let silent = Duration::from_secs(7);
-        assert_eq!(
-            judged(false, &[0], 107),
-            [Reason::Stuck { worker: 0, silent }]
-        );
+        assert_eq!(judged(&[0], 107), [Reason::Stuck { worker: 0, silent }]);
     }
 
     #[test]
-    fn draining_is_reason_enough() {
-        assert_eq!(judged(true, &[0, 0], 200), [Reason::Draining]);
+    fn leaving_is_reason_enough() {
+        for leaving in [Reason::Leaving, Reason::Draining] {
+            let beats = [at(0), at(0)].into_iter();
+            let reasons = judge(Some(leaving.clone()), beats, at(100), |_| Duration::MAX);
+            assert_eq!(reasons, [leaving]);
+        }
     }
 }

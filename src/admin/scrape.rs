@@ -87,6 +87,7 @@ fn process(live: &Live, out: &mut Exposition) {
     }
     out.sample(Metric::Ready, &[], u64::from(live.reasons().is_empty()));
     out.sample(Metric::Draining, &[], u64::from(live.is_draining()));
+    out.sample(Metric::ConsoleDropped, &[], live.said.dropped());
     for (kind, count) in live.events.counts() {
         out.sample(Metric::Events, &[kind.label()], count);
     }

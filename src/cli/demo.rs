@@ -56,6 +56,7 @@ const BACKENDS: [(&str, &str); 4] = [
 
 /// Serves until TERM, INT, or the end of the time given.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let ancestry = serve::Ancestry::find()?;
     let length = args.seconds.map(Duration::try_from_secs_f64).transpose();
     let length = length.context("`--seconds` is not a time")?;
     let backends = match backends() {
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(certificates) = &certificates {
         say(&certificates.told());
     }
-    serve::serve(config, None, |running| {
+    serve::serve(config, None, ancestry, |running| {
         let load = demo_report::Plan {
             rate: args.rate,
             length,

@@ -14,6 +14,7 @@ pub mod completions;
 pub mod demo;
 mod demo_report;
 pub mod diff;
+pub mod drain;
 pub mod health;
 pub mod lab;
 mod lab_isolation;
@@ -59,6 +60,7 @@ enum Command {
     Diff(diff::Args),
     Cert(cert::Args),
     Status(status::Args),
+    Drain(drain::Args),
     Health(health::Args),
     Schema(schema::Args),
     Password(password::Args),
@@ -72,7 +74,7 @@ pub const UNAVAILABLE: u8 = 3;
 
 /// Carries out the command line of this process.
 pub fn main() -> ExitCode {
-    panic::tell();
+    panic::tell(say);
     let done = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Proxy(args) => proxy::run(&args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Drain(args) => drain::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Password(args) => password::run(&args),
@@ -132,4 +135,21 @@ fn config_path(named: Option<&Path>) -> PathBuf {
         .map(Path::to_owned)
         .or_else(existing)
         .unwrap_or_else(|| PathBuf::from(DEFAULTS[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_page_names_every_command() {
+        let page = include_str!("../../packaging/plimsoll.1");
+        let all = Arguments::command();
+        for command in all.get_subcommands() {
+            let name = command.get_name();
+            assert!(page.contains(&format!("\n.B {name}\n")), "{name}");
+        }
+    }
 }

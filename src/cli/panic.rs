@@ -3,11 +3,9 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 
-use super::say;
-
 /// Every panic of this process is told like this from now on, with a backtrace where `RUST_BACKTRACE` asks for it.
-pub(super) fn tell() {
-    std::panic::set_hook(Box::new(|panic| {
+pub(super) fn tell(say: impl Fn(&str) + Send + Sync + 'static) {
+    std::panic::set_hook(Box::new(move |panic| {
         say(&line(panic));
         let trace = Backtrace::capture();
         if trace.status() == BacktraceStatus::Captured {

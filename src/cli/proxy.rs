@@ -39,5 +39,5 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         print(&reference::to_yaml(&config))?;
         return Ok(ExitCode::SUCCESS);
     }
-    serve::serve(config, None, |_| Ok(()))
+    serve::serve(config, None, serve::Ancestry::find()?, |_| Ok(()))
 }

@@ -8,7 +8,9 @@ use crate::config::read;
 
 /// Run the proxy from a configuration file.
 ///
-/// TERM and INT drain, a second one ends at once; HUP reads the file again and opens the access log anew.
+/// TERM and INT drain within `drain_timeout`, a second one ends at once; QUIT drains however long it takes. HUP reads
+/// the file again and opens the access log anew, USR1 only the latter. USR2 lets another process of this program, a
+/// newer version of the file as a rule, take over every listening socket.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration; by default ./plimsoll.yaml, then /etc/plimsoll/plimsoll.yaml.
@@ -18,6 +20,7 @@ pub struct Args {
 
 /// Serves until TERM or INT.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let ancestry = serve::Ancestry::find()?;
     let path = config_path(args.config.as_deref());
     match read::load(&path, &|name| std::env::var(name).ok()) {
         Ok(loaded) => {
@@ -26,10 +29,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             let places = loaded.places;
             let written = serve::Written { path, places };
-            Ok(serve::serve(loaded.config, Some(written), |_| Ok(()))?)
+            Ok(serve::serve(
+                loaded.config,
+                Some(written),
+                ancestry,
+                |_| Ok(()),
+            )?)
         }
         Err(refusal) => {
             say(&refusal.to_string());
+            ancestry.refuse(&refusal.to_string());
             let code = if refusal.unreadable {
                 UNAVAILABLE
             } else {

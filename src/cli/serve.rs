@@ -1,15 +1,20 @@
 //! What `run`, `proxy` and `demo` share: start, serve until the end, and say how it ended by the exit code.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{UNAVAILABLE, USAGE, say};
+use super::{UNAVAILABLE, USAGE, panic, say};
 use crate::clock::Clock;
 use crate::config::{Config, Places};
-use crate::lifecycle::{self, Ended, Options, Running, StartError, findings};
+use crate::lifecycle::{
+    self, Ended, Inherited, Notify, Options, Predecessor, Running, StartError, findings,
+};
+use crate::observe::console::Console;
 use crate::snapshot::CompileError;
 use crate::tls::TlsError;
 
@@ -19,10 +24,44 @@ pub(super) struct Written {
     pub(super) places: Places,
 }
 
+/// Where the sockets come from that this process does not bind itself.
+pub(super) struct Ancestry {
+    predecessor: Option<Predecessor>,
+    inherited: Inherited,
+}
+
+impl Ancestry {
+    /// Asks the process that started this one, or the service manager.
+    pub(super) fn find() -> std::io::Result<Self> {
+        Ok(match Predecessor::find(&variable)? {
+            Some((predecessor, inherited)) => Self {
+                predecessor: Some(predecessor),
+                inherited,
+            },
+            None => Self {
+                predecessor: None,
+                inherited: Inherited::from_manager(&variable)?,
+            },
+        })
+    }
+
+    /// Tells the process that this one was to take over from why it will not.
+    pub(super) fn refuse(&self, reason: &str) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.refuse(reason);
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 /// Starts and serves. `started` is called when everything is bound, before the first request is taken up.
 pub(super) fn serve<T>(
     config: Config,
     written: Option<Written>,
+    ancestry: Ancestry,
     started: impl FnOnce(&Running) -> anyhow::Result<T>,
 ) -> anyhow::Result<ExitCode> {
     let admin = config.admin.as_ref();
@@ -33,9 +72,16 @@ pub(super) fn serve<T>(
         return Ok(USAGE.into());
     }
     raise_descriptors();
-    let running = match lifecycle::start(config, Clock::system()) {
+    let Ancestry {
+        predecessor,
+        inherited,
+    } = ancestry;
+    let running = match lifecycle::start_from(config, Clock::system(), inherited) {
         Ok(running) => running,
         Err(error) => {
+            if let Some(predecessor) = &predecessor {
+                predecessor.refuse(&error.to_string());
+            }
             match (&error, &written) {
                 (StartError::Compile(CompileError::Routes(errors)), Some(written)) => {
                     say(&findings::refusal(errors, &written.places).to_string());
@@ -51,25 +97,51 @@ pub(super) fn serve<T>(
             say(&warning.to_string());
         }
     }
+    if predecessor.is_none() {
+        for (name, address) in &running.unused {
+            say(&format!(
+                "plimsoll: the service manager passes the socket `{name}` at {address}, and no listener has this name or this address"
+            ));
+        }
+    }
     // Held until the end.
     let _company = started(&running)?;
+    // From here on nobody waits for whoever reads standard error.
+    let console = Console::start(Arc::clone(&running.live.said))?;
+    let (panics, says) = (console.clone(), console.clone());
+    panic::tell(move |line| tell_panic(&panics, line));
     let options = Options {
         file: written.map(|written| (written.path, written.places.text().to_owned())),
         signals: true,
-        say: Arc::new(say),
+        say: Arc::new(move |line: &str| says.say(line)),
+        notify: Notify::from_environment(&variable, predecessor.is_some()),
+        predecessor,
     };
-    Ok(ended(&running.serve(options)))
+    let code = ended(&running.serve(options), &console);
+    console.sync(LAST_LINES);
+    Ok(code)
+}
+
+/// What standard error may take for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// A panic of the main thread is the end of the process, which does not wait for the lines.
+fn tell_panic(console: &Console, line: &str) {
+    console.say(line);
+    if std::thread::current().name() == Some("main") {
+        console.sync(LAST_LINES);
+    }
 }
 
 /// Says why it ended, unless that was asked for and nothing was lost.
-fn ended(ended: &Ended) -> ExitCode {
+fn ended(ended: &Ended, console: &Console) -> ExitCode {
     match ended {
         Ended::Asked { cut: 0 } => return ExitCode::SUCCESS,
         Ended::Asked { cut } => {
             let plural = if *cut == 1 { "" } else { "s" };
-            say(&format!("plimsoll: {cut} connection{plural} cut"));
+            console.say(&format!("plimsoll: {cut} connection{plural} cut"));
         }
-        Ended::Failed(reason) => say(&format!("plimsoll: {reason}")),
+        Ended::Failed(reason) => console.say(&format!("plimsoll: {reason}")),
     }
     ExitCode::FAILURE
 }
@@ -140,9 +212,11 @@ mod tests {
 
     #[test]
     fn only_an_end_that_was_asked_for_and_cut_nothing_is_a_success() {
-        assert_eq!(ended(&Ended::Asked { cut: 0 }), ExitCode::SUCCESS);
-        assert_eq!(ended(&Ended::Asked { cut: 1 }), ExitCode::FAILURE);
+        let console = Console::start(Arc::default()).unwrap();
+        let code = |end| ended(&end, &console);
+        assert_eq!(code(Ended::Asked { cut: 0 }), ExitCode::SUCCESS);
+        assert_eq!(code(Ended::Asked { cut: 1 }), ExitCode::FAILURE);
         let failed = Ended::Failed("worker 1 ended: panicked".to_owned());
-        assert_eq!(ended(&failed), ExitCode::FAILURE);
+        assert_eq!(code(failed), ExitCode::FAILURE);
     }
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use super::table::Table;
 use super::{ask, balancing, print, retries};
 use crate::admin::status::{
-    BreakerStatus, BulkheadStatus, ConfigStatus, EndpointStatus, Figures, Percentiles, RouteStatus,
-    Status, UpstreamStatus, Windows,
+    BreakerStatus, BulkheadStatus, ConfigStatus, DrainingStatus, EndpointStatus, Figures,
+    Percentiles, RouteStatus, Status, UpstreamStatus, Windows,
 };
 use crate::config::Address;
 use crate::upstream::breaker;
@@ -98,8 +98,9 @@ fn render(status: &Status, lifetime: bool) -> String {
         format!("NOT READY ({})", status.reasons.join("; "))
     };
     let mut text = format!(
-        "plimsoll {}: {ready}, up {}, generation {}, {} connections\n{} per second and percentiles over {}\n\n",
+        "plimsoll {}: {ready}{}, up {}, generation {}, {} connections\n{} per second and percentiles over {}\n\n",
         status.version,
+        status.draining.as_ref().map_or_else(String::new, draining),
         span(status.uptime_seconds),
         status.config.generation,
         status.connections_open,
@@ -165,6 +166,15 @@ fn render(status: &Status, lifetime: bool) -> String {
     }
     text.push_str(&sources(&status.upstreams));
     text
+}
+
+/// How long the end may take.
+fn draining(status: &DrainingStatus) -> String {
+    match (status.accepting_seconds, status.cut_seconds) {
+        (Some(accepting), _) => format!(", closes in {}", span(accepting)),
+        (None, Some(cut)) => format!(", cut in {}", span(cut)),
+        (None, None) => ", without a deadline".to_owned(),
+    }
 }
 
 /// What a route injects on purpose, so that nobody takes it for a fault of an endpoint.

@@ -83,3 +83,10 @@ impl Clock {
 pub fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
+
+/// Microseconds of CLOCK_MONOTONIC, by which a service manager orders what it is told.
+pub fn monotonic_micros() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000
+}

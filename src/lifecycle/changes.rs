@@ -68,11 +68,13 @@ impl Changes {
         let (before, now) = (old.0, new.0);
         let settings = [
             ("admin", before.admin != now.admin),
+            ("drain_delay", before.drain_delay != now.drain_delay),
             ("drain_timeout", before.drain_timeout != now.drain_timeout),
             (
                 "idle_connections",
                 before.idle_connections != now.idle_connections,
             ),
+            ("upgrade", before.upgrade != now.upgrade),
             ("watch", before.watch != now.watch),
             ("zone", before.zone != now.zone),
         ];

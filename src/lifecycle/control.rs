@@ -1,22 +1,32 @@
 //! The control loop: keeps the tick, watches the workers, serves the admin API, obeys commands and signals, and ends.
 
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::course::{Course, Watch};
+use super::ending::{Ending, Step, Wish};
+use super::notify::{Pulse, Said};
 use super::origin::Origin;
 use super::reload::{Job, ReloadError, Reloader, Source};
 use super::signal::Signals;
 use super::start::Kept;
-use super::{Changes, certificates, drain, ordered};
+use super::succession::{self, Succession};
+use super::upgrade::{Successor, UpgradeError};
+use super::{Changes, Notify, Predecessor, certificates, drain, ordered};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
-use crate::admin::{Reason, server};
-use crate::config::Config;
+use crate::admin::server;
+use crate::clock::Instant;
+use crate::config::{Address, Config};
+use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
 use crate::observe::event::Kind;
 use crate::upstream::probe::Prober;
@@ -33,10 +43,18 @@ pub enum Command {
     Reload(Box<Config>, oneshot::Sender<Result<Changes, ReloadError>>),
     /// Read the file again, put it in force, and open the access log anew.
     Reread,
+    /// Open the access log anew.
+    ReopenLogs,
+    /// Let another process of the program take over, then drain.
+    Upgrade,
+    /// Another process has taken over: finish what runs, then end.
+    HandOver,
     /// Finish what runs, then end.
     Drain,
-    /// Drain; when that has begun already, end at once.
+    /// Drain; when that was asked for already, end at once.
     End,
+    /// Finish what runs, however long it takes, then end.
+    Quit,
     /// End at once.
     Stop,
 }
@@ -71,6 +89,10 @@ pub struct Options {
     /// Whether the signals of the process are obeyed.
     pub signals: bool,
     pub say: Say,
+    /// The service manager, where there is one.
+    pub notify: Notify,
+    /// The process that this one is to take over from.
+    pub predecessor: Option<Predecessor>,
 }
 
 /// Running workers, and all that the control loop needs.
@@ -78,6 +100,11 @@ pub struct Running {
     pub live: Arc<Live>,
     kept: Arc<Kept>,
     admin: Option<Listening>,
+    /// Of the admin API, which this process and a successor accept from.
+    admin_sockets: Vec<Arc<OwnedFd>>,
+    admin_accepts: Vec<AbortHandle>,
+    /// What was bound before this process began, and none of its listeners asks for.
+    pub unused: Vec<(String, Address)>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     commands: Commands,
@@ -91,6 +118,7 @@ impl Running {
         live: Arc<Live>,
         kept: Arc<Kept>,
         admin: Option<Listening>,
+        unused: Vec<(String, Address)>,
         threads: Vec<JoinHandle<()>>,
         ends: mpsc::UnboundedReceiver<WorkerEnd>,
         ordered: mpsc::UnboundedReceiver<Order>,
@@ -100,6 +128,9 @@ impl Running {
             live,
             kept,
             admin,
+            admin_sockets: Vec::new(),
+            admin_accepts: Vec::new(),
+            unused,
             threads,
             ends,
             commands,
@@ -146,7 +177,7 @@ impl Running {
         let mut signals = match self.open(options.signals) {
             Ok(signals) => signals,
             Err(reason) => {
-                drain::cut(&self.live, &mut self.ends, left).await;
+                drain::cut(&self.live, &mut self.ends, left, &options.say).await;
                 return Ended::Failed(reason);
             }
         };
@@ -158,26 +189,31 @@ impl Running {
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
         certificates::start(Arc::clone(&live), Arc::clone(&kept));
-        let reloader = Reloader::start(live, kept, prober, origin, Arc::clone(&options.say));
-        let mut watch = Watch::default();
-        let mut told = 0;
+        let notify = Arc::new(options.notify);
+        let say = Arc::clone(&options.say);
+        let reloader = Reloader::start(live, kept, prober, origin, say, &notify);
+        let mut course = Course {
+            succession: Succession::new(options.predecessor, std::mem::take(&mut self.unused)),
+            say: options.say,
+            notify,
+            ending: Ending::new(),
+            watch: Watch::default(),
+            pulse: Pulse::default(),
+            told: 0,
+        };
         let mut deadline = None;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let command = tokio::select! {
                 _ = tick.tick() => {
-                    let now = self.live.clock.now();
-                    self.live.metrics.fold(now);
-                    self.live.snapshot.load().look(now);
-                    watch.look(&self.live, &options.say);
-                    told = tell(&self.live, told, &options.say);
+                    self.tick(&mut course);
                     continue;
                 }
                 Some(end) = self.ends.recv() => {
                     left -= 1;
                     if let Some(failed) = failure(&end, self.live.is_draining()) {
-                        drain::cut(&self.live, &mut self.ends, left).await;
+                        drain::cut(&self.live, &mut self.ends, left, &course.say).await;
                         return Ended::Failed(failed);
                     }
                     if left == 0 {
@@ -185,39 +221,170 @@ impl Running {
                     }
                     continue;
                 }
-                () = passed(&mut deadline) => Command::Stop,
-                command = next_signal(&mut signals) => command,
-                Some(command) = self.asked.recv() => command,
-                Some(order) = self.ordered.recv() => {
-                    ordered::obey(order, &reloader);
-                    continue;
-                }
+                () = passed(&mut deadline) => None,
+                command = next_signal(&mut signals) => Some(command),
+                Some(command) = self.asked.recv() => Some(command),
+                Some(order) = self.ordered.recv() => ordered::obey(order, &reloader, &self.live),
+                upgraded = course.succession.done() => self.upgraded(upgraded, &mut course),
             };
-            match command {
-                Command::Reload(config, answer) => {
-                    reloader.ask(Job {
-                        source: Source::Given(config),
-                        cause: Cause::Program,
-                        answer: Some(answer),
-                    });
+            let wish = command.and_then(|command| self.obey(command, &reloader, &mut course));
+            if self.go(wish, &mut course) {
+                let cut = drain::cut(&self.live, &mut self.ends, left, &course.say).await;
+                return Ended::Asked { cut };
+            }
+            deadline = self.timer(course.ending.due());
+        }
+    }
+
+    /// Looks after what changes by itself.
+    fn tick(&mut self, course: &mut Course) {
+        let now = self.live.clock.now();
+        self.live.metrics.fold(now);
+        self.live.snapshot.load().look(now);
+        course.watch.look(&self.live, &course.say);
+        course.told = tell(&self.live, course.told, &course.say);
+        if course.succession.take_over(&self.live, &self.kept) {
+            self.come_into_admin_file();
+        }
+        let standing = course.standing(&self.live);
+        let (notify, is_stuck) = (&course.notify, !course.watch.stuck.is_empty());
+        let said = course
+            .pulse
+            .due(notify, self.live.clock, standing, is_stuck);
+        notify.tell(&said);
+        if said.iter().any(|one| matches!(one, Said::Extend(_))) {
+            notify.tell(&[Said::Status(&drain::status(&self.live))]);
+        }
+    }
+
+    /// Does what was asked for, as far as it is no wish for the end.
+    fn obey(&mut self, command: Command, reloader: &Reloader, course: &mut Course) -> Option<Wish> {
+        match command {
+            Command::Reload(config, answer) => reloader.ask(Job {
+                source: Source::Given(config),
+                cause: Cause::Program,
+                answer: Some(answer),
+            }),
+            Command::Reread => reloader.reread(),
+            Command::ReopenLogs => reloader.reopen_logs(),
+            Command::Upgrade => {
+                if let Err(error) = self.upgrade(course) {
+                    succession::refused(&self.live, &error);
                 }
-                Command::Reread => reloader.reread(),
-                Command::Drain | Command::End if deadline.is_none() => {
-                    let allowed = self.live.snapshot.load().config.drain_timeout;
-                    // Before the sockets close, so that no other process finds the files stale and replaces them first.
-                    self.kept.doors.unlink();
-                    drain::begin(&self.live, allowed, &options.say);
-                    let real = self.live.clock.real(allowed);
-                    deadline = Some(Box::pin(tokio::time::sleep(real)));
+            }
+            Command::HandOver => return Some(Wish::HandOver),
+            Command::Drain => return Some(Wish::Drain),
+            Command::End => return Some(Wish::End),
+            Command::Quit => return Some(Wish::Quit),
+            Command::Stop => return Some(Wish::Stop),
+        }
+        None
+    }
+
+    /// Goes as far to the end as is due now; whether what is left is to be cut.
+    fn go(&mut self, wish: Option<Wish>, course: &mut Course) -> bool {
+        let now = self.live.clock.now();
+        let before = course.ending.deadline();
+        if let Some(wish) = wish {
+            course.ending.wish(now, wish, drain::spans(&self.live));
+        }
+        while let Some(step) = course.ending.next(now) {
+            match step {
+                Step::Leave => {
+                    course.succession.cancel();
+                    if course.succession.speaks_for_the_service() {
+                        let said = [Said::Stopping, Said::Status("draining")];
+                        course.notify.tell(&said);
+                    }
+                    let closes = course.ending.due().unwrap_or(now);
+                    drain::leave(&self.live, now, closes, &course.say);
                 }
-                Command::Drain => {}
-                Command::End | Command::Stop => {
+                Step::Close => {
+                    let left = self.close_doors(course.succession.unused());
+                    let deadline = course.ending.deadline();
+                    drain::close(&self.live, now, deadline, left, &course.say);
+                }
+                Step::Cut => {
                     self.kept.doors.unlink();
-                    let cut = drain::cut(&self.live, &mut self.ends, left).await;
-                    return Ended::Asked { cut };
+                    return true;
                 }
             }
         }
+        if before != course.ending.deadline() {
+            drain::bound(&self.live, course.ending.deadline());
+        }
+        false
+    }
+
+    /// What follows from the end of an upgrade.
+    fn upgraded(
+        &self,
+        upgraded: Result<Successor, UpgradeError>,
+        course: &mut Course,
+    ) -> Option<Command> {
+        match upgraded {
+            Ok(successor) => {
+                let (notify, say) = (&course.notify, &course.say);
+                course.succession.hand_over(successor, notify, say);
+                Some(Command::HandOver)
+            }
+            Err(error) => {
+                succession::refused(&self.live, &error);
+                None
+            }
+        }
+    }
+
+    /// Before the sockets close: no other process may find the files of Unix sockets stale and replace them first. What a
+    /// successor serves is left to it; gives these sets of sockets.
+    fn close_doors(&mut self, unused: Option<&[String]>) -> HashSet<usize> {
+        let Some(unused) = unused else {
+            self.kept.doors.unlink();
+            return HashSet::new();
+        };
+        for accepts in self.admin_accepts.drain(..) {
+            accepts.abort();
+        }
+        let address = self.live.admin.as_ref().map(ToString::to_string);
+        let file = self.admin.as_mut().and_then(|admin| admin.file.take());
+        if let Some(file) = file
+            && address.is_none_or(|address| !unused.contains(&address))
+        {
+            file.leave();
+        }
+        self.kept.doors.leave(unused)
+    }
+
+    /// Lets another process of the program take over.
+    fn upgrade(&self, course: &mut Course) -> Result<(), UpgradeError> {
+        if !course.ending.is_serving() {
+            return Err(UpgradeError::Ending);
+        }
+        let timeout = self.live.snapshot.load().config.upgrade.timeout;
+        let lent = || {
+            let mut lent = self.kept.doors.lend();
+            let is_own = self.admin.as_ref().is_none_or(|admin| admin.is_own);
+            let admin = succession::lent_admin(&self.live, &self.admin_sockets, is_own);
+            lent.extend(admin);
+            lent
+        };
+        course.succession.begin(lent, timeout)
+    }
+
+    /// The process that bound the admin socket has left its file to this one.
+    fn come_into_admin_file(&mut self) {
+        if let Some(admin) = &mut self.admin
+            && let Some(path) = admin.heir.take()
+        {
+            admin.file = SocketFile::left_behind(&path).ok();
+        }
+    }
+
+    /// Until then, in real time.
+    fn timer(&self, due: Option<Instant>) -> Deadline {
+        let clock = self.live.clock;
+        let left = clock.real(due?.since(clock.now()));
+        Some(Box::pin(tokio::time::sleep(left)))
     }
 
     /// Listens to what operators and the system ask for.
@@ -233,8 +400,10 @@ impl Running {
             return Ok(());
         };
         for socket in std::mem::take(&mut listening.sockets) {
+            self.admin_sockets.push(Arc::new(socket.try_clone()?));
             let socket = server::Socket::new(socket, &listening.address)?;
-            tokio::spawn(server::serve(socket, Arc::clone(&self.live)));
+            let accepts = tokio::spawn(server::serve(socket, Arc::clone(&self.live)));
+            self.admin_accepts.push(accepts.abort_handle());
         }
         Ok(())
     }
@@ -283,29 +452,5 @@ async fn next_signal(signals: &mut Option<Signals>) -> Command {
     match signals {
         Some(signals) => signals.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Says once when a worker stops showing itself, and once when it is back.
-#[derive(Default)]
-struct Watch {
-    stuck: Vec<usize>,
-}
-
-impl Watch {
-    fn look(&mut self, live: &Live, say: &Say) {
-        let mut stuck = Vec::new();
-        for reason in live.reasons() {
-            if let Reason::Stuck { worker, .. } = reason {
-                if !self.stuck.contains(&worker) {
-                    say(&format!("plimsoll: {reason}"));
-                }
-                stuck.push(worker);
-            }
-        }
-        for worker in self.stuck.iter().filter(|worker| !stuck.contains(worker)) {
-            say(&format!("plimsoll: worker {worker} shows itself again"));
-        }
-        self.stuck = stuck;
     }
 }

@@ -10,8 +10,11 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::inherited::{ADMIN, Inherited, Role};
+use super::upgrade::Lent;
 use crate::admin::live::Bound;
 use crate::config::{Address, Config};
 use crate::listener::SocketFile;
@@ -32,6 +35,8 @@ struct State {
     listener: usize,
     set: usize,
     open: Vec<Door>,
+    /// What was bound before this process began, until it has.
+    inherited: Inherited,
     /// Listeners that are gone, as long as anybody is accepted for them or was.
     departed: Vec<Departed>,
 }
@@ -52,6 +57,10 @@ struct Sockets {
     /// The workers own them, and close them.
     held: Vec<Weak<OwnedFd>>,
     file: Option<SocketFile>,
+    /// The path of a Unix socket whose file is another process's to remove, as long as that one serves.
+    heir: Option<PathBuf>,
+    /// Whether a process of this program has bound them.
+    is_own: bool,
 }
 
 struct Departed {
@@ -89,12 +98,29 @@ pub(super) struct Told {
 }
 
 impl Doors {
-    /// None so far.
-    pub(super) fn new(workers: usize) -> Self {
+    /// None so far but what was inherited.
+    pub(super) fn new(workers: usize, inherited: Inherited) -> Self {
+        let state = State {
+            inherited,
+            ..State::default()
+        };
         Self {
             workers,
-            state: Mutex::default(),
+            state: Mutex::new(state),
         }
+    }
+
+    /// The sockets of the admin API, which need no worker.
+    pub(super) fn admin(&self, address: &Address) -> Result<Listening, BindError> {
+        match self.state().inherited.take(Role::Admin, address) {
+            Some(given) => accept::adopt(ADMIN, given, 1),
+            None => accept::bind(ADMIN, address, 1, true),
+        }
+    }
+
+    /// Lets go of what was inherited and nobody wants.
+    pub(super) fn leave_unwanted(&self) -> Vec<(String, Address)> {
+        self.state().inherited.leave()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,6 +141,12 @@ impl Doors {
         for ((name, listener), source) in config.listeners.iter().zip(sources) {
             let from = match source {
                 Some(index) => From::Open(state.open[index].sockets.set),
+                None if let Some(given) = state
+                    .inherited
+                    .take(Role::Listener(name), &listener.address) =>
+                {
+                    From::Fresh(accept::adopt(name, given, self.workers)?)
+                }
                 None => {
                     // This process may be on the same port with a wider or narrower address, which it closes or keeps.
                     let own = state.open.iter().map(|door| &door.sockets.bound);
@@ -222,22 +254,49 @@ impl Doors {
         each.collect()
     }
 
-    /// All sockets that are bound, by the names of their listeners: for a successor, which is to serve every one of them.
-    #[expect(dead_code, reason = "an upgrade hands them on")]
-    pub(super) fn sockets(&self) -> Vec<(String, Address, Vec<Arc<OwnedFd>>)> {
-        let state = self.state();
-        let each = state.open.iter().map(|door| {
-            let held = door.sockets.held.iter().filter_map(Weak::upgrade);
-            let address = door.sockets.bound.clone();
-            (door.name.clone(), address, held.collect())
-        });
-        each.collect()
-    }
-
     /// Removes the files of all Unix sockets; for the end of the process.
     pub(super) fn unlink(&self) {
         for door in &mut self.state().open {
             door.sockets.file = None;
+        }
+    }
+
+    /// Every open socket, for another process to serve as well.
+    pub(super) fn lend(&self) -> Vec<Lent> {
+        let state = self.state();
+        let each = state.open.iter().map(|door| Lent {
+            name: door.name.clone(),
+            is_admin: false,
+            is_own: door.sockets.is_own,
+            written: door.written.to_string(),
+            bound: door.sockets.bound.to_string(),
+            sockets: door.sockets.held.iter().filter_map(Weak::upgrade).collect(),
+        });
+        each.collect()
+    }
+
+    /// Leaves everything to another process but what is bound to `unused`. Gives the sets of sockets that are the other's.
+    pub(super) fn leave(&self, unused: &[String]) -> HashSet<usize> {
+        let mut left = HashSet::new();
+        for door in &mut self.state().open {
+            let sockets = &mut door.sockets;
+            let file = sockets.file.take();
+            if !unused.contains(&sockets.bound.to_string()) {
+                left.insert(sockets.set);
+                if let Some(file) = file {
+                    file.leave();
+                }
+            }
+        }
+        left
+    }
+
+    /// The process that bound them is about to go: the files of its Unix sockets are to be removed by this one.
+    pub(super) fn come_into_files(&self) {
+        for door in &mut self.state().open {
+            let heir = door.sockets.heir.take();
+            let file = heir.and_then(|path| SocketFile::left_behind(&path).ok());
+            door.sockets.file = file.or(door.sockets.file.take());
         }
     }
 }
@@ -271,6 +330,8 @@ impl Sockets {
             bound: listening.address,
             held: owned.iter().map(Arc::downgrade).collect(),
             file: listening.file,
+            heir: listening.heir,
+            is_own: listening.is_own,
         };
         (sockets, owned)
     }
@@ -365,6 +426,8 @@ mod tests {
             bound: tcp(bound),
             held: Vec::new(),
             file: None,
+            heir: None,
+            is_own: true,
         };
         let host = Host {
             listener: 0,
@@ -460,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_comes_again_has_another_number() {
-        let doors = Doors::new(1);
+        let doors = Doors::new(1, Inherited::none());
         let config = |names: &[&str]| {
             let each = names.iter();
             let each = each.map(|name| format!("  {name}: {{ address: \"127.0.0.1:0\" }}\n"));

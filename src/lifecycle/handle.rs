@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::control::{Command, Commands, Ended, Options, Running, Say};
-use super::{Changes, ReloadError};
+use super::{Changes, Notify, ReloadError};
 use crate::admin::Live;
 use crate::config::Config;
 
@@ -25,6 +25,8 @@ impl Running {
             file: None,
             signals: false,
             say,
+            notify: Notify::off(),
+            predecessor: None,
         };
         let thread = std::thread::Builder::new()
             .name("control".to_owned())

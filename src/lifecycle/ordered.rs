@@ -5,19 +5,49 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::Changes;
 use super::diff::{Diff, diff};
 use super::reload::{Job, ReloadError, Reloader, Source};
+use super::{Changes, control, drain};
+use crate::admin::Live;
 use crate::admin::command::{Command, Order, Told};
 use crate::admin::live::Cause;
 use crate::config::Refusal;
+use crate::config::units::format_duration;
 
-/// Begins with what was ordered; its answer is given when it is done.
-pub(super) fn obey(order: Order, reloader: &Reloader) {
+/// Begins with what was ordered; its answer is given when it is done, or has begun where that ends the process. Gives
+/// what is left for the control loop to do.
+pub(super) fn obey(order: Order, reloader: &Reloader, live: &Live) -> Option<control::Command> {
     let Order { command, answer } = order;
     match command {
         Command::Reload => reload(reloader, answer),
         Command::Diff => compare(reloader, answer),
+        Command::Drain => {
+            // Whoever asked may have left.
+            let _ = answer.send(draining(live));
+            return Some(control::Command::Drain);
+        }
+    }
+    None
+}
+
+/// What is told of a drain that begins, or has begun before.
+fn draining(live: &Live) -> Told {
+    let spans = drain::spans(live);
+    let timeout = format_duration(spans.timeout);
+    let mut text = format!("draining: {} {timeout}", drain::open(live));
+    if !spans.delay.is_zero() {
+        let delay = format_duration(spans.delay);
+        text.push_str(&format!(", beginning in {delay}"));
+    }
+    Told {
+        status: 202,
+        body: json!({
+            "draining": true,
+            "connections_open": live.connections(),
+            "drain_delay_seconds": spans.delay.as_secs_f64(),
+            "drain_timeout_seconds": spans.timeout.as_secs_f64(),
+            "text": text,
+        }),
     }
 }
 

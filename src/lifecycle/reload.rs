@@ -16,6 +16,7 @@ use super::doors::Plan;
 use super::findings;
 use super::fixed::fixed;
 use super::following::Following;
+use super::notify::{Notify, Said};
 use super::origin::{self, Origin};
 use super::start::{self, Kept, enroll};
 use super::watching::Watching;
@@ -65,6 +66,9 @@ pub(super) enum Source {
     Given(Box<Config>),
 }
 
+/// Characters of a reason that the service manager shows; the whole of it is on standard error.
+const STATUS: usize = 300;
+
 /// One reload.
 pub(super) struct Job {
     pub(super) source: Source,
@@ -79,6 +83,7 @@ pub(super) struct Reloader {
     pub(super) origin: Option<Arc<Origin>>,
     jobs: mpsc::UnboundedSender<Job>,
     say: Say,
+    notify: Arc<Notify>,
 }
 
 impl Reloader {
@@ -89,8 +94,10 @@ impl Reloader {
         mut prober: Prober,
         origin: Option<Arc<Origin>>,
         say: Say,
+        notify: &Arc<Notify>,
     ) -> Self {
         let (jobs, mut asked) = mpsc::unbounded_channel();
+        let (notify, manager) = (Arc::clone(notify), Arc::clone(notify));
         let (known, telling) = (Arc::clone(&live), Arc::clone(&say));
         let file = origin.clone();
         tokio::spawn(async move {
@@ -108,13 +115,18 @@ impl Reloader {
                 drop(current);
                 tokio::select! {
                     job = asked.recv() => match job {
-                        Some(job) => carry(job, &known, &kept, &mut prober, &telling).await,
+                        Some(job) => {
+                            carry_told(job, &known, &kept, &mut prober, &telling, &manager).await;
+                        }
                         None => return,
                     },
                     () = following.changed() => {}
                     () = watching.changed() => {
-                        if let Some(job) = touched(file.as_ref()).await {
-                            carry(job, &known, &kept, &mut prober, &telling).await;
+                        // One that is about to end leaves what is new to its successor.
+                        if known.farewell().is_none()
+                            && let Some(job) = touched(file.as_ref()).await
+                        {
+                            carry_told(job, &known, &kept, &mut prober, &telling, &manager).await;
                         }
                     }
                 }
@@ -125,6 +137,7 @@ impl Reloader {
             origin,
             jobs,
             say,
+            notify,
         }
     }
 
@@ -135,6 +148,25 @@ impl Reloader {
 
     /// What HUP asks for.
     pub(super) fn reread(&self) {
+        self.reopen_logs();
+        match &self.origin {
+            Some(origin) => self.ask(Job {
+                source: Source::File(Arc::clone(origin)),
+                cause: Cause::Signal,
+                answer: None,
+            }),
+            None => {
+                let reason = ReloadError::NoFile.to_string();
+                (self.say)(&format!("plimsoll: {reason}"));
+                // Whoever waits for the reload waits no longer.
+                self.notify.tell(&[Said::reloading()]);
+                self.notify.tell(&[Said::Ready, Said::Status(&reason)]);
+            }
+        }
+    }
+
+    /// What USR1 asks for, too: log files that were moved away are written to no longer.
+    pub(super) fn reopen_logs(&self) {
         if let Some(log) = &self.live.log
             && let Err(error) = log.reopen()
         {
@@ -142,14 +174,18 @@ impl Reloader {
                 "plimsoll: the access log cannot be opened anew, and goes on as it was: {error}"
             ));
         }
-        match &self.origin {
-            Some(origin) => self.ask(Job {
-                source: Source::File(Arc::clone(origin)),
-                cause: Cause::Signal,
-                answer: None,
-            }),
-            None => (self.say)(&format!("plimsoll: {}", ReloadError::NoFile)),
+    }
+}
+
+/// How the last reload went, in a line.
+fn outcome(live: &Live) -> String {
+    let generation = live.snapshot.load().generation;
+    match live.reloads().last {
+        Some(last) if !last.applied => {
+            let reason: String = last.text.chars().take(STATUS).collect();
+            format!("serving generation {generation}; the last reload was refused: {reason}")
         }
+        _ => format!("serving generation {generation}"),
     }
 }
 
@@ -192,6 +228,27 @@ async fn counted(live: &Live) {
     }
     drop(done);
     let _ = tokio::time::timeout(COUNTED, left.recv()).await;
+}
+
+/// Carries a reload, and tells the service manager when it begins and ends.
+async fn carry_told(
+    job: Job,
+    live: &Arc<Live>,
+    kept: &Arc<Kept>,
+    prober: &mut Prober,
+    say: &Say,
+    notify: &Notify,
+) {
+    // A process that is about to end is not ready any more, whatever it is asked for.
+    let is_ending = live.farewell().is_some();
+    if !is_ending {
+        notify.tell(&[Said::reloading()]);
+    }
+    carry(job, live, kept, prober, say).await;
+    // Also of one that was refused: whoever waits for the reload waits no longer.
+    if !is_ending {
+        notify.tell(&[Said::Ready, Said::Status(&outcome(live))]);
+    }
 }
 
 async fn carry(job: Job, live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, say: &Say) {
@@ -315,16 +372,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     let _ = means.ask_missing_and_wait(supply::upstreams(&config), &followed);
     let generation = current.generation + 1;
     let plan = kept.doors.plan(&config)?;
-    let compiled = Snapshot::compile(
-        &Arc::new(config),
-        generation,
-        &plan.numbers(),
-        &kept.endpoints,
-        &kept.keys,
-        &kept.entries,
-        &kept.tls,
-        &kept.limiters,
-    );
+    let compiled = Snapshot::compile(&Arc::new(config), generation, &plan.numbers(), kept.state());
     let mut snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {
             return Err(ReloadError::Refused(findings::refusal(&errors, places)));

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::control::{Running, WorkerEnd};
 use super::doors::Doors;
+use super::inherited::Inherited;
 use crate::admin::auth::{TokenError, Tokens};
 use crate::admin::live::{Live, Parts};
 use crate::attempt::hedge::Hedged;
@@ -24,14 +25,14 @@ use crate::discovery::supply::{self, Means};
 use crate::entropy::{self, Random};
 use crate::http::Handler;
 use crate::limit::{self, auth};
-use crate::listener::accept::{self, BindError};
+use crate::listener::accept::BindError;
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
 use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
-use crate::snapshot::{CompileError, Snapshot};
+use crate::snapshot::{CompileError, Snapshot, State};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
 use crate::worker::{self, Mail, Mailbox, Setup, Worker};
@@ -72,6 +73,17 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// What a configuration is compiled with.
+    pub(super) fn state(&self) -> State<'_> {
+        State {
+            endpoints: &self.endpoints,
+            keys: &self.keys,
+            ledger: &self.entries,
+            tls: &self.tls,
+            limiters: &self.limiters,
+        }
+    }
+
     /// With what names and files of endpoints are asked.
     pub(super) fn means(&self, clock: Clock) -> Means {
         Means {
@@ -88,10 +100,28 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     start_with(config, clock, Proxy::new)
 }
 
+/// The same with sockets that were bound before.
+pub fn start_from(
+    config: Config,
+    clock: Clock,
+    inherited: Inherited,
+) -> Result<Running, StartError> {
+    start_all(config, clock, inherited, Proxy::new)
+}
+
 /// The same with other code that answers requests: `handler` makes it for each worker, on the worker's own thread.
 pub fn start_with<H: Handler>(
     config: Config,
     clock: Clock,
+    handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
+) -> Result<Running, StartError> {
+    start_all(config, clock, Inherited::none(), handler)
+}
+
+fn start_all<H: Handler>(
+    config: Config,
+    clock: Clock,
+    inherited: Inherited,
     handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
@@ -103,7 +133,7 @@ pub fn start_with<H: Handler>(
         endpoints,
         tls: Shared::new()?,
         limiters: limit::Registry::new(count, entropy::system_seed()),
-        doors: Doors::new(count),
+        doors: Doors::new(count, inherited),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
     kept.means(clock)
@@ -114,20 +144,17 @@ pub fn start_with<H: Handler>(
         &config,
         1,
         &plan.numbers(),
-        &kept.endpoints,
-        &kept.keys,
-        &kept.entries,
-        &kept.tls,
-        &kept.limiters,
+        kept.state(),
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
     let tokens = tokens(&config)?;
     let log = open_log(&config)?;
     let admin = match &config.admin {
-        Some(admin) => Some(accept::bind("admin", &admin.address, 1, true)?),
+        Some(admin) => Some(kept.doors.admin(&admin.address)?),
         None => None,
     };
+    let unused = kept.doors.leave_unwanted();
     let (mailboxes, inboxes) = mailboxes(count);
     let (orders, ordered) = mpsc::unbounded_channel();
     let live = Live::new(Parts {
@@ -145,7 +172,9 @@ pub fn start_with<H: Handler>(
     let threads = spawn(&live, inboxes, &ended, &handler)?;
     kept.doors.adopt(plan, &live.mailboxes);
     live.listeners.store(Arc::new(kept.doors.bound(&config)));
-    Ok(Running::new(live, kept, admin, threads, ends, ordered))
+    Ok(Running::new(
+        live, kept, admin, unused, threads, ends, ordered,
+    ))
 }
 
 /// Says of every endpoint how it stands, before anybody can pick it: in active checks, and in its slow start.

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use super::unix::{self, SocketFile, UnixError};
@@ -71,6 +72,21 @@ pub struct Listening {
     pub sockets: Vec<OwnedFd>,
     /// Of a Unix socket: removed when dropped.
     pub file: Option<SocketFile>,
+    /// The path of a Unix socket whose file another process removes, as long as that one serves.
+    pub heir: Option<PathBuf>,
+    /// As of [`Given::is_own`].
+    pub is_own: bool,
+}
+
+/// Sockets that somebody else has bound.
+#[derive(Debug)]
+pub struct Given {
+    /// Where the first of them is bound.
+    pub address: Address,
+    pub sockets: Vec<OwnedFd>,
+    /// Whether a process of this program has bound them: then others may join them, and the last process removes the
+    /// file of a Unix socket.
+    pub is_own: bool,
 }
 
 /// Counts the open connections of a listener over all workers.
@@ -161,7 +177,54 @@ pub fn bind(
         address: bound,
         sockets,
         file,
+        heir: None,
+        is_own: true,
     })
+}
+
+/// Listens with sockets that somebody else has bound, whoever else does meanwhile. Where there are fewer than workers,
+/// and another process has bound them as this one would, others join them as far as the system lets them.
+pub fn adopt(name: &str, given: Given, workers: usize) -> Result<Listening, BindError> {
+    let Given {
+        address,
+        mut sockets,
+        is_own,
+    } = given;
+    for socket in &sockets {
+        prepare(socket, &address).map_err(|error| BindError::of(error.into(), name, &address))?;
+    }
+    if let Address::Tcp(address) = &address
+        && is_own
+    {
+        let missing = workers.saturating_sub(sockets.len());
+        // Without them some workers get their connections from others.
+        if let Ok((_, more)) = bind_tcp(*address, missing, false) {
+            sockets.extend(more);
+        }
+    }
+    let heir = match &address {
+        Address::Unix(path) if is_own => Some(path.clone()),
+        Address::Unix(_) | Address::Tcp(_) => None,
+    };
+    Ok(Listening {
+        address,
+        sockets,
+        file: None,
+        heir,
+        is_own,
+    })
+}
+
+/// What a socket of one's own is bound with.
+fn prepare(socket: &OwnedFd, address: &Address) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_nonblocking(true)?;
+    // Of one that does not listen yet; of any other it is the length of its queue.
+    socket.listen(BACKLOG)?;
+    if let Address::Tcp(_) = address {
+        inherited_options(&socket)?;
+    }
+    Ok(())
 }
 
 fn show(address: &Address) -> String {
@@ -206,13 +269,17 @@ fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     if reuse_port {
         socket.set_reuse_port(true)?;
     }
-    // Accepted sockets inherit all three.
+    inherited_options(&SockRef::from(&socket))?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+/// Accepted sockets inherit all three.
+fn inherited_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(stream::UNSENT)?;
     // Urgent data has no meaning in HTTP. Where it is kept apart, `splice` stops before it and never goes on.
-    socket.set_out_of_band_inline(true)?;
-    socket.bind(&SockAddr::from(address))?;
-    Ok(socket)
+    socket.set_out_of_band_inline(true)
 }
 
 /// What a worker needs to accept from one socket.

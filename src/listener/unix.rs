@@ -52,6 +52,26 @@ impl Identity {
     }
 }
 
+impl SocketFile {
+    /// The file of a socket that another process has bound and left to this one.
+    pub fn left_behind(path: &Path) -> io::Result<Self> {
+        let _lock = Lock::take(path)?;
+        let file = fs::symlink_metadata(path)?;
+        if !file.file_type().is_socket() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            identity: Identity::of(&file),
+        })
+    }
+
+    /// Leaves the file to another process, which listens on its socket.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Where the directory does not allow it, the next start finds the file stale.
@@ -261,6 +281,18 @@ mod tests {
             let left = fs::read_dir(&directory.0).unwrap().count();
             assert_eq!(left, 0, "neither the socket nor its lock is left");
         }
+    }
+
+    #[test]
+    fn a_file_that_was_left_to_another_is_removed_by_that_one() {
+        let directory = Directory::new("left");
+        let path = directory.file();
+        assert!(SocketFile::left_behind(&path).is_err());
+        let (_socket, file) = bind(&path).unwrap();
+        file.leave();
+        assert!(path.exists());
+        drop(SocketFile::left_behind(&path).unwrap());
+        assert!(!path.exists());
     }
 
     #[test]

@@ -37,11 +37,13 @@ pub enum Kind {
     Limit,
     /// Memory became scarce, or is no more.
     Memory,
+    /// Another process was to take over, and did not.
+    Upgrade,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -52,6 +54,7 @@ impl Kind {
         Self::Reload,
         Self::Limit,
         Self::Memory,
+        Self::Upgrade,
     ];
 
     /// The word in logs and metrics.
@@ -67,6 +70,7 @@ impl Kind {
             Self::Reload => "reload",
             Self::Limit => "limit",
             Self::Memory => "memory",
+            Self::Upgrade => "upgrade",
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod access_log;
 pub mod amplification;
+pub mod console;
 pub mod counter;
 pub mod decision;
 pub mod distribution;

@@ -79,6 +79,7 @@ metrics! {
     Events: Counter "events_total" ["kind"] "What changed by itself, by kind; /api/v1/events tells of each.";
     AccessLogLines: Counter "access_log_lines_total" [] "Access log lines written.";
     AccessLogDropped: Counter "access_log_dropped_total" [] "Access log lines lost because the target was too slow or failed.";
+    ConsoleDropped: Counter "console_lines_dropped_total" [] "Lines for standard error lost because nobody read them.";
 
     // Listeners.
     ListenerAccepted: Counter "listener_connections_total" ["listener"] "Connections accepted.";

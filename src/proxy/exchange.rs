@@ -14,7 +14,7 @@ use crate::http::buffers::Lent;
 use crate::http::fields::Name;
 use crate::http::head::{RequestHead, Version};
 use crate::observe::{FaultsMet, Outcome, Protocol, Record, Times};
-use crate::worker::{ListenerView, RouteView, UpstreamView, View, Worker};
+use crate::worker::{ListenerView, RouteView, UpstreamView, Worker};
 
 /// When an attempt came how far; [`Instant::FAR`] as long as it has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,17 +121,17 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins with a request head. `None` for a listener that nobody knows, which no connection has.
+    /// Begins with a request head that came in by `listener`.
     pub fn start(
         worker: &Rc<Worker>,
-        view: &View,
+        listener: &Rc<ListenerView>,
         head: Lent<RequestHead>,
         begun: Option<Instant>,
         peer: Rc<Peer>,
-    ) -> Option<Self> {
+    ) -> Self {
         let started = worker.wheel.now();
-        Some(Self {
-            listener: Rc::clone(view.listener(peer.listener)?),
+        Self {
+            listener: Rc::clone(listener),
             head,
             peer,
             entry: None,
@@ -163,7 +163,7 @@ impl Exchange {
             in_vain: Duration::ZERO,
             queued: Duration::ZERO,
             queues_since: Instant::FAR,
-        })
+        }
     }
 
     /// Another one for the same request, which begins now and tells `seen` how far it comes. Nothing of it is recorded.

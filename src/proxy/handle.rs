@@ -43,9 +43,11 @@ pub async fn handle(worker: &Rc<Worker>, incoming: Incoming) {
     } = incoming;
     // 1.
     let view = worker.view();
-    let Some(mut exchange) = Exchange::start(worker, &view, head, begun, peer) else {
+    // Every connection has a listener, as long as it is open.
+    let Some(listener) = view.listener(peer.listener) else {
         return;
     };
+    let mut exchange = Exchange::start(worker, listener, head, begun, peer);
     let mut down = Downstream::new(&exchange, responder, body);
     if !matches!(down.body, Body::Empty) {
         down.pump.without = exchange.request().distrusted();
@@ -71,9 +73,11 @@ pub async fn refuse(
     peer: Rc<Peer>,
 ) {
     let head = worker.buffers.request_head();
-    let Some(mut exchange) = Exchange::start(worker, &worker.view(), head, begun, peer) else {
+    let view = worker.view();
+    let Some(listener) = view.listener(peer.listener) else {
         return;
     };
+    let mut exchange = Exchange::start(worker, listener, head, begun, peer);
     let error = match refusal {
         Refusal::Parse(error) => ProxyError::Request(error),
         Refusal::SlowHead => ProxyError::SlowHead,

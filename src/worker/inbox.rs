@@ -1,5 +1,6 @@
 //! What other threads tell a worker and see of it: its mail, read in turn, and the beat that shows it is not stuck.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -41,8 +42,9 @@ pub enum Mail {
     },
     /// Note in the mailbox what runs on older configurations, and let go of this.
     Report(mpsc::UnboundedSender<()>),
-    /// Take no new connection, finish what runs, then end.
-    Drain,
+    /// Take no new connection, finish what runs, then end. Sets of sockets that are `left` go on being served by another
+    /// process, which takes what waits in their queues.
+    Drain { left: Arc<HashSet<usize>> },
     /// End at once; what runs is cut.
     Stop,
     /// From the worker itself: a task that it cannot do without has panicked.
@@ -193,10 +195,14 @@ pub(super) async fn read_mail<H: Handler>(
             }
             Some(Mail::Report(_done)) => worker.note_older(),
             Some(Mail::Doors(moves)) => carry_out(&moves, &mut accepting, worker, handler),
-            Some(Mail::Drain) => {
+            Some(Mail::Drain { left }) => {
                 draining = true;
                 for one in accepting.drain(..) {
-                    one.end(worker, handler);
+                    if left.contains(&one.set) {
+                        one.task.abort();
+                    } else {
+                        one.end(worker, handler);
+                    }
                 }
                 worker.begin_draining();
                 worker.close_idle();

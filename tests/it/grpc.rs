@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use crate::harness::{Answer, Client, Outgoing, Proxy, Upload, config, within};
 
 /// A message with its prefix: not compressed, and its length.
-pub fn message(text: &str) -> Bytes {
+pub(crate) fn message(text: &str) -> Bytes {
     let mut framed = vec![0];
     framed.extend((text.len() as u32).to_be_bytes());
     framed.extend(text.as_bytes());
@@ -25,14 +25,14 @@ pub fn message(text: &str) -> Bytes {
 }
 
 /// Messages as they come out of a body, wherever its pieces end.
-pub struct Messages {
+pub(crate) struct Messages {
     body: Incoming,
     ahead: Vec<u8>,
     trailers: HeaderMap,
 }
 
 impl Messages {
-    pub fn of(body: Incoming) -> Self {
+    pub(crate) fn of(body: Incoming) -> Self {
         Self {
             body,
             ahead: Vec::new(),
@@ -41,7 +41,7 @@ impl Messages {
     }
 
     /// `None` at the end of the body, whose trailers are then known.
-    pub async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some((prefix, rest)) = self.ahead.split_at_checked(5) {
                 let length = u32::from_be_bytes(prefix[1..].try_into().unwrap()) as usize;
@@ -100,7 +100,7 @@ async fn serve(request: Request<Incoming>) -> Result<Response<Outgoing>, Infalli
     Ok(response)
 }
 
-pub async fn server() -> SocketAddr {
+pub(crate) async fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -119,7 +119,7 @@ async fn proxy() -> Proxy {
     Proxy::start(&config(&[endpoint], "", "", "protocol: h2")).await
 }
 
-pub fn call(path: &str, body: Outgoing) -> Request<Outgoing> {
+pub(crate) fn call(path: &str, body: Outgoing) -> Request<Outgoing> {
     let request = Request::post(path)
         .header("te", "trailers")
         .header("content-type", "application/grpc")

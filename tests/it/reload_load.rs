@@ -99,7 +99,7 @@ impl Written {
              \x20 - {{ match: {{ path: / }}, upstream: pool, limits: [per_client] }}\n\
              upstreams:\n  pool:\n    endpoints: [ {{ address: {first:?}, weight: {} }}{second} ]\n    \
              connections: {{ idle: {} }}\n  calls: {{ endpoints: [{calls:?}], protocol: h2 }}\n\
-             rate_limits: {{ per_client: {{ key: client_ip, rate: 1{:03}000/s }} }}\n\
+             rate_limits: {{ per_client: {{ key: client_ip, rate: 9{:03}00/s }} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\nwatch: off\n",
             self.idle, self.certificate, self.weight, self.idle, self.idle
         )

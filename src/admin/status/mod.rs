@@ -8,6 +8,7 @@ mod breaker;
 mod bulkhead;
 mod certificates;
 mod discovery;
+mod draining;
 mod faults;
 mod figures;
 mod health;
@@ -33,6 +34,7 @@ pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
 pub use bulkhead::{AdaptiveStatus, BulkheadStatus, QueueStatus};
 pub use certificates::{CertificateStatus, CertificatesStatus};
 pub use discovery::SourceStatus;
+pub use draining::DrainingStatus;
 pub use faults::FaultStatus;
 pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
@@ -53,6 +55,9 @@ pub struct Status {
     pub ready: bool,
     /// Why it is not ready.
     pub reasons: Vec<String>,
+    /// Where it is about to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingStatus>,
     pub config: ConfigStatus,
     pub workers: Vec<WorkerStatus>,
     /// Connections of clients that are open.
@@ -149,6 +154,7 @@ pub fn read(live: &Live) -> Status {
         uptime_seconds: now.since(live.started).as_secs_f64(),
         ready: reasons.is_empty(),
         reasons,
+        draining: draining::read(live, now),
         config: config(live, &snapshot),
         workers: workers(live),
         connections_open: live.connections(),

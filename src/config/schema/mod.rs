@@ -13,6 +13,7 @@ mod listener;
 mod matcher;
 mod route;
 mod tls;
+mod upgrade;
 mod upstream;
 mod watch;
 
@@ -32,6 +33,7 @@ pub use matcher::*;
 pub use route::*;
 use serde_json::{Value as Json, json};
 pub use tls::*;
+pub use upgrade::*;
 pub use upstream::*;
 pub use watch::*;
 
@@ -88,9 +90,17 @@ block! {
         pub workers: Option<NonZeroUsize> = None, in NonZeroUsize::new(1)..=NonZeroUsize::new(1024);
         /// One line for each request. Off, because it costs more than forwarding a small request.
         pub access_log: Option<AccessLog> = None;
+        /// How long connections are still accepted after the process was told to end and `/ready`
+        /// has turned negative, so that a balancer in front has stopped sending before anything
+        /// is closed: as long as it takes to notice. Zero, since where nothing is in front it
+        /// would only delay the end; `drain_timeout` begins after it.
+        pub drain_delay: Duration = Duration::ZERO, in Duration::ZERO..=HOUR;
         /// How long draining may take before what is left is cut. Below the 30 s after which
-        /// Kubernetes kills a process, so that there is time to say what was cut.
+        /// Kubernetes kills a process, so that there is time to say what was cut. QUIT knows no
+        /// bound.
         pub drain_timeout: Duration = seconds(25), in Duration::ZERO..=DAY;
+        /// How another process of the program takes over, which USR2 asks for.
+        pub upgrade: Upgrade = Upgrade::default();
         /// Idle connections to endpoints kept by the whole process, over all upstreams. Each holds
         /// a descriptor; 4096 leaves room under the usual limit of 65 536. Divided among the
         /// workers, of which each uses its own.

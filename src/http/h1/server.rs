@@ -23,6 +23,9 @@ use crate::http::responder::{Handler, Incoming, Peer, Refusal};
 const DRAINED: u64 = 256 * 1024;
 /// How long a closing connection still listens, so that its last answer is not lost to a reset (RFC 9112, 9.6).
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection that stands idle when draining begins may take for one more request. Clients under load take
+/// less, and one that stood idle for longer is not hurt by the end of its connection.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// What a listener asks of its HTTP/1 connections.
 #[derive(Debug, Clone)]
@@ -105,6 +108,7 @@ async fn next(
     // The first bytes of a head that is not complete start its own deadline, once.
     let mut is_timed = is_timed;
     let mut begun = None;
+    let mut is_last = false;
     poll_fn(|cx| {
         let read = connection.poll_head(cx, |bytes| {
             let head = head.get_or_insert_with(|| connection.buffers().request_head());
@@ -137,8 +141,14 @@ async fn next(
                         Next::Close
                     });
                 }
-                if !partial && drain.poll(cx).is_ready() {
-                    return Poll::Ready(Next::Close);
+                if !partial && drain.poll(cx).is_ready() && !is_last {
+                    // A request that is on its way would meet a closed connection, and its client could not know
+                    // whether it was carried out: it is still answered, and the answer says that it was the last.
+                    is_last = true;
+                    timer.set(timer.wheel().now() + LAST_REQUEST);
+                    if timer.poll(cx).is_ready() {
+                        return Poll::Ready(Next::Close);
+                    }
                 }
                 return Poll::Pending;
             }

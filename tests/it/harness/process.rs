@@ -47,9 +47,14 @@ impl Process {
     }
 
     /// Runs any command, with its output captured.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_reading(command, Stdio::null())
+    }
+
+    /// The same with this standard input.
+    pub fn spawn_reading(mut command: Command, input: Stdio) -> Self {
         command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -125,6 +130,21 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end alone: a child of its own may go on and hold its output. The exit code, or `None` after a signal.
+    pub fn wait_for_exit(&mut self) -> Option<i32> {
+        let (clock, mut pause) = (Clock::system(), Duration::from_micros(100));
+        let start = clock.now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            let waited = clock.now().since(start);
+            assert!(waited < DEADLINE, "it did not end\n{}", self.stderr());
+            std::thread::park_timeout(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
     }
 
     /// Waits for its end and for all of its output; the exit code, or `None` after a signal.
