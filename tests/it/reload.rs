@@ -21,10 +21,10 @@ use crate::harness::{
 
 /// The program with its file.
 pub(crate) struct Program {
-    pub(crate) process: Process,
-    pub(crate) address: SocketAddr,
-    pub(crate) file: PathBuf,
-    pub(crate) directory: Directory,
+    pub process: Process,
+    pub address: SocketAddr,
+    pub file: PathBuf,
+    pub directory: Directory,
 }
 
 impl Program {
@@ -512,11 +512,14 @@ async fn what_still_runs_on_older_configurations_is_counted() {
         [
             of("plimsoll_config_generations_alive "),
             of("plimsoll_config_older_streams "),
+            of("plimsoll_config_oldest_replaced_seconds "),
         ]
     };
-    assert_eq!(metrics().await, ["3", "2"]);
+    let [alive, streams, _] = metrics().await;
+    assert_eq!([alive, streams], ["3", "2"]);
+    within(async { while metrics().await[2] == "0" {} }).await;
     drop((socket, events));
-    within(async { while metrics().await != ["1", "0"] {} }).await;
+    within(async { while metrics().await != ["1", "0", "0"] {} }).await;
     assert_eq!(older(&proxy.reload(&yaml(3)).await.unwrap()), []);
 }
 
