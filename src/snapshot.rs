@@ -95,6 +95,21 @@ pub struct Snapshot {
     pub gates: Vec<Option<Arc<auth::Gate>>>,
 }
 
+/// The State that every configuration finds again.
+#[derive(Clone, Copy)]
+pub struct State<'a> {
+    /// Endpoints by identity.
+    pub endpoints: &'a Registry,
+    /// Idempotency keys by route.
+    pub keys: &'a Stores,
+    /// What is known of those who showed who they are.
+    pub ledger: &'a auth::Ledger,
+    /// Ticket keys.
+    pub tls: &'a Shared,
+    /// What is known of clients, by limiter.
+    pub limiters: &'a limit::Registry,
+}
+
 /// Why a valid configuration cannot be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
@@ -193,13 +208,10 @@ impl Snapshot {
         config: &Arc<Config>,
         generation: u64,
         numbers: &Numbers,
-        registry: &Registry,
-        stores: &Stores,
-        ledger: &auth::Ledger,
-        shared: &Shared,
-        limiters: &limit::Registry,
+        state: State<'_>,
     ) -> Result<Self, CompileError> {
-        let limits = Limits::compile(config, limiters);
+        let (registry, shared) = (state.endpoints, state.tls);
+        let limits = Limits::compile(config, state.limiters);
         let listeners = config
             .listeners
             .iter()
@@ -238,9 +250,9 @@ impl Snapshot {
             config: Arc::clone(config),
             listeners,
             departed: Vec::new(),
-            guards: guards(config, &routes, stores),
+            guards: guards(config, &routes, state.keys),
             limits: Arc::new(limits),
-            gates: auth::compile(config, ledger)?,
+            gates: auth::compile(config, state.ledger)?,
             routes,
             upstreams,
         })

@@ -69,6 +69,8 @@ impl Watch {
             if is_due || has_changed {
                 return;
             }
+            // Somebody writes other files beside it, a log perhaps: not each line is worth a look.
+            tokio::time::sleep(clock.real(SETTLED)).await;
         }
     }
 

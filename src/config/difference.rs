@@ -116,7 +116,7 @@ fn text(node: &Node) -> String {
         Value::Scalar { text, plain: true } => text.clone(),
         Value::Scalar { text, .. } => format!("{text:?}"),
         Value::List(items) => {
-            let items: Vec<String> = items.iter().map(|item| text_of(item)).collect();
+            let items: Vec<String> = items.iter().map(AsRef::as_ref).map(text).collect();
             format!("[{}]", items.join(", "))
         }
         Value::Map(entries) => {
@@ -128,10 +128,6 @@ fn text(node: &Node) -> String {
             format!("{{ {} }}", pairs.join(", "))
         }
     }
-}
-
-fn text_of(node: &Rc<Node>) -> String {
-    text(node)
 }
 
 #[cfg(test)]

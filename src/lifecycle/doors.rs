@@ -254,18 +254,6 @@ impl Doors {
         each.collect()
     }
 
-    /// All sockets that are bound, by the names of their listeners: for a successor, which is to serve every one of them.
-    #[expect(dead_code, reason = "an upgrade hands them on")]
-    pub(super) fn sockets(&self) -> Vec<(String, Address, Vec<Arc<OwnedFd>>)> {
-        let state = self.state();
-        let each = state.open.iter().map(|door| {
-            let held = door.sockets.held.iter().filter_map(Weak::upgrade);
-            let address = door.sockets.bound.clone();
-            (door.name.clone(), address, held.collect())
-        });
-        each.collect()
-    }
-
     /// Removes the files of all Unix sockets; for the end of the process.
     pub(super) fn unlink(&self) {
         for door in &mut self.state().open {

@@ -54,12 +54,7 @@ pub(super) fn close(
     left: HashSet<usize>,
     say: &Say,
 ) {
-    let open = live.connections();
-    let open = if open == 1 {
-        "1 connection is open and has".to_owned()
-    } else {
-        format!("{open} connections are open and have")
-    };
+    let open = open(live);
     let allowed = match deadline {
         Some(deadline) => format_duration(deadline.since(now)),
         None => "as long as it takes".to_owned(),
@@ -70,6 +65,14 @@ pub(super) fn close(
     tell(live, || Mail::Drain {
         left: Arc::clone(&left),
     });
+}
+
+/// How many connections are open, to be followed by the time that they have.
+pub(super) fn open(live: &Live) -> String {
+    match live.connections() {
+        1 => "1 connection is open and has".to_owned(),
+        open => format!("{open} connections are open and have"),
+    }
 }
 
 /// What is left, in a line.

@@ -33,17 +33,17 @@ pub(super) fn obey(order: Order, reloader: &Reloader, live: &Live) -> Option<con
 /// What is told of a drain that begins, or has begun before.
 fn draining(live: &Live) -> Told {
     let spans = drain::spans(live);
-    let open = live.connections();
-    let text = format!(
-        "draining: {open} connections are open; they have {}, from in {} on",
-        format_duration(spans.timeout),
-        format_duration(spans.delay)
-    );
+    let timeout = format_duration(spans.timeout);
+    let mut text = format!("draining: {} {timeout}", drain::open(live));
+    if !spans.delay.is_zero() {
+        let delay = format_duration(spans.delay);
+        text.push_str(&format!(", beginning in {delay}"));
+    }
     Told {
         status: 202,
         body: json!({
             "draining": true,
-            "connections_open": open,
+            "connections_open": live.connections(),
             "drain_delay_seconds": spans.delay.as_secs_f64(),
             "drain_timeout_seconds": spans.timeout.as_secs_f64(),
             "text": text,

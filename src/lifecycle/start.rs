@@ -33,7 +33,7 @@ use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
-use crate::snapshot::{CompileError, Snapshot};
+use crate::snapshot::{CompileError, Snapshot, State};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
 use crate::worker::{self, Mail, Mailbox, Setup, Worker};
@@ -76,6 +76,17 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// What a configuration is compiled with.
+    pub(super) fn state(&self) -> State<'_> {
+        State {
+            endpoints: &self.endpoints,
+            keys: &self.keys,
+            ledger: &self.entries,
+            tls: &self.tls,
+            limiters: &self.limiters,
+        }
+    }
+
     /// With what names and files of endpoints are asked.
     pub(super) fn means(&self, clock: Clock) -> Means {
         Means {
@@ -137,11 +148,7 @@ fn start_all<H: Handler>(
         &config,
         1,
         &plan.numbers(),
-        &kept.endpoints,
-        &kept.keys,
-        &kept.entries,
-        &kept.tls,
-        &kept.limiters,
+        kept.state(),
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());

@@ -99,6 +99,11 @@ impl Attached {
         self.early.iter().chain(&self.late).chain(&self.flows)
     }
 
+    /// Whether any limiter is asked in this phase.
+    pub fn asks(&self, phase: Phase) -> bool {
+        !self.of(phase).is_empty()
+    }
+
     /// The value of `RateLimit-Policy`; empty when clients are told of none.
     pub fn policy(&self) -> &[u8] {
         &self.policy

@@ -4,7 +4,7 @@
 //! requests at once ([`concurrency`]), bytes in a time ([`Bandwidth`]). What is known of a key is one number in a
 //! [`Table`](table::Table) that all workers share, so that a limit holds exactly, whichever worker a client comes to.
 //! Those of a listener or a route are [`Attached`] to it and asked together; a [`Registry`] keeps what is known over
-//! reloads.
+//! reloads. Who a client is, by what it shows, is found out in [`auth`].
 //!
 //! Nothing here reads a clock or knows HTTP. Refusing and slowing down is done in `proxy::limited`.
 

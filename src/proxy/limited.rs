@@ -114,8 +114,14 @@ fn enter(exchange: &mut Exchange, place: Place, phase: Phase) -> Result<(), Prox
     let Some(limiters) = attached(exchange, place) else {
         return Ok(());
     };
-    let (now, lane) = (exchange.started, exchange.worker.index);
-    let outcome = limiters.enter(phase, &Judged::of(exchange), now, lane);
+    let worker = &exchange.worker;
+    let now = match phase {
+        Phase::Early => exchange.started,
+        Phase::Late if !limiters.asks(phase) => return Ok(()),
+        // It may have taken time to find out who the client is.
+        Phase::Late => worker.wheel.now(),
+    };
+    let outcome = limiters.enter(phase, &Judged::of(exchange), now, worker.index);
     let limited = &mut exchange.entry.get_or_insert_default().limited;
     match outcome {
         Ok(Entered { standing, permits }) => {

@@ -55,6 +55,13 @@ async fn readiness_turns_negative_before_anything_is_closed() {
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     let reason = "about to drain: connections are still accepted, send no new ones";
     assert_eq!(ready.json()["reasons"][0], reason);
+    let status = Client::h1(proxy.admin()).await.get("/api/v1/status").await;
+    let status = status.json()["draining"].clone();
+    assert!(
+        status["accepting_seconds"].as_f64().unwrap() > 0.0,
+        "{status}"
+    );
+    assert!(status["cut_seconds"].is_null(), "{status}");
     let fresh = Client::h1(proxy.address()).await.get("/").await;
     assert_eq!(fresh.header("connection"), None);
     assert_eq!(kept.get("/").await.status, StatusCode::OK);
@@ -110,6 +117,27 @@ async fn term_after_quit_ends_the_patience() {
     program.process.signal(Signal::TERM);
     assert_eq!(program.process.wait(), Some(1));
     assert!(within(hanging).await.unwrap());
+    let told = program.process.stderr();
+    let cut = "plimsoll: cut 1 request: 1 of route ";
+    assert!(told.contains(cut), "{told}");
+}
+
+#[tokio::test]
+async fn the_command_begins_a_drain_and_waits_for_the_end() {
+    let backend = Backend::start("a");
+    let mut program = Program::start(&plain(&[backend.endpoint()]));
+    let mut client = Client::h1(program.address).await;
+    let slow = tokio::spawn(async move { client.get("/delay/700").await });
+    eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+    let admin = program.admin.to_string();
+    let mut command = Process::start(&["drain", "--admin", &admin, "--wait"]);
+    command.wait_for_line("draining: 1 connection is open and has 25s");
+    assert_eq!(within(slow).await.unwrap().status, StatusCode::OK);
+    assert_eq!(program.process.wait_for_exit(), Some(0));
+    assert_eq!(command.wait(), Some(0), "{}", command.stderr());
+    assert!(command.stdout().ends_with("ended\n"));
+    let mut late = Process::start(&["drain", "--admin", &admin]);
+    assert_eq!(late.wait(), Some(1));
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use hyper::{Method, Request};
 use plimsoll::admin::scrape::scrape;
 use plimsoll::admin::status::{self, LimitStatus};
 use plimsoll::clock::{Clock, Instant};
+use plimsoll::limit::auth::key_line;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::MissedTickBehavior;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, Raw, config, eventually, pattern, request,
-    within,
+    Answer, Backend, Client, DEADLINE, Directory, Outgoing, Proxy, Raw, config, eventually,
+    pattern, request, within,
 };
 
 /// A proxy whose only route is held to these limits.
@@ -192,6 +193,33 @@ async fn clients_are_told_apart_by_what_is_written() {
     let answer = client.get("/?tenant=x").await;
     answer.assert_told(403, "http_request_denied", "forbidden");
     assert_eq!(limit(&proxy, "a").limited, 2);
+}
+
+#[tokio::test]
+async fn who_somebody_is_counts_whatever_key_it_shows() {
+    let (backend, files) = (Backend::start("a"), Directory::new());
+    let keys = [("partner", "k-1"), ("partner", "k-2"), ("other", "k-3")];
+    let keys = keys.map(|(name, key)| key_line(name, key.as_bytes()));
+    let keys = files.write("keys", keys.join("\n"));
+    let route = format!(
+        "limits: [each, all], auth: {{ api_key: {{ keys_file: {:?} }} }}",
+        keys.display().to_string()
+    );
+    let limits = "rate_limits: { each: { key: identity, rate: 1/h, burst: 2 }, all: { key: constant, rate: 1/h, burst: 9 } }";
+    let yaml = config(&[backend.endpoint()], "", &route, "");
+    let proxy = Proxy::start(&format!("{yaml}{limits}\n")).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let mut statuses = Vec::new();
+    for key in ["k-1", "k-2", "k-1", "k-3", "wrong"] {
+        let answer = client.send(asking("/", &[("x-api-key", key)])).await;
+        statuses.push(answer.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 429, 200, 401]);
+    // Those who are nobody are counted by what needs no name, which bounds their guesses.
+    let known = ["each", "all"]
+        .map(|name| limit(&proxy, name))
+        .map(|one| (one.passed, one.limited));
+    assert_eq!(known, [(3, 1), (5, 0)]);
 }
 
 #[tokio::test]

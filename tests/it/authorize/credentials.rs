@@ -9,6 +9,32 @@ const PASSWORD: &str = "basic: { users_file: USERS, realm: staging }";
 const KEY: &str = "api_key: { keys_file: KEYS, query: key }";
 
 #[tokio::test]
+async fn who_came_to_a_gate_is_counted() {
+    let door = Entrance::with(PASSWORD).await;
+    assert_eq!(door.status(&basic("ops", "s3cret:x")).await, 200);
+    assert_eq!(door.status(&basic("ops", "wrong")).await, 401);
+    let metrics = Client::h1(door.proxy.admin()).await.get("/metrics").await;
+    let of = |name: &str| {
+        let mut lines = metrics.text().lines();
+        lines
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
+    let counted = |verdict: &str| {
+        of(&format!(
+            "plimsoll_auth_requests_total{{route=\"/*\",verdict=\"{verdict}\"}}"
+        ))
+    };
+    assert_eq!(
+        ["allowed", "wrong"].map(counted),
+        [Some("1"); 2],
+        "{}",
+        metrics.text()
+    );
+    assert_eq!(of("plimsoll_auth_passwords_remembered"), Some("1"));
+}
+
+#[tokio::test]
 async fn a_password_lets_in_and_nothing_else_does() {
     let door = Entrance::with(PASSWORD).await;
     let other = basic("ops", "s3cret").replace("Authorization: ", "");
