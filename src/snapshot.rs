@@ -7,9 +7,10 @@ use crate::attempt::idempotency::{Guard, Stores};
 use crate::clock::Instant;
 use crate::config::{
     self, Address, Balance, ClientFact, Config, Forwarding, HashKey, ListenerLimits,
-    ListenerTimeouts, TrustedProxy, Underscores,
+    ListenerTimeouts, ProxyProtocolIn, TrustedProxy, Underscores,
 };
 use crate::limit::{self, Attached, Limits, auth};
+use crate::listener::addresses::Addresses;
 use crate::listener::server_tls::ServerTls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -33,6 +34,10 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
+    /// Whose connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocolIn,
+    /// Whose connections are served; `None`: all.
+    pub addresses: Option<Addresses>,
     /// What limits all of its clients.
     pub limiters: Option<Arc<Attached>>,
     /// What connections show of their clients; `None` where nothing follows from it.
@@ -82,6 +87,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// Whose requests the routes answer, in their order; `None`: all.
+    pub addresses: Arc<[Option<Addresses>]>,
     /// Every limiter, and those of the routes.
     pub limits: Arc<Limits>,
     /// What routes ask of who wants to enter, in the order of the routes.
@@ -158,6 +165,8 @@ impl Listener {
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
+            proxy_protocol: written.proxy_protocol.clone(),
+            addresses: Addresses::compile(&written.addresses),
             limiters: None,
             certified: None,
         }
@@ -232,7 +241,10 @@ impl Snapshot {
             let breaker = Breaker::of_route(&route.name, written, registry.events(), switch());
             Some(Arc::new(breaker))
         });
+        let written = config.routes.iter();
+        let addresses = written.map(|route| Addresses::compile(&route.addresses));
         Ok(Self {
+            addresses: addresses.collect(),
             breakers: breakers.collect(),
             generation,
             config: Arc::clone(config),
@@ -280,6 +292,7 @@ impl Snapshot {
             limits: Arc::clone(&self.limits),
             gates: self.gates.clone(),
             breakers: self.breakers.clone(),
+            addresses: Arc::clone(&self.addresses),
         };
         (relisted, errors)
     }
