@@ -3,7 +3,7 @@
 //! The modules stand in the order in which a request meets them; each may use only those below it
 //! (`tests/tidy.rs` holds the order). The life of a request:
 //!
-//! 1. [`listener`] accepts a connection on a worker and does TLS.
+//! 1. [`listener`] accepts a connection on a worker, reads the PROXY header if one is due, and does TLS.
 //! 2. [`http`] reads a request head within a deadline and refuses what is ambiguous.
 //! 3. [`proxy`] starts the exchange: id, start time, the worker's view of the snapshot.
 //! 4. [`route`] names the action: an upstream, a split, a redirect, a direct answer.
@@ -30,6 +30,7 @@ pub mod limit;
 pub mod listener;
 pub mod observe;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod route;
 pub mod snapshot;
 pub mod stream;

@@ -7,9 +7,10 @@ use crate::attempt::idempotency::{Guard, Stores};
 use crate::clock::Instant;
 use crate::config::{
     self, Address, Balance, ClientFact, Config, Forwarding, HashKey, ListenerLimits,
-    ListenerTimeouts, TrustedProxy, Underscores,
+    ListenerTimeouts, ProxyProtocolIn, TrustedProxy, Underscores,
 };
 use crate::limit::{self, Attached, Limits, auth};
+use crate::listener::addresses::Addresses;
 use crate::listener::server_tls::ServerTls;
 use crate::route::{self, Table};
 use crate::tls::{Shared, TlsError};
@@ -33,6 +34,10 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
+    /// Whose connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocolIn,
+    /// Whose connections are served; `None`: all.
+    pub addresses: Option<Addresses>,
     /// What limits all of its clients.
     pub limiters: Option<Arc<Attached>>,
     /// What connections show of their clients; `None` where nothing follows from it.
@@ -82,10 +87,27 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What routes ask of requests with an idempotency key, in the order of the routes.
     pub guards: Vec<Option<Arc<Guard>>>,
+    /// Whose requests the routes answer, in their order; `None`: all.
+    pub addresses: Arc<[Option<Addresses>]>,
     /// Every limiter, and those of the routes.
     pub limits: Arc<Limits>,
     /// What routes ask of who wants to enter, in the order of the routes.
     pub gates: Vec<Option<Arc<auth::Gate>>>,
+}
+
+/// The State that every configuration finds again.
+#[derive(Clone, Copy)]
+pub struct State<'a> {
+    /// Endpoints by identity.
+    pub endpoints: &'a Registry,
+    /// Idempotency keys by route.
+    pub keys: &'a Stores,
+    /// What is known of those who showed who they are.
+    pub ledger: &'a auth::Ledger,
+    /// Ticket keys.
+    pub tls: &'a Shared,
+    /// What is known of clients, by limiter.
+    pub limiters: &'a limit::Registry,
 }
 
 /// Why a valid configuration cannot be put in force.
@@ -143,6 +165,8 @@ impl Listener {
             underscores: written.underscores,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
+            proxy_protocol: written.proxy_protocol.clone(),
+            addresses: Addresses::compile(&written.addresses),
             limiters: None,
             certified: None,
         }
@@ -184,13 +208,10 @@ impl Snapshot {
         config: &Arc<Config>,
         generation: u64,
         numbers: &Numbers,
-        registry: &Registry,
-        stores: &Stores,
-        ledger: &auth::Ledger,
-        shared: &Shared,
-        limiters: &limit::Registry,
+        state: State<'_>,
     ) -> Result<Self, CompileError> {
-        let limits = Limits::compile(config, limiters);
+        let (registry, shared) = (state.endpoints, state.tls);
+        let limits = Limits::compile(config, state.limiters);
         let listeners = config
             .listeners
             .iter()
@@ -220,15 +241,18 @@ impl Snapshot {
             let breaker = Breaker::of_route(&route.name, written, registry.events(), switch());
             Some(Arc::new(breaker))
         });
+        let written = config.routes.iter();
+        let addresses = written.map(|route| Addresses::compile(&route.addresses));
         Ok(Self {
+            addresses: addresses.collect(),
             breakers: breakers.collect(),
             generation,
             config: Arc::clone(config),
             listeners,
             departed: Vec::new(),
-            guards: guards(config, &routes, stores),
+            guards: guards(config, &routes, state.keys),
             limits: Arc::new(limits),
-            gates: auth::compile(config, ledger)?,
+            gates: auth::compile(config, state.ledger)?,
             routes,
             upstreams,
         })
@@ -268,6 +292,7 @@ impl Snapshot {
             limits: Arc::clone(&self.limits),
             gates: self.gates.clone(),
             breakers: self.breakers.clone(),
+            addresses: Arc::clone(&self.addresses),
         };
         (relisted, errors)
     }

@@ -11,7 +11,7 @@ use plimsoll::config::Config;
 use plimsoll::config::read::from_text;
 use plimsoll::limit;
 use plimsoll::limit::auth::Ledger;
-use plimsoll::snapshot::Snapshot;
+use plimsoll::snapshot::{Snapshot, State};
 use plimsoll::tls::Shared;
 use plimsoll::upstream::registry::Registry;
 
@@ -61,17 +61,14 @@ impl Kept {
     fn compile(&self, config: &Arc<Config>, generation: u64) -> Option<Snapshot> {
         let names = config.listeners.keys().cloned();
         let numbers = names.zip(0..).collect();
-        Snapshot::compile(
-            config,
-            generation,
-            &numbers,
-            &self.registry,
-            &self.stores,
-            &self.ledger,
-            &self.shared,
-            &self.limiters,
-        )
-        .ok()
+        let state = State {
+            endpoints: &self.registry,
+            keys: &self.stores,
+            ledger: &self.ledger,
+            tls: &self.shared,
+            limiters: &self.limiters,
+        };
+        Snapshot::compile(config, generation, &numbers, state).ok()
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::differential::{request as differential_request, response as differential_response};
 use crate::random::drive;
 use crate::{
-    certificate, config, h1_body, h1_request, h1_response, h2_session, keys, reload, rewrite,
-    round_trip, route_match, target,
+    certificate, config, h1_body, h1_request, h1_response, h2_session, keys, proxy_header, reload,
+    rewrite, round_trip, route_match, target,
 };
 
 fn each(target: &str, run: impl Fn(&[u8])) {
@@ -45,5 +45,5 @@ macro_rules! targets {
 
 targets! {
     certificate h1_request h1_response h1_body target config differential_request differential_response round_trip
-    route_match rewrite keys h2_session reload
+    route_match rewrite keys h2_session reload proxy_header
 }

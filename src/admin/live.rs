@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::{Denied, Tokens};
 use super::certificates::Swaps;
 use super::command::Orders;
+use super::memory::Memory;
 use super::readiness::{self, Reason};
 use crate::clock::{Clock, Instant};
 use crate::config::Address;
@@ -157,6 +158,8 @@ pub struct Live {
     pub certificates: Swaps,
     /// Where what operators ask for is sent.
     pub orders: Orders,
+    /// How memory stands.
+    pub memory: Memory,
     /// Whom the admin API lets in; without any it asks for none.
     pub tokens: ArcSwapOption<Tokens>,
     /// Requests to the admin API that were denied, in the order of the reasons.
@@ -195,6 +198,7 @@ impl Live {
             farewell: ArcSwapOption::empty(),
             certificates: Swaps::default(),
             orders: parts.orders,
+            memory: Memory::default(),
             tokens: ArcSwapOption::new(parts.tokens),
             denied: Default::default(),
             reloads: Mutex::new(Reloads {
@@ -233,9 +237,13 @@ impl Live {
             Some(_) => Reason::Leaving,
             None => Reason::Draining,
         });
-        readiness::judge(leaving, beats, self.started, |since| {
+        let mut reasons = readiness::judge(leaving, beats, self.started, |since| {
             clock.real(now.since(since))
-        })
+        });
+        if self.memory.is_shedding() {
+            reasons.push(Reason::Memory);
+        }
+        reasons
     }
 
     /// Downstream connections open now, over all workers.

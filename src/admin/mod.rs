@@ -14,6 +14,7 @@ pub mod decisions;
 pub mod events;
 mod limits;
 pub mod live;
+pub mod memory;
 pub mod readiness;
 pub mod scrape;
 pub mod server;

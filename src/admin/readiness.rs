@@ -15,6 +15,8 @@ pub enum Reason {
     /// It is about to drain.
     Leaving,
     Draining,
+    /// It is short, so that no connection is accepted.
+    Memory,
     /// This worker has not begun to serve.
     NotStarted {
         worker: usize,
@@ -33,6 +35,7 @@ impl fmt::Display for Reason {
                 f.write_str("about to drain: connections are still accepted, send no new ones")
             }
             Self::Draining => f.write_str("draining: no new connection is accepted"),
+            Self::Memory => f.write_str("memory is short: no new connection is accepted for now"),
             Self::NotStarted { worker } => write!(f, "worker {worker} has not started"),
             Self::Stuck { worker, silent } => write!(
                 f,

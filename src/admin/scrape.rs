@@ -87,6 +87,7 @@ fn process(live: &Live, out: &mut Exposition) {
     }
     out.sample(Metric::Ready, &[], u64::from(live.reasons().is_empty()));
     out.sample(Metric::Draining, &[], u64::from(live.is_draining()));
+    memory(live, out);
     out.sample(Metric::ConsoleDropped, &[], live.said.dropped());
     for (kind, count) in live.events.counts() {
         out.sample(Metric::Events, &[kind.label()], count);
@@ -142,6 +143,21 @@ fn gates(snapshot: &Snapshot, out: &mut Exposition) {
     }
     if let Some(remembered) = remembered {
         out.sample(Metric::AuthPasswords, &[], remembered as u64);
+    }
+}
+
+/// How memory stands, and how many addresses are counted.
+fn memory(live: &Live, out: &mut Exposition) {
+    if let Some((used, limit)) = live.memory.usage() {
+        out.sample(Metric::MemoryUsed, &[], used);
+        out.sample(Metric::MemoryLimit, &[], limit);
+    }
+    let is_shedding = live.memory.is_shedding();
+    out.sample(Metric::MemoryShedding, &[], u64::from(is_shedding));
+    out.sample(Metric::MemorySheds, &[], live.memory.sheds());
+    for bound in live.listeners.load().iter() {
+        let addresses = bound.gate.addresses() as u64;
+        out.sample(Metric::ListenerAddresses, &[&bound.name], addresses);
     }
 }
 

@@ -33,7 +33,8 @@ fn lines(place: &str, certificates: &CertificatesStatus) -> Vec<String> {
         let file = &first.file;
         lines.push(match first.days_left {
             days @ 0.. => format!("{place}: `{file}` RUNS OUT in {days} days\n"),
-            days => format!("{place}: `{file}` HAS RUN OUT {} days ago\n", -days),
+            -1 => format!("{place}: `{file}` HAS RUN OUT within the last day\n"),
+            days => format!("{place}: `{file}` HAS RUN OUT {} days ago\n", -days - 1),
         });
     }
     lines
@@ -62,7 +63,7 @@ mod tests {
     fn only_trouble_is_told() {
         assert!(lines("listeners.web.tls", &status(14, None)).is_empty());
         assert_eq!(
-            lines("listeners.web.tls", &status(-2, Some("it is torn"))),
+            lines("listeners.web.tls", &status(-3, Some("it is torn"))),
             [
                 "listeners.web.tls KEEPS OLD FILES: it is torn\n",
                 "listeners.web.tls: `a.pem` HAS RUN OUT 2 days ago\n"

@@ -150,7 +150,10 @@ fn exit_code(error: &StartError) -> u8 {
     match error {
         StartError::Compile(error) => compile_code(error),
         StartError::Tls(source) => tls_code(source),
-        StartError::Bind(_) | StartError::Log { .. } | StartError::Token(_) => UNAVAILABLE,
+        StartError::Bind(_)
+        | StartError::Log { .. }
+        | StartError::Privileges(_)
+        | StartError::Token(_) => UNAVAILABLE,
         StartError::Worker(_) | StartError::Names(_) => 1,
     }
 }

@@ -60,6 +60,12 @@ fn specimen() -> Config {
             token_file: Some(PathBuf::from("/etc/plimsoll/admin.tokens")),
         }),
         access_log: Some(AccessLog::default()),
+        user: Some(text("plimsoll")),
+        group: Some(text("plimsoll")),
+        memory: Some(Memory {
+            limit: Some(1 << 30),
+            ..Memory::default()
+        }),
         ..Config::default()
     }
 }
@@ -95,6 +101,18 @@ fn listener() -> Listener {
     let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8443)));
     Listener {
         tls: Some(server_tls()),
+        limits: ListenerLimits {
+            per_address: Some(100),
+            ..ListenerLimits::default()
+        },
+        proxy_protocol: ProxyProtocolIn::From(ProxyProtocolFrom {
+            from: vec![network("10.0.0.0/24")],
+            others: ProxyProtocolOthers::Plain,
+        }),
+        addresses: Addresses {
+            allow: vec![network("10.0.0.0/8")],
+            deny: vec![network("10.9.0.0/16")],
+        },
         ..Listener::new(address)
     }
 }
@@ -117,6 +135,11 @@ fn server_tls() -> ServerTls {
         client: Some(client),
         ..ServerTls::new(vec![certificate])
     }
+}
+
+fn network(text: &str) -> TrustedProxy {
+    let network = text.parse();
+    TrustedProxy::Network(network.expect("the example is a network"))
 }
 
 fn routes() -> Vec<Route> {
@@ -158,6 +181,7 @@ fn routes() -> Vec<Route> {
                 p99: Duration::from_millis(200),
             }))),
             idempotency: Some(Idempotency::default()),
+            addresses: Addresses::default(),
             limits: vec![text("per_client"), text("uploads"), text("thin")],
             auth: Some(auth(AuthWay::ApiKey(ApiKeyAuth {
                 keys_file: PathBuf::from("keys"),

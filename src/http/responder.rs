@@ -1,6 +1,6 @@
 //! What a server hands to the code that answers a request, and what that code hands back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -31,6 +31,10 @@ pub struct Peer {
     pub identity: Option<Rc<Identity>>,
     /// The address as text, for logs.
     pub text: String,
+    /// Where the client connected to; `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// The address of the proxy that has told all this by a PROXY header, for logs.
+    pub proxy: Option<Box<str>>,
 }
 
 /// One request, its body and the way to answer it.

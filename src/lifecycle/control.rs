@@ -20,7 +20,7 @@ use super::signal::Signals;
 use super::start::Kept;
 use super::succession::{self, Succession};
 use super::upgrade::{Successor, UpgradeError};
-use super::{Changes, Notify, Predecessor, certificates, drain, ordered};
+use super::{Changes, Notify, Predecessor, certificates, drain, memory, ordered};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
 use crate::admin::server;
@@ -186,6 +186,8 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
+        // Ends with the runtime.
+        tokio::spawn(memory::watch(Arc::clone(&self.live)));
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
         certificates::start(Arc::clone(&live), Arc::clone(&kept));

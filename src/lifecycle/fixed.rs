@@ -15,6 +15,12 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<String> {
         (None, Some(_)) | (Some(_), None) => keys.push("admin".to_owned()),
         _ => {}
     }
+    if old.user != new.user {
+        keys.push("user".to_owned());
+    }
+    if old.group != new.group {
+        keys.push("group".to_owned());
+    }
     if old.access_log != new.access_log {
         keys.push("access_log".to_owned());
     }

@@ -372,16 +372,7 @@ fn prepare(source: Source, live: &Live, kept: &Kept) -> Result<Prepared, ReloadE
     let _ = means.ask_missing_and_wait(supply::upstreams(&config), &followed);
     let generation = current.generation + 1;
     let plan = kept.doors.plan(&config)?;
-    let compiled = Snapshot::compile(
-        &Arc::new(config),
-        generation,
-        &plan.numbers(),
-        &kept.endpoints,
-        &kept.keys,
-        &kept.entries,
-        &kept.tls,
-        &kept.limiters,
-    );
+    let compiled = Snapshot::compile(&Arc::new(config), generation, &plan.numbers(), kept.state());
     let mut snapshot = match (compiled, &places) {
         (Err(CompileError::Routes(errors)), Some(places)) => {
             return Err(ReloadError::Refused(findings::refusal(&errors, places)));

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::control::{Running, WorkerEnd};
 use super::doors::Doors;
 use super::inherited::Inherited;
+use super::privileges::{Identity, PrivilegeError};
 use crate::admin::auth::{TokenError, Tokens};
 use crate::admin::live::{Live, Parts};
 use crate::attempt::hedge::Hedged;
@@ -32,7 +33,7 @@ use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
-use crate::snapshot::{CompileError, Snapshot};
+use crate::snapshot::{CompileError, Snapshot, State};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
 use crate::worker::{self, Mail, Mailbox, Setup, Worker};
@@ -52,6 +53,8 @@ pub enum StartError {
     Log { target: String, source: io::Error },
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
     #[error("cannot ask for names: {0}")]
     Names(#[source] io::Error),
 }
@@ -73,6 +76,17 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// What a configuration is compiled with.
+    pub(super) fn state(&self) -> State<'_> {
+        State {
+            endpoints: &self.endpoints,
+            keys: &self.keys,
+            ledger: &self.entries,
+            tls: &self.tls,
+            limiters: &self.limiters,
+        }
+    }
+
     /// With what names and files of endpoints are asked.
     pub(super) fn means(&self, clock: Clock) -> Means {
         Means {
@@ -114,6 +128,7 @@ fn start_all<H: Handler>(
     handler: impl Fn(&Rc<Worker>) -> H + Clone + Send + 'static,
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
+    let identity = Identity::find(&config)?;
     let count = config.workers.map_or_else(cores, NonZeroUsize::get);
     let endpoints = Registry::default();
     let kept = Arc::new(Kept {
@@ -133,11 +148,7 @@ fn start_all<H: Handler>(
         &config,
         1,
         &plan.numbers(),
-        &kept.endpoints,
-        &kept.keys,
-        &kept.entries,
-        &kept.tls,
-        &kept.limiters,
+        kept.state(),
     )?);
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
@@ -148,6 +159,10 @@ fn start_all<H: Handler>(
         None => None,
     };
     let unused = kept.doors.leave_unwanted();
+    // All is bound and read that may need it; nobody is served yet.
+    if let Some(identity) = identity {
+        identity.assume()?;
+    }
     let (mailboxes, inboxes) = mailboxes(count);
     let (orders, ordered) = mpsc::unbounded_channel();
     let live = Live::new(Parts {

@@ -18,8 +18,11 @@ use crate::config::{self, Config, KeyPart, MissingKey, Network};
 pub struct Registry {
     seed: u64,
     workers: usize,
-    known: Mutex<HashMap<(Kind, String), Vec<Weak<Known>>>>,
+    known: Mutex<HashMap<Identity, Vec<Weak<Known>>>>,
 }
+
+/// Kind and name: under one name one kind after the other may be known.
+type Identity = (Kind, String);
 
 /// The kinds of limiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
+use super::crowd::{Crowd, Place};
 use super::unix::{self, SocketFile, UnixError};
 use crate::clock::wheel::Wheel;
 use crate::config::Address;
@@ -94,6 +95,9 @@ pub struct Given {
 pub struct Gate {
     open: AtomicUsize,
     cap: AtomicUsize,
+    /// Nobody is let in for the time being.
+    shut: AtomicBool,
+    crowd: Arc<Crowd>,
 }
 
 impl Gate {
@@ -102,6 +106,8 @@ impl Gate {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             cap: AtomicUsize::new(cap),
+            shut: AtomicBool::new(false),
+            crowd: Arc::default(),
         })
     }
 
@@ -115,7 +121,20 @@ impl Gate {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Lets nobody in, so that clients wait in the system's queue; or lets them in again.
+    pub fn shut(&self, is_shut: bool) {
+        self.shut.store(is_shut, Ordering::Relaxed);
+    }
+
+    /// Addresses that are counted now.
+    pub fn addresses(&self) -> usize {
+        self.crowd.addresses()
+    }
+
     fn enter(self: &Arc<Self>) -> Option<Pass> {
+        if self.shut.load(Ordering::Relaxed) {
+            return None;
+        }
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.cap.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -127,6 +146,13 @@ impl Gate {
 /// Held as long as its connection is open.
 #[derive(Debug)]
 pub struct Pass(Arc<Gate>);
+
+impl Pass {
+    /// A place among the connections of an address, unless it has `cap` of this listener.
+    pub fn place(&self, address: IpAddr, cap: usize) -> Option<Place> {
+        self.0.crowd.enter(address, cap)
+    }
+}
 
 impl Drop for Pass {
     fn drop(&mut self) {
@@ -341,6 +367,8 @@ impl Acceptor {
     /// Accepts what waits in the kernel's queue: closing the socket would reset these clients, who think that they are
     /// connected.
     pub fn empty_queue(&self, mut take: impl FnMut(Accepted)) {
+        // However short memory is, it is for those who wait for the last time.
+        self.host.borrow().gate.shut(false);
         for _ in 0..BACKLOG {
             match self.accept() {
                 Ok(Some(accepted)) => take(accepted),

@@ -1,5 +1,7 @@
 //! Why a connection is closed before TLS or a request, and the words under which that is counted.
 
+use crate::proxy_protocol;
+
 /// Why a connection gets no further than the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -44,6 +46,15 @@ impl Refusal {
             Self::HeaderMalformed => "proxy_header_malformed",
             Self::HeaderUntrusted => "proxy_header_untrusted",
             Self::HeaderTimeout => "proxy_header_timeout",
+        }
+    }
+}
+
+impl From<proxy_protocol::Error> for Refusal {
+    fn from(error: proxy_protocol::Error) -> Self {
+        match error {
+            proxy_protocol::Error::Missing => Self::HeaderMissing,
+            proxy_protocol::Error::Malformed => Self::HeaderMalformed,
         }
     }
 }

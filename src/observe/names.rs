@@ -73,6 +73,10 @@ metrics! {
     AdminDenied: Counter "admin_requests_denied_total" ["reason"] "Requests to the admin API that were denied: no valid token, the page of another site, a name that is not that of loopback.";
     Ready: Gauge "ready" [] "1 when traffic should be sent here, 0 when not, as /ready says.";
     Draining: Gauge "draining" [] "1 while the process finishes what it has and accepts nothing new.";
+    MemoryUsed: Gauge "memory_used_bytes" [] "Memory used, where there is a limit to it.";
+    MemoryLimit: Gauge "memory_limit_bytes" [] "Memory that may be used, where there is a limit.";
+    MemoryShedding: Gauge "memory_shedding" [] "1 while memory is short: no connection is accepted, what rests is closed.";
+    MemorySheds: Counter "memory_sheds_total" [] "How often memory became short.";
     WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections and HTTP/2 streams ended by a panic, which is always a bug.";
     WorkerHandOvers: Counter "worker_hand_overs_total" ["worker"] "Accepted connections handed to a less loaded worker.";
     WorkerLag: Histogram "worker_lag_seconds" ["worker"] "How late the worker's own timer ran.";
@@ -84,6 +88,7 @@ metrics! {
     // Listeners.
     ListenerAccepted: Counter "listener_connections_total" ["listener"] "Connections accepted.";
     ListenerOpen: Gauge "listener_connections_open" ["listener"] "Connections open now.";
+    ListenerAddresses: Gauge "listener_addresses" ["listener"] "Addresses with connections that are counted for limits.per_address.";
     ListenerRefused: Counter "listener_refused_total" ["listener", "reason"] "Connections and requests refused before routing, by reason.";
     ListenerHandshakes: Counter "listener_handshakes_total" ["listener"] "TLS handshakes completed.";
     ListenerHandshakesResumed: Counter "listener_handshakes_resumed_total" ["listener"] "TLS handshakes completed that resumed a session.";

@@ -211,6 +211,8 @@ pub struct Record<'a> {
     pub id: &'a str,
     /// The client's address as text, made once per connection.
     pub client: &'a str,
+    /// The address of the proxy that told the client's by a PROXY header.
+    pub proxy: &'a str,
     /// Who it is, where that was asked.
     pub user: &'a str,
     pub listener: &'a str,
@@ -249,6 +251,7 @@ impl Default for Record<'_> {
             unix_millis: 0,
             id: "",
             client: "",
+            proxy: "",
             user: "",
             listener: "",
             method: "",

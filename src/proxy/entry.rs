@@ -75,7 +75,7 @@ pub async fn admit(
     view: &View,
     route: &Route,
 ) -> Result<bool, ProxyError> {
-    addresses::judge(exchange, route)?;
+    addresses::judge(exchange, view, route)?;
     limited::judge(exchange, view, route)?;
     // Boxed: it is rare, and waits for others.
     if authorize::asks(exchange) && !Box::pin(authorize::judge(exchange, down, view, route)).await?

@@ -416,6 +416,7 @@ impl Drop for Exchange {
         record.id = &id;
         record.unix_millis = self.worker.unix_millis(self.begun);
         record.client = &self.peer.text;
+        record.proxy = self.peer.proxy.as_deref().unwrap_or_default();
         let entry = self.entry.as_ref();
         record.user = entry
             .and_then(|entry| entry.identity.as_deref())

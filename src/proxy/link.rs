@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::opening;
 use super::pick::Slot;
 use crate::clock::Instant;
 use crate::config::Protocol;
@@ -15,7 +16,7 @@ use crate::http::h1::connection::HeadError;
 use crate::http::h1::parse::Limits;
 use crate::http::head::ResponseHead;
 use crate::http::{h1, h2};
-use crate::upstream::connect::{DialError, dial};
+use crate::upstream::connect::{DialError, dial_after};
 use crate::upstream::pool::{Connected, Open};
 use crate::worker::{Reach, UpstreamView, Worker};
 
@@ -46,7 +47,9 @@ pub async fn link(
     let worker = &exchange.worker;
     let reach = Rc::clone(&slot.reach);
     let protocol = upstream.shared.protocol;
-    if !fresh {
+    // A connection that tells whose it is serves this request alone.
+    let opening = opening::of(exchange, upstream);
+    if !fresh && opening.is_empty() {
         let now = exchange.now;
         if protocol != Protocol::H2
             && let Some(connected) = reach.pool.take(now, &upstream.limits)
@@ -73,7 +76,14 @@ pub async fn link(
     };
     let span = until.since(worker.wheel.now());
     let dialled = Cell::new(Instant::FAR);
-    let connecting = Box::pin(connect(worker, upstream, &reach, since, &dialled));
+    let connecting = async {
+        if opening.is_empty() {
+            connect(worker, upstream, &reach, since, &dialled).await
+        } else {
+            establish(worker, upstream, &reach, &opening, &dialled).await
+        }
+    };
+    let connecting = Box::pin(connecting);
     let linked = worker.wheel.timeout(span, connecting).await;
     let linked = linked.unwrap_or(Err(ProxyError::ConnectTimeout));
     if let Err(error) = &linked {
@@ -121,19 +131,20 @@ async fn connect(
             });
         }
         if may_share() {
-            return establish(worker, upstream, reach, dialled).await;
+            return establish(worker, upstream, reach, &[], dialled).await;
         }
         // It came out while this one waited.
         drop(turn);
     }
-    establish(worker, upstream, reach, dialled).await
+    establish(worker, upstream, reach, &[], dialled).await
 }
 
-/// `dialled` says, once it fails or is given up, since when it had made a connection, if it had begun to.
+/// `opening` is sent before all else; with one, nobody else may use the connection. `dialled` says, once it fails or is given up, since when it had made a connection, if it had begun to.
 async fn establish(
     worker: &Rc<Worker>,
     upstream: &UpstreamView,
     reach: &Rc<Reach>,
+    opening: &[u8],
     dialled: &Cell<Instant>,
 ) -> Result<Link, ProxyError> {
     let max = upstream.shared.connections.max;
@@ -146,7 +157,8 @@ async fn establish(
         }
     };
     dialled.set(worker.wheel.now());
-    let stream = dial(&reach.endpoint.target, upstream.shared.tls.as_ref()).await?;
+    let tls = upstream.shared.tls.as_ref();
+    let stream = dial_after(opening, &reach.endpoint.target, tls).await?;
     reach.cells.connections.add(1);
     if stream.is_tls() {
         reach.cells.handshakes.add(1);
@@ -189,8 +201,10 @@ async fn establish(
         driver.await;
         drop(open);
     });
-    reach.pool.add(now, client.clone());
-    worker.sweep();
+    if opening.is_empty() {
+        reach.pool.add(now, client.clone());
+        worker.sweep();
+    }
     Ok(Link::H2 {
         client,
         pending: None,

@@ -21,6 +21,7 @@ pub mod hedge;
 pub mod keyed;
 pub mod limited;
 pub mod link;
+pub mod opening;
 pub mod pick;
 pub mod request;
 pub mod respond;

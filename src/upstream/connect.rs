@@ -1,4 +1,4 @@
-//! Dialling an endpoint: TCP or Unix socket, and TLS over TCP.
+//! Dialling an endpoint: TCP or Unix socket, a PROXY header where one is asked for, and TLS over TCP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::client_tls::{ClientTls, TlsFailure};
+use crate::config;
+use crate::proxy_protocol;
 use crate::stream::{Stream, UNSENT};
 
 /// Where an endpoint listens.
@@ -27,6 +30,15 @@ pub struct Target {
     pub host: Option<ServerName<'static>>,
 }
 
+impl From<config::ProxyProtocol> for proxy_protocol::Version {
+    fn from(written: config::ProxyProtocol) -> Self {
+        match written {
+            config::ProxyProtocol::V1 => Self::V1,
+            config::ProxyProtocol::V2 => Self::V2,
+        }
+    }
+}
+
 /// Why no connection came about. In every case nothing was sent to the endpoint, so that any request may go to another.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -40,12 +52,26 @@ pub enum DialError {
 
 /// Connects to an endpoint, and does the handshake where its upstream speaks TLS. The caller bounds the time of both.
 pub async fn dial(target: &Target, tls: Option<&ClientTls>) -> Result<Stream, DialError> {
-    let stream = connect(&target.address)
+    dial_after(&[], target, tls).await
+}
+
+/// The same; `opening` is sent before all else: a PROXY header, or nothing.
+pub async fn dial_after(
+    opening: &[u8],
+    target: &Target,
+    tls: Option<&ClientTls>,
+) -> Result<Stream, DialError> {
+    let mut stream = connect(&target.address)
         .await
         .map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Refused,
             _ => DialError::Unreachable(error),
         })?;
+    if !opening.is_empty() {
+        // A hundred bytes, which every fresh socket takes at once.
+        let sent = stream.write_all(opening).await;
+        sent.map_err(DialError::Unreachable)?;
+    }
     match (tls, stream) {
         // Boxed: the handshake's state is large and short-lived, the task that dials lives on.
         (Some(tls), Stream::Tcp(tcp)) => {

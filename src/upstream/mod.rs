@@ -32,6 +32,7 @@ use crate::clock::Instant;
 use crate::config;
 use crate::observe::decision::Decisions;
 use crate::observe::event::{Events, Kind};
+use crate::proxy_protocol;
 use crate::tls::{Shared, TlsError};
 use breaker::Breaker;
 use census::Census;
@@ -76,6 +77,8 @@ pub struct Upstream {
     pub protocol: config::Protocol,
     /// How endpoints are spoken to over TLS; off: clear text.
     pub tls: Option<ClientTls>,
+    /// How endpoints are told whose connection it is; then none is used for another request.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     pub timeouts: config::UpstreamTimeouts,
     pub connections: config::Connections,
     /// How many attempts at once; off: as many as come.
@@ -237,6 +240,7 @@ impl Upstream {
             events: registry.events(),
             protocol: written.protocol,
             tls,
+            proxy_protocol: written.proxy_protocol.map(Into::into),
             timeouts: written.timeouts.clone(),
             connections: written.connections.clone(),
             bulkhead: written

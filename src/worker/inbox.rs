@@ -40,6 +40,8 @@ pub enum Mail {
         endpoint: Arc<Endpoint>,
         answer: mpsc::UnboundedSender<Answer>,
     },
+    /// Memory is short: close what rests.
+    Shed,
     /// Note in the mailbox what runs on older configurations, and let go of this.
     Report(mpsc::UnboundedSender<()>),
     /// Take no new connection, finish what runs, then end. Sets of sockets that are `left` go on being served by another
@@ -187,6 +189,10 @@ pub(super) async fn read_mail<H: Handler>(
             }
             Some(Mail::Snapshot(snapshot)) => worker.swap(&snapshot),
             Some(Mail::Connection(accepted)) => worker.serve(accepted, handler.clone()),
+            Some(Mail::Shed) => {
+                worker.view().pulse();
+                worker.close_idle();
+            }
             Some(Mail::CloseIdle { endpoint, answer }) => worker.give_room(&endpoint, answer),
             Some(Mail::Listen { socket, set, host }) => {
                 if let Ok(acceptor) = Acceptor::new(socket, host) {

@@ -100,7 +100,7 @@ mod tests {
     use crate::http::head::Length;
     use crate::observe;
     use crate::observe::access_log::WorkerLog;
-    use crate::snapshot::{Numbers, Snapshot};
+    use crate::snapshot::{Numbers, Snapshot, State};
     use crate::stream::Stream;
     use crate::tls::Shared;
     use crate::upstream::pool::{Connected, Open};
@@ -132,17 +132,15 @@ mod tests {
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
             let limiters = crate::limit::Registry::new(3, 7);
             let ledger = crate::limit::auth::Ledger::default();
-            let snapshot = Snapshot::compile(
-                &Arc::new(config),
-                1,
-                &Numbers::new(),
-                &registry,
-                &stores,
-                &ledger,
-                &shared,
-                &limiters,
-            )
-            .unwrap();
+            let state = State {
+                endpoints: &registry,
+                keys: &stores,
+                ledger: &ledger,
+                tls: &shared,
+                limiters: &limiters,
+            };
+            let config = Arc::new(config);
+            let snapshot = Snapshot::compile(&config, 1, &Numbers::new(), state).unwrap();
             let snapshot = Arc::new(snapshot);
             let (mailboxes, inboxes) = mailboxes();
             let clock = Clock::system();

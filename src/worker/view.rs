@@ -167,7 +167,11 @@ impl View {
                 samples: samples(shared, place.0),
                 latencies,
                 limits: Limits {
-                    idle: share(connections.idle, place.0, place.1),
+                    // What was told to be one client's must carry no request of another.
+                    idle: match shared.proxy_protocol {
+                        None => share(connections.idle, place.0, place.1),
+                        Some(_) => 0,
+                    },
                     idle_timeout: connections.idle_timeout,
                     lifetime: connections.lifetime,
                     streams: connections.streams,
@@ -205,6 +209,13 @@ impl View {
         let key = |one: &Rc<ListenerView>| one.shared.number;
         let place = self.listeners.binary_search_by_key(&number, key).ok()?;
         self.listeners.get(place)
+    }
+
+    /// Ends the connections that rest; see [`Drain::pulse`].
+    pub(super) fn pulse(&self) {
+        for listener in &self.listeners {
+            listener.drain.pulse();
+        }
     }
 
     /// All that have connections or accept some.

@@ -88,3 +88,22 @@ async fn the_cause_of_a_malformed_message_stands_in_the_log() {
         ]
     );
 }
+
+#[tokio::test]
+async fn what_may_be_a_key_does_not_reach_the_log() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let (proxy, log) = before(backend.endpoint(), &directory).await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.send(
+        "GET /?a=1&Token=hunter2&b=2 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer hunter3\r\n\
+         Cookie: session=hunter4\r\nX-Api-Key: hunter5\r\nReferer: https://hunter6@a/?api_key=hunter7\r\n\r\n",
+    )
+    .await;
+    assert_eq!(raw.response().await.status(), 200);
+    eventually(DEADLINE, || lines(&log).len() == 1).await;
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(!text.contains("hunter"), "{text}");
+    let line = &lines(&log)[0];
+    assert_eq!(line["target"], "/?a=1&Token=***&b=2");
+    assert_eq!(line["referer"], "https://***@a/?api_key=***");
+}

@@ -6,6 +6,7 @@
 )]
 
 mod access_log;
+mod addresses;
 mod admin;
 mod admin_access;
 mod admin_commands;
@@ -42,6 +43,8 @@ mod limits;
 mod metrics;
 mod outlier;
 mod pooling;
+mod privileges;
+mod proxy_protocol;
 mod real_programs;
 mod reload;
 mod reload_listeners;
@@ -50,6 +53,7 @@ mod replay;
 mod retries;
 mod route_command;
 mod routing;
+mod slow_clients;
 mod spread;
 mod systemd;
 mod timeouts;
@@ -57,4 +61,5 @@ mod tls;
 mod upgrade_binary;
 mod upgrades;
 mod watching;
+mod watermark;
 mod workers;

@@ -20,7 +20,7 @@ use crate::harness::{
 };
 
 /// The program with its file.
-pub struct Program {
+pub(crate) struct Program {
     pub process: Process,
     pub address: SocketAddr,
     pub file: PathBuf,
@@ -28,14 +28,14 @@ pub struct Program {
 }
 
 impl Program {
-    pub fn start(yaml: &str) -> Self {
+    pub(crate) fn start(yaml: &str) -> Self {
         let directory = Directory::new();
         let file = directory.write("plimsoll.yaml", yaml);
         Self::run(directory, file)
     }
 
     /// From a file that is there.
-    pub fn run(directory: Directory, file: PathBuf) -> Self {
+    pub(crate) fn run(directory: Directory, file: PathBuf) -> Self {
         let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
         let line = process.wait_for_line("listening on http://");
         let word = line.split_whitespace().nth(2).unwrap();
@@ -47,19 +47,19 @@ impl Program {
         }
     }
 
-    pub fn reload(&self, yaml: &str) {
+    pub(crate) fn reload(&self, yaml: &str) {
         self.directory.write("plimsoll.yaml", yaml);
         self.process.signal(Signal::HUP);
     }
 
     /// Where its admin API is.
-    pub fn admin(&self) -> SocketAddr {
+    pub(crate) fn admin(&self) -> SocketAddr {
         let line = self.process.wait_for_line("admin on http://");
         line.rsplit('/').next().unwrap().parse().unwrap()
     }
 
     /// Runs a subcommand that asks it: its exit code, what it prints, and what it says.
-    pub fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let admin = self.admin().to_string();
         let all = [arguments, &["--admin", &admin]].concat();
         let mut asking = Process::start(&all);
@@ -68,13 +68,13 @@ impl Program {
 }
 
 /// Load on a thread of its own, so that a test that blocks does not hold it up.
-pub struct Loading {
+pub(crate) struct Loading {
     tally: Tally,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Loading {
-    pub fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
+    pub(crate) fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
         let tally = Tally::default();
         let counted = Arc::clone(&tally);
         let schedule = Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(1));
@@ -98,7 +98,7 @@ impl Loading {
         Self { tally, thread }
     }
 
-    pub fn finish(self) -> Report {
+    pub(crate) fn finish(self) -> Report {
         self.thread.join().unwrap();
         let report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         report.clone()

@@ -15,6 +15,7 @@ mod health;
 mod hot_keys;
 mod idempotency;
 mod limits;
+mod memory;
 mod retries;
 mod upstream;
 
@@ -41,6 +42,7 @@ pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
 pub use limits::LimitStatus;
+pub use memory::MemoryStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
 
@@ -62,6 +64,9 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// Connections of clients that are open.
     pub connections_open: usize,
+    /// Where memory is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryStatus>,
     /// All requests.
     pub requests: Windows,
     pub listeners: Vec<ListenerStatus>,
@@ -158,6 +163,7 @@ pub fn read(live: &Live) -> Status {
         config: config(live, &snapshot),
         workers: workers(live),
         connections_open: live.connections(),
+        memory: memory::read(live),
         requests: reports.windows(
             LISTENER,
             |report| std::slice::from_ref(&report.process),

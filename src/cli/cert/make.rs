@@ -102,7 +102,9 @@ impl Authority {
     /// Reads one, made here or elsewhere. Blocks on files.
     pub(in crate::cli) fn load(cert: &Path, key: &Path) -> anyhow::Result<Self> {
         // It sees to it that both belong together.
-        let certified = Shared::new()?.certified_key(cert, key)?;
+        // Its errors tell what is behind them already.
+        let certified = Shared::new()?.certified_key(cert, key);
+        let certified = certified.map_err(|error| anyhow::anyhow!("{error}"))?;
         let der = certified.end_entity_cert()?.to_vec();
         let named = cert.display();
         let facts = Facts::of(&der).with_context(|| format!("`{named}` cannot be read"))?;

@@ -95,12 +95,11 @@ fn ca(args: &CaArgs) -> anyhow::Result<ExitCode> {
     let span = Span::days(now(), args.days);
     let authority = Authority::new(args.name.as_deref(), args.rsa, span)?;
     let (cert, key) = authority.pem();
-    written(&pair, pair.write(&cert, &key, args.force)).map(|code| {
-        if code == ExitCode::SUCCESS {
-            say("plimsoll: whoever has ca.key can vouch for any name to those who trust ca.pem");
-        }
-        code
-    })
+    let code = written(&pair, pair.write(&cert, &key, args.force))?;
+    if code == ExitCode::SUCCESS {
+        say("plimsoll: whoever has ca.key can vouch for any name to those who trust ca.pem");
+    }
+    Ok(code)
 }
 
 fn issue(args: &IssueArgs) -> anyhow::Result<ExitCode> {

@@ -100,7 +100,8 @@ fn shown(file: &str, der: &[u8], now: i64) -> Option<Shown> {
 fn text(shown: &Shown) -> String {
     let left = match shown.days_left {
         0.. => format!("{} days left", shown.days_left),
-        gone => format!("expired {} days ago", -gone),
+        -1 => "expired within the last day".to_owned(),
+        gone => format!("expired {} days ago", -gone - 1),
     };
     let names = match shown.names.as_slice() {
         [] => "none".to_owned(),

@@ -186,6 +186,7 @@ fn route() -> impl Strategy<Value = Route> {
                     response_fields,
                     fault,
                     idempotency,
+                    addresses: Addresses::default(),
                     limits: Vec::new(),
                     auth,
                 }
@@ -567,6 +568,7 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                     subset,
                     random_subset,
                     decisions,
+                    proxy_protocol: max_duration.map(|_| ProxyProtocol::V1),
                     breaker: watched.0,
                     outlier: watched.1,
                     tls,
@@ -581,6 +583,58 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                 }
             },
         )
+}
+
+fn network() -> impl Strategy<Value = TrustedProxy> {
+    any::<Option<[u8; 4]>>().prop_map(|address| {
+        address.map_or(TrustedProxy::Unix, |address| {
+            TrustedProxy::Network(Network {
+                address: address.into(),
+                prefix: 32,
+            })
+        })
+    })
+}
+
+fn addresses() -> impl Strategy<Value = Addresses> {
+    // Each address once: what stands in both lists is a mistake.
+    proptest::collection::hash_set(network(), 0..5).prop_map(|all| {
+        let mut all: Vec<_> = all.into_iter().collect();
+        let deny = all.split_off(all.len() / 2);
+        Addresses { allow: all, deny }
+    })
+}
+
+/// What of a configuration stands at the door: PROXY headers, lists of addresses, caps.
+fn door() -> impl Strategy<Value = (ProxyProtocolIn, Addresses, Option<usize>, AddressPrefix)> {
+    let others = select(vec![
+        ProxyProtocolOthers::Plain,
+        ProxyProtocolOthers::Refuse,
+    ]);
+    let from = (vec(network(), 1..3), others);
+    let from = from.prop_map(|(from, others)| ProxyProtocolFrom { from, others });
+    let told = prop_oneof![
+        Just(ProxyProtocolIn::Off),
+        Just(ProxyProtocolIn::Require),
+        from.prop_map(ProxyProtocolIn::From),
+    ];
+    let prefix = (1_u8..=32, 1_u8..=128).prop_map(|(v4, v6)| AddressPrefix { v4, v6 });
+    (told, addresses(), of(1_usize..1000), prefix)
+}
+
+/// What is said of the process as a whole, and of its log.
+fn process() -> impl Strategy<Value = (Option<String>, Option<Memory>, Redaction)> {
+    let memory = of(of(1_u64 << 20..1 << 40)).prop_map(|limit| {
+        limit.map(|limit| Memory {
+            limit,
+            ..Memory::default()
+        })
+    });
+    let redaction = prop_oneof![
+        Just(Redaction::All),
+        vec("[ -~]{1,8}", 0..3).prop_map(Redaction::Names),
+    ];
+    (of("[a-z]{1,5}"), memory, redaction)
 }
 
 fn file_watch() -> impl Strategy<Value = FileWatch> {
@@ -650,15 +704,18 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         vec(any::<[u8; 4]>(), 0..3),
         (of(file_watch()), of(admin()), of(server_tls())),
         limiters(),
+        (door(), process(), addresses()),
     )
         .prop_map(
-            |(routes, upstream, via, body_bytes, zone, explain_to, process, limiters)| {
+            |(routes, upstream, via, body_bytes, zone, explain_to, process, limiters, edge)| {
                 let (watch, admin, tls) = process;
+                let (door, (user, memory, redact_query), of_routes) = edge;
                 // Only an upstream with a subset can be asked for one.
                 let has_subset = upstream.subset.is_some();
                 let named = |(index, route): (usize, Route)| Route {
                     name: Some(format!("route-{index}")),
                     subset: route.subset.filter(|_| has_subset),
+                    addresses: of_routes.clone(),
                     ..route
                 };
                 let (rate_limits, concurrency_limits, bandwidth_limits) = limiters;
@@ -671,6 +728,12 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 let mut web = Listener::new(Address::Tcp(([127, 0, 0, 1], 0).into()));
                 web.forwarding.via = via;
                 web.limits.body_bytes = body_bytes;
+                (
+                    web.proxy_protocol,
+                    web.addresses,
+                    web.limits.per_address,
+                    web.limits.per_address_prefix,
+                ) = door;
                 web.limits.apply = names;
                 let network = |address: [u8; 4]| {
                     TrustedProxy::Network(Network {
@@ -685,6 +748,13 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     routes,
                     upstreams: [("api".to_owned(), upstream)].into(),
                     zone,
+                    group: user.clone(),
+                    user,
+                    memory,
+                    access_log: Some(AccessLog {
+                        redact_query,
+                        ..AccessLog::default()
+                    }),
                     watch,
                     admin,
                     rate_limits,

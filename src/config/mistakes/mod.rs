@@ -7,6 +7,7 @@ mod auth;
 mod balance;
 mod bulkhead;
 mod discovery;
+mod edge;
 mod faults;
 mod files;
 mod health;

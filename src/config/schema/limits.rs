@@ -8,6 +8,7 @@ use super::super::kinds::LimiterName;
 use super::super::quantities::Size;
 use super::super::setting::{Block, Book, Setting, block, with_default};
 use super::super::tree::{Node, Value};
+use super::AddressPrefix;
 
 block! {
     /// How much a client may ask for. Each limit has an answer, so that memory stays bounded.
@@ -28,6 +29,12 @@ block! {
         pub min_rate: Option<u64> as Option<Size> = Some(240), in Some(1)..=Some(1 << 50);
         /// Streams at once on one HTTP/2 connection. RFC 9113, 6.5.2 advises at least 100.
         pub streams: u32 = 128, in 1..=10_000;
+        /// Open connections from one address, or from the address that a PROXY header tells, over all
+        /// workers; more are closed at once. Off, because a company behind one address, or a balancer in
+        /// front, is no attack.
+        pub per_address: Option<usize> = None, in Some(1)..=Some(10_000_000);
+        /// How much of an address `per_address` takes for one client.
+        pub per_address_prefix: AddressPrefix = AddressPrefix::default();
         /// The names of limits that all requests of this listener are held to, before a route is looked for: of
         /// `rate_limits`, `concurrency_limits` and `bandwidth_limits`. None by default. `limits: [a, b]` is short for
         /// `limits: { apply: [a, b] }`.

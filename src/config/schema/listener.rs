@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::kinds::Pseudonym;
 use super::super::setting::{block, choice, with_default, written_as_map};
-use super::{DAY, HOUR, ListenerLimits, ServerTls, millis, seconds};
+use super::{Addresses, DAY, HOUR, ListenerLimits, ProxyProtocolIn, ServerTls, millis, seconds};
 
 /// Where a listener is bound.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,6 +81,15 @@ block! {
         pub explain_to: Vec<TrustedProxy> = Vec::new();
         /// Which forwarding fields endpoints get.
         pub forwarding: Forwarding = Forwarding::default();
+        /// Whose connections begin with a PROXY header, version 1 or 2, before TLS: `off` for nobody's,
+        /// `require` for all, or `{ from: [10.0.0.0/8] }` for those of the peers that are named. The
+        /// address that it tells is then the client's, for lists, limits, logs and forwarding
+        /// fields. Off, because whoever may send one can say any address. A header that is wrong,
+        /// missing, or late by `timeouts.head` closes the connection.
+        pub proxy_protocol: ProxyProtocolIn = ProxyProtocolIn::Off;
+        /// Whose connections are served, by the address that they come from, or that a PROXY header
+        /// tells; all others are closed without a word. By default all.
+        pub addresses: Addresses = Addresses::default();
     }
 }
 
@@ -96,6 +105,8 @@ impl Listener {
             underscores: Underscores::Drop,
             explain_to: Vec::new(),
             forwarding: Forwarding::default(),
+            proxy_protocol: ProxyProtocolIn::Off,
+            addresses: Addresses::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each key is declared here once. The `block!` macro makes of it the field of a struct, the
 //! reader that checks it, the line of the JSON Schema, and the lines of `config/reference.yaml`.
 
+mod addresses;
 mod admin;
 mod auth;
 mod fault;
@@ -11,6 +12,9 @@ mod limiters;
 mod limits;
 mod listener;
 mod matcher;
+mod process;
+mod proxy_protocol;
+mod redaction;
 mod route;
 mod tls;
 mod upgrade;
@@ -22,6 +26,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use addresses::*;
 pub use admin::*;
 pub use auth::*;
 pub use fault::*;
@@ -30,6 +35,9 @@ pub use limiters::*;
 pub use limits::*;
 pub use listener::*;
 pub use matcher::*;
+pub use process::*;
+pub use proxy_protocol::*;
+pub use redaction::*;
 pub use route::*;
 use serde_json::{Value as Json, json};
 pub use tls::*;
@@ -39,7 +47,7 @@ pub use watch::*;
 
 use super::cursor::Reader;
 use super::emit::Yaml;
-use super::kinds::Name;
+use super::kinds::{Filled, Name};
 use super::setting::{Book, Setting, block, choice, with_default, written_as_map};
 use super::tree::Node;
 
@@ -105,6 +113,17 @@ block! {
         /// a descriptor; 4096 leaves room under the usual limit of 65 536. Divided among the
         /// workers, of which each uses its own.
         pub idle_connections: usize = 4096, in 0..=1_000_000;
+        /// The user to be once every listener is bound, by name or number, with the groups of that user; what
+        /// must be done as root, such as binding a port below 1024, is done by then. Certificates that a
+        /// reload reads, the access log that it opens anew and the folders of Unix sockets must be open to
+        /// this user. Cannot change while the process runs. Off: stays who it is, because a service
+        /// manager or a container sees to that better.
+        pub user: Option<String> as Option<Filled> = None;
+        /// The group to be instead of the user's own, by name or number, with no further groups. Off: those
+        /// of `user`.
+        pub group: Option<String> as Option<Filled> = None;
+        /// What happens before memory runs out. On, which does nothing where there is no limit; off: nothing.
+        pub memory: Option<Memory> = Some(Memory::default());
     }
 }
 
@@ -116,6 +135,10 @@ block! {
         pub path: LogTarget = LogTarget::Stdout;
         /// `json` or `combined`. JSON by default, because it also holds times and attempts.
         pub format: LogFormat = LogFormat::Json;
+        /// Parameters of a query whose values are written as `***`, in the target and in the referrer: a list
+        /// of names, in any case, `all`, or `off`. By default those that carry keys, tokens and passwords
+        /// most often. Header fields such as `Authorization` and `Cookie` are never logged.
+        pub redact_query: Redaction = Redaction::default();
     }
 }
 

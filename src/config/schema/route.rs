@@ -11,6 +11,7 @@ use super::super::kinds::{
 };
 use super::super::setting::{Block, Book, Setting, block, choice, with_default, written_as_map};
 use super::super::tree::{Node, Value};
+use super::addresses::Addresses;
 use super::auth::Auth;
 use super::fault::Fault;
 use super::idempotency::Idempotency;
@@ -41,6 +42,8 @@ pub struct Route {
     pub fault: Option<Fault>,
     /// Executes a request with a key once.
     pub idempotency: Option<Idempotency>,
+    /// Whose requests are answered.
+    pub addresses: Addresses,
     /// The limiters of its clients, by name.
     pub limits: Vec<String>,
     /// Who may enter.
@@ -138,6 +141,9 @@ block! {
         /// kept in memory and given to its repeats. Off: the field is passed on and means nothing
         /// here.
         pub idempotency: Option<Idempotency> = None;
+        /// Whose requests are answered, by the address of the client as `trusted_proxies` tell it; all others
+        /// get 403. By default all.
+        pub addresses: Addresses = Addresses::default();
         /// The names of limits that its requests are held to, in the order in which they are asked: of `rate_limits`,
         /// `concurrency_limits` and `bandwidth_limits`. What one refuses takes nothing of the others. Asked after
         /// those of the listener; none by default.
@@ -224,6 +230,7 @@ impl RouteKeys {
             response_fields: self.response_headers,
             fault: self.fault,
             idempotency: self.idempotency,
+            addresses: self.addresses,
             limits: self.limits,
             auth: self.auth,
         })
@@ -254,6 +261,7 @@ impl RouteKeys {
             response_headers: route.response_fields.clone(),
             fault: route.fault.clone(),
             idempotency: route.idempotency.clone(),
+            addresses: route.addresses.clone(),
             limits: route.limits.clone(),
             auth: route.auth.clone(),
         }

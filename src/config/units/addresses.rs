@@ -61,7 +61,8 @@ impl Network {
     }
 }
 
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+/// The network of so many bits that an address lies in.
+pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     let prefix = u32::from(prefix);
     match address {
         IpAddr::V4(v4) => {

@@ -10,8 +10,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use addresses::Target;
 pub(crate) use addresses::is_host_name;
+pub use addresses::{Target, masked};
 pub use rates::{Per, Rate};
 
 use super::schema::Network;

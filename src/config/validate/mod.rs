@@ -7,6 +7,7 @@ mod auth;
 mod balance;
 mod bulkhead;
 mod discovery;
+mod edge;
 mod faults;
 mod health;
 mod idempotency;
@@ -75,6 +76,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     explained_to_all(root, config, reader);
     unused(root, config, reader);
     open_admin(root, config, reader);
+    edge::check(root, config, reader);
 }
 
 fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {

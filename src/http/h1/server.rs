@@ -109,6 +109,7 @@ async fn next(
     let mut is_timed = is_timed;
     let mut begun = None;
     let mut is_last = false;
+    drain.rest();
     poll_fn(|cx| {
         let read = connection.poll_head(cx, |bytes| {
             let head = head.get_or_insert_with(|| connection.buffers().request_head());
@@ -141,7 +142,7 @@ async fn next(
                         Next::Close
                     });
                 }
-                if !partial && drain.poll(cx).is_ready() && !is_last {
+                if !partial && drain.poll_rest(cx).is_ready() && !is_last {
                     // A request that is on its way would meet a closed connection, and its client could not know
                     // whether it was carried out: it is still answered, and the answer says that it was the last.
                     is_last = true;

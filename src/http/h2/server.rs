@@ -245,6 +245,7 @@ impl<H: Handler> Session<H> {
         }
         if !self.is_idle {
             self.is_idle = true;
+            self.drain.rest();
             let span = if self.phase == Phase::Open {
                 self.settings.timeouts.keep_alive
             } else {
@@ -252,7 +253,8 @@ impl<H: Handler> Session<H> {
             };
             self.timer.set(self.timer.wheel().now() + span);
         }
-        if self.timer.poll(cx).is_pending() {
+        let has_rested = self.phase == Phase::Open && self.drain.poll_rest(cx).is_ready();
+        if self.timer.poll(cx).is_pending() && !has_rested {
             return false;
         }
         match self.phase {

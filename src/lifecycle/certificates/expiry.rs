@@ -48,6 +48,16 @@ impl Told {
                 }
                 texts.push(format!("{name}: {}", sentence(&term, stage, now)));
             }
+            for file in site.stale_staples() {
+                let key = (name.clone(), file);
+                if self.0.remove(&key).is_none() {
+                    let file = key.1.display();
+                    texts.push(format!(
+                        "{name}: `{file}` has run out, and is stapled no more"
+                    ));
+                }
+                known.insert(key, (Stage::Over, 0));
+            }
         }
         self.0 = known;
         let more = texts.len().saturating_sub(MOST);

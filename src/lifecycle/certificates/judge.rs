@@ -29,16 +29,17 @@ pub(in crate::lifecycle) fn certificates(config: &Config, places: &Places) -> Ve
                     let file = pair.cert.clone();
                     findings.push(refused(path, &TlsError::NoName { file }));
                 }
-                Ok(shown) => findings.extend(late(
-                    path,
-                    &Term {
+                Ok(shown) => {
+                    if let (Some(file), false) = (&pair.ocsp, shown.is_stapled) {
+                        findings.push(stale(path.clone(), file));
+                    }
+                    let term = Term {
                         file: shown.file,
                         from: shown.not_before,
                         until: shown.not_after,
-                    },
-                    warning,
-                    now,
-                )),
+                    };
+                    findings.extend(late(path, &term, warning, now));
+                }
                 Err(error) => findings.push(refused(path, &error)),
             }
         }
@@ -75,6 +76,16 @@ pub(in crate::lifecycle) fn certificates(config: &Config, places: &Places) -> Ve
 fn roots(file: &Path) -> Option<TlsError> {
     let read = tls::certificates(file).and_then(|own| tls::roots(Some((file, &own))));
     read.err()
+}
+
+fn stale(path: String, file: &Path) -> Finding {
+    Finding {
+        level: Level::Warning,
+        path,
+        at: "ocsp",
+        message: format!("`{}` has run out, and would not be stapled", file.display()),
+        help: Some("fetch it anew; it is stapled as soon as it is there".to_owned()),
+    }
 }
 
 fn late(path: String, term: &Term, warning: Option<u64>, now: i64) -> Option<Finding> {

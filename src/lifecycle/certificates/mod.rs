@@ -14,7 +14,7 @@ mod site;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -23,6 +23,7 @@ use super::start::Kept;
 use crate::admin::live::Live;
 use crate::clock::Instant;
 use crate::observe::event::Kind;
+use crate::snapshot::Snapshot;
 use expiry::Told;
 use files::{Cover, Stamp, stamps};
 use site::{Outcome, Site};
@@ -47,10 +48,11 @@ pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>) {
             kept,
             touched: Arc::default(),
             cover: Cover::default(),
-            covered: HashSet::new(),
+            followed: Weak::new(),
             sites: BTreeMap::new(),
             told: Told::default(),
             due: now,
+            is_uncovered: false,
         };
         loop {
             keeper.turn().await;
@@ -65,13 +67,15 @@ struct Keeper {
     /// Rung when the system tells of a change.
     touched: Arc<Notify>,
     cover: Cover,
-    /// The files that are watched.
-    covered: HashSet<PathBuf>,
+    /// The tables whose sites are known.
+    followed: Weak<Snapshot>,
     /// By their places in the configuration, `listeners.web.tls`.
     sites: BTreeMap<String, Track>,
     told: Told,
     /// When files are looked at next, whatever the system tells.
     due: Instant,
+    /// Other files may be behind the paths than those that are watched.
+    is_uncovered: bool,
 }
 
 /// What is known of one site.
@@ -96,11 +100,14 @@ impl Keeper {
     }
 
     async fn turn(&mut self) {
-        self.follow().await;
+        self.follow();
         let now = self.live.clock.now();
         let is_due = self.due <= now;
         if is_due {
             self.due = now + POLL;
+        }
+        if std::mem::take(&mut self.is_uncovered) {
+            self.cover().await;
         }
         let wall = site::wall();
         let names: Vec<String> = self.sites.keys().cloned().collect();
@@ -117,46 +124,50 @@ impl Keeper {
             self.told
                 .tell(&self.live, self.sites.values().map(|one| &one.site), wall);
         }
+        if self.is_uncovered {
+            // What happens before they are watched is seen by looking once more.
+            self.due = self.live.clock.now();
+        }
     }
 
     /// Keeps to the sites that are in force now.
-    async fn follow(&mut self) {
+    fn follow(&mut self) {
         let snapshot = self.live.snapshot.load_full();
+        if std::ptr::eq(self.followed.as_ptr(), Arc::as_ptr(&snapshot)) {
+            return;
+        }
+        self.followed = Arc::downgrade(&snapshot);
         let mut old = std::mem::take(&mut self.sites);
         for site in site::all(&snapshot) {
             let name = site.to_string();
             let known = old.remove(&name).filter(|track| track.site.is(&site));
             let track = match known {
                 Some(track) => track,
-                None => {
-                    self.due = self.live.clock.now();
-                    let stamps = stamped(site.files()).await;
-                    Track {
-                        site,
-                        stamps,
-                        failing: None,
-                    }
-                }
+                // Read once more, since its files may have changed after they were compiled.
+                None => Track {
+                    site,
+                    stamps: Vec::new(),
+                    failing: None,
+                },
             };
             self.sites.insert(name, track);
         }
-        let sites = self.sites.values();
-        let files: HashSet<PathBuf> = sites.flat_map(|track| track.site.files()).collect();
-        if files != self.covered || self.due <= self.live.clock.now() {
-            self.cover(files).await;
-        }
+        self.due = self.live.clock.now();
+        self.is_uncovered = true;
     }
 
-    /// Watches these files. Off this thread: a file system that hangs must hold nobody up but this task.
-    async fn cover(&mut self, files: HashSet<PathBuf>) {
+    /// Watches the files of all sites: another one may be behind a path, in another folder. Off this thread: a file system that
+    /// hangs must hold nobody up but this task.
+    async fn cover(&mut self) {
+        let sites = self.sites.values();
+        let files: HashSet<PathBuf> = sites.flat_map(|track| track.site.files()).collect();
         let mut cover = std::mem::take(&mut self.cover);
-        let (touched, watched) = (Arc::clone(&self.touched), files.clone());
+        let touched = Arc::clone(&self.touched);
         let renewing = tokio::task::spawn_blocking(move || {
-            cover.renew(&watched, &touched);
+            cover.renew(&files, &touched);
             cover
         });
         self.cover = renewing.await.unwrap_or_default();
-        self.covered = files;
     }
 
     /// Looks at the files of one site, and reads them if they are others than before.
@@ -171,6 +182,7 @@ impl Keeper {
         if found == track.stamps && track.failing.is_none() && !is_stale {
             return;
         }
+        self.is_uncovered |= found != track.stamps;
         let (reading, shared) = (site.clone(), self.kept.tls.clone());
         let read = tokio::task::spawn_blocking(move || reading.renew(&shared)).await;
         // A panic was printed by the panic hook; what is in force serves.

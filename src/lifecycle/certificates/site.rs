@@ -142,6 +142,17 @@ impl Site {
         }
     }
 
+    /// The files of OCSP responses that have run out, and so are not stapled.
+    pub(super) fn stale_staples(&self) -> Vec<PathBuf> {
+        let Self::Listener { tls, .. } = self else {
+            return Vec::new();
+        };
+        let now = tls.now();
+        let pairs = tls.written().certificates.iter().zip(&now.shown);
+        let stale = pairs.filter(|(_, shown)| !shown.is_stapled);
+        stale.filter_map(|(pair, _)| pair.ocsp.clone()).collect()
+    }
+
     /// So long before a certificate runs out that is told.
     pub(super) fn warning(&self) -> Option<Duration> {
         match self {

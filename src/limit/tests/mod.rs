@@ -22,7 +22,7 @@ impl Client for From {
         self.0.parse().ok()
     }
     fn identity(&self) -> Option<&[u8]> {
-        (!self.1.is_empty()).then(|| self.1.as_bytes())
+        (!self.1.is_empty()).then_some(self.1.as_bytes())
     }
     fn host(&self, with: &mut dyn FnMut(&[u8])) {
         with(b"a");

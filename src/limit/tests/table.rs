@@ -171,7 +171,7 @@ proptest! {
             let changed = add(&table, number, most, now, span);
             if changed.overflowed() {
                 let live = model.iter().filter(|(_, full)| **full >= now).count();
-                prop_assert!(!model.get(&number).is_some_and(|full| *full >= now));
+                prop_assert!(model.get(&number).is_none_or(|full| *full < now));
                 prop_assert!(live > 0);
                 shared = u64::max(shared, now) + span;
                 prop_assert_eq!(changed.result, shared);

@@ -19,6 +19,7 @@ pub(super) fn json(out: &mut Vec<u8>, record: &Record<'_>, date: &mut DateText) 
     ]);
     text(out, b",\"id\":", record.id.as_bytes());
     text(out, b",\"client\":", record.client.as_bytes());
+    text(out, b",\"proxy\":", record.proxy.as_bytes());
     text(out, b",\"user\":", record.user.as_bytes());
     text(out, b",\"listener\":", record.listener.as_bytes());
     text(out, b",\"method\":", record.method.as_bytes());
@@ -242,7 +243,8 @@ mod tests {
         assert_eq!(
             written(json, &example()),
             concat!(
-                r#"{"time":"2000-10-10T20:55:36.042Z","id":"01J","client":"192.0.2.7","user":null,"listener":"web","#,
+                r#"{"time":"2000-10-10T20:55:36.042Z","id":"01J","client":"192.0.2.7","proxy":null,"user":null,"#,
+                r#""listener":"web","#,
                 r#""method":"GET","target":"/a?b=\"c\"","protocol":"HTTP/1.1","status":200,"bytes_in":0,"#,
                 r#""bytes_out":2326,"route":"all","upstream":"api","endpoint":"127.0.0.1:9001","attempts":1,"#,
                 r#""reused":true,"total_us":1234,"queue_us":null,"connect_us":null,"first_byte_us":1000,"#,

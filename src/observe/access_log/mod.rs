@@ -6,6 +6,7 @@
 
 mod date;
 mod line;
+mod redact;
 mod writer;
 
 pub use writer::{AccessLog, WorkerLog};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::date::DateText;
 use super::line;
+use super::redact::Redactor;
 use crate::config;
 use crate::observe::record::Record;
 
@@ -83,6 +84,7 @@ impl AccessLog {
         let buffer = Vec::with_capacity(KEPT_BYTES);
         WorkerLog(Some(Lines {
             format: self.config.format,
+            redactor: Redactor::new(&self.config.redact_query),
             buffer,
             lines: 0,
             date: DateText::new(),
@@ -166,6 +168,7 @@ impl WorkerLog {
 #[derive(Debug)]
 struct Lines {
     format: config::LogFormat,
+    redactor: Redactor,
     buffer: Vec<u8>,
     /// Lines in the buffer.
     lines: u64,
@@ -176,6 +179,12 @@ struct Lines {
 
 impl Lines {
     fn record(&mut self, record: &Record<'_>) {
+        let (target, referer) = self.redactor.hide(record.target, record.referer);
+        let record = &Record {
+            target,
+            referer,
+            ..*record
+        };
         match self.format {
             config::LogFormat::Json => line::json(&mut self.buffer, record, &mut self.date),
             config::LogFormat::Combined => line::combined(&mut self.buffer, record, &mut self.date),
@@ -314,6 +323,7 @@ mod tests {
         config::AccessLog {
             path: config::LogTarget::File(path),
             format: config::LogFormat::Combined,
+            ..config::AccessLog::default()
         }
     }
 

@@ -6,8 +6,9 @@ use super::grpc::GrpcCheck;
 use super::http::HttpCheck;
 use super::timing::Progress;
 use crate::config::{self, CheckType, Protocol};
+use crate::proxy_protocol::{Header, Version, write};
 use crate::upstream::client_tls::ClientTls;
-use crate::upstream::connect::{Address, Target, dial};
+use crate::upstream::connect::{Address, Target, dial_after};
 use crate::upstream::endpoint::Endpoint;
 
 /// What is asked of every endpoint of an upstream.
@@ -16,6 +17,8 @@ pub(super) struct Ask {
     kind: Kind,
     /// The host that is asked for; off: the endpoint's own.
     host: Option<String>,
+    /// A PROXY header that tells that nobody's connection is passed on, where the port is one that expects such.
+    opening: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -30,8 +33,12 @@ impl Ask {
         written: &config::ActiveHealth,
         protocol: Protocol,
         is_tls: bool,
+        told: Option<Version>,
     ) -> Result<Self, Unsendable> {
+        // A port of its own is seldom the one that expects a header: as in HAProxy.
+        let told = told.filter(|_| written.port.is_none());
         Ok(Self {
+            opening: told.map_or_else(Vec::new, |version| write(version, &Header::Local)),
             kind: match written.kind {
                 CheckType::Http => {
                     Kind::Http(Box::new(HttpCheck::compile(written, is_tls)?), protocol)
@@ -52,7 +59,7 @@ impl Ask {
         tls: Option<&ClientTls>,
         progress: &Progress,
     ) -> Result<Option<Reply>, CheckFailure> {
-        let stream = dial(&target(endpoint, port), tls).await?;
+        let stream = dial_after(&self.opening, &target(endpoint, port), tls).await?;
         progress.connected();
         let authority = match &self.host {
             Some(host) => host.clone(),

@@ -71,7 +71,12 @@ impl Checks {
             rules: rules(written),
             at_once: written.at_once,
             places: Arc::new(Semaphore::new(written.at_once)),
-            ask: Ask::compile(written, upstream.protocol, tls.is_some())?,
+            ask: Ask::compile(
+                written,
+                upstream.protocol,
+                tls.is_some(),
+                upstream.proxy_protocol.map(Into::into),
+            )?,
             port: written.port,
             tls,
             timeout: written.timeout,

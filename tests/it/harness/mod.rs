@@ -5,6 +5,7 @@
 //!   address where nobody listens.
 //! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
 //!   [`Process`]: the program itself.
+//! - [`Told`]: an endpoint that reads a PROXY header before all else.
 //! - [`NameServer`]: one that says what a test wants, and fails as it wants.
 //! - [`Faults`]: a panic or a standstill within the proxy, on demand.
 //! - [`Client`]: a well-behaved client of either protocol; [`Raw`]: one that sends any bytes and reads strictly;
@@ -32,6 +33,7 @@ mod proxy;
 mod raw;
 mod scripted;
 mod selftest;
+mod told;
 mod waiting;
 mod websocket;
 
@@ -47,5 +49,6 @@ pub use process::Process;
 pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
 pub use scripted::{Closed, Scripted, Step};
+pub use told::{Speaks, Told};
 pub use waiting::{DEADLINE, FAST, eventually, pass, within};
 pub use websocket::WebSocket;

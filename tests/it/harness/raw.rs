@@ -61,8 +61,19 @@ impl Raw {
         config: &Arc<ClientConfig>,
         name: &str,
     ) -> io::Result<Self> {
-        let stream = within(TcpStream::connect(address)).await?;
+        Self::connect_tls_after(b"", address, config, name).await
+    }
+
+    /// The same with these bytes in clear text before.
+    pub async fn connect_tls_after(
+        opening: &[u8],
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let mut stream = within(TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
+        within(stream.write_all(opening)).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connector = TlsConnector::from(Arc::clone(config));
         Ok(Self::over(within(connector.connect(name, stream)).await?))

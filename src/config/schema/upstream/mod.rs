@@ -29,7 +29,7 @@ pub use outlier::*;
 pub use retry::*;
 pub use weighing::*;
 
-use super::{DAY, HOUR, millis, seconds};
+use super::{DAY, HOUR, ProxyProtocol, millis, seconds};
 use crate::config::kinds::{FieldName, ServerName};
 use crate::config::setting::{block, choice, with_default, written_as_map};
 use crate::config::units::Share;
@@ -106,6 +106,13 @@ block! {
         pub decisions: Decisions = Decisions::default();
         /// TLS towards the endpoints. Off: clear text.
         pub tls: Option<ClientTls> = None;
+        /// A PROXY header before everything else on each connection, TLS included, which tells the endpoint
+        /// the address of the client, as far as the listener's `trusted_proxies` tell it: `v1`, a line
+        /// of text, or `v2`, binary, which tells the proxy's own checks from clients. Every request then has a
+        /// connection of its own, because a header speaks for all that follows it. Checks of health that have
+        /// no `port` of their own send one that names nobody. Off, because endpoints must expect it, and
+        /// `X-Forwarded-For` says the same without costing connections.
+        pub proxy_protocol: Option<ProxyProtocol> = None;
         /// How long endpoints may take.
         pub timeouts: UpstreamTimeouts = UpstreamTimeouts::default();
         /// Connections to each endpoint, counted for the whole process.
@@ -148,6 +155,7 @@ impl Upstream {
             random_subset: None,
             decisions: Decisions::default(),
             tls: None,
+            proxy_protocol: None,
             timeouts: UpstreamTimeouts::default(),
             connections: Connections::default(),
             breaker: Some(Breaker::default()),

@@ -192,6 +192,8 @@ fn peer() -> Rc<Peer> {
         sni: None,
         identity: None,
         text: String::new(),
+        local: None,
+        proxy: None,
     })
 }
 
