@@ -323,6 +323,8 @@ impl Meter {
     /// Takes note of the head of an answer: who gets as many answers as it cancels requests asks for something.
     pub(super) fn answered(&mut self) {
         if let Some(each) = &mut self.each {
+            // As much as a reset takes of each.
+            self.all.earn(2);
             each[Flood::Reset as usize].earn(1);
         }
     }
