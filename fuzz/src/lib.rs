@@ -7,9 +7,9 @@ pub mod differential;
 pub mod h1_body;
 pub mod h1_request;
 pub mod h1_response;
-pub mod proxy_header;
 pub mod h2_session;
 pub mod keys;
+pub mod proxy_header;
 #[cfg(test)]
 mod random;
 pub mod reload;

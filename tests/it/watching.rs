@@ -35,7 +35,7 @@ async fn expect(program: &Program, generation: u64) {
         loop {
             let seen = status(program).await;
             // It is in force a moment before it is told how that went.
-            if seen.config.generation >= generation && seen.config.last_reload.is_some() {
+            if seen.config.generation >= generation && seen.config.applied + 1 >= generation {
                 return seen;
             }
         }

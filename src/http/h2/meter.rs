@@ -323,6 +323,8 @@ impl Meter {
     /// Takes note of the head of an answer: who gets as many answers as it cancels requests asks for something.
     pub(super) fn answered(&mut self) {
         if let Some(each) = &mut self.each {
+            // As much as a reset takes of each.
+            self.all.earn(2);
             each[Flood::Reset as usize].earn(1);
         }
     }
@@ -361,9 +363,25 @@ impl Meter {
         }
     }
 
-    /// What took the last token.
+    /// Takes note of a stream that was refused because there are as many as may be. A client that does not know that
+    /// yet may open a thousand at once.
+    pub(super) fn refused(&mut self) {
+        self.last = Flood::ProvokedReset;
+        self.is_overdrawn |= self.all.spend(2);
+    }
+
+    /// What the library most likely has had enough of, which knows bounds of its own: what there was most of, or else a
+    /// head that is too large even to be answered.
     pub(super) fn suspect(&self) -> Flood {
-        self.last
+        const FEW: i32 = 16;
+        let Some(each) = &self.each else {
+            return self.last;
+        };
+        let spent = Flood::ALL.into_iter().zip(each.iter());
+        let spent = spent.map(|(flood, bucket)| (bucket.full - bucket.tokens, flood));
+        let most = spent.max_by_key(|(spent, _)| *spent);
+        most.filter(|(spent, _)| *spent > FEW)
+            .map_or(Flood::OversizedHead, |(_, flood)| flood)
     }
 
     /// Whether [`Self::verdict`] is worth asking.

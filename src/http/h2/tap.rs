@@ -303,6 +303,7 @@ impl Wire {
             Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED | Reason::FRAME_SIZE_ERROR => {
                 self.meter.provoked();
             }
+            Reason::REFUSED_STREAM => self.meter.refused(),
             _ => {}
         }
     }
