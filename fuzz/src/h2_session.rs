@@ -116,6 +116,8 @@ async fn serve(bytes: &[u8]) -> usize {
         sni: None,
         identity: None,
         text: "unix".to_owned(),
+        local: None,
+        proxy: None,
     });
     let limits = ListenerLimits {
         streams: 16,
