@@ -24,7 +24,7 @@ pub struct Difference {
     pub after: Option<String>,
 }
 
-/// All keys that differ, in the order of the new text; at most [`MOST`], and how many there are beyond. Nothing where a
+/// All keys that differ, in the order of the new text; at most `MOST`, and how many there are beyond. Nothing where a
 /// text is no YAML.
 pub fn differences(before: &str, after: &str) -> (Vec<Difference>, usize) {
     let mut found = Vec::new();

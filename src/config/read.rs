@@ -33,7 +33,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     from_bytes(&path.display().to_string(), bytes(path), env)
 }
 
-/// The same with what [`bytes`] gave; `name` stands for the file.
+/// The same with what `bytes` gave; `name` stands for the file.
 pub fn from_bytes(
     name: &str,
     bytes: std::io::Result<Vec<u8>>,

@@ -1,6 +1,6 @@
 //! Ending: no traffic wanted any more, then accepting nothing new and finishing what runs, within a bound.
 //!
-//! When which of these is due is decided by [`ending`](super::ending).
+//! When which of these is due is decided by `ending`.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Keys and one number for each, shared by all workers: found and changed without a lock, which only a new key takes.
 //!
-//! A key has its place in one of two sets of [`WAYS`] slots, so that a search looks at a few neighbours and no more, and
+//! A key has its place in one of two sets of `WAYS` slots, so that a search looks at a few neighbours and no more, and
 //! what is made room for never moves. There are twice as many slots as keys, with which both sets are hardly ever full.
 //!
 //! Why no change goes to the wrong key, though slots change hands: a slot is taken from a key only when its number is
-//! idle, by first setting the number to [`NOBODY`] in one compare-and-swap. Whoever changes a number has read it, then the
+//! idle, by first setting the number to `NOBODY` in one compare-and-swap. Whoever changes a number has read it, then the
 //! key, and swaps only if the number is still the same. Numbers of a slot do not repeat from one owner to the next (each
 //! owner begins behind all numbers that were cleared before), so the key that was read was still the owner.
 
