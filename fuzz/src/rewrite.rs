@@ -44,6 +44,10 @@ pub fn run(data: &[u8]) {
 }
 
 fn target(drawn: &Drawn<'_>) {
+    // No request has an empty one.
+    if drawn.target.is_empty() {
+        return;
+    }
     let prefix = |by: u8| PREFIXES[usize::from(by) % PREFIXES.len()].to_owned();
     let (regex, to) = PATTERNS[usize::from(drawn.to) % PATTERNS.len()];
     let rewrite = match drawn.kind % 3 {
