@@ -288,6 +288,10 @@ impl Running {
         let now = self.live.clock.now();
         let before = course.ending.deadline();
         if let Some(wish) = wish {
+            // What was left to this process a moment ago is this process's to remove.
+            if course.succession.come_after(&self.kept) {
+                self.come_into_admin_file();
+            }
             course.ending.wish(now, wish, drain::spans(&self.live));
         }
         while let Some(step) = course.ending.next(now) {

@@ -296,7 +296,8 @@ impl Doors {
         for door in &mut self.state().open {
             let heir = door.sockets.heir.take();
             let file = heir.and_then(|path| SocketFile::left_behind(&path).ok());
-            door.sockets.file = file.or(door.sockets.file.take());
+            let before = door.sockets.file.take();
+            door.sockets.file = file.or(before);
         }
     }
 }

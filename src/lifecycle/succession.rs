@@ -51,6 +51,14 @@ impl Succession {
             self.is_told = true;
             predecessor.tell_ready(&self.unused);
         }
+        self.come_after(kept)
+    }
+
+    /// The same without telling it anything: for a process that is about to end before it has looked.
+    pub(super) fn come_after(&mut self, kept: &Kept) -> bool {
+        let Some(predecessor) = &self.predecessor else {
+            return false;
+        };
         // One that is gone before it heard of this process has left as well.
         if !predecessor.has_left() {
             return false;

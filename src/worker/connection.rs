@@ -60,7 +60,7 @@ pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, h
 /// What comes before HTTP:
 ///
 /// 1. the socket is registered with this worker; 2. a PROXY header is read where one is due; 3. the address is judged that
-/// it tells, or that the connection comes from; 4. the TLS handshake.
+///    it tells, or that the connection comes from; 4. the TLS handshake.
 ///
 /// `None` when there is nobody left to serve, or nobody that is to be served, which is counted.
 async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Opened> {

@@ -83,6 +83,9 @@ async fn an_address_has_only_so_many_connections_and_gets_them_back() {
             inside.push(raw);
         }
         assert_eq!(tracked(), 1);
+        let metrics = plimsoll::admin::scrape::scrape(proxy.live());
+        let counted = "plimsoll_listener_addresses{listener=\"web\"} 1\n";
+        assert!(metrics.contains(counted), "{metrics}");
         let mut fourth = Raw::connect(proxy.address()).await;
         fourth.expect_closed().await;
         eventually(DEADLINE, || full() == round).await;

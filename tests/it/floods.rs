@@ -3,6 +3,15 @@
 //! Not here: what becomes of the connection that floods; see [`super::h2_conformance`]. The short version runs with the other
 //! tests, the long one by hand: `cargo test --release --test it -- --ignored floods --nocapture`.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was measured is shown, as a table"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "load is timed as its clients see it"
+)]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;

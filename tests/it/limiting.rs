@@ -1,5 +1,10 @@
 //! Limits on clients: who is refused, what is told, what it costs whom, and what stays over a reload.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was measured is shown, as a table"
+)]
+
 use std::time::Duration;
 
 use hyper::header::HeaderValue;

@@ -80,6 +80,17 @@ const EXCUSED: &[(Metric, &str)] = &[
     ),
     (Metric::AuthPasswords, "the same"),
     (
+        Metric::MemoryUsed,
+        "of a machine with a limit; `watermark` has it move",
+    ),
+    (Metric::MemoryLimit, "the same"),
+    (Metric::MemoryShedding, "the same"),
+    (Metric::MemorySheds, "the same"),
+    (
+        Metric::ListenerAddresses,
+        "a cap for each address; `addresses` has it move",
+    ),
+    (
         Metric::WorkerLag,
         "of the worker itself, like the two above, and nothing that traffic brings about",
     ),

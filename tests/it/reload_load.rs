@@ -2,6 +2,11 @@
 //!
 //! The short ones run with all tests. The long ones print the tables of `.ci/long/reloads.sh`, which runs them.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was measured is shown, as a table"
+)]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -71,7 +71,7 @@ fn a_start_a_reload_a_refused_one_and_the_end_are_told() {
 
     manager
         .directory
-        .write("plimsoll.yaml", yaml.clone() + "watch: off\nzone: a\n");
+        .write("plimsoll.yaml", yaml + "watch: off\nzone: a\n");
     process.signal(Signal::HUP);
     let begun = manager.next();
     let at: u64 = begun

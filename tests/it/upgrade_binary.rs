@@ -1,5 +1,10 @@
 //! Another process of the program takes over, under load and in adversity.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was measured is shown, as a table"
+)]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};

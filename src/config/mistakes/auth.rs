@@ -48,15 +48,15 @@ fn files_and_upstreams_must_be_named() {
     one(
         &with("{ basic: {} }"),
         (4, 37),
-        "routes[0].auth.basic.users_file",
-        "",
+        "routes[0].auth.basic",
+        "`users_file` is missing",
         "",
     );
     one(
         &with("{ api_key: {} }"),
         (4, 39),
-        "routes[0].auth.api_key.keys_file",
-        "",
+        "routes[0].auth.api_key",
+        "`keys_file` is missing",
         "",
     );
     one(

@@ -213,7 +213,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_taken_is_gone(target in "/[a-c]{0,3}\\?([kb%6=&?]{0,12})") {
-            let mut taken = target.clone().into_bytes();
+            let mut taken = target.into_bytes();
             let before = taken.clone();
             match take_parameter(&mut taken, b"k") {
                 Err(Unclaimed::Absent) if taken == before => {}

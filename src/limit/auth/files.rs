@@ -107,13 +107,16 @@ impl Users {
     }
 }
 
+/// The SHA-256 of a key, and whose it is.
+type Digest = ([u8; 32], Arc<str>);
+
 /// Names and their keys.
 ///
 /// A key is long and made by chance, so that one SHA-256 keeps it: there is nothing to guess.
 #[derive(Debug, Default)]
 pub struct Keys {
     /// By the first bytes of the digest, which tell nothing of the key; the rest is compared in constant time.
-    digests: HashMap<u64, Vec<([u8; 32], Arc<str>)>>,
+    digests: HashMap<u64, Vec<Digest>>,
     count: usize,
 }
 

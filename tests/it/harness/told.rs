@@ -23,10 +23,13 @@ pub enum Speaks {
     Tls(Arc<ServerConfig>),
 }
 
+/// Headers as they came, and what they tell.
+type Seen = Vec<(Vec<u8>, Header)>;
+
 /// A running endpoint; it stops when dropped. It keeps connections open, so that it shows whether they are used again.
 pub struct Told {
     address: SocketAddr,
-    headers: Arc<Mutex<Vec<(Vec<u8>, Header)>>>,
+    headers: Arc<Mutex<Seen>>,
     accepting: AbortHandle,
 }
 
