@@ -89,8 +89,10 @@ pub fn run(data: &[u8]) {
             kept.compile(&config, generation),
             Kept::new().compile(&config, 1),
         );
+        // Two routes of one name, for example, which only compiling finds.
+        assert_eq!(new.is_some(), fresh.is_some(), "{text}");
         let (Some(new), Some(fresh)) = (new, fresh) else {
-            panic!("what starts can be reloaded, and what can be reloaded starts:\n{text}");
+            continue;
         };
         assert_eq!(tables(&new), tables(&fresh), "{text}");
         if let Some(before) = &before {

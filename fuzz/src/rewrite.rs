@@ -44,6 +44,10 @@ pub fn run(data: &[u8]) {
 }
 
 fn target(drawn: &Drawn<'_>) {
+    // No request has an empty one.
+    if drawn.target.is_empty() {
+        return;
+    }
     let prefix = |by: u8| PREFIXES[usize::from(by) % PREFIXES.len()].to_owned();
     let (regex, to) = PATTERNS[usize::from(drawn.to) % PATTERNS.len()];
     let rewrite = match drawn.kind % 3 {
@@ -94,7 +98,9 @@ fn target(drawn: &Drawn<'_>) {
     );
     if drawn.target.first() == Some(&b'/') {
         assert_eq!(made.first(), Some(&b'/'));
-        if let Some(query) = parts.query {
+        if let Some(query) = parts.query
+            && query.iter().all(u8::is_ascii_graphic)
+        {
             assert!(made.ends_with(query), "{made:?}");
         }
     }
