@@ -137,6 +137,10 @@ impl Cover {
                 covered.insert(place);
             }
         }
+        if covered != self.watched {
+            // What was written between the last look and now was seen by nobody.
+            touched.notify_one();
+        }
         self.watched = covered;
     }
 }

@@ -337,7 +337,9 @@ async fn answers_that_nobody_takes_are_held_within_a_bound() {
             victim.percentile(0.99)
         );
         assert!(victim.success() >= 0.99 && victim.percentile(0.99) < 2000.0);
-        assert!(each < 10 * 1024, "{name}: {each} KiB for each connection");
+        // 64 KiB of each stream wait in the library, and as much may have been read for it.
+        let bound = u64::from(STREAMS) * 128;
+        assert!(each < bound, "{name}: {each} KiB for each connection");
         drop(held);
     }
 }
