@@ -59,7 +59,6 @@ impl ProxyError {
             Self::Forbidden => "forbidden",
             Self::AuthUnavailable => "auth_unavailable",
             Self::Misdirected => "misdirected",
-            Self::CertificateRequired => "certificate_required",
             Self::Panicked => "panicked",
         }
     }
@@ -139,7 +138,7 @@ const UNROUTED: [&str; 8] = [
 ];
 
 /// Why a client may not come in, or not now; the listener says so before there is a route, or the route does.
-const ENTRY: [&str; 8] = [
+const ENTRY: [&str; 7] = [
     "address_denied",
     "rate_limited",
     "concurrency_limited",
@@ -147,7 +146,6 @@ const ENTRY: [&str; 8] = [
     "forbidden",
     "auth_unavailable",
     "misdirected",
-    "certificate_required",
 ];
 
 const FLOODS: [&str; Flood::ALL.len()] = {
@@ -243,7 +241,6 @@ mod tests {
             ProxyError::Forbidden,
             ProxyError::AuthUnavailable,
             ProxyError::Misdirected,
-            ProxyError::CertificateRequired,
         ];
         for (errors, words) in [
             (&routed[..], ProxyError::LABELS),

@@ -165,9 +165,6 @@ pub enum ProxyError {
     /// TLS was asked for one name and the request for another.
     #[error("this connection does not serve the host that is asked for")]
     Misdirected,
-    /// The client showed no certificate, and what it asks for needs one.
-    #[error("a client certificate is needed")]
-    CertificateRequired,
     /// Code of the proxy panicked while it carried the exchange.
     #[error("the proxy panicked, which is a bug")]
     Panicked,
@@ -192,8 +189,7 @@ impl ProxyError {
             | Self::ConcurrencyLimited
             | Self::Unauthenticated
             | Self::Forbidden
-            | Self::Misdirected
-            | Self::CertificateRequired => Side::Downstream,
+            | Self::Misdirected => Side::Downstream,
             Self::NoRoute
             | Self::NoEndpoint(_)
             | Self::Full
@@ -263,7 +259,6 @@ mod tests {
             ProxyError::Unauthenticated,
             ProxyError::Forbidden,
             ProxyError::Misdirected,
-            ProxyError::CertificateRequired,
         ];
         for error in entry {
             assert_eq!(error.side(), Side::Downstream, "{error:?}");

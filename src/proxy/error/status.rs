@@ -11,7 +11,7 @@ impl ProxyError {
             Self::KeyInUse | Self::KeyUnknown(_) => 409,
             Self::KeyMismatch => 422,
             Self::Unauthenticated => 401,
-            Self::AddressDenied | Self::Forbidden | Self::CertificateRequired => 403,
+            Self::AddressDenied | Self::Forbidden => 403,
             Self::Misdirected => 421,
             Self::RateLimited { .. } | Self::ConcurrencyLimited => 429,
             Self::SlowHead | Self::SlowBody | Self::SlowRead => 408,
@@ -75,8 +75,7 @@ impl ProxyError {
             | Self::RateLimited { .. }
             | Self::ConcurrencyLimited
             | Self::Unauthenticated
-            | Self::Forbidden
-            | Self::CertificateRequired => "http_request_denied",
+            | Self::Forbidden => "http_request_denied",
             Self::NoRoute => "destination_not_found",
             Self::NoEndpoint(_) | Self::Failing(_) | Self::AuthUnavailable => {
                 "destination_unavailable"
