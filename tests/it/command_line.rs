@@ -228,6 +228,7 @@ fn check_warns_of_routes_that_can_never_match() {
 #[test]
 fn a_start_and_a_reload_warn_of_routes_that_can_never_match_and_go_on() {
     let (yaml, said) = with_a_hidden_route();
+    let yaml = yaml + "watch: off\n";
     let directory = Directory::new();
     let file = directory.write("plimsoll.yaml", &yaml);
     let mut process = Process::start(&["run", "-c", file.to_str().unwrap()]);
