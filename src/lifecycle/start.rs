@@ -134,9 +134,9 @@ fn start_all<H: Handler>(
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
         entries: auth::Ledger::default(),
+        limiters: limit::Registry::new(count, entropy::system_seed(), endpoints.events()),
         endpoints,
         tls: Shared::new()?,
-        limiters: limit::Registry::new(count, entropy::system_seed()),
         doors: Doors::new(count, inherited),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.

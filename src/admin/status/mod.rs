@@ -41,7 +41,7 @@ pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
-pub use limits::LimitStatus;
+pub use limits::{LimitStatus, allows};
 pub use memory::MemoryStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
