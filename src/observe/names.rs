@@ -121,6 +121,7 @@ metrics! {
 
     // Idempotency keys of routes.
     AuthRequests: Counter "auth_requests_total" ["route", "verdict"] "Requests of routes that ask who it is, by what came of it.";
+    AuthDuration: Histogram "auth_duration_seconds" ["route"] "Time until the service that a route asks said whether a request may enter, or did not in time.";
     AuthPasswords: Gauge "auth_passwords_remembered" [] "Passwords that were found right and need not be hashed again for a while.";
     IdempotencyRequests: Counter "idempotency_requests_total" ["route", "met"] "Requests with an idempotency key, by what they met.";
     IdempotencyExecutions: Counter "idempotency_executions_total" ["route", "end"] "Executions of requests with an idempotency key that ended, by what is known of their outcome.";

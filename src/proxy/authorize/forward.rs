@@ -50,6 +50,11 @@ pub(super) async fn judge(
     let question = question(exchange, gate, forward, &upstream);
     let asking = Box::pin(ask(question, &upstream, route, forward));
     let said = wait(exchange, down, now + forward.timeout, asking).await?;
+    if let Some(route) = &exchange.route {
+        let took = exchange.worker.wheel.now().since(now).as_nanos();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        route.cells.asked_service(took);
+    }
     match said {
         Some(Ok(Said::Enter { name, fields })) => {
             if !fields.is_empty() {
