@@ -1,7 +1,7 @@
 //! What only compiled routes and the files of certificates can tell about a file, in the form in which its other mistakes are
 //! told.
 
-use super::certificates;
+use super::renewal;
 use crate::config::{Config, Diagnostic, Finding, Level, Loaded, Places, Refusal};
 use crate::route::{self, CompileError, Table};
 
@@ -31,7 +31,7 @@ pub fn with_routes(mut loaded: Loaded) -> Result<Loaded, Refusal> {
 
 /// Adds what the files of certificates say. Blocks on them.
 pub fn with_certificates(mut loaded: Loaded) -> Result<Loaded, Refusal> {
-    let found = certificates::judge::certificates(&loaded.config, &loaded.places);
+    let found = renewal::judge::certificates(&loaded.config, &loaded.places);
     let refused = found.iter().any(|one| one.level == Level::Error);
     loaded.warnings.extend(found);
     sort(&mut loaded.warnings);

@@ -103,6 +103,7 @@ metrics! {
     // Certificates.
     CertificateExpires: Gauge "certificate_expires_seconds" ["listener", "certificate"] "When the chain shown to clients runs out, in seconds since 1970.";
     UpstreamCertificateExpires: Gauge "upstream_certificate_expires_seconds" ["upstream", "certificate"] "When the chain shown to endpoints runs out, in seconds since 1970.";
+    CredentialSwaps: Counter "credential_swaps_total" ["result"] "Changes of the files of users, keys, tokens and secrets, by what came of them.";
     CertificateSwaps: Counter "certificate_swaps_total" ["result"] "Changes of the files of certificates, by what came of them.";
 
     // Routes.
