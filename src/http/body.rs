@@ -163,6 +163,15 @@ impl Sink {
         }
     }
 
+    /// Bytes that the next piece should not exceed, once it is ready for one: what is taken beyond them is held all the
+    /// same. `None`: as many as there are.
+    fn room(&self) -> Option<usize> {
+        match self {
+            Self::Nowhere | Self::Gathered(_) | Self::H1(_) => None,
+            Self::H2(writer) => Some(writer.room()),
+        }
+    }
+
     /// Takes the whole piece; what the peer does not take at once is kept, and `poll_ready` waits for it.
     pub fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>) -> Result<(), BodyError> {
         match self {
@@ -216,8 +225,9 @@ impl Sink {
         }
     }
 
-    /// Bytes that the peer's socket took so far: a slow reader moves something too. Of an HTTP/2 client those of the
-    /// whole connection, since a stream's own pieces wait in the library; of an HTTP/2 endpoint none are told.
+    /// A number that changes with what the peer takes: a slow reader moves something too. Of HTTP/1 the bytes that the
+    /// socket took, of an HTTP/2 client those that were written of its stream, or may be its turn next; of an HTTP/2
+    /// endpoint nothing is told.
     pub fn written(&self) -> u64 {
         match self {
             Self::Nowhere | Self::Gathered(_) => 0,
@@ -337,10 +347,13 @@ impl Pump {
             }
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
-            let room = room.min(scratch.len());
+            let room = room
+                .min(scratch.len())
+                .min(sink.room().unwrap_or(usize::MAX));
+            let is_bounded = self.allowance.is_some() || sink.room().is_some();
             let polled = match &mut *body {
                 // It would give all of it at once.
-                Body::Fixed(bytes) if self.allowance.is_some() && bytes.len() > room => {
+                Body::Fixed(bytes) if is_bounded && bytes.len() > room => {
                     let piece = Chunk::Shared(bytes.split_to(room));
                     Poll::Ready(Ok(Frame::Data(piece)))
                 }

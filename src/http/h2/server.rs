@@ -1,6 +1,5 @@
 //! The server side of an HTTP/2 connection: many requests at once, a task for each.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,9 +9,9 @@ use std::time::Duration;
 use ::h2::server::{Connection, SendResponse};
 use ::h2::{Reason, RecvStream};
 use ::http::{HeaderMap, Method, Request, Response, StatusCode};
-use bytes::Bytes;
 
 use super::exchanges::Exchanges;
+use super::outbox::{Outbox, Piece};
 use super::tap::Tap;
 use super::transfer::{Reader, Writer};
 use super::{End, FRAME, REMEMBERED_RESETS, SEND_BUFFER, Unheard, fields};
@@ -108,6 +107,7 @@ pub async fn serve<H: Handler>(
     let mut session = Session {
         connection,
         exchanges: Exchanges::default(),
+        outbox: Outbox::new(tap.sent()),
         tap,
         phase: Phase::Open,
         end: End::Closed,
@@ -132,7 +132,7 @@ async fn handshake(
     tap: &Tap,
     settings: &Settings,
     timer: &Timer,
-) -> Result<Connection<Tap, Bytes>, End> {
+) -> Result<Connection<Tap, Piece>, End> {
     timer.set(timer.wheel().now() + settings.timeouts.head);
     let mut handshake = pin!(settings.builder().handshake(tap.clone()));
     poll_fn(|cx| {
@@ -159,8 +159,9 @@ enum Phase {
 
 struct Session<H> {
     /// Dropped before the exchanges are, so that they find their streams closed.
-    connection: Connection<Tap, Bytes>,
+    connection: Connection<Tap, Piece>,
     exchanges: Exchanges,
+    outbox: Outbox,
     tap: Tap,
     phase: Phase,
     end: End,
@@ -313,7 +314,7 @@ impl<H: Handler> Session<H> {
     }
 
     /// Starts the exchange of a request.
-    fn start(&self, request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
+    fn start(&self, request: Request<RecvStream>, mut response: SendResponse<Piece>) {
         self.tap.took(response.stream_id().as_u32());
         // All that has come was read before the first request is handed out: what was cancelled in the same breath, or
         // made us reset the stream, must cost no endpoint anything (CVE-2023-44487, CVE-2025-8671).
@@ -325,7 +326,7 @@ impl<H: Handler> Session<H> {
         let (parts, stream) = request.into_parts();
         let mut responder = Responder {
             response: Some(response),
-            sent: self.tap.sent(),
+            outbox: self.outbox.clone(),
             is_head: parts.method == Method::HEAD,
             is_connect: parts.method == Method::CONNECT,
         };
@@ -362,9 +363,8 @@ impl<H: Handler> Session<H> {
 /// Writes the answer of one request.
 pub struct Responder {
     /// `None` once it was answered.
-    response: Option<SendResponse<Bytes>>,
-    /// Bytes that the connection's socket took.
-    sent: Rc<Cell<u64>>,
+    response: Option<SendResponse<Piece>>,
+    outbox: Outbox,
     is_head: bool,
     is_connect: bool,
 }
@@ -419,7 +419,7 @@ impl Responder {
                     stream,
                     length,
                     Reason::INTERNAL_ERROR,
-                    Some(Rc::clone(&self.sent)),
+                    Some(self.outbox.share()),
                     None,
                 ))
             }
