@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::buffers::Buffers;
-use super::fields::{Fields, Names};
+use super::fields::{Fields, Names, is_read_as};
 use super::gathered::Gathered;
 use super::h1;
 use super::h2;
@@ -225,14 +225,22 @@ impl Sink {
         }
     }
 
-    /// A number that changes with what the peer takes: a slow reader moves something too. Of HTTP/1 the bytes that the
-    /// socket took, of an HTTP/2 client those that were written of its stream, or may be its turn next; of an HTTP/2
-    /// endpoint nothing is told.
+    /// Bytes that the peer took so far: of HTTP/1 its socket, of HTTP/2 those of the body that were written of its
+    /// stream; of an HTTP/2 endpoint none are told.
     pub fn written(&self) -> u64 {
         match self {
             Self::Nowhere | Self::Gathered(_) => 0,
             Self::H1(writer) => writer.connection().sent.get(),
             Self::H2(writer) => writer.written(),
+        }
+    }
+
+    /// A number that changes when the peer takes something: a slow reader moves something too. A stream of HTTP/2 also
+    /// comes forward while others of its connection have their turn before it.
+    pub fn progress(&self) -> u64 {
+        match self {
+            Self::Nowhere | Self::Gathered(_) | Self::H1(_) => self.written(),
+            Self::H2(writer) => writer.progress(),
         }
     }
 
@@ -270,8 +278,9 @@ pub struct Pump {
     pub bytes: u64,
     /// `Some`: more than so many bytes is an error of the source.
     pub limit: Option<u64>,
-    /// Trailers that are left out.
+    /// Trailers that are left out: those that are known, and others by what they could be read as.
     pub without: Names,
+    pub reserved: Vec<Box<[u8]>>,
     /// What it waits for is the source, not the sink.
     pub is_starved: bool,
     /// `Some`: no more than so many bytes may have been moved for now.
@@ -302,6 +311,7 @@ impl Pump {
         Self {
             limit: self.limit,
             without: self.without,
+            reserved: self.reserved.clone(),
             ..Self::default()
         }
     }
@@ -380,10 +390,8 @@ impl Pump {
                     body.passed_on(length);
                 }
                 Frame::End(mut trailers) => {
-                    if let Some(fields) = &mut trailers
-                        && fields.present().meets(self.without)
-                    {
-                        fields.remove_if(|name, _, _| self.without.contains(name));
+                    if let Some(fields) = &mut trailers {
+                        self.cleanse(fields);
                     }
                     sink.finish(trailers).map_err(PumpError::Sink)?;
                     self.state = State::Flushing;
@@ -393,6 +401,17 @@ impl Pump {
         ready!(sink.poll_complete(cx)).map_err(PumpError::Sink)?;
         self.state = State::Done;
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes out the trailers that are left out.
+    fn cleanse(&self, trailers: &mut Fields) {
+        if trailers.present().meets(self.without) {
+            trailers.remove_if(|name, _, _| self.without.contains(name));
+        }
+        if !self.reserved.is_empty() {
+            let is_reserved = |spelt: &[u8]| self.reserved.iter().any(|one| is_read_as(spelt, one));
+            trailers.remove_if(|_, spelt, _| is_reserved(spelt));
+        }
     }
 
     /// Moves a piece of a large body from socket to socket within the kernel. False: it has to be copied.

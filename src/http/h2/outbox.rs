@@ -115,6 +115,11 @@ impl Share {
         }
     }
 
+    /// Bytes of it that the library has written.
+    pub(super) fn written(&self) -> u64 {
+        self.of.streams.borrow()[self.key].taken
+    }
+
     /// A number that changes when the stream comes forward: with what was written of it, and for as long as it may be
     /// others' turn also with what the socket takes. When they have had theirs it is its windows that are closed, which
     /// no other stream opens.

@@ -22,6 +22,7 @@ use crate::http::body::{Body, Sink};
 use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::head::Length;
+use crate::http::in_force::InForce;
 use crate::http::outgoing::Outgoing;
 use crate::http::responder::{Handler, Incoming, Peer, Refusal};
 use crate::stream::Stream;
@@ -81,7 +82,9 @@ impl Settings {
     }
 }
 
-/// Serves requests until the connection ends, and says why it did. `unread` are the bytes that were read from the
+/// Serves requests until the connection ends, and says why it did. What was agreed on with the client at the beginning stays:
+/// its windows, how many streams it may open and how far the library reads a head. For all else the `settings` count that
+/// are in force when a head begins, or the rest between two requests. `unread` are the bytes that were read from the
 /// stream already, from the preface on; `timer` is the connection's one timer.
 #[expect(
     clippy::too_many_arguments,
@@ -91,16 +94,17 @@ pub async fn serve<H: Handler>(
     stream: Stream,
     unread: Vec<u8>,
     peer: Rc<Peer>,
-    settings: Rc<Settings>,
+    settings: InForce<Settings>,
     timer: Timer,
     drain: Drain,
     buffers: Buffers,
     handler: H,
 ) -> End {
-    let streams = settings.limits.streams;
+    let agreed = settings.now();
+    let streams = agreed.limits.streams;
     let wheel = timer.wheel().clone();
     let tap = Tap::server(stream, unread, streams, buffers.clone(), wheel);
-    let connection = match handshake(&tap, &settings, &timer).await {
+    let connection = match handshake(&tap, &agreed, &timer).await {
         Ok(connection) => connection,
         Err(end) => return end,
     };
@@ -111,6 +115,7 @@ pub async fn serve<H: Handler>(
         tap,
         phase: Phase::Open,
         end: End::Closed,
+        is_told: false,
         is_idle: false,
         peer,
         settings,
@@ -121,9 +126,7 @@ pub async fn serve<H: Handler>(
         handler,
     };
     let end = poll_fn(|cx| session.poll(cx)).await;
-    if matches!(end, End::Flood(_) | End::Broken | End::SlowHead) {
-        session.handler.cut(end, &session.peer);
-    }
+    session.tell(end);
     end
 }
 
@@ -165,10 +168,12 @@ struct Session<H> {
     tap: Tap,
     phase: Phase,
     end: End,
+    /// The handler knows why.
+    is_told: bool,
     /// No exchange runs, and the timer is set for that.
     is_idle: bool,
     peer: Rc<Peer>,
-    settings: Rc<Settings>,
+    settings: InForce<Settings>,
     timer: Timer,
     /// While a header block is under way: since when, and its deadline.
     block: Option<(Instant, Timer)>,
@@ -218,14 +223,17 @@ impl<H: Handler> Session<H> {
             return false;
         }
         if let Some(flood) = self.tap.flood() {
-            self.end = End::Flood(flood);
-            self.last(Reason::ENHANCE_YOUR_CALM);
+            self.cut(End::Flood(flood));
             return true;
         }
         if self.is_head_slow(cx) {
-            self.end = End::SlowHead;
-            self.last(Reason::ENHANCE_YOUR_CALM);
+            self.cut(End::SlowHead);
             return true;
+        }
+        if let Some(end) = self.tap.farewell() {
+            // By the library. It may take long until the client closes, and more until it has to.
+            self.end = end;
+            self.tell(end);
         }
         if self.tap.is_closing() {
             // The library ends it: for an error of the client, or because all is done.
@@ -248,7 +256,7 @@ impl<H: Handler> Session<H> {
             self.is_idle = true;
             self.drain.rest();
             let span = if self.phase == Phase::Open {
-                self.settings.timeouts.keep_alive
+                self.settings.now().timeouts.keep_alive
             } else {
                 LINGER
             };
@@ -275,14 +283,32 @@ impl<H: Handler> Session<H> {
         let known = self.block.take().filter(|(begun, _)| *begun == since);
         let (_, timer) = self.block.insert(known.unwrap_or_else(|| {
             let timer = self.timer.wheel().timer();
-            timer.set(since + self.settings.timeouts.head);
+            timer.set(since + self.settings.now().timeouts.head);
             (since, timer)
         }));
         timer.poll(cx).is_ready()
     }
 
-    /// Why the library gave the connection up. It has bounds of its own on some floods, and knows only their reason.
+    /// Cuts everything short because of what the client did.
+    fn cut(&mut self, end: End) {
+        self.end = end;
+        self.tell(end);
+        self.last(Reason::ENHANCE_YOUR_CALM);
+    }
+
+    /// Tells the handler why the connection was cut, once, as soon as that is known.
+    fn tell(&mut self, end: End) {
+        let is_cut = matches!(end, End::Flood(_) | End::Broken | End::SlowHead);
+        if is_cut && !std::mem::replace(&mut self.is_told, true) {
+            self.handler.cut(end, &self.peer);
+        }
+    }
+
+    /// Why the library gave the connection up, where it could not tell the client any more.
     fn failed(&self, error: &::h2::Error) -> End {
+        if let Some(end) = self.tap.farewell() {
+            return end;
+        }
         if !error.is_library() {
             return End::Failed;
         }
@@ -331,10 +357,11 @@ impl<H: Handler> Session<H> {
             is_connect: parts.method == Method::CONNECT,
         };
         let mut head = self.buffers.request_head();
+        let settings = self.settings.now();
         let ends = stream.is_end_stream();
         let peer = Rc::clone(&self.peer);
         let handler = self.handler.clone();
-        if let Err(error) = fields::read_request(parts, ends, &self.settings.limits, &mut head) {
+        if let Err(error) = fields::read_request(parts, ends, &settings.limits, &mut head) {
             responder.is_connect = false;
             let responder = crate::http::Responder::H2(responder);
             let refusal = Refusal::Parse(error);

@@ -169,9 +169,14 @@ impl Writer {
         }
     }
 
+    /// Bytes of the body that were written to the client; 0 towards an endpoint.
+    pub fn written(&self) -> u64 {
+        self.share.as_ref().map_or(0, Share::written)
+    }
+
     /// A number that changes when the client takes something, or may still come to take what waits for it; 0 towards an
     /// endpoint, of whom no least rate is asked: one that reads one stream and not another must not seem to move.
-    pub fn written(&self) -> u64 {
+    pub fn progress(&self) -> u64 {
         self.share.as_ref().map_or(0, Share::progress)
     }
 
