@@ -17,7 +17,7 @@ use plimsoll::http::drain::Drain;
 use plimsoll::http::fields::{Fields, Names};
 use plimsoll::http::h2::{End, Unheard, server};
 use plimsoll::http::head::Length;
-use plimsoll::http::{Handler, Incoming, Outgoing, Peer, Refusal, Responder};
+use plimsoll::http::{Handler, InForce, Incoming, Outgoing, Peer, Refusal, Responder};
 use plimsoll::stream::Stream;
 
 #[derive(Debug, Arbitrary)]
@@ -129,7 +129,7 @@ async fn serve(bytes: &[u8]) -> usize {
         Stream::Unix(socket),
         Vec::new(),
         peer,
-        Rc::new(settings),
+        InForce::new(settings),
         wheel.after(Duration::from_secs(10)),
         Drain::new(),
         Buffers::default(),

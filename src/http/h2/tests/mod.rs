@@ -19,7 +19,7 @@ use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
-use crate::http::{Handler, Incoming, Outgoing, Peer, Refusal, Responder};
+use crate::http::{Handler, InForce, Incoming, Outgoing, Peer, Refusal, Responder};
 use crate::stream::Stream;
 
 /// Answers by path, and remembers what it saw.
@@ -228,7 +228,7 @@ impl Server {
             Stream::Tcp(stream),
             Vec::new(),
             peer(),
-            Rc::new(settings),
+            InForce::new(settings),
             timer,
             drain.clone(),
             buffers,
