@@ -20,7 +20,7 @@ use super::signal::Signals;
 use super::start::Kept;
 use super::succession::{self, Succession};
 use super::upgrade::{Successor, UpgradeError};
-use super::{Changes, Notify, Predecessor, certificates, drain, memory, ordered};
+use super::{Changes, Notify, Predecessor, certificates, drain, memory, ordered, orphans};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
 use crate::admin::server;
@@ -186,8 +186,11 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
-        // Ends with the runtime.
+        // These end with the runtime.
         tokio::spawn(memory::watch(Arc::clone(&self.live)));
+        if options.signals {
+            orphans::take_in();
+        }
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
         certificates::start(Arc::clone(&live), Arc::clone(&kept));
@@ -271,7 +274,10 @@ impl Running {
             Command::ReopenLogs => reloader.reopen_logs(),
             Command::Upgrade => {
                 if let Err(error) = self.upgrade(course) {
-                    succession::refused(&self.live, &error);
+                    let Course {
+                        succession, notify, ..
+                    } = course;
+                    succession.refused(&self.live, notify, &error);
                 }
             }
             Command::HandOver => return Some(Wish::HandOver),
@@ -335,7 +341,10 @@ impl Running {
                 Some(Command::HandOver)
             }
             Err(error) => {
-                succession::refused(&self.live, &error);
+                let Course {
+                    succession, notify, ..
+                } = course;
+                succession.refused(&self.live, notify, &error);
                 None
             }
         }
