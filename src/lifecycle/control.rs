@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::course::{Course, Watch};
+use super::course::{Course, Watch, look_at_log};
 use super::ending::{Ending, Step, Wish};
 use super::notify::{Pulse, Said};
 use super::origin::Origin;
@@ -28,6 +28,7 @@ use crate::clock::Instant;
 use crate::config::{Address, Config};
 use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
+use crate::observe::access_log::Losses;
 use crate::observe::event::Kind;
 use crate::upstream::probe::Prober;
 
@@ -203,6 +204,7 @@ impl Running {
             notify,
             ending: Ending::new(),
             watch: Watch::default(),
+            losses: Losses::default(),
             pulse: Pulse::default(),
             told: 0,
         };
@@ -247,6 +249,7 @@ impl Running {
         self.live.metrics.fold(now);
         self.live.snapshot.load().look(now);
         course.watch.look(&self.live, &course.say);
+        look_at_log(&mut course.losses, &self.live, now);
         course.told = tell(&self.live, course.told, &course.say);
         if course.succession.take_over(&self.live, &self.kept) {
             self.come_into_admin_file();
