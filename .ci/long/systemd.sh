@@ -125,7 +125,7 @@ YAML
 configure <<<"$good"
 holds "a reload succeeds" inside systemctl reload plimsoll
 holds "it is in force when systemctl returns, on a port below 1024" answers backend http://127.0.0.1/
-holds "the status tells of it" has StatusText "serving generation 2"
+holds "the status tells of it" has StatusText "serving generation"
 configure <<<"bogus: 1"
 holds "a reload of a wrong file fails" fails inside systemctl reload plimsoll
 holds "what was in force stays" answers backend http://127.0.0.1/
