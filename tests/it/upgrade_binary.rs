@@ -58,6 +58,21 @@ impl Drop for Other {
     }
 }
 
+/// The children of a process, of all its threads.
+fn children(of: Pid) -> Vec<Pid> {
+    let tasks = format!("/proc/{}/task", of.as_raw_nonzero());
+    let tasks = std::fs::read_dir(tasks).unwrap();
+    let texts = tasks.map(|task| {
+        // A thread may end meanwhile.
+        std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()
+    });
+    let texts: Vec<String> = texts.collect();
+    let numbers = texts.iter().flat_map(|text| text.split_whitespace());
+    numbers
+        .map(|number| Pid::from_raw(number.parse().unwrap()).unwrap())
+        .collect()
+}
+
 impl Service {
     fn start(yaml: &str) -> Self {
         let directory = Directory::new();
@@ -191,6 +206,9 @@ async fn what_runs_is_finished_by_the_process_that_began_it() {
     let slow = tokio::spawn(async move { client.get("/delay/1500").await });
     eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
     let old = service.upgrade().await;
+    // Whoever takes in orphans has it, long before the old one ends; else systemd would kill it on `stop` at once.
+    assert!(!children(old.0).contains(&service.serving.0));
+    assert_eq!(children(old.0), [], "what stood between is gone");
     let fresh = Client::h1(service.address).await.get("/").await;
     assert_eq!(fresh.backend(), Some("a"));
     assert!(!old.is_gone());
@@ -323,8 +341,8 @@ async fn the_manager_learns_whom_to_watch_and_then_hears_of_the_new_one_alone() 
     eventually(DEADLINE, || successor.is_gone()).await;
 }
 
-#[test]
-fn the_first_process_of_a_container_serves_drains_and_refuses_to_be_replaced() {
+#[tokio::test]
+async fn the_first_process_of_a_container_serves_takes_in_orphans_and_refuses_to_be_replaced() {
     let directory = Directory::new();
     let yaml = listeners(1, &[("web", "127.0.0.1:0".to_owned())]);
     let file = directory.write("plimsoll.yaml", yaml);
@@ -349,9 +367,18 @@ fn the_first_process_of_a_container_serves_drains_and_refuses_to_be_replaced() {
     }
     let mut process = Process::spawn(command);
     process.wait_for_line("listening on http://");
-    let children = format!("/proc/{0}/task/{0}/children", process.id());
-    let child = std::fs::read_to_string(children).unwrap();
-    let first = Pid::from_raw(child.trim().parse().unwrap()).unwrap();
+    let unshare = i32::try_from(process.id()).unwrap();
+    let first = children(Pid::from_raw(unshare).unwrap())[0];
+    // A shell of its namespace leaves a child behind, which ends by itself.
+    let entered = Command::new("nsenter")
+        .args(["--user", "--pid", "--preserve-credentials", "--target"])
+        .arg(first.to_string())
+        .args(["sh", "-c", "sleep 1 >/dev/null 2>&1 & exit 0"])
+        .output()
+        .unwrap();
+    assert!(entered.status.success(), "{entered:?}");
+    eventually(DEADLINE, || !children(first).is_empty()).await;
+    eventually(DEADLINE, || children(first).is_empty()).await;
     kill_process(first, Signal::USR2).unwrap();
     process.wait_for_line("this is the first process of its container");
     kill_process(first, Signal::USR1).unwrap();
