@@ -13,7 +13,9 @@ use std::time::Duration;
 use tokio::time::interval;
 
 use crate::harness::grpc;
-use crate::harness::{Authority, Backend, Client, Directory, Measured, Traffic, WebSocket, within};
+use crate::harness::{
+    Authority, Backend, Client, Directory, Measured, Traffic, WebSocket, long_rate, within,
+};
 use crate::reload::Program;
 
 /// How much of it.
@@ -210,12 +212,9 @@ async fn reloads_of_every_kind_under_load_lose_nothing() {
 #[tokio::test]
 #[ignore = "takes a minute and two cores: .ci/long/reloads.sh"]
 async fn a_hundred_reloads_under_load_lose_nothing() {
-    let rate = std::env::var("RATE")
-        .ok()
-        .and_then(|rate| rate.parse().ok());
     let size = Size {
         reloads: 100,
-        rate: rate.unwrap_or(2000.0),
+        rate: long_rate(),
         pause: Duration::from_millis(200),
         streams: 8,
     };

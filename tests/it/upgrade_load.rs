@@ -12,7 +12,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Authority, Backend, DEADLINE, Directory, Measured, Traffic, WebSocket, eventually, grpc, within,
+    Authority, Backend, DEADLINE, Directory, Measured, Traffic, WebSocket, eventually, grpc,
+    long_rate, within,
 };
 use crate::upgrade_binary::{Other, Service};
 
@@ -145,10 +146,7 @@ async fn another_process_takes_over_under_load_without_losing_anything() {
 #[tokio::test]
 #[ignore = "takes a minute of both cores: .ci/long/upgrades.sh"]
 async fn ten_upgrades_under_load_lose_nothing() {
-    let rate = std::env::var("RATE")
-        .ok()
-        .and_then(|rate| rate.parse().ok());
-    let rate: f64 = rate.unwrap_or(2000.0);
+    let rate = long_rate();
     let size = Size {
         upgrades: 10,
         rate,

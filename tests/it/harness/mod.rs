@@ -55,7 +55,7 @@ pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
 pub use scripted::{Closed, Scripted, Step};
 pub use told::{Speaks, Told};
-pub use traffic::{Loading, Measured, Running, Traffic};
+pub use traffic::{Loading, Measured, Running, Traffic, long_rate};
 pub use unfinished::Unfinished;
 pub use waiting::{DEADLINE, FAST, eventually, pass, within};
 pub use websocket::WebSocket;

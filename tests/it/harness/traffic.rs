@@ -92,6 +92,12 @@ pub struct Traffic {
     pub life: Duration,
 }
 
+/// Requests per second of a long test: `RATE` of the environment, for a slower machine.
+pub fn long_rate() -> f64 {
+    let written = std::env::var("RATE").ok();
+    written.map_or(2000.0, |rate| rate.parse().unwrap())
+}
+
 /// What streams have come to so far.
 #[derive(Default)]
 struct Told {
