@@ -42,7 +42,7 @@ mod unfinished;
 mod waiting;
 mod websocket;
 
-pub use backend::{Backend, field, fields, pattern};
+pub use backend::{Backend, Planned, field, fields, pattern};
 pub use certificates::{Authority, Identity, showing};
 pub use client::{Answer, Client, Outgoing, Upload, request};
 pub use directory::Directory;
