@@ -29,6 +29,7 @@ mod floods;
 mod forwarding;
 mod grpc;
 mod h2_conformance;
+mod handshake_flood;
 mod harness;
 mod health;
 mod hedging;

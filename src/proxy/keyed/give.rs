@@ -130,10 +130,10 @@ async fn send(exchange: &mut Exchange, body: Body, client: Sink) -> Result<(), P
         let timer = timer.get_or_insert_with(|| worker.wheel.timer());
         // While the brake holds it, nobody waits for the client.
         let is_awaited = !pump.is_held;
-        let now_moved = (flow.client.written(), is_awaited);
+        let now_moved = (flow.client.progress(), is_awaited);
         if std::mem::replace(&mut moved, now_moved) != now_moved || !is_awaited {
             let now = worker.wheel.now();
-            if pace.is_too_slow(now, now_moved.0, is_awaited) {
+            if pace.is_too_slow(now, flow.client.written(), is_awaited) {
                 return Poll::Ready(Err(ProxyError::SlowRead));
             }
             timer.set(now + patience);

@@ -7,13 +7,14 @@
 //! what it buffers (resets before accept, continuation frames, small data frames); this one covers what it answers
 //! or ignores for ever: CVE-2019-9511 to 9518, CVE-2023-44487, and their kind.
 
-use super::walk::{Frame, Walk};
+use super::walk::{Frame, Look, Walk};
 use crate::clock::Instant;
 
 /// Bytes that a client sends before its first frame (RFC 9113, 3.4).
 const PREFACE: u32 = 24;
-/// The type of the frames whose payload matters.
 const WINDOW_UPDATE: u8 = 8;
+/// The payload that matters: an increment.
+const LOOKS: &[Look] = &[(WINDOW_UPDATE, 4)];
 
 /// Tokens in a full bucket.
 const BURST: i32 = 2000;
@@ -113,6 +114,21 @@ impl Flood {
             },
             Self::OversizedHead => allowance(32, 1),
         }
+    }
+
+    /// What the library has had enough of, by what it says in a GOAWAY for those who debug.
+    pub(super) fn told(debug: &[u8]) -> Option<Self> {
+        let known: [(&[u8], Self); 5] = [
+            (b"too_many_resets", Self::Reset),
+            (b"too_many_internal_resets", Self::ProvokedReset),
+            (b"too_many_continuations", Self::Continuation),
+            (b"too_many_data_frames", Self::EmptyData),
+            (b"header_list_way_too_large", Self::OversizedHead),
+        ];
+        // Of a long text only the beginning is told.
+        let is = |text: &[u8]| !debug.is_empty() && text.starts_with(debug);
+        let told = known.iter().find(|(text, _)| is(text));
+        told.map(|(_, flood)| *flood)
     }
 
     /// The cause as metrics and the log name it.
@@ -216,7 +232,7 @@ impl Meter {
             Bucket::full(allowance.burst.saturating_add(more), now)
         });
         Self {
-            walk: Walk::new(PREFACE, WINDOW_UPDATE),
+            walk: Walk::new(PREFACE, LOOKS),
             each: Some(Box::new(each)),
             ..Self::of_server(now)
         }
@@ -225,7 +241,7 @@ impl Meter {
     /// For the bytes that a server sends.
     pub(super) fn of_server(now: Instant) -> Self {
         Self {
-            walk: Walk::new(0, WINDOW_UPDATE),
+            walk: Walk::new(0, LOOKS),
             block: Block::None,
             blocks: 0,
             all: Bucket::full(BURST, now),
@@ -271,7 +287,6 @@ impl Meter {
             kind,
             flags,
             length,
-            value,
             ..
         } = frame;
         self.block = match kind {
@@ -297,7 +312,7 @@ impl Meter {
                 self.spend(4, Flood::Settings);
             }
             6 => self.spend(1, Flood::Ping),
-            WINDOW_UPDATE if value < TINY_INCREMENT => self.spend(1, Flood::WindowUpdate),
+            WINDOW_UPDATE if frame.number(0) < TINY_INCREMENT => self.spend(1, Flood::WindowUpdate),
             9 => {
                 self.spend(2, Flood::Continuation);
                 if flags & END_HEADERS != 0 {

@@ -213,3 +213,18 @@ proptest! {
         prop_assert_eq!(whole, split);
     }
 }
+
+#[test]
+fn what_the_library_says_names_the_flood() {
+    for (debug, flood) in [
+        ("too_many_resets", Some(Flood::Reset)),
+        ("too_many_int", Some(Flood::ProvokedReset)),
+        ("too_many_con", Some(Flood::Continuation)),
+        ("too_many_data_frames", Some(Flood::EmptyData)),
+        ("header_list_", Some(Flood::OversizedHead)),
+        ("too_many_things", None),
+        ("", None),
+    ] {
+        assert_eq!(Flood::told(debug.as_bytes()), flood, "{debug}");
+    }
+}
