@@ -150,28 +150,30 @@ struct Site {
 }
 
 impl Handler for Site {
-    async fn exchange(&self, incoming: Incoming) {
-        self.asked.set(self.asked.get() + 1);
-        let Incoming {
-            head,
-            mut body,
-            responder,
-            ..
-        } = incoming;
-        if head.method == http::Method::CONNECT {
-            return;
-        }
-        let none = Fields::default();
-        let outgoing = Outgoing {
-            fields: &head.fields,
-            skip: Names::NONE,
-            omit: &[],
-            extra: &none,
-            length: Length::Marked,
-        };
-        let mut sink = responder.respond(200, b"", &outgoing);
-        let mut pump = Pump::default();
-        let _ = poll_fn(|cx| pump.poll(cx, &mut body, &mut sink, &self.buffers)).await;
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static {
+        Box::pin(async move {
+            self.asked.set(self.asked.get() + 1);
+            let Incoming {
+                head,
+                mut body,
+                responder,
+                ..
+            } = incoming;
+            if head.method == http::Method::CONNECT {
+                return;
+            }
+            let none = Fields::default();
+            let outgoing = Outgoing {
+                fields: &head.fields,
+                skip: Names::NONE,
+                omit: &[],
+                extra: &none,
+                length: Length::Marked,
+            };
+            let mut sink = responder.respond(200, b"", &outgoing);
+            let mut pump = Pump::default();
+            let _ = poll_fn(|cx| pump.poll(cx, &mut body, &mut sink, &self.buffers)).await;
+        })
     }
 
     async fn refuse(&self, _: Refusal, _: Option<Instant>, responder: Responder, _: Rc<Peer>) {

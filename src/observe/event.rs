@@ -39,11 +39,13 @@ pub enum Kind {
     Memory,
     /// Another process was to take over, and did not.
     Upgrade,
+    /// The access log loses lines, or is written again.
+    Log,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -55,6 +57,7 @@ impl Kind {
         Self::Limit,
         Self::Memory,
         Self::Upgrade,
+        Self::Log,
     ];
 
     /// The word in logs and metrics.
@@ -71,6 +74,7 @@ impl Kind {
             Self::Limit => "limit",
             Self::Memory => "memory",
             Self::Upgrade => "upgrade",
+            Self::Log => "log",
         }
     }
 }

@@ -58,7 +58,7 @@ impl Proxy {
 }
 
 impl Handler for Proxy {
-    fn exchange(&self, incoming: Incoming) -> impl Future<Output = ()> {
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static {
         self.runners.run(incoming)
     }
 

@@ -103,6 +103,15 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("unknown frames", frame(0xbe, 0, 0, &[]).repeat(4000)),
         ("HPACK bomb", bombs.collect()),
+        (
+            "late heads",
+            [
+                frame(HEADERS, 4, 1, &head(POST, "/")),
+                frame(HEADERS, 4, 1, &head(GET, "/")),
+                frame(HEADERS, 4, 1, &[0x82; 16_000]).repeat(60),
+            ]
+            .concat(),
+        ),
         ("new connections", Vec::new()),
     ]
 }

@@ -85,7 +85,7 @@ pub async fn serve<H: Handler>(
             responder,
             peer: Rc::clone(&peer),
         };
-        handler.exchange(incoming).await;
+        handler.clone().exchange(incoming).await;
         if !connection.written_whole.get() {
             return;
         }

@@ -365,8 +365,9 @@ impl<H: Handler> Session<H> {
             responder.is_connect = false;
             let responder = crate::http::Responder::H2(responder);
             let refusal = Refusal::Parse(error);
-            self.exchanges
-                .start(async move { handler.refuse(refusal, None, responder, peer).await });
+            self.exchanges.start(Box::pin(async move {
+                handler.refuse(refusal, None, responder, peer).await;
+            }));
             return;
         }
         let body = if ends {
@@ -382,8 +383,7 @@ impl<H: Handler> Session<H> {
             responder,
             peer,
         };
-        self.exchanges
-            .start(async move { handler.exchange(incoming).await });
+        self.exchanges.start(handler.exchange(incoming));
     }
 }
 

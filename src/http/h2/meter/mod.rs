@@ -45,6 +45,8 @@ pub enum Flood {
     ProvokedReset,
     /// Heads far beyond what is taken, by size or by what little makes of itself (HPACK bombs).
     OversizedHead,
+    /// Heads on streams that had one: trailers, or nothing but work when the stream is closed already.
+    LateHead,
 }
 
 /// How much of one type a client may send.
@@ -70,7 +72,7 @@ const fn allowance(burst: i32, per_second: u64) -> Allowance {
 
 impl Flood {
     /// Every cause.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Settings,
         Self::Ping,
         Self::Priority,
@@ -81,6 +83,7 @@ impl Flood {
         Self::Unknown,
         Self::ProvokedReset,
         Self::OversizedHead,
+        Self::LateHead,
     ];
 
     /// The bounds on each type: an order of magnitude above what clients do that mean well, since who meets one loses its
@@ -113,6 +116,11 @@ impl Flood {
                 ..allowance(100, 10)
             },
             Self::OversizedHead => allowance(32, 1),
+            // Each request may have trailers, and gets an answer for it.
+            Self::LateHead => Allowance {
+                by_streams: true,
+                ..allowance(100, 10)
+            },
         }
     }
 
@@ -144,6 +152,7 @@ impl Flood {
             Self::Unknown => "unknown_frame_flood",
             Self::ProvokedReset => "provoked_reset_flood",
             Self::OversizedHead => "oversized_head_flood",
+            Self::LateHead => "late_head_flood",
         }
     }
 }
@@ -208,6 +217,8 @@ pub(super) struct Meter {
     walk: Walk,
     block: Block,
     blocks: u32,
+    /// The latest stream that was opened: later ones have higher numbers (RFC 9113, 5.1.1).
+    opened: u32,
     /// For all types together.
     all: Bucket,
     /// For each type, in the order of [`Flood::ALL`]; `None` for a server, which may have its reasons: it resets the
@@ -244,6 +255,7 @@ impl Meter {
             walk: Walk::new(0, LOOKS),
             block: Block::None,
             blocks: 0,
+            opened: 0,
             all: Bucket::full(BURST, now),
             each: None,
             is_overdrawn: false,
@@ -287,6 +299,7 @@ impl Meter {
             kind,
             flags,
             length,
+            stream,
             ..
         } = frame;
         self.block = match kind {
@@ -303,7 +316,17 @@ impl Meter {
             }
             0 if flags & END_STREAM == 0 => self.spend(2, Flood::EmptyData),
             // HEADERS.
-            1 if flags & END_HEADERS != 0 => self.all.earn(1),
+            1 if stream <= self.opened && self.each.is_some() => {
+                // The library decodes all of it, whatever becomes of it.
+                let kibibytes = (length / 1024) as i32;
+                self.spend_both(2 + kibibytes, 1 + kibibytes, Flood::LateHead);
+            }
+            1 => {
+                self.opened = stream;
+                if flags & END_HEADERS != 0 {
+                    self.all.earn(1);
+                }
+            }
             2 => self.spend(1, Flood::Priority),
             // A request that is cancelled costs more than it gave.
             3 => self.spend(2, Flood::Reset),
@@ -319,8 +342,8 @@ impl Meter {
                     self.all.earn(1);
                 }
             }
-            // DATA that ends a stream, HEADERS to be continued, GOAWAY, an increment that moves something.
-            0 | 1 | 7 | WINDOW_UPDATE => {}
+            // DATA that ends a stream, GOAWAY, an increment that moves something.
+            0 | 7 | WINDOW_UPDATE => {}
             // PUSH_PROMISE was switched off; the rest are extensions.
             _ => self.spend(1, Flood::Unknown),
         }
@@ -338,9 +361,10 @@ impl Meter {
     /// Takes note of the head of an answer: who gets as many answers as it cancels requests asks for something.
     pub(super) fn answered(&mut self) {
         if let Some(each) = &mut self.each {
-            // As much as a reset takes of each.
+            // As much as a reset takes of each, and trailers.
             self.all.earn(2);
             each[Flood::Reset as usize].earn(1);
+            each[Flood::LateHead as usize].earn(1);
         }
     }
 
@@ -371,10 +395,15 @@ impl Meter {
     }
 
     fn spend(&mut self, tokens: i32, on: Flood) {
+        self.spend_both(tokens, 1, on);
+    }
+
+    /// So many of the bucket for all, and so many of the type's own.
+    fn spend_both(&mut self, tokens: i32, own: i32, on: Flood) {
         self.last = on;
         self.is_overdrawn |= self.all.spend(tokens);
         if let Some(each) = &mut self.each {
-            self.is_overdrawn |= each[on as usize].spend(1);
+            self.is_overdrawn |= each[on as usize].spend(own);
         }
     }
 
