@@ -14,9 +14,8 @@ use tokio::time::interval;
 
 use crate::harness::grpc;
 use crate::harness::{
-    Authority, Backend, Client, Directory, Measured, Traffic, WebSocket, long_rate, within,
+    Authority, Backend, Client, Directory, Measured, Program, Traffic, WebSocket, long_rate, within,
 };
-use crate::reload::Program;
 
 /// How much of it.
 struct Size {
