@@ -3,6 +3,7 @@
 //! Nothing is buffered whole. A source gives a piece only when the sink has room, a sink holds at most one piece
 //! that its peer has not taken, and no buffer is held while both wait.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::gathered::Gathered;
 use super::h1;
 use super::h2;
 use super::head::Length;
+use super::headers::is_read_as;
 use super::kept::Kept;
 use super::pipe::Pipe;
 
@@ -262,6 +264,9 @@ pub struct Pump {
     pub limit: Option<u64>,
     /// Trailers that are left out.
     pub without: Names,
+    /// More of them, in every spelling that could be read as one of these names: a recipient that merges trailers into the head
+    /// would take them for what the proxy says there.
+    pub reserved: Vec<Arc<[Box<str>]>>,
     /// What it waits for is the source, not the sink.
     pub is_starved: bool,
     /// `Some`: no more than so many bytes may have been moved for now.
@@ -292,6 +297,7 @@ impl Pump {
         Self {
             limit: self.limit,
             without: self.without,
+            reserved: self.reserved.clone(),
             ..Self::default()
         }
     }
@@ -367,10 +373,8 @@ impl Pump {
                     body.passed_on(length);
                 }
                 Frame::End(mut trailers) => {
-                    if let Some(fields) = &mut trailers
-                        && fields.present().meets(self.without)
-                    {
-                        fields.remove_if(|name, _, _| self.without.contains(name));
+                    if let Some(fields) = &mut trailers {
+                        self.leave_out(fields);
                     }
                     sink.finish(trailers).map_err(PumpError::Sink)?;
                     self.state = State::Flushing;
@@ -380,6 +384,18 @@ impl Pump {
         ready!(sink.poll_complete(cx)).map_err(PumpError::Sink)?;
         self.state = State::Done;
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes out the trailers that are left out.
+    fn leave_out(&self, trailers: &mut Fields) {
+        if !trailers.present().meets(self.without) && self.reserved.is_empty() {
+            return;
+        }
+        let is_reserved = |spelt: &[u8]| {
+            let mut names = self.reserved.iter().flat_map(|names| names.iter());
+            names.any(|name| is_read_as(spelt, name.as_bytes()))
+        };
+        trailers.remove_if(|name, spelt, _| self.without.contains(name) || is_reserved(spelt));
     }
 
     /// Moves a piece of a large body from socket to socket within the kernel. False: it has to be copied.

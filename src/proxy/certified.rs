@@ -1,10 +1,12 @@
 //! Judges a client by what its TLS connection shows: the name that it asked for, its certificate.
 
-use super::entry::Field;
+use super::entry::{Field, without_trailers};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::forward::Downstream;
 use crate::config::ClientFact;
 use crate::http::fields::{Fields, Name};
+use crate::http::headers::is_read_as;
 use crate::http::target;
 use crate::snapshot::Certified;
 use crate::tls::Identity;
@@ -13,7 +15,7 @@ use crate::tls::Identity;
 ///
 /// 1. The host must be the one that the connection asked for. 2. What the client says where only the proxy may is taken out,
 ///    before anybody looks at it. 3. Endpoints are told who it is.
-pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
+pub fn judge(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), ProxyError> {
     let listener = &exchange.listener.shared;
     let Some(rules) = &listener.certified else {
         return Ok(());
@@ -27,6 +29,7 @@ pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
     }
     // 2.
     take_out(rules, &mut exchange.head.fields);
+    without_trailers(down, &rules.reserved);
     // 3.
     if let Some(identity) = &exchange.peer.identity {
         let told = rules.told.iter();
@@ -52,15 +55,6 @@ fn take_out(rules: &Certified, fields: &mut Fields) {
         let mut reserved = rules.reserved.iter();
         reserved.any(|name| is_read_as(spelt, name.as_bytes()))
     });
-}
-
-/// Whether an application could take one name for the other: many read `-` and `_` as the same (CGI does).
-fn is_read_as(spelt: &[u8], name: &[u8]) -> bool {
-    let plain = |byte: &u8| match byte {
-        b'_' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    };
-    spelt.len() == name.len() && spelt.iter().map(plain).eq(name.iter().map(plain))
 }
 
 fn value(identity: &Identity, fact: ClientFact) -> Vec<u8> {
@@ -102,7 +96,7 @@ mod tests {
     #[test]
     fn what_could_be_read_as_a_reserved_field_is_taken_out() {
         let rules = Certified {
-            reserved: vec!["X-Client-Subject".to_owned()],
+            reserved: ["X-Client-Subject".into()].into(),
             ..Certified::default()
         };
         let mut fields = Fields::default();

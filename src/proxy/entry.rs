@@ -5,11 +5,14 @@
 //! ([`limited`]). Once there is one ([`admit`]): the addresses ([`addresses`]) and the limits of the route, who the client is
 //! ([`authorize`]), and the limits that are kept for each of whom it is.
 
+use std::sync::Arc;
+
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
 use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
+use crate::http::body::Body;
 use crate::http::fields::Fields;
 use crate::route::Route;
 use crate::worker::View;
@@ -20,7 +23,8 @@ use crate::worker::View;
 pub struct Entry {
     /// Who it is: the subject of a certificate, a user, the name of a key.
     pub identity: Option<Box<str>>,
-    /// Names of fields that only the proxy may write: what the client said there does not reach the endpoint.
+    /// Fields of the client, as it spelt them, that could be read as one that only the proxy may write: they do not reach the
+    /// endpoint.
     pub omitted: Vec<Box<[u8]>>,
     /// What the endpoint is told, in place of what the client said there.
     pub upstream: Vec<Field>,
@@ -62,9 +66,20 @@ fn push(fields: &[Field], extra: &mut Fields) {
     }
 }
 
+/// Leaves out the trailers of a request that could be read as one of these fields.
+pub fn without_trailers(down: &mut Downstream, reserved: &Arc<[Box<str>]>) {
+    if !reserved.is_empty() && !matches!(down.body, Body::Empty) {
+        down.pump.reserved.push(Arc::clone(reserved));
+    }
+}
+
 /// Judges a request before a route is looked for.
-pub fn before_route(exchange: &mut Exchange, view: &View) -> Result<(), ProxyError> {
-    certified::judge(exchange)?;
+pub fn before_route(
+    exchange: &mut Exchange,
+    down: &mut Downstream,
+    view: &View,
+) -> Result<(), ProxyError> {
+    certified::judge(exchange, down)?;
     limited::judge_listener(exchange, view)
 }
 

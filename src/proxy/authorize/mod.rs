@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::entry::Field;
+use super::entry::{Field, without_trailers};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
 use crate::clock::Instant;
+use crate::http::headers::is_read_as;
 use crate::limit::auth::claim::Unclaimed;
 use crate::limit::auth::{ApiKey, Gate, Verdict, Way};
 use crate::route::Route;
@@ -68,7 +69,7 @@ pub async fn judge(
     let Some(gate) = gate else {
         return Ok(true);
     };
-    take_away(exchange, &gate);
+    take_away(exchange, down, &gate);
     let judged = match &gate.way {
         None => return Ok(true),
         Some(Way::Basic(basic)) => login::judge(exchange, down, basic).await?,
@@ -95,18 +96,24 @@ pub async fn judge(
     }
 }
 
-/// Notes which of the client's fields must not reach an endpoint: on a route that asks nothing, only those of a stranger.
-fn take_away(exchange: &mut Exchange, gate: &Gate) {
-    if gate.way.is_none() && exchange.request().is_trusted() {
-        return;
-    }
-    let fields = &exchange.head.fields;
+/// Notes which of the client's fields must not reach an endpoint, in every spelling that could be read as one of them. On a
+/// route that asks nothing a proxy that is believed may say who its client is, and says it by the name as it is written.
+fn take_away(exchange: &mut Exchange, down: &mut Downstream, gate: &Gate) {
+    let is_believed = gate.way.is_none() && exchange.request().is_trusted();
     let names = gate.reserved.iter().chain(&gate.hidden);
-    let names = names.map(|name| name.as_bytes());
-    let found: Vec<Box<[u8]>> = names
-        .filter(|name| fields.all_by_bytes(name).next().is_some())
+    let is_taken = |spelt: &[u8]| {
+        let mut names = names.clone().map(|name| name.as_bytes());
+        names.any(|name| {
+            is_read_as(spelt, name) && !(is_believed && spelt.eq_ignore_ascii_case(name))
+        })
+    };
+    let fields = exchange.head.fields.iter();
+    let found: Vec<Box<[u8]>> = fields
+        .map(|(_, spelt, _)| spelt)
+        .filter(|spelt| is_taken(spelt))
         .map(Into::into)
         .collect();
+    without_trailers(down, &gate.reserved);
     if !found.is_empty() {
         let entry = exchange.entry.get_or_insert_default();
         entry.omitted.extend(found);
