@@ -14,6 +14,7 @@ use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
 use crate::http::body::Body;
 use crate::http::fields::Fields;
+use crate::http::headers::is_read_as;
 use crate::route::Route;
 use crate::worker::View;
 
@@ -53,6 +54,18 @@ impl Field {
 }
 
 impl Entry {
+    /// Has endpoints told this, in place of whatever was to be told by these names before.
+    pub fn tell<const N: usize>(&mut self, fields: [Field; N]) {
+        self.tell_all(fields.into());
+    }
+
+    /// The same of any number of fields. Several may have one name.
+    pub fn tell_all(&mut self, fields: Vec<Field>) {
+        let is_new = |known: &Field| fields.iter().any(|new| is_read_as(&known.name, &new.name));
+        self.upstream.retain(|known| !is_new(known));
+        self.upstream.extend(fields);
+    }
+
     fn write_upstream(&self, omit: &mut Vec<Vec<u8>>, extra: &mut Fields) {
         let told = self.upstream.iter().map(|field| &field.name);
         omit.extend(self.omitted.iter().chain(told).map(|name| name.to_vec()));
@@ -74,13 +87,9 @@ pub fn without_trailers(down: &mut Downstream, reserved: &Arc<[Box<str>]>) {
 }
 
 /// Judges a request before a route is looked for.
-pub fn before_route(
-    exchange: &mut Exchange,
-    down: &mut Downstream,
-    view: &View,
-) -> Result<(), ProxyError> {
+pub fn before_route(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), ProxyError> {
     certified::judge(exchange, down)?;
-    limited::judge_listener(exchange, view)
+    limited::judge_listener(exchange)
 }
 
 /// Judges a request that has a route, before anything is done for it. False: whoever judged it has answered it.
@@ -91,13 +100,13 @@ pub async fn admit(
     route: &Route,
 ) -> Result<bool, ProxyError> {
     addresses::judge(exchange, view, route)?;
-    limited::judge(exchange, view, route)?;
+    limited::judge(exchange)?;
     // Boxed: it is rare, and waits for others.
     if authorize::asks(exchange) && !Box::pin(authorize::judge(exchange, down, view, route)).await?
     {
         return Ok(false);
     }
-    limited::judge_identity(exchange, view, route)?;
+    limited::judge_identity(exchange)?;
     limited::hold_upload(exchange, down);
     Ok(true)
 }
@@ -120,6 +129,20 @@ pub fn write_downstream(exchange: &Exchange, extra: &mut Fields) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_last_is_what_is_told() {
+        let mut entry = Entry::default();
+        entry.tell([
+            Field::new(b"X-User", b"CN=ann"),
+            Field::new(b"X-Else", b"1"),
+        ]);
+        let groups = [b"a", b"b"].map(|group| Field::new(b"X-Groups", group));
+        entry.tell_all(groups.to_vec());
+        entry.tell([Field::new(b"x_user", b"ann")]);
+        let told = entry.upstream.iter().map(|field| &*field.value);
+        assert_eq!(told.collect::<Vec<_>>(), [&b"1"[..], b"a", b"b", b"ann"]);
+    }
 
     #[test]
     fn what_the_client_says_gives_way_to_what_is_known_of_it() {

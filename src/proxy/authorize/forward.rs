@@ -7,18 +7,21 @@ use std::sync::Arc;
 use ::http::Method;
 
 use super::{Judged, wait};
+use crate::attempt::Plan;
 use crate::attempt::idempotency::Answer;
+use crate::clock::wheel::Timer;
 use crate::config::{OnAuthFailure, Priority};
 use crate::http::body::{Body, Sink};
+use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
 use crate::http::gathered::Gathered;
-use crate::http::head::Length;
+use crate::http::head::{Length, ResponseHead};
 use crate::http::headers::is_read_as;
 use crate::limit::auth::{Forward, Gate, Verdict};
 use crate::proxy::entry::Field;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Seen};
-use crate::proxy::forward::Downstream;
+use crate::proxy::forward::{Attempt, Downstream};
 use crate::proxy::keyed;
 use crate::proxy::select::Selection;
 use crate::proxy::stream::{self, Flow};
@@ -57,7 +60,7 @@ pub(super) async fn judge(
         Some(Ok(Said::Enter { name, fields })) => {
             if !fields.is_empty() {
                 let entry = exchange.entry.get_or_insert_default();
-                entry.upstream.extend(fields);
+                entry.tell_all(fields);
             }
             Ok(Judged::Entered(name))
         }
@@ -82,9 +85,10 @@ fn question(exchange: &Exchange, forward: &Forward, upstream: &Rc<UpstreamView>)
     let entry = question.entry.get_or_insert_default();
     let original = &exchange.head;
     let method = original.method.as_str().as_bytes();
-    let told = [(METHOD, method), (URI, &original.target)];
-    let told = told.map(|(name, value)| Field::new(name, value));
-    entry.upstream.extend(told);
+    entry.tell([
+        Field::new(METHOD, method),
+        Field::new(URI, &original.target),
+    ]);
     // A breaker of the route is for its own endpoints.
     question.route = None;
     question.upstream = Some(Rc::clone(upstream));
@@ -151,13 +155,11 @@ async fn ask(
     )?;
     let mut tries = Tries::new(&mut question, &mut down, &plain, upstream);
     let Answered {
-        mut attempt,
+        attempt,
         response,
         tunnel,
     } = tries.run().await?;
-    let Tries {
-        timer, mut plan, ..
-    } = tries;
+    let Tries { timer, plan, .. } = tries;
     if tunnel {
         return Err(ProxyError::UnaskedSwitch);
     }
@@ -171,15 +173,45 @@ async fn ask(
         stream::discard(&question, attempt, &response, upstream, &down).await;
         return Err(ProxyError::Failing(status));
     }
-    attempt.slot.record.status = status;
+    let refusing = Refusing {
+        attempt,
+        response,
+        timer,
+        plan,
+    };
+    refusal(question, down, upstream, route, refusing).await
+}
+
+/// An answer that does not let the client in, from its head on.
+struct Refusing {
+    attempt: Box<Attempt>,
+    response: Lent<ResponseHead>,
+    timer: Timer,
+    plan: Plan,
+}
+
+/// Reads the answer whole, for the client to be given.
+async fn refusal(
+    mut question: Exchange,
+    mut down: Downstream,
+    upstream: &Rc<UpstreamView>,
+    route: &Route,
+    refusing: Refusing,
+) -> Result<Said, ProxyError> {
+    let Refusing {
+        mut attempt,
+        response,
+        timer,
+        mut plan,
+    } = refusing;
+    attempt.slot.record.status = response.status;
     let mut flow = Flow {
         answer: attempt.link.body(&response),
         client: Sink::Gathered(Box::new(Gathered::new(ANSWER))),
         tunnel: false,
     };
-    let question = &mut question;
     let outcome = stream::stream(
-        question,
+        &mut question,
         &mut attempt,
         &mut down,
         &mut flow,
@@ -189,12 +221,12 @@ async fn ask(
     .await;
     let Flow { answer, client, .. } = flow;
     drop(answer);
-    stream::end(question, attempt, upstream, down.pump.bytes, &outcome);
+    stream::end(&mut question, attempt, upstream, down.pump.bytes, &outcome);
     outcome?;
     let Sink::Gathered(mut gathered) = client else {
         return Err(ProxyError::Panicked);
     };
-    let answer = keyed::kept(question, route, &response, &mut gathered);
+    let answer = keyed::kept(&mut question, route, &response, &mut gathered);
     Ok(Said::Refuse(answer))
 }
 

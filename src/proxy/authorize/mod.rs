@@ -127,8 +127,7 @@ fn enter(exchange: &mut Exchange, gate: &Gate, name: Option<Box<str>>) {
     };
     let entry = exchange.entry.get_or_insert_default();
     if let Some(header) = &gate.identity_header {
-        let told = Field::new(header.as_bytes(), name.as_bytes());
-        entry.upstream.push(told);
+        entry.tell([Field::new(header.as_bytes(), name.as_bytes())]);
     }
     entry.identity = Some(name);
 }
