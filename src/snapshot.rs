@@ -52,7 +52,7 @@ pub struct Certified {
     /// What endpoints are told of the client's certificate, by the names of fields.
     pub told: Vec<(String, ClientFact)>,
     /// Names of fields by which any listener tells endpoints who a client is: here nobody else may say anything in them.
-    pub reserved: Arc<[Box<str>]>,
+    pub reserved: Vec<String>,
 }
 
 impl Certified {
@@ -66,7 +66,7 @@ impl Certified {
         let this = Self {
             sni_matches_host: tls.is_some_and(|tls| tls.sni_matches_host),
             told: clients(written).unwrap_or_default(),
-            reserved: all.map(|(name, _)| name.into()).collect(),
+            reserved: all.map(|(name, _)| name).collect(),
         };
         (this != Self::default()).then(|| Box::new(this))
     }

@@ -3,18 +3,16 @@
 //! Nothing is buffered whole. A source gives a piece only when the sink has room, a sink holds at most one piece
 //! that its peer has not taken, and no buffer is held while both wait.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
 use super::buffers::Buffers;
-use super::fields::{Fields, Names};
+use super::fields::{Fields, Names, is_read_as};
 use super::gathered::Gathered;
 use super::h1;
 use super::h2;
 use super::head::Length;
-use super::headers::is_read_as;
 use super::kept::Kept;
 use super::pipe::Pipe;
 
@@ -165,6 +163,15 @@ impl Sink {
         }
     }
 
+    /// Bytes that the next piece should not exceed, once it is ready for one: what is taken beyond them is held all the
+    /// same. `None`: as many as there are.
+    fn room(&self) -> Option<usize> {
+        match self {
+            Self::Nowhere | Self::Gathered(_) | Self::H1(_) => None,
+            Self::H2(writer) => Some(writer.room()),
+        }
+    }
+
     /// Takes the whole piece; what the peer does not take at once is kept, and `poll_ready` waits for it.
     pub fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>) -> Result<(), BodyError> {
         match self {
@@ -218,13 +225,22 @@ impl Sink {
         }
     }
 
-    /// Bytes that the peer's socket took so far: a slow reader moves something too. Of an HTTP/2 client those of the
-    /// whole connection, since a stream's own pieces wait in the library; of an HTTP/2 endpoint none are told.
+    /// Bytes that the peer took so far: of HTTP/1 its socket, of HTTP/2 those of the body that were written of its
+    /// stream; of an HTTP/2 endpoint none are told.
     pub fn written(&self) -> u64 {
         match self {
             Self::Nowhere | Self::Gathered(_) => 0,
             Self::H1(writer) => writer.connection().sent.get(),
             Self::H2(writer) => writer.written(),
+        }
+    }
+
+    /// A number that changes when the peer takes something: a slow reader moves something too. A stream of HTTP/2 also
+    /// comes forward while others of its connection have their turn before it.
+    pub fn progress(&self) -> u64 {
+        match self {
+            Self::Nowhere | Self::Gathered(_) | Self::H1(_) => self.written(),
+            Self::H2(writer) => writer.progress(),
         }
     }
 
@@ -262,11 +278,9 @@ pub struct Pump {
     pub bytes: u64,
     /// `Some`: more than so many bytes is an error of the source.
     pub limit: Option<u64>,
-    /// Trailers that are left out.
+    /// Trailers that are left out: those that are known, and others by what they could be read as.
     pub without: Names,
-    /// More of them, in every spelling that could be read as one of these names: a recipient that merges trailers into the head
-    /// would take them for what the proxy says there.
-    pub reserved: Vec<Arc<[Box<str>]>>,
+    pub reserved: Vec<Box<[u8]>>,
     /// What it waits for is the source, not the sink.
     pub is_starved: bool,
     /// `Some`: no more than so many bytes may have been moved for now.
@@ -343,10 +357,13 @@ impl Pump {
             }
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
-            let room = room.min(scratch.len());
+            let room = room
+                .min(scratch.len())
+                .min(sink.room().unwrap_or(usize::MAX));
+            let is_bounded = self.allowance.is_some() || sink.room().is_some();
             let polled = match &mut *body {
                 // It would give all of it at once.
-                Body::Fixed(bytes) if self.allowance.is_some() && bytes.len() > room => {
+                Body::Fixed(bytes) if is_bounded && bytes.len() > room => {
                     let piece = Chunk::Shared(bytes.split_to(room));
                     Poll::Ready(Ok(Frame::Data(piece)))
                 }
@@ -374,7 +391,7 @@ impl Pump {
                 }
                 Frame::End(mut trailers) => {
                     if let Some(fields) = &mut trailers {
-                        self.leave_out(fields);
+                        self.cleanse(fields);
                     }
                     sink.finish(trailers).map_err(PumpError::Sink)?;
                     self.state = State::Flushing;
@@ -387,15 +404,14 @@ impl Pump {
     }
 
     /// Takes out the trailers that are left out.
-    fn leave_out(&self, trailers: &mut Fields) {
-        if !trailers.present().meets(self.without) && self.reserved.is_empty() {
-            return;
+    fn cleanse(&self, trailers: &mut Fields) {
+        if trailers.present().meets(self.without) {
+            trailers.remove_if(|name, _, _| self.without.contains(name));
         }
-        let is_reserved = |spelt: &[u8]| {
-            let mut names = self.reserved.iter().flat_map(|names| names.iter());
-            names.any(|name| is_read_as(spelt, name.as_bytes()))
-        };
-        trailers.remove_if(|name, spelt, _| self.without.contains(name) || is_reserved(spelt));
+        if !self.reserved.is_empty() {
+            let is_reserved = |spelt: &[u8]| self.reserved.iter().any(|one| is_read_as(spelt, one));
+            trailers.remove_if(|_, spelt, _| is_reserved(spelt));
+        }
     }
 
     /// Moves a piece of a large body from socket to socket within the kernel. False: it has to be copied.

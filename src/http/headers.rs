@@ -46,16 +46,6 @@ pub const fn strange(underscores: bool) -> Names {
     }
 }
 
-/// Whether an application could take one name for the other: in any case, and with `_` for `-`, which many read as the same (CGI,
-/// RFC 3875, 4.1.18, and what came after it). What only the proxy may say is taken out in each of these spellings.
-pub fn is_read_as(spelt: &[u8], name: &[u8]) -> bool {
-    let plain = |byte: &u8| match byte {
-        b'_' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    };
-    spelt.len() == name.len() && spelt.iter().map(plain).eq(name.iter().map(plain))
-}
-
 /// Trailers that make a message malformed: who read them late would have framed or routed it otherwise.
 pub const REFUSED_TRAILERS: Names =
     Names::of(&[Name::ContentLength, Name::TransferEncoding, Name::Host]);

@@ -3,7 +3,6 @@
 //! [`start()`] compiles, binds and spawns the workers. What then runs is a [`Running`], whose control loop
 //! ([`Running::serve`]) keeps the tick, serves the admin API, obeys [`Command`]s and signals, and ends.
 
-mod certificates;
 pub mod changes;
 mod control;
 mod course;
@@ -25,6 +24,7 @@ mod origin;
 pub mod predecessor;
 pub mod privileges;
 pub mod reload;
+mod renewal;
 mod signal;
 pub mod start;
 mod succession;

@@ -9,12 +9,16 @@ use std::net::IpAddr;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::notice::Whose;
+use super::shown;
 use crate::asked;
 use crate::config;
 use crate::config::units::masked;
 
 /// What a request may be asked for.
 pub trait Client {
+    /// Where it meets the limiter that asks.
+    fn whose(&self) -> Whose<'_>;
     /// The client, as far as proxies before this one are believed.
     fn client_ip(&self) -> Option<IpAddr>;
     /// Who it is found to be.
@@ -113,6 +117,11 @@ impl Key {
         Some(self.joined(&hashes))
     }
 
+    /// Of a request, for people: in brief, and without what could be used in its name.
+    pub fn text(&self, asked: &impl Client) -> String {
+        shown::text(&self.parts, asked, |secret| self.bytes(secret))
+    }
+
     /// For all requests that lack a part.
     pub fn of_none(&self) -> Found {
         Found {
@@ -123,24 +132,7 @@ impl Key {
 
     fn value(&self, part: &config::KeyPart, asked: &impl Client) -> Option<u128> {
         let mut hash = None;
-        let mut with = |value: &[u8]| hash = Some(self.bytes(value));
-        match part {
-            config::KeyPart::ClientIp { .. } => {}
-            config::KeyPart::Host => asked.host(&mut with),
-            config::KeyPart::Path => asked.path(&mut with),
-            config::KeyPart::Constant => with(b""),
-            config::KeyPart::Identity => {
-                if let Some(identity) = asked.identity() {
-                    with(identity);
-                }
-            }
-            config::KeyPart::Header(name) => asked.header(name, &mut with),
-            config::KeyPart::ApiKey(name) => {
-                asked.header(name, &mut |value| with(credential(value)));
-            }
-            config::KeyPart::Cookie(name) => asked.cookie(name, &mut with),
-            config::KeyPart::Query(name) => asked.query(name, &mut with),
-        }
+        ask(part, asked, &mut |value| hash = Some(self.bytes(value)));
         hash
     }
 
@@ -168,6 +160,27 @@ impl Key {
     }
 }
 
+/// Calls `with` with what a request has of a part, if it has it; not of one that is no bytes.
+pub(super) fn ask(part: &config::KeyPart, asked: &impl Client, with: &mut dyn FnMut(&[u8])) {
+    match part {
+        config::KeyPart::ClientIp { .. } => {}
+        config::KeyPart::Host => asked.host(with),
+        config::KeyPart::Path => asked.path(with),
+        config::KeyPart::Constant => with(b""),
+        config::KeyPart::Identity => {
+            if let Some(identity) = asked.identity() {
+                with(identity);
+            }
+        }
+        config::KeyPart::Header(name) => asked.header(name, with),
+        config::KeyPart::ApiKey(name) => {
+            asked.header(name, &mut |value| with(credential(value)));
+        }
+        config::KeyPart::Cookie(name) => asked.cookie(name, with),
+        config::KeyPart::Query(name) => asked.query(name, with),
+    }
+}
+
 /// A key as it stands behind `Bearer ` (RFC 6750, 2.1), or by itself.
 fn credential(value: &[u8]) -> &[u8] {
     asked::after_scheme(value, b"bearer").unwrap_or(value)
@@ -187,6 +200,9 @@ mod tests {
     }
 
     impl Client for Request {
+        fn whose(&self) -> Whose<'_> {
+            Whose::Route("r")
+        }
         fn client_ip(&self) -> Option<IpAddr> {
             Some(self.client_ip?.parse().unwrap())
         }

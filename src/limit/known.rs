@@ -4,18 +4,25 @@
 //! asks hands over a key, what is allowed and the time, and gets a verdict and where that was noted. Nothing else touches the
 //! numbers. Here they lie in a [`Table`] that all workers of the process share.
 
+use std::sync::Arc;
+
 use super::bandwidth::Bandwidth;
 use super::concurrency::{self, UnderWay};
 use super::counts::{Counts, Event};
+use super::notice::Notice;
 use super::rate::{Rate, Verdict};
 use super::table::{Changed, Numbers, Place, Table};
 use crate::clock::Instant;
+use crate::observe::event::Events;
 
 /// What is known of all keys of a limiter: State.
 #[derive(Debug)]
 pub(super) struct Known {
     table: Table,
     pub(super) counts: Counts,
+    /// What was told of it, and where that is told.
+    pub(super) notice: Notice,
+    pub(super) events: Arc<Events>,
 }
 
 /// Whose number it is about.
@@ -51,10 +58,12 @@ impl Numbers for Times {
 
 impl Known {
     /// With room for `most` keys, counted by so many workers.
-    pub(super) fn new(most: usize, workers: usize) -> Self {
+    pub(super) fn new(most: usize, workers: usize, events: Arc<Events>) -> Self {
         Self {
             table: Table::new(most),
             counts: Counts::new(workers),
+            notice: Notice::default(),
+            events,
         }
     }
 

@@ -11,12 +11,15 @@ use super::limiter::{Exceptions, Limiter, Rule};
 use super::rate::Rate;
 use crate::clock::Instant;
 use crate::config::{self, Config, KeyPart, MissingKey, Network};
+use crate::observe::event::Events;
 
 /// What is known, by the names of limiters. Limiters of another kind under a name that was used begin anew.
 #[derive(Debug)]
 pub struct Registry {
     seed: u64,
     workers: usize,
+    /// Where it is told that limiters refuse.
+    events: Arc<Events>,
     known: Mutex<HashMap<Identity, Vec<Weak<Known>>>>,
 }
 
@@ -43,10 +46,11 @@ pub struct Limits {
 
 impl Registry {
     /// For so many workers. `seed` is chance, and a secret of the process.
-    pub fn new(workers: usize, seed: u64) -> Self {
+    pub fn new(workers: usize, seed: u64, events: Arc<Events>) -> Self {
         Self {
             seed,
             workers,
+            events,
             known: Mutex::default(),
         }
     }
@@ -66,7 +70,8 @@ impl Registry {
         {
             return Arc::clone(latest);
         }
-        let new = Arc::new(Known::new(most, self.workers));
+        let events = Arc::clone(&self.events);
+        let new = Arc::new(Known::new(most, self.workers, events));
         if let (Some(latest), Kind::Rate | Kind::Bandwidth) = (latest, kind) {
             new.take_over_times(&latest, most);
         }

@@ -1,12 +1,10 @@
 //! Judges a client by what its TLS connection shows: the name that it asked for, its certificate.
 
-use super::entry::{Field, without_trailers};
+use super::entry::Field;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::Downstream;
 use crate::config::ClientFact;
-use crate::http::fields::{Fields, Name};
-use crate::http::headers::is_read_as;
+use crate::http::fields::{Fields, Name, is_read_as};
 use crate::http::target;
 use crate::snapshot::Certified;
 use crate::tls::Identity;
@@ -15,7 +13,7 @@ use crate::tls::Identity;
 ///
 /// 1. The host must be the one that the connection asked for. 2. What the client says where only the proxy may is taken out,
 ///    before anybody looks at it. 3. Endpoints are told who it is.
-pub fn judge(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), ProxyError> {
+pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
     let listener = &exchange.listener.shared;
     let Some(rules) = &listener.certified else {
         return Ok(());
@@ -29,7 +27,6 @@ pub fn judge(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Proxy
     }
     // 2.
     take_out(rules, &mut exchange.head.fields);
-    without_trailers(down, &rules.reserved);
     // 3.
     if let Some(identity) = &exchange.peer.identity {
         let told = rules.told.iter();
@@ -45,6 +42,12 @@ pub fn judge(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), Proxy
 fn is_same_host(sni: &str, host: Option<&[u8]>) -> bool {
     let mut buffer = Vec::new();
     target::host(host.unwrap_or_default(), &mut buffer).is_ok_and(|host| host == sni.as_bytes())
+}
+
+/// Names by which only the proxy may say who a client is.
+pub fn reserved(exchange: &Exchange) -> impl Iterator<Item = &str> {
+    let rules = exchange.listener.shared.certified.as_ref().into_iter();
+    rules.flat_map(|rules| rules.reserved.iter().map(String::as_str))
 }
 
 fn take_out(rules: &Certified, fields: &mut Fields) {
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn what_could_be_read_as_a_reserved_field_is_taken_out() {
         let rules = Certified {
-            reserved: ["X-Client-Subject".into()].into(),
+            reserved: vec!["X-Client-Subject".to_owned()],
             ..Certified::default()
         };
         let mut fields = Fields::default();

@@ -5,16 +5,14 @@
 //! ([`limited`]). Once there is one ([`admit`]): the addresses ([`addresses`]) and the limits of the route, who the client is
 //! ([`authorize`]), and the limits that are kept for each of whom it is.
 
-use std::sync::Arc;
-
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
 use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
 use crate::http::body::Body;
-use crate::http::fields::Fields;
-use crate::http::headers::is_read_as;
+use crate::http::fields::{Fields, is_read_as};
+use crate::http::head::Length;
 use crate::route::Route;
 use crate::worker::View;
 
@@ -79,16 +77,9 @@ fn push(fields: &[Field], extra: &mut Fields) {
     }
 }
 
-/// Leaves out the trailers of a request that could be read as one of these fields.
-pub fn without_trailers(down: &mut Downstream, reserved: &Arc<[Box<str>]>) {
-    if !reserved.is_empty() && !matches!(down.body, Body::Empty) {
-        down.pump.reserved.push(Arc::clone(reserved));
-    }
-}
-
 /// Judges a request before a route is looked for.
-pub fn before_route(exchange: &mut Exchange, down: &mut Downstream) -> Result<(), ProxyError> {
-    certified::judge(exchange, down)?;
+pub fn before_route(exchange: &mut Exchange) -> Result<(), ProxyError> {
+    certified::judge(exchange)?;
     limited::judge_listener(exchange)
 }
 
@@ -108,7 +99,25 @@ pub async fn admit(
     }
     limited::judge_identity(exchange)?;
     limited::hold_upload(exchange, down);
+    cleanse_trailers(exchange, down);
     Ok(true)
+}
+
+/// What only the proxy may say of a client is no more believed behind the body than before it: an application may read
+/// trailers as if they were fields of the head (RFC 9110, 6.5.1).
+fn cleanse_trailers(exchange: &Exchange, down: &mut Downstream) {
+    let has_trailers = match &down.body {
+        Body::Empty | Body::Fixed(_) => false,
+        // HTTP/1 has no place for them behind a body of known length.
+        Body::H1(reader) => !matches!(reader.length(), Length::Exact(_)),
+        Body::H2(_) | Body::Kept(_) => true,
+    };
+    if has_trailers {
+        let names = certified::reserved(exchange).chain(authorize::reserved(exchange));
+        down.pump
+            .reserved
+            .extend(names.map(|name| name.as_bytes().into()));
+    }
 }
 
 /// Adds to the head of a request what its endpoint is told of the client, and leaves out what the client may not say.

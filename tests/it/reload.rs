@@ -1,109 +1,18 @@
 //! Putting another configuration in force while the process runs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll::clock::Clock;
-use plimsoll::entropy::Random;
-use plimsoll::lab::generator::{self, Load, Report, Tally};
-use plimsoll::lab::schedule::{Arrivals, Schedule};
 use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::Metric;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, config,
-    eventually, plain, within,
+    Authority, Backend, Client, DEADLINE, Directory, Loading, Process, Program, Proxy, Raw,
+    WebSocket, config, eventually, plain, within,
 };
-
-/// The program with its file.
-pub(crate) struct Program {
-    pub process: Process,
-    pub address: SocketAddr,
-    pub file: PathBuf,
-    pub directory: Directory,
-}
-
-impl Program {
-    pub(crate) fn start(yaml: &str) -> Self {
-        let directory = Directory::new();
-        let file = directory.write("plimsoll.yaml", yaml);
-        Self::run(directory, file)
-    }
-
-    /// From a file that is there.
-    pub(crate) fn run(directory: Directory, file: PathBuf) -> Self {
-        let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
-        let line = process.wait_for_line("listening on http://");
-        let word = line.split_whitespace().nth(2).unwrap();
-        Self {
-            address: word.strip_prefix("http://").unwrap().parse().unwrap(),
-            process,
-            file,
-            directory,
-        }
-    }
-
-    pub(crate) fn reload(&self, yaml: &str) {
-        self.directory.write("plimsoll.yaml", yaml);
-        self.process.signal(Signal::HUP);
-    }
-
-    /// Where its admin API is.
-    pub(crate) fn admin(&self) -> SocketAddr {
-        let line = self.process.wait_for_line("admin on http://");
-        line.rsplit('/').next().unwrap().parse().unwrap()
-    }
-
-    /// Runs a subcommand that asks it: its exit code, what it prints, and what it says.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let admin = self.admin().to_string();
-        let all = [arguments, &["--admin", &admin]].concat();
-        let mut asking = Process::start(&all);
-        (asking.wait(), asking.stdout(), asking.stderr())
-    }
-}
-
-/// Load on a thread of its own, so that a test that blocks does not hold it up.
-pub(crate) struct Loading {
-    tally: Tally,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Loading {
-    pub(crate) fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
-        let tally = Tally::default();
-        let counted = Arc::clone(&tally);
-        let schedule = Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(1));
-        let load = Load {
-            address,
-            host: "test".to_owned(),
-            targets: vec!["/".to_owned()],
-            field: None,
-            schedule,
-            warm_up: Duration::ZERO,
-            connections: 8,
-            timeout: DEADLINE,
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(generator::run(load, Clock::system(), counted));
-        });
-        Self { tally, thread }
-    }
-
-    pub(crate) fn finish(self) -> Report {
-        self.thread.join().unwrap();
-        let report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        report.clone()
-    }
-}
 
 #[tokio::test]
 async fn hup_swaps_endpoints_under_load_without_losing_a_request() {

@@ -20,8 +20,9 @@ use rustls::ClientConfig;
 use tokio::time::interval;
 
 use crate::grpc::{self, Messages, message};
-use crate::harness::{Authority, Backend, Client, Directory, Outgoing, WebSocket, pattern, within};
-use crate::reload::{Loading, Program};
+use crate::harness::{
+    Authority, Backend, Client, Directory, Loading, Outgoing, Program, WebSocket, pattern, within,
+};
 
 /// How much of it.
 struct Size {

@@ -10,17 +10,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use plimsoll::clock::Clock;
-use plimsoll::entropy::Random;
-use plimsoll::lab::generator::{self, Load, Report, Tally};
-use plimsoll::lab::schedule::{Arrivals, Schedule};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    Backend, Client, DEADLINE, Directory, Process, Raw, WebSocket, eventually, plain, within,
+    Backend, Client, DEADLINE, Directory, Loading, Process, Program, Raw, WebSocket, eventually,
+    plain, within,
 };
 
 /// The program by a name that can be made to lead elsewhere, and all of its processes.
@@ -66,10 +62,12 @@ impl Service {
         symlink(env!("CARGO_BIN_EXE_plimsoll"), &program).unwrap();
         let mut command = Command::new(&program);
         command.args(["run", "-c", file.to_str().unwrap()]);
-        let first = Process::spawn(command);
-        let line = first.wait_for_line("listening on http://");
-        let (_, rest) = line.split_once("http://").unwrap();
-        let address = rest.split_whitespace().next().unwrap().parse().unwrap();
+        let Program {
+            process: first,
+            address,
+            directory,
+            ..
+        } = Program::of(Process::spawn(command), directory, file);
         let id = i32::try_from(first.id()).unwrap();
         Self {
             serving: Other(Pid::from_raw(id).unwrap()),
@@ -113,44 +111,6 @@ impl Service {
         let said = self.said();
         let line = said.lines().rfind(|line| line.contains("was refused"));
         assert!(line.unwrap().contains(part), "{said}");
-    }
-}
-
-/// Load on a thread of its own.
-struct Loading {
-    tally: Tally,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Loading {
-    fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
-        let tally = Tally::default();
-        let counted = Arc::clone(&tally);
-        let schedule = Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(1));
-        let load = Load {
-            address,
-            host: "test".to_owned(),
-            targets: vec!["/".to_owned()],
-            field: None,
-            schedule,
-            warm_up: Duration::ZERO,
-            connections: 8,
-            timeout: DEADLINE,
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(generator::run(load, Clock::system(), counted));
-        });
-        Self { tally, thread }
-    }
-
-    fn finish(self) -> Report {
-        self.thread.join().unwrap();
-        let report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        report.clone()
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn auth() -> impl Strategy<Value = Auth> {
     let file = || "[a-z]{1,6}".prop_map(PathBuf::from);
     let basic = (file(), "[ -!#-Z]{1,9}");
     let basic = basic.prop_map(|(users_file, realm)| BasicAuth { users_file, realm });
-    let api_key = (file(), field(), of("[a-z&=%]{1,4}"), any::<bool>());
+    let api_key = (file(), own(), of("[a-z&=%]{1,4}"), any::<bool>());
     let api_key = api_key.prop_map(|(keys_file, header, query, is_header)| ApiKeyAuth {
         keys_file,
         header: (is_header || query.is_none()).then_some(header),

@@ -157,6 +157,13 @@ fn endpoints_are_told_by_fields_that_mean_nothing_else() {
             "remove it",
         );
     }
+    one(
+        &with("{ api_key: { keys_file: k, header: Host } }"),
+        (4, 63),
+        "routes[0].auth.api_key.header",
+        "frames a request",
+        "`X-Api-Key`",
+    );
     let fine = "{ forward: { upstream: api, copy: [Authorization, Cookie, Accept-Language, X-Forwarded-User] }, identity_header: X-Forwarded-Email }";
     let loaded = from_text("p.yaml", &with(fine), &|_| None).unwrap();
     assert_eq!(loaded.warnings, []);

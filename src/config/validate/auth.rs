@@ -73,7 +73,7 @@ fn of_route(path: &str, entry: &Entry, auth: &Auth, config: &Config, reader: &mu
     }
 }
 
-/// The fields by which endpoints are told who it is.
+/// The fields by which it is told who it is, by clients and to endpoints.
 fn told(path: &str, entry: &Entry, auth: &Auth, reader: &mut Reader<'_>) {
     let help = "choose a name of your own, such as `X-User`";
     if let (Some(name), Some(written)) =
@@ -81,6 +81,16 @@ fn told(path: &str, entry: &Entry, auth: &Auth, reader: &mut Reader<'_>) {
     {
         let place = (written.node.mark, format!("{path}.identity_header"), help);
         fields::own(name, &[], place, reader);
+    }
+    if let AuthWay::ApiKey(api_key) = &auth.way
+        && let (Some(name), Some(written)) =
+            (&api_key.header, child(&entry.node, &["api_key", "header"]))
+    {
+        // The field is taken away when it was read.
+        let path = format!("{path}.api_key.header");
+        let help = "choose a name such as `X-Api-Key`, or `Authorization` for bearer tokens";
+        let place = (written.node.mark, path, help);
+        fields::own(name, &[Meaning::Credentials], place, reader);
     }
     let AuthWay::Forward(forward) = &auth.way else {
         return;

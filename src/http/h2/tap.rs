@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 use ::h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::End;
 use super::meter::{Flood, Meter};
-use super::walk::Walk;
+use super::walk::{Frame, Look, Walk};
 use crate::clock::Instant;
 use crate::clock::wheel::Wheel;
 use crate::http::buffers::Buffers;
@@ -28,6 +29,9 @@ const STRAIGHT: usize = 8 * 1024;
 /// The types of the frames that are looked at when they are written.
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+/// What is told of them: a reason; the last stream, a reason, and the beginning of what the library says about it.
+const LOOKS: &[Look] = &[(RST_STREAM, 4), (GOAWAY, 20)];
 /// Read and thrown away while a connection closes.
 const DISCARDED: usize = 256 * 1024;
 
@@ -53,6 +57,8 @@ struct Wire {
     /// that was asked last.
     taken: u32,
     oversized: u32,
+    /// Why this side has given the connection up, once it was said.
+    farewell: Option<End>,
     /// How often the peer was heard.
     reads: u64,
     flood: Option<Flood>,
@@ -102,10 +108,11 @@ impl Tap {
             written: 0,
             sent: Rc::default(),
             meter,
-            written_frames: Walk::new(0, RST_STREAM),
+            written_frames: Walk::new(0, LOOKS),
             malformed: 0,
             taken: 0,
             oversized: 0,
+            farewell: None,
             reads: 0,
             flood: None,
             block: None,
@@ -143,6 +150,12 @@ impl Tap {
     /// and without a word to us.
     pub(super) fn take_oversized(&self) -> u32 {
         std::mem::take(&mut self.0.borrow_mut().oversized)
+    }
+
+    /// Why the connection was given up, as the last GOAWAY has told the peer. The library has bounds of its own on some
+    /// floods, and says so to nobody else until the connection has come to its end.
+    pub(super) fn farewell(&self) -> Option<End> {
+        self.0.borrow().farewell
     }
 
     /// Since when a header block is under way, whose end the peer owes.
@@ -277,7 +290,8 @@ impl Wire {
             length -= bytes.len();
             while let Some(frame) = self.written_frames.next(&mut bytes) {
                 match frame.kind {
-                    RST_STREAM => self.reset(Reason::from(frame.value)),
+                    RST_STREAM => self.reset(Reason::from(frame.number(0))),
+                    GOAWAY => self.part(&frame),
                     // Nobody else can have answered what was not taken yet.
                     HEADERS if frame.stream > self.taken => {
                         self.oversized += 1;
@@ -291,6 +305,19 @@ impl Wire {
         if self.meter.is_overdrawn() && self.flood.is_none() {
             self.flood = self.meter.verdict(self.wheel.now());
         }
+    }
+
+    /// Takes note of a farewell. One without an error ends nothing yet.
+    fn part(&mut self, frame: &Frame) {
+        let debug = frame.payload().get(8..).unwrap_or_default();
+        self.farewell = match Reason::from(frame.number(4)) {
+            Reason::NO_ERROR => return,
+            Reason::ENHANCE_YOUR_CALM => {
+                let flood = Flood::told(debug);
+                Some(End::Flood(flood.unwrap_or_else(|| self.meter.suspect())))
+            }
+            _ => Some(End::Broken),
+        };
     }
 
     /// Takes note of a stream that is reset. We ourselves do that for other reasons than these.

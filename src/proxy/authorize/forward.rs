@@ -7,25 +7,19 @@ use std::sync::Arc;
 use ::http::Method;
 
 use super::{Judged, wait};
-use crate::attempt::Plan;
 use crate::attempt::idempotency::Answer;
-use crate::clock::wheel::Timer;
 use crate::config::{OnAuthFailure, Priority};
-use crate::http::body::{Body, Sink};
-use crate::http::buffers::Lent;
-use crate::http::fields::{Fields, Name, Names};
-use crate::http::gathered::Gathered;
-use crate::http::head::{Length, ResponseHead};
-use crate::http::headers::is_read_as;
+use crate::http::body::Body;
+use crate::http::fields::{Fields, Name, Names, is_read_as};
+use crate::http::head::Length;
 use crate::limit::auth::{Forward, Gate, Verdict};
+use crate::proxy::apart::{self, Begun, Gathering, Large};
 use crate::proxy::entry::Field;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Seen};
-use crate::proxy::forward::{Attempt, Downstream};
+use crate::proxy::forward::Downstream;
 use crate::proxy::keyed;
-use crate::proxy::select::Selection;
-use crate::proxy::stream::{self, Flow};
-use crate::proxy::tries::{Answered, Tries};
+use crate::proxy::stream;
 use crate::route::{Action, FieldEdits, Route};
 use crate::worker::{UpstreamView, View};
 
@@ -56,6 +50,11 @@ pub(super) async fn judge(
     let question = question(exchange, forward, &upstream);
     let asking = Box::pin(ask(question, &upstream, route, forward));
     let said = wait(exchange, down, now + forward.timeout, asking).await?;
+    if let Some(route) = &exchange.route {
+        let took = exchange.worker.wheel.now().since(now).as_nanos();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        route.cells.asked_service(took);
+    }
     match said {
         Some(Ok(Said::Enter { name, fields })) => {
             if !fields.is_empty() {
@@ -143,91 +142,36 @@ async fn ask(
     route: &Route,
     forward: &Forward,
 ) -> Result<Said, ProxyError> {
-    let worker = Rc::clone(&question.worker);
     let mut down = Downstream::apart(Body::Empty);
     let plain = plain_route(route, forward);
-    question.selection = Selection::of(
-        &question.request(),
-        &upstream.shared,
-        &plain,
-        &mut worker.random.borrow_mut(),
-        || worker.unix_seconds(question.started),
-    )?;
-    let mut tries = Tries::new(&mut question, &mut down, &plain, upstream);
-    let Answered {
-        attempt,
-        response,
-        tunnel,
-    } = tries.run().await?;
-    let Tries { timer, plan, .. } = tries;
-    if tunnel {
-        return Err(ProxyError::UnaskedSwitch);
-    }
-    let status = response.status;
-    if (200..300).contains(&status) {
+    let begun = apart::begin(&mut question, &mut down, &plain, upstream, None).await?;
+    let status = begun.response.status;
+    if (200..300).contains(&status) || status >= 500 {
+        let Begun {
+            attempt, response, ..
+        } = begun;
         let enter = enter(&response.fields, forward);
         stream::discard(&question, attempt, &response, upstream, &down).await;
-        return Ok(enter);
+        return if status < 300 {
+            Ok(enter)
+        } else {
+            Err(ProxyError::Failing(status))
+        };
     }
-    if status >= 500 {
-        stream::discard(&question, attempt, &response, upstream, &down).await;
-        return Err(ProxyError::Failing(status));
+    let gathering = begun.gather(&mut question, &mut down, route, upstream, ANSWER);
+    match gathering.await? {
+        Gathering::Whole(answer) => Ok(Said::Refuse(answer)),
+        Gathering::Large(large) => {
+            let Large {
+                attempt, answer, ..
+            } = *large;
+            drop(answer);
+            // It answered well; nobody is there for so much of it.
+            let outcome = Err(ProxyError::ClientGone);
+            stream::end(&mut question, attempt, upstream, down.pump.bytes, &outcome);
+            Err(ProxyError::ClientGone)
+        }
     }
-    let refusing = Refusing {
-        attempt,
-        response,
-        timer,
-        plan,
-    };
-    refusal(question, down, upstream, route, refusing).await
-}
-
-/// An answer that does not let the client in, from its head on.
-struct Refusing {
-    attempt: Box<Attempt>,
-    response: Lent<ResponseHead>,
-    timer: Timer,
-    plan: Plan,
-}
-
-/// Reads the answer whole, for the client to be given.
-async fn refusal(
-    mut question: Exchange,
-    mut down: Downstream,
-    upstream: &Rc<UpstreamView>,
-    route: &Route,
-    refusing: Refusing,
-) -> Result<Said, ProxyError> {
-    let Refusing {
-        mut attempt,
-        response,
-        timer,
-        mut plan,
-    } = refusing;
-    attempt.slot.record.status = response.status;
-    let mut flow = Flow {
-        answer: attempt.link.body(&response),
-        client: Sink::Gathered(Box::new(Gathered::new(ANSWER))),
-        tunnel: false,
-    };
-    let outcome = stream::stream(
-        &mut question,
-        &mut attempt,
-        &mut down,
-        &mut flow,
-        &timer,
-        &mut plan,
-    )
-    .await;
-    let Flow { answer, client, .. } = flow;
-    drop(answer);
-    stream::end(&mut question, attempt, upstream, down.pump.bytes, &outcome);
-    outcome?;
-    let Sink::Gathered(mut gathered) = client else {
-        return Err(ProxyError::Panicked);
-    };
-    let answer = keyed::kept(&mut question, route, &response, &mut gathered);
-    Ok(Said::Refuse(answer))
 }
 
 /// The service's own: nothing that the client's route edits or rewrites is for it.

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::entry::{Field, without_trailers};
+use super::entry::Field;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
 use crate::clock::Instant;
-use crate::http::headers::is_read_as;
+use crate::http::fields::is_read_as;
 use crate::limit::auth::claim::Unclaimed;
 use crate::limit::auth::{ApiKey, Gate, Verdict, Way};
 use crate::route::Route;
@@ -69,7 +69,7 @@ pub async fn judge(
     let Some(gate) = gate else {
         return Ok(true);
     };
-    take_away(exchange, down, &gate);
+    take_away(exchange, &gate);
     let judged = match &gate.way {
         None => return Ok(true),
         Some(Way::Basic(basic)) => login::judge(exchange, down, basic).await?,
@@ -96,10 +96,26 @@ pub async fn judge(
     }
 }
 
-/// Notes which of the client's fields must not reach an endpoint, in every spelling that could be read as one of them. On a
-/// route that asks nothing a proxy that is believed may say who its client is, and says it by the name as it is written.
-fn take_away(exchange: &mut Exchange, down: &mut Downstream, gate: &Gate) {
-    let is_believed = gate.way.is_none() && exchange.request().is_trusted();
+/// Names of fields in which the client must not say anything to an endpoint: on a route that asks nothing, only a stranger.
+pub fn reserved(exchange: &Exchange) -> impl Iterator<Item = &str> {
+    let gate = exchange
+        .route
+        .as_ref()
+        .and_then(|route| route.gate.as_ref());
+    let gate = gate.filter(|gate| !is_believed(exchange, gate)).into_iter();
+    gate.flat_map(|gate| gate.reserved.iter().chain(&gate.hidden))
+        .map(|name| &**name)
+}
+
+/// Whether it may say who its client is: a proxy that is trusted, where nobody is asked.
+fn is_believed(exchange: &Exchange, gate: &Gate) -> bool {
+    gate.way.is_none() && exchange.request().is_trusted()
+}
+
+/// Notes which of the client's fields must not reach an endpoint, in every spelling that could be read as one of them. Who is
+/// believed says it by the name as it is written.
+fn take_away(exchange: &mut Exchange, gate: &Gate) {
+    let is_believed = is_believed(exchange, gate);
     let names = gate.reserved.iter().chain(&gate.hidden);
     let is_taken = |spelt: &[u8]| {
         let mut names = names.clone().map(|name| name.as_bytes());
@@ -113,7 +129,6 @@ fn take_away(exchange: &mut Exchange, down: &mut Downstream, gate: &Gate) {
         .filter(|spelt| is_taken(spelt))
         .map(Into::into)
         .collect();
-    without_trailers(down, &gate.reserved);
     if !found.is_empty() {
         let entry = exchange.entry.get_or_insert_default();
         entry.omitted.extend(found);
