@@ -11,6 +11,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 
+use crate::asked::after_scheme;
 use crate::config::{Address, read};
 use crate::watch::Content;
 
@@ -151,9 +152,7 @@ fn bearer(fields: &HeaderMap) -> Option<&[u8]> {
     let (first, None) = (all.next()?, all.next()) else {
         return None;
     };
-    let (scheme, token) = first.as_bytes().split_at_checked(7)?;
-    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
-    is_bearer.then(|| token.trim_ascii())
+    after_scheme(first.as_bytes(), b"bearer")
 }
 
 /// Whether `Host` names no name that can be made to lead here: an address, or `localhost`.
