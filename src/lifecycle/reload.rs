@@ -68,7 +68,7 @@ pub(super) enum Source {
 }
 
 /// Characters of a reason that the service manager shows; the whole of it is on standard error.
-const STATUS: usize = 300;
+pub(super) const STATUS: usize = 300;
 
 /// One reload.
 pub(super) struct Job {

@@ -41,11 +41,13 @@ pub enum Kind {
     Memory,
     /// Another process was to take over, and did not.
     Upgrade,
+    /// The access log loses lines, or is written again.
+    Log,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -58,6 +60,7 @@ impl Kind {
         Self::Limit,
         Self::Memory,
         Self::Upgrade,
+        Self::Log,
     ];
 
     /// The word in logs and metrics.
@@ -75,6 +78,7 @@ impl Kind {
             Self::Limit => "limit",
             Self::Memory => "memory",
             Self::Upgrade => "upgrade",
+            Self::Log => "log",
         }
     }
 }

@@ -356,8 +356,9 @@ async fn answers_that_nobody_takes_are_held_within_a_bound() {
     ] {
         let each = held_by_one(name, "/bytes/10000000", window, STREAMS).await;
         // 1 MiB for all streams together, 64 KiB that are read when it is used up and as much on their way to the socket;
-        // 4 KiB for each stream whatever there is, and 16 KiB that came with the head of its answer.
-        let bound = bare + 1024 + 128 + u64::from(STREAMS) * (4 + 16);
+        // 4 KiB for each stream whatever there is, and 16 KiB that came with the head of its answer. What is measured are
+        // pages, of which an allocator keeps some for each size.
+        let bound = bare + (1024 + 128 + u64::from(STREAMS) * (4 + 16)) * 5 / 4 + 512;
         assert!(each < bound, "{name}: {each} KiB, {bare} without answers");
     }
 }

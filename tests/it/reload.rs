@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::Metric;
@@ -17,11 +16,12 @@ use crate::harness::{
 #[tokio::test]
 async fn hup_swaps_endpoints_under_load_without_losing_a_request() {
     let (old, new) = (Backend::start("old"), Backend::start("new"));
-    let program = Program::start(&plain(&[old.endpoint()]));
-    let load = Loading::start(program.address, 500.0, Duration::from_millis(1500));
+    let unwatched = |backend: &Backend| plain(&[backend.endpoint()]) + "watch: off\n";
+    let program = Program::start(&unwatched(&old));
+    let load = Loading::start(program.address, 500.0);
     eventually(DEADLINE, || old.counters().requests() > 50).await;
 
-    program.reload(&plain(&[new.endpoint()]));
+    program.reload(&unwatched(&new));
     let said = program.process.wait_for_line("reloaded");
     assert!(said.contains("generation 2 is in force"), "{said}");
     let parts = [("added", &new), ("removed", &old)];
@@ -35,7 +35,7 @@ async fn hup_swaps_endpoints_under_load_without_losing_a_request() {
     eventually(DEADLINE, || old.counters().open() == 0).await;
     let seen = old.counters().requests();
 
-    let report = load.finish();
+    let report = tokio::task::spawn_blocking(|| load.finish()).await.unwrap();
     assert_eq!(old.counters().requests(), seen);
     assert_eq!(
         (report.failed(), report.unsent),
@@ -53,9 +53,10 @@ async fn hup_swaps_endpoints_under_load_without_losing_a_request() {
 #[tokio::test]
 async fn hup_with_a_broken_file_changes_nothing_and_says_what_check_says() {
     let backend = Backend::start("a");
-    let program = Program::start(&plain(&[backend.endpoint()]));
-    let broken =
-        plain(&[backend.endpoint()]).replace("upstream: pool", "upstream: pol") + "wokers: 3\n";
+    // The watch would be there before the signal now and then.
+    let yaml = plain(&[backend.endpoint()]) + "watch: off\n";
+    let program = Program::start(&yaml);
+    let broken = yaml.replace("upstream: pool", "upstream: pol") + "wokers: 3\n";
     program.reload(&broken);
     let line = program.process.wait_for_line("reload refused");
     assert_eq!(
@@ -79,7 +80,7 @@ async fn hup_with_a_broken_file_changes_nothing_and_says_what_check_says() {
     std::fs::remove_file(&program.file).unwrap();
     program.process.signal(Signal::HUP);
     program.process.wait_for_line("cannot be read");
-    program.reload(&plain(&[backend.endpoint()]));
+    program.reload(&yaml);
     program
         .process
         .wait_for_line("generation 2 is in force; nothing changed");

@@ -34,14 +34,14 @@ struct Shared {
     streams: RefCell<Slab<Stream>>,
     /// How many streams wait for room.
     waiting: Cell<usize>,
-    /// Bytes that the connection's socket took; goes on counting.
-    sent: Rc<Cell<u64>>,
+    /// Bytes that the connection's socket took after it had been full; goes on counting.
+    delayed: Rc<Cell<u64>>,
 }
 
 #[derive(Default)]
 struct Stream {
     held: usize,
-    /// Bytes that the library has written, and what the socket had taken when it wrote the last of them.
+    /// Bytes that the library has written, and how many of the connection had been delayed when it wrote the last.
     taken: u64,
     since: u64,
     waker: Option<Waker>,
@@ -50,20 +50,20 @@ struct Stream {
 }
 
 impl Outbox {
-    /// Of a connection whose socket has taken `sent` bytes.
-    pub(super) fn new(sent: Rc<Cell<u64>>) -> Self {
+    /// Of a connection whose socket took so many bytes after it had been full.
+    pub(super) fn new(delayed: Rc<Cell<u64>>) -> Self {
         Self(Rc::new(Shared {
             held: Cell::new(0),
             streams: RefCell::default(),
             waiting: Cell::new(0),
-            sent,
+            delayed,
         }))
     }
 
     /// For the answer on one more stream.
     pub(super) fn share(&self) -> Share {
         let stream = Stream {
-            since: self.0.sent.get(),
+            since: self.0.delayed.get(),
             ..Stream::default()
         };
         Share {
@@ -120,9 +120,9 @@ impl Share {
         self.of.streams.borrow()[self.key].taken
     }
 
-    /// A number that changes when the stream comes forward: with what was written of it, and for as long as it may be
-    /// others' turn also with what the socket takes. When they have had theirs it is its windows that are closed, which
-    /// no other stream opens.
+    /// A number that changes when the stream comes forward: with what was written of it, and while the client is slow to
+    /// take what others have, for as long as it may be their turn, with that. When they have had it, or the client takes
+    /// all at once, it is the windows of this stream that are closed, which no other opens.
     pub(super) fn progress(&self) -> u64 {
         let streams = self.of.streams.borrow();
         let stream = &streams[self.key];
@@ -131,7 +131,7 @@ impl Share {
         }
         // The library writes a frame of each stream that can send in turn, and the connection gathers a few.
         let turns = (streams.len() as u64 + 8) * u64::from(FRAME);
-        stream.taken + (self.of.sent.get() - stream.since).min(turns)
+        stream.taken + (self.of.delayed.get() - stream.since).min(turns)
     }
 }
 
@@ -190,7 +190,7 @@ impl Hold {
     fn written(&self, count: usize) {
         let stream = &mut self.of.streams.borrow_mut()[self.key];
         stream.taken += count as u64;
-        stream.since = self.of.sent.get();
+        stream.since = self.of.delayed.get();
     }
 }
 
@@ -308,23 +308,23 @@ mod tests {
 
     #[test]
     fn a_stream_comes_forward_by_its_own_bytes_and_for_a_while_by_those_of_others() {
-        let sent = Rc::new(Cell::new(0));
-        let outbox = Outbox::new(Rc::clone(&sent));
+        let delayed = Rc::new(Cell::new(0));
+        let outbox = Outbox::new(Rc::clone(&delayed));
         let share = outbox.share();
-        sent.set(100);
+        delayed.set(100);
         assert_eq!(share.progress(), 0, "it has nothing to send");
         let mut own = piece(&share, 1000);
         let begun = share.progress();
-        sent.set(200);
+        delayed.set(200);
         assert_ne!(share.progress(), begun, "its turn may come");
-        sent.set(100_000_000);
+        delayed.set(100_000_000);
         let late = share.progress();
-        sent.set(200_000_000);
+        delayed.set(200_000_000);
         assert_eq!(share.progress(), late, "all others have had theirs");
         own.advance(1);
         let moved = share.progress();
         assert_ne!(moved, late);
-        sent.set(200_000_001);
+        delayed.set(200_000_001);
         assert_ne!(share.progress(), moved);
     }
 

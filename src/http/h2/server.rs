@@ -111,7 +111,7 @@ pub async fn serve<H: Handler>(
     let mut session = Session {
         connection,
         exchanges: Exchanges::default(),
-        outbox: Outbox::new(tap.sent()),
+        outbox: Outbox::new(tap.delayed()),
         tap,
         phase: Phase::Open,
         end: End::Closed,

@@ -47,8 +47,10 @@ struct Wire {
     /// Waits for the socket, and how much of it was written.
     unsent: Vec<u8>,
     written: usize,
-    /// Taken by the socket since the connection began.
-    sent: Rc<Cell<u64>>,
+    /// The socket did not take all that it was offered last.
+    is_full: bool,
+    /// Bytes that the socket took after it had been full.
+    delayed: Rc<Cell<u64>>,
     meter: Meter,
     /// The frames that are written, and how many of them gave a stream up as malformed since that was asked last.
     written_frames: Walk,
@@ -106,7 +108,8 @@ impl Tap {
             handed_on: 0,
             unsent: Vec::new(),
             written: 0,
-            sent: Rc::default(),
+            is_full: false,
+            delayed: Rc::default(),
             meter,
             written_frames: Walk::new(0, LOOKS),
             malformed: 0,
@@ -178,9 +181,9 @@ impl Tap {
         self.0.borrow().reads
     }
 
-    /// How many bytes the socket took; goes on counting.
-    pub(super) fn sent(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.0.borrow().sent)
+    /// How many bytes the socket took after it had been full, so that others had to wait for them; goes on counting.
+    pub(super) fn delayed(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.0.borrow().delayed)
     }
 
     /// Ready once all that was gathered is with the operating system. To be polled after the library was.
@@ -199,19 +202,24 @@ impl Wire {
     /// Ready once nothing that was gathered is left.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.has_unsent() {
-            let count =
-                ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.written..]))?;
+            let unsent = &self.unsent[self.written..];
+            let polled = Pin::new(&mut self.stream).poll_write(cx, unsent);
+            self.is_full |= polled.is_pending();
+            let count = ready!(polled)?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent(count);
+            self.is_full &= self.has_unsent();
         }
         Poll::Ready(Ok(()))
     }
 
     fn count(&mut self, count: usize) {
         self.meter.wrote(count);
-        self.sent.set(self.sent.get() + count as u64);
+        if self.is_full {
+            self.delayed.set(self.delayed.get() + count as u64);
+        }
     }
 
     /// Strikes out what the socket took, and gives the memory back when that was all.
@@ -250,13 +258,17 @@ impl Wire {
                 *place = IoSlice::new(slice);
             }
             let all = if before == 0 { &all[1..] } else { &all[..] };
-            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, all))?;
+            let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, all);
+            self.is_full |= polled.is_pending();
+            let count = ready!(polled)?;
             if count == 0 {
                 return Poll::Ready(Ok(0));
             }
             self.sent(count.min(before));
             if count > before {
                 self.count(count - before);
+                let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+                self.is_full &= count - before < offered;
                 return Poll::Ready(Ok(count - before));
             }
         }

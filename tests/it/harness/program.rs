@@ -1,17 +1,11 @@
-//! The program with its file, as an operator runs it; and load on it.
+//! The program with its file, as an operator runs it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
-use plimsoll::clock::Clock;
-use plimsoll::entropy::Random;
-use plimsoll::lab::generator::{self, Load, Report, Tally};
-use plimsoll::lab::schedule::{Arrivals, Schedule};
 use rustix::process::Signal;
 
-use super::{DEADLINE, Directory, Process, plain};
+use super::{Directory, Process, plain};
 
 /// The program with its file.
 pub struct Program {
@@ -75,42 +69,4 @@ fn told(process: &Process, what: &str) -> SocketAddr {
     let line = process.wait_for_line(what);
     let (_, rest) = line.split_once("http://").unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-/// Load on a thread of its own, so that a test that blocks does not hold it up.
-pub struct Loading {
-    tally: Tally,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Loading {
-    pub fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
-        let tally = Tally::default();
-        let counted = Arc::clone(&tally);
-        let schedule = Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(1));
-        let load = Load {
-            address,
-            host: "test".to_owned(),
-            targets: vec!["/".to_owned()],
-            field: None,
-            schedule,
-            warm_up: Duration::ZERO,
-            connections: 8,
-            timeout: DEADLINE,
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(generator::run(load, Clock::system(), counted));
-        });
-        Self { tally, thread }
-    }
-
-    pub fn finish(self) -> Report {
-        self.thread.join().unwrap();
-        let report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        report.clone()
-    }
 }

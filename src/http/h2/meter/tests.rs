@@ -125,9 +125,9 @@ fn heads_on_streams_that_had_one_are_bounded_by_number_and_size_and_trailers_are
     let more = verdict_on_client(&[late, head(5)].concat());
     assert_eq!(more, Some(Flood::LateHead));
     let large = on(5, frame(1, 0x4, &[0x82; 16_000]));
-    let few = verdict_on_client(&large.repeat(13));
+    let few = verdict_on_client(&large.repeat(14));
     assert_eq!(few, Some(Flood::LateHead));
-    assert_eq!(verdict_on_client(&large.repeat(12)), None);
+    assert_eq!(verdict_on_client(&large.repeat(13)), None);
 
     let mut meter = Meter::of_client(Instant(0), 100);
     meter.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
