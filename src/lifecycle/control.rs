@@ -20,7 +20,7 @@ use super::signal::Signals;
 use super::start::Kept;
 use super::succession::{self, Succession};
 use super::upgrade::{Successor, UpgradeError};
-use super::{Changes, Notify, Predecessor, certificates, drain, memory, ordered, orphans};
+use super::{Changes, Notify, Predecessor, drain, memory, ordered, orphans, renewal};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
 use crate::admin::server;
@@ -194,7 +194,7 @@ impl Running {
         }
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
-        certificates::start(Arc::clone(&live), Arc::clone(&kept));
+        renewal::start(Arc::clone(&live), Arc::clone(&kept));
         let notify = Arc::new(options.notify);
         let say = Arc::clone(&options.say);
         let reloader = Reloader::start(live, kept, prober, origin, say, &notify);

@@ -4,7 +4,6 @@
 //! ([`Running::serve`]) keeps the tick, serves the admin API, obeys [`Command`]s and signals, and ends.
 
 pub mod between;
-mod certificates;
 pub mod changes;
 mod control;
 mod course;
@@ -27,6 +26,7 @@ mod orphans;
 pub mod predecessor;
 pub mod privileges;
 pub mod reload;
+mod renewal;
 mod signal;
 pub mod start;
 mod succession;

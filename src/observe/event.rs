@@ -31,9 +31,11 @@ pub enum Kind {
     Idempotency,
     /// A certificate was exchanged, could not be, or runs out.
     Certificate,
+    /// A file of users, keys, tokens or secrets was exchanged, or could not be.
+    Credentials,
     /// The configuration was put in force, or refused.
     Reload,
-    /// A limit on clients came to a bound of its own, or away from it.
+    /// A limit refuses clients; of each limit told at most once in ten seconds.
     Limit,
     /// Memory became scarce, or is no more.
     Memory,
@@ -45,7 +47,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Discovery,
         Self::Idempotency,
         Self::Certificate,
+        Self::Credentials,
         Self::Reload,
         Self::Limit,
         Self::Memory,
@@ -70,6 +73,7 @@ impl Kind {
             Self::Discovery => "discovery",
             Self::Idempotency => "idempotency",
             Self::Certificate => "certificate",
+            Self::Credentials => "credentials",
             Self::Reload => "reload",
             Self::Limit => "limit",
             Self::Memory => "memory",

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod admit;
+pub mod apart;
 pub mod audience;
 pub mod authorize;
 pub mod brake;

@@ -9,36 +9,9 @@ use plimsoll::lifecycle::Ended;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, Unfinished, eventually, plain,
-    within,
+    Backend, Client, DEADLINE, Directory, Process, Program, Proxy, Raw, Unfinished, eventually,
+    plain, within,
 };
-
-/// The program, and where it listens.
-struct Program {
-    process: Process,
-    address: std::net::SocketAddr,
-    admin: std::net::SocketAddr,
-    directory: Directory,
-}
-
-impl Program {
-    fn start(yaml: &str) -> Self {
-        let directory = Directory::new();
-        let file = directory.write("plimsoll.yaml", yaml);
-        let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
-        let address = |what: &str| {
-            let line = process.wait_for_line(what);
-            let (_, rest) = line.split_once("http://").unwrap();
-            rest.split_whitespace().next().unwrap().parse().unwrap()
-        };
-        Self {
-            address: address("listening on http://"),
-            admin: address("admin on http://"),
-            process,
-            directory,
-        }
-    }
-}
 
 #[tokio::test]
 async fn readiness_turns_negative_before_anything_is_closed() {
@@ -136,7 +109,7 @@ async fn the_command_begins_a_drain_and_waits_for_the_end() {
     let mut program = Program::start(&plain(&[backend.endpoint()]));
     let slow = Unfinished::begin(program.address).await;
     eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
-    let admin = program.admin.to_string();
+    let admin = program.admin().to_string();
     let mut command = Process::start(&["drain", "--admin", &admin, "--wait"]);
     command.wait_for_line("draining: 1 connection is open and has 25s");
     assert_eq!(slow.finish().await.status, StatusCode::OK);
@@ -182,7 +155,7 @@ async fn a_drain_is_ordered_and_answered_before_the_end() {
     let mut program = Program::start(&plain(&[backend.endpoint()]));
     let slow = Unfinished::begin(program.address).await;
     eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
-    let mut admin = Client::h1(program.admin).await;
+    let mut admin = Client::h1(program.admin()).await;
     let told = within(admin.post("/api/v1/drain", "")).await;
     assert_eq!(told.status, StatusCode::ACCEPTED, "{}", told.text());
     let json = told.json();

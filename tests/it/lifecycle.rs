@@ -10,39 +10,9 @@ use plimsoll::lifecycle::Ended;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, Unfinished, eventually, plain,
-    within,
+    Backend, Client, DEADLINE, Directory, Process, Program, Proxy, Raw, Unfinished, eventually,
+    plain, within,
 };
-
-/// The program in front of these endpoints, and where it listens.
-struct Program {
-    process: Process,
-    address: std::net::SocketAddr,
-    admin: std::net::SocketAddr,
-    _directory: Directory,
-}
-
-impl Program {
-    fn before(endpoints: &[String], more: &str) -> Self {
-        let directory = Directory::new();
-        let file = directory.write("plimsoll.yaml", plain(endpoints) + more);
-        let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
-        let line = process.wait_for_line("listening on http://");
-        let admin = process.wait_for_line("admin on http://");
-        let address = |line: &str| {
-            let word = line
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix("http://"));
-            word.unwrap().parse().unwrap()
-        };
-        Self {
-            address: address(&line),
-            admin: address(&admin),
-            process,
-            _directory: directory,
-        }
-    }
-}
 
 #[tokio::test]
 async fn term_finishes_what_runs_refuses_what_is_new_and_exits_0() {
@@ -55,13 +25,13 @@ async fn term_finishes_what_runs_refuses_what_is_new_and_exits_0() {
     program.process.signal(Signal::TERM);
     eventually(DEADLINE, || TcpStream::connect(program.address).is_err()).await;
     eventually(DEADLINE, || idle.is_closed()).await;
-    let ready = Client::h1(program.admin).await.get("/ready").await;
+    let ready = Client::h1(program.admin()).await.get("/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         ready.json()["reasons"][0],
         "draining: no new connection is accepted"
     );
-    let mut health = Process::start(&["health", "--admin", &program.admin.to_string()]);
+    let mut health = Process::start(&["health", "--admin", &program.admin().to_string()]);
     assert_eq!(health.wait(), Some(1));
 
     assert_eq!(slow.finish().await.status, StatusCode::OK);

@@ -1,8 +1,7 @@
 //! Putting another configuration in force while the process runs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use plimsoll::lifecycle::ReloadError;
@@ -10,57 +9,9 @@ use plimsoll::observe::Metric;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Loading, Process, Proxy, Raw, WebSocket,
-    config, eventually, plain, within,
+    Authority, Backend, Client, DEADLINE, Directory, Loading, Process, Program, Proxy, Raw,
+    WebSocket, config, eventually, plain, within,
 };
-
-/// The program with its file.
-pub(crate) struct Program {
-    pub process: Process,
-    pub address: SocketAddr,
-    pub file: PathBuf,
-    pub directory: Directory,
-}
-
-impl Program {
-    pub(crate) fn start(yaml: &str) -> Self {
-        let directory = Directory::new();
-        let file = directory.write("plimsoll.yaml", yaml);
-        Self::run(directory, file)
-    }
-
-    /// From a file that is there.
-    pub(crate) fn run(directory: Directory, file: PathBuf) -> Self {
-        let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
-        let line = process.wait_for_line("listening on http://");
-        let word = line.split_whitespace().nth(2).unwrap();
-        Self {
-            address: word.strip_prefix("http://").unwrap().parse().unwrap(),
-            process,
-            file,
-            directory,
-        }
-    }
-
-    pub(crate) fn reload(&self, yaml: &str) {
-        self.directory.write("plimsoll.yaml", yaml);
-        self.process.signal(Signal::HUP);
-    }
-
-    /// Where its admin API is.
-    pub(crate) fn admin(&self) -> SocketAddr {
-        let line = self.process.wait_for_line("admin on http://");
-        line.rsplit('/').next().unwrap().parse().unwrap()
-    }
-
-    /// Runs a subcommand that asks it: its exit code, what it prints, and what it says.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let admin = self.admin().to_string();
-        let all = [arguments, &["--admin", &admin]].concat();
-        let mut asking = Process::start(&all);
-        (asking.wait(), asking.stdout(), asking.stderr())
-    }
-}
 
 #[tokio::test]
 async fn hup_swaps_endpoints_under_load_without_losing_a_request() {

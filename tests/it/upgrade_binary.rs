@@ -11,7 +11,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    Backend, Client, DEADLINE, Directory, Process, Raw, Unfinished, eventually, plain,
+    Backend, Client, DEADLINE, Directory, Process, Program, Raw, Unfinished, eventually, plain,
 };
 
 /// The program by a name that can be made to lead elsewhere, and all of its processes.
@@ -78,8 +78,12 @@ impl Service {
         symlink(env!("CARGO_BIN_EXE_plimsoll"), &program).unwrap();
         let mut command = Command::new(&program);
         command.args(["run", "-c", file.to_str().unwrap()]);
-        let first = Process::spawn(command);
-        let address = url(&first.wait_for_line("listening on http://"));
+        let Program {
+            process: first,
+            address,
+            directory,
+            ..
+        } = Program::of(Process::spawn(command), directory, file);
         let id = i32::try_from(first.id()).unwrap();
         Self {
             serving: Other(Pid::from_raw(id).unwrap()),

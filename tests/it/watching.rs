@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use plimsoll::admin::Status;
 
-use crate::harness::{Client, Directory, within};
-use crate::reload::Program;
+use crate::harness::{Client, Directory, Program, within};
 
 fn yaml(seconds: u32) -> String {
     watched(seconds, "{ poll: 1h }")

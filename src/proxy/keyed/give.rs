@@ -7,13 +7,13 @@ use std::task::Poll;
 use ::http::Method;
 
 use super::Ticket;
-use super::execute::Large;
 use crate::attempt::Pace;
 use crate::attempt::idempotency::{Answer, Guard};
 use crate::http::Outgoing;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
+use crate::proxy::apart::Large;
 use crate::proxy::brake::Brake;
 use crate::proxy::entry;
 use crate::proxy::error::ProxyError;

@@ -4,7 +4,7 @@
 //! - [`Scripted`]: a raw server that says exactly the bytes it was given, for upstreams that misbehave; [`Closed`]: an
 //!   address where nobody listens.
 //! - [`Proxy`]: the proxy under test, inside the test's process; [`Front`]: one that stands before what is hostile;
-//!   [`Process`]: the program itself.
+//!   [`Process`]: the program itself; [`Program`]: the same with its file.
 //! - [`Told`]: an endpoint that reads a PROXY header before all else.
 //! - [`NameServer`]: one that says what a test wants, and fails as it wants.
 //! - [`Faults`]: a panic or a standstill within the proxy, on demand.
@@ -32,6 +32,7 @@ pub mod grpc;
 mod message;
 mod name_server;
 mod process;
+mod program;
 mod proxy;
 mod raw;
 mod scripted;
@@ -51,6 +52,7 @@ pub use front::{Front, expect_no_panic};
 pub use message::{Head, Message};
 pub use name_server::{NameServer, Trouble};
 pub use process::Process;
+pub use program::Program;
 pub use proxy::{Proxy, config, plain};
 pub use raw::Raw;
 pub use scripted::{Closed, Scripted, Step};
