@@ -20,6 +20,8 @@ use crate::worker::View;
 pub struct Entry {
     /// Who it is: the subject of a certificate, a user, the name of a key.
     pub identity: Option<Box<str>>,
+    /// A service let it in and gave it no name: what is told of it besides says who it is.
+    pub is_nameless: bool,
     /// Names of fields that only the proxy may write: what the client said there does not reach the endpoint.
     pub omitted: Vec<Box<[u8]>>,
     /// What the endpoint is told, in place of what the client said there.

@@ -1,6 +1,7 @@
 //! Who may enter a route: by password, by key, by the word of a service; and what the endpoint is told of it.
 
 mod credentials;
+mod keyed;
 mod service;
 
 use plimsoll::limit::auth::{key_line, password::Hash};
