@@ -12,7 +12,8 @@ use crate::asked::{self, Asked, HOST_BYTES};
 use crate::http::fields::{Fields, Name};
 use crate::http::target;
 use crate::limit::{
-    Attached, Client, Entered, Flow, Permit, Phase, Refusal, Refused, Standing, Way, retry_after,
+    Attached, Client, Entered, Flow, Loan, Permit, Phase, Refusal, Refused, Standing, Way,
+    retry_after,
 };
 use crate::route::Route;
 use crate::worker::{View, Worker};
@@ -24,6 +25,8 @@ pub struct Limited {
     permits: Vec<Rc<Permit>>,
     /// Of the rate that is used up the most.
     told: Option<(Place, Standing)>,
+    /// What it took of the listener's rates and of the route's, until those have been asked that need to know who it is.
+    loans: [Vec<Loan>; 2],
 }
 
 /// Whose limiters.
@@ -80,18 +83,21 @@ pub fn flow(exchange: &Exchange, way: Way) -> Option<Flow> {
 /// Tells the client of its limits.
 pub fn tell(exchange: &Exchange, limited: &Limited, extra: &mut Fields) {
     let both = [Place::Listener, Place::Route];
-    let policies = both.map(|place| attached(exchange, place).map_or(&b""[..], Attached::policy));
-    let told = policies.iter().filter(|policy| !policy.is_empty());
-    let count = told.count();
-    if count == 0 {
+    let told = both.map(|place| attached(exchange, place).filter(|limiters| limiters.is_told()));
+    if told.iter().all(Option::is_none) {
         return;
     }
-    let name: &[u8] = b"ratelimit-policy";
-    extra.push_written(Name::of(name), name, |out| {
-        out.extend_from_slice(policies[0]);
-        out.extend_from_slice(if count == 2 { b", " } else { b"" });
-        out.extend_from_slice(policies[1]);
-    });
+    let mut policy = exchange.worker.buffers.take();
+    policy.clear();
+    for limiters in told.into_iter().flatten() {
+        limiters.write_policy(&Judged::of(exchange), &mut policy);
+    }
+    if !policy.is_empty() {
+        // Empty where the client is named as one that no rate holds for.
+        let name: &[u8] = b"ratelimit-policy";
+        extra.push_written(Name::of(name), name, |out| out.extend_from_slice(&policy));
+    }
+    exchange.worker.buffers.give(policy);
     if let Some((place, standing)) = &limited.told
         && let Some(limiters) = attached(exchange, *place)
     {
@@ -124,14 +130,24 @@ fn enter(exchange: &mut Exchange, place: Place, phase: Phase) -> Result<(), Prox
     let outcome = limiters.enter(phase, &Judged::of(exchange), now, worker.index);
     let limited = &mut exchange.entry.get_or_insert_default().limited;
     match outcome {
-        Ok(Entered { standing, permits }) => {
+        Ok(Entered {
+            standing,
+            permits,
+            loans,
+        }) => {
             limited.permits.extend(permits.into_iter().map(Rc::new));
             limited.heed(place, standing);
+            // Those of the late phase are asked once, and what they let pass is taken.
+            limited.loans[place as usize] = loans;
             Ok(())
         }
         Err(Refused { why, standing }) => {
+            let loans = std::mem::take(&mut limited.loans[place as usize]);
             // Nothing is left there, whatever is elsewhere.
             limited.told = standing.map(|standing| (place, standing));
+            if let Some(limiters) = attached(exchange, place) {
+                limiters.give_back(loans);
+            }
             Err(match why {
                 Refusal::Rate(_) => ProxyError::RateLimited {
                     retry_after: retry_after(&why),

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod keyed;
+mod limited;
 mod service;
 
 use plimsoll::limit::auth::{key_line, password::Hash};
