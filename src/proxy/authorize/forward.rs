@@ -7,17 +7,20 @@ use std::sync::Arc;
 use ::http::Method;
 
 use super::{Judged, wait};
+use crate::attempt::Plan;
 use crate::attempt::idempotency::Answer;
+use crate::clock::wheel::Timer;
 use crate::config::{OnAuthFailure, Priority};
 use crate::http::body::{Body, Sink};
+use crate::http::buffers::Lent;
 use crate::http::fields::{Fields, Name, Names};
 use crate::http::gathered::Gathered;
-use crate::http::head::Length;
+use crate::http::head::{Length, ResponseHead};
 use crate::limit::auth::{Forward, Gate, Verdict};
 use crate::proxy::entry::{Entry, Field};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Seen};
-use crate::proxy::forward::Downstream;
+use crate::proxy::forward::{Attempt, Downstream};
 use crate::proxy::keyed;
 use crate::proxy::select::Selection;
 use crate::proxy::stream::{self, Flow};
@@ -28,7 +31,7 @@ use crate::worker::{UpstreamView, View};
 /// Bytes of an answer that is passed on to the client: a page that asks for a password is smaller.
 const ANSWER: usize = 256 * 1024;
 
-/// What the service said.
+/// What the head of the service's answer says.
 enum Said {
     /// It may enter; with the fields that the request is forwarded with.
     Enter {
@@ -36,7 +39,17 @@ enum Said {
         fields: Vec<Field>,
     },
     /// It may not, and is to be told so.
-    Refuse(Answer),
+    Refuse(Box<Refusing>),
+}
+
+/// An answer that refuses, of which the head is there. Whatever becomes of the rest, it refuses.
+struct Refusing {
+    question: Exchange,
+    down: Downstream,
+    attempt: Box<Attempt>,
+    response: Lent<ResponseHead>,
+    timer: Timer,
+    plan: Plan,
 }
 
 pub(super) async fn judge(
@@ -50,8 +63,9 @@ pub(super) async fn judge(
     let now = exchange.worker.wheel.now();
     let upstream = Rc::clone(&view.upstreams[forward.upstream]);
     let question = question(exchange, gate, forward, &upstream);
+    let until = now + forward.timeout;
     let asking = Box::pin(ask(question, &upstream, route, forward));
-    let said = wait(exchange, down, now + forward.timeout, asking).await?;
+    let said = wait(exchange, down, until, asking).await?;
     match said {
         Some(Ok(Said::Enter { name, fields })) => {
             if !fields.is_empty() {
@@ -60,9 +74,14 @@ pub(super) async fn judge(
             }
             Ok(Judged::Entered(name))
         }
-        Some(Ok(Said::Refuse(answer))) => {
-            // What becomes of it is the client's affair; it does not enter.
+        Some(Ok(Said::Refuse(mut refusing))) => {
             gate.counts.judged(Verdict::Refused);
+            let bare = refusing.bare(route);
+            let gathering = Box::pin(refusing.gather(&upstream, route));
+            let gathered = wait(exchange, down, until, gathering).await?;
+            // A body that is late, broken or too large changes nothing about what was said.
+            let answer = gathered.and_then(Result::ok).unwrap_or(bare);
+            // What becomes of it is the client's affair; it does not enter.
             keyed::give(exchange, down, &answer, None, &Fields::default()).await?;
             Ok(Judged::Answered)
         }
@@ -141,7 +160,7 @@ const OTHERS_GONE: [&[u8]; 9] = [
     b"content-range",
 ];
 
-/// Makes the tries, and reads the answer. An error: nobody can say.
+/// Makes the tries, and reads the head of the answer. An error: nobody can say.
 async fn ask(
     mut question: Exchange,
     upstream: &Rc<UpstreamView>,
@@ -160,13 +179,11 @@ async fn ask(
     )?;
     let mut tries = Tries::new(&mut question, &mut down, &plain, upstream);
     let Answered {
-        mut attempt,
+        attempt,
         response,
         tunnel,
     } = tries.run().await?;
-    let Tries {
-        timer, mut plan, ..
-    } = tries;
+    let Tries { timer, plan, .. } = tries;
     if tunnel {
         return Err(ProxyError::UnaskedSwitch);
     }
@@ -180,32 +197,74 @@ async fn ask(
         stream::discard(&question, attempt, &response, upstream, &down).await;
         return Err(ProxyError::Failing(status));
     }
-    attempt.slot.record.status = status;
-    let mut flow = Flow {
-        answer: attempt.link.body(&response),
-        client: Sink::Gathered(Box::new(Gathered::new(ANSWER))),
-        tunnel: false,
-    };
-    let question = &mut question;
-    let outcome = stream::stream(
+    Ok(Said::Refuse(Box::new(Refusing {
         question,
-        &mut attempt,
-        &mut down,
-        &mut flow,
-        &timer,
-        &mut plan,
-    )
-    .await;
-    let Flow { answer, client, .. } = flow;
-    drop(answer);
-    stream::end(question, attempt, upstream, down.pump.bytes, &outcome);
-    outcome?;
-    let Sink::Gathered(mut gathered) = client else {
-        return Err(ProxyError::Panicked);
-    };
-    let answer = keyed::kept(question, route, &response, &mut gathered);
-    Ok(Said::Refuse(answer))
+        down,
+        attempt,
+        response,
+        timer,
+        plan,
+    })))
 }
+
+impl Refusing {
+    /// The answer without its body, and without what speaks of one.
+    fn bare(&mut self, route: &Route) -> Answer {
+        let (question, response) = (&mut self.question, &self.response);
+        let mut answer = keyed::kept(question, route, response, &mut Gathered::default());
+        answer.fields.retain(|(name, _)| {
+            let mut of_a_body = OF_A_BODY.iter();
+            !of_a_body.any(|gone| name.eq_ignore_ascii_case(gone))
+        });
+        answer
+    }
+
+    /// Reads the body. An error: there is more of it than is passed on, or not all of it came.
+    async fn gather(
+        mut self: Box<Self>,
+        upstream: &UpstreamView,
+        route: &Route,
+    ) -> Result<Answer, ProxyError> {
+        let (question, mut attempt) = (&mut self.question, self.attempt);
+        attempt.slot.record.status = self.response.status;
+        let mut flow = Flow {
+            answer: attempt.link.body(&self.response),
+            client: Sink::Gathered(Box::new(Gathered::new(ANSWER))),
+            tunnel: false,
+        };
+        let outcome = stream::stream(
+            question,
+            &mut attempt,
+            &mut self.down,
+            &mut flow,
+            &self.timer,
+            &mut self.plan,
+        )
+        .await;
+        let Flow { answer, client, .. } = flow;
+        drop(answer);
+        let sent = self.down.pump.bytes;
+        stream::end(question, attempt, upstream, sent, &outcome);
+        outcome?;
+        let Sink::Gathered(mut gathered) = client else {
+            return Err(ProxyError::Panicked);
+        };
+        Ok(keyed::kept(question, route, &self.response, &mut gathered))
+    }
+}
+
+/// Fields that are wrong where the body is missing.
+const OF_A_BODY: [&[u8]; 9] = [
+    b"content-type",
+    b"content-encoding",
+    b"content-language",
+    b"content-range",
+    b"content-digest",
+    b"repr-digest",
+    b"digest",
+    b"content-md5",
+    b"etag",
+];
 
 /// The service's own: nothing that the client's route edits or rewrites is for it.
 fn plain_route(route: &Route, forward: &Forward) -> Route {
