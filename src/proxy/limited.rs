@@ -10,6 +10,7 @@ use super::forward::Downstream;
 use super::request::Request;
 use crate::asked::{self, Asked, HOST_BYTES};
 use crate::http::fields::{Fields, Name};
+use crate::http::slashes::{self, Plain};
 use crate::http::target;
 use crate::limit::{
     Attached, Client, Entered, Flow, Loan, Permit, Phase, Refusal, Refused, Standing, Way,
@@ -208,8 +209,14 @@ impl Client for Judged<'_> {
     }
 
     fn path(&self, with: &mut dyn FnMut(&[u8])) {
+        let mut target = &self.request.head.target;
+        let mut plain = Vec::new();
+        if slashes::are_repeated(target) || slashes::are_disguised(target) {
+            slashes::rewrite(target, Plain::ALL, &mut plain);
+            target = &plain;
+        }
         let mut buffer = self.worker.buffers.take();
-        if let Ok(canonical) = target::canonical(&self.request.head.target, &mut buffer) {
+        if let Ok(canonical) = target::canonical(target, &mut buffer) {
             with(canonical.path);
         }
         self.worker.buffers.give(buffer);
