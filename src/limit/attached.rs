@@ -94,7 +94,7 @@ impl Attached {
         let mut policy = Vec::new();
         let mut varies = false;
         for limiter in early.iter().chain(&late).filter(|one| one.is_told) {
-            if let Rule::Rate(rate, exceptions) = &limiter.rule {
+            if let Rule::Rate(rate, exceptions, _) = &limiter.rule {
                 varies |= !exceptions.is_empty();
                 add_policy(&limiter.name, rate, &mut policy);
             }

@@ -146,7 +146,7 @@ async fn answer(
     }
     exchange.request().check_names()?;
     slashes::apply(&exchange.listener.shared, &mut exchange.head.target)?;
-    entry::before_route(exchange, &view)?;
+    entry::before_route(exchange)?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);

@@ -9,15 +9,14 @@ use super::exchange::Exchange;
 use super::forward::Downstream;
 use super::request::Request;
 use crate::asked::{self, Asked, HOST_BYTES};
+use crate::http::buffers::Buffers;
 use crate::http::fields::{Fields, Name};
 use crate::http::slashes::{self, Plain};
 use crate::http::target;
 use crate::limit::{
-    Attached, Client, Entered, Flow, Loan, Permit, Phase, Refusal, Refused, Standing, Way,
+    Attached, Client, Entered, Flow, Loan, Permit, Phase, Refusal, Refused, Standing, Way, Whose,
     retry_after,
 };
-use crate::route::Route;
-use crate::worker::{View, Worker};
 
 /// What a client got of its limiters, and what it is told of them.
 #[derive(Debug, Clone, Default)]
@@ -38,21 +37,17 @@ enum Place {
 }
 
 /// By the limits of the listener, before there is a route.
-pub fn judge_listener(exchange: &mut Exchange, _view: &View) -> Result<(), ProxyError> {
+pub fn judge_listener(exchange: &mut Exchange) -> Result<(), ProxyError> {
     enter(exchange, Place::Listener, Phase::Early)
 }
 
 /// By those limits of the route that need not know who the client is.
-pub fn judge(exchange: &mut Exchange, _view: &View, _route: &Route) -> Result<(), ProxyError> {
+pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
     enter(exchange, Place::Route, Phase::Early)
 }
 
 /// By those limits that are kept for each identity.
-pub fn judge_identity(
-    exchange: &mut Exchange,
-    _view: &View,
-    _route: &Route,
-) -> Result<(), ProxyError> {
+pub fn judge_identity(exchange: &mut Exchange) -> Result<(), ProxyError> {
     if exchange.entry.is_none() {
         // Whoever has a limit was judged before.
         return Ok(());
@@ -75,7 +70,7 @@ pub fn flow(exchange: &Exchange, way: Way) -> Option<Flow> {
     let mut flow = Flow::new(exchange.worker.index);
     for place in [Place::Listener, Place::Route] {
         if let Some(limiters) = attached(exchange, place) {
-            limiters.hold(way, &Judged::of(exchange), &mut flow);
+            limiters.hold(way, &Judged::of(exchange, place), &mut flow);
         }
     }
     (!flow.is_free()).then_some(flow)
@@ -84,14 +79,17 @@ pub fn flow(exchange: &Exchange, way: Way) -> Option<Flow> {
 /// Tells the client of its limits.
 pub fn tell(exchange: &Exchange, limited: &Limited, extra: &mut Fields) {
     let both = [Place::Listener, Place::Route];
-    let told = both.map(|place| attached(exchange, place).filter(|limiters| limiters.is_told()));
+    let told = both.map(|place| {
+        let limiters = attached(exchange, place).filter(|limiters| limiters.is_told());
+        limiters.map(|limiters| (place, limiters))
+    });
     if told.iter().all(Option::is_none) {
         return;
     }
     let mut policy = exchange.worker.buffers.take();
     policy.clear();
-    for limiters in told.into_iter().flatten() {
-        limiters.write_policy(&Judged::of(exchange), &mut policy);
+    for (place, limiters) in told.into_iter().flatten() {
+        limiters.write_policy(&Judged::of(exchange, place), &mut policy);
     }
     if !policy.is_empty() {
         // Empty where the client is named as one that no rate holds for.
@@ -128,7 +126,7 @@ fn enter(exchange: &mut Exchange, place: Place, phase: Phase) -> Result<(), Prox
         // It may have taken time to find out who the client is.
         Phase::Late => worker.wheel.now(),
     };
-    let outcome = limiters.enter(phase, &Judged::of(exchange), now, worker.index);
+    let outcome = limiters.enter(phase, &Judged::of(exchange, place), now, worker.index);
     let limited = &mut exchange.entry.get_or_insert_default().limited;
     match outcome {
         Ok(Entered {
@@ -173,25 +171,36 @@ impl Limited {
 
 /// A request as limiters ask it: what a stranger may not write is not there, and what can be spelt in several ways is in
 /// its canonical form, so that no spelling is a way around a limit.
-struct Judged<'a> {
-    request: Request<'a>,
-    identity: Option<&'a [u8]>,
-    worker: &'a Worker,
+pub struct Judged<'a> {
+    /// Where the limiter is attached.
+    pub whose: Whose<'a>,
+    pub request: Request<'a>,
+    pub identity: Option<&'a [u8]>,
+    pub buffers: &'a Buffers,
 }
 
 impl<'a> Judged<'a> {
-    fn of(exchange: &'a Exchange) -> Self {
+    fn of(exchange: &'a Exchange, place: Place) -> Self {
+        let whose = match (place, &exchange.route) {
+            (Place::Route, Some(route)) => Whose::Route(&route.name),
+            _ => Whose::Listener(&exchange.listener.shared.name),
+        };
         let entry = exchange.entry.as_ref();
         let identity = entry.and_then(|entry| entry.identity.as_deref());
         Self {
+            whose,
             request: exchange.request(),
             identity: identity.map(str::as_bytes),
-            worker: &exchange.worker,
+            buffers: &exchange.worker.buffers,
         }
     }
 }
 
 impl Client for Judged<'_> {
+    fn whose(&self) -> Whose<'_> {
+        self.whose
+    }
+
     fn client_ip(&self) -> Option<IpAddr> {
         self.request.client()
     }
@@ -215,11 +224,11 @@ impl Client for Judged<'_> {
             slashes::rewrite(target, Plain::ALL, &mut plain);
             target = &plain;
         }
-        let mut buffer = self.worker.buffers.take();
+        let mut buffer = self.buffers.take();
         if let Ok(canonical) = target::canonical(target, &mut buffer) {
             with(canonical.path);
         }
-        self.worker.buffers.give(buffer);
+        self.buffers.give(buffer);
     }
 
     fn header(&self, name: &str, with: &mut dyn FnMut(&[u8])) {

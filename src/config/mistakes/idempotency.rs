@@ -72,7 +72,7 @@ fn what_would_not_help_is_told() {
 fn a_service_that_names_nobody_is_told() {
     warned(
         &with("{ upstream: api, auth: { forward: { upstream: api } }, idempotency: {} }"),
-        (4, 59),
+        (4, 60),
         "routes[0].idempotency",
         "names nobody",
         "`identity`",

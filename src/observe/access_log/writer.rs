@@ -2,6 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
@@ -38,6 +40,8 @@ enum Message {
 struct Shared {
     written: AtomicU64,
     dropped: AtomicU64,
+    /// Why the last batch was not written; none when it was.
+    failure: Mutex<Option<io::Error>>,
     /// Empty buffers on their way back to workers.
     spare: Mutex<Vec<Vec<u8>>>,
     /// A file opened anew, to be written to from now on.
@@ -120,6 +124,13 @@ impl AccessLog {
     /// Lines written.
     pub fn written(&self) -> u64 {
         self.shared.written.load(Relaxed)
+    }
+
+    /// Why the last lines could not be written; none where they were, or wait for a target that takes nothing.
+    pub fn failure(&self) -> Option<String> {
+        locked(&self.shared.failure)
+            .as_ref()
+            .map(io::Error::to_string)
     }
 
     /// Lines lost because the target was too slow or failed.
@@ -244,11 +255,13 @@ fn write_all(receiver: &Receiver<Message>, target: Box<dyn Write + Send>, shared
             };
         }
         if let Message::Batch { text, lines } = message {
-            let counter = if output.write(&text).is_ok() {
+            let failure = output.write(&text).err();
+            let counter = if failure.is_none() {
                 &shared.written
             } else {
                 &shared.dropped
             };
+            *locked(&shared.failure) = failure;
             counter.fetch_add(lines, Relaxed);
             give_back(shared, text);
         }
@@ -285,8 +298,11 @@ fn give_back(shared: &Shared, mut text: Vec<u8>) {
     }
 }
 
-fn open(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+fn open(path: &Path) -> io::Result<File> {
+    // To open a pipe for writing alone waits for a reader, for ever where none comes; for both it does not.
+    let is_pipe = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo());
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).read(is_pipe).open(path)
 }
 
 /// A poisoned lock is taken all the same: nothing it guards is ever half changed.
@@ -467,6 +483,19 @@ mod tests {
             "{text}"
         );
         assert_eq!((log.written(), log.dropped()), (1, 1));
+        assert_eq!(log.failure(), None);
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_is_told() {
+        let log = AccessLog::start(&config("/dev/full".into())).unwrap();
+        let mut worker = log.worker();
+        worker.record(&record(200));
+        worker.flush();
+        assert!(log.sync(LONG));
+        assert_eq!((log.written(), log.dropped()), (0, 1));
+        let failure = log.failure().unwrap();
+        assert!(failure.contains("No space left"), "{failure}");
     }
 
     #[test]
