@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::attempt::idempotency::{Guard, Stores};
 use crate::clock::Instant;
 use crate::config::{
-    self, Address, Balance, ClientFact, Config, Forwarding, HashKey, ListenerLimits,
-    ListenerTimeouts, ProxyProtocolIn, TrustedProxy, Underscores,
+    self, Address, Balance, ClientFact, Config, EscapedSlashes, Forwarding, HashKey,
+    ListenerLimits, ListenerTimeouts, ProxyProtocolIn, Slashes, TrustedProxy, Underscores,
 };
 use crate::limit::{self, Attached, Limits, auth};
 use crate::listener::addresses::Addresses;
@@ -31,6 +31,8 @@ pub struct Listener {
     pub limits: ListenerLimits,
     pub trusted_proxies: Vec<TrustedProxy>,
     pub underscores: Underscores,
+    pub slashes: Slashes,
+    pub escaped_slashes: EscapedSlashes,
     pub forwarding: Forwarding,
     /// Who may ask why an endpoint was picked.
     pub explain_to: Vec<TrustedProxy>,
@@ -163,6 +165,8 @@ impl Listener {
             limits: written.limits.clone(),
             trusted_proxies: written.trusted_proxies.clone(),
             underscores: written.underscores,
+            slashes: written.slashes,
+            escaped_slashes: written.escaped_slashes,
             forwarding: written.forwarding.clone(),
             explain_to: written.explain_to.clone(),
             proxy_protocol: written.proxy_protocol.clone(),

@@ -105,5 +105,9 @@ fn line() -> anyhow::Result<Vec<u8>> {
         line.len() as u64 <= PASSWORD_BYTES,
         "the password has more than {PASSWORD_BYTES} bytes"
     );
+    anyhow::ensure!(
+        !line.iter().any(u8::is_ascii_control),
+        "the password holds a control character, which no client may send (RFC 7617, 2)"
+    );
     Ok(line)
 }

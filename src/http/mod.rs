@@ -20,6 +20,7 @@ pub mod outgoing;
 pub mod pipe;
 pub mod responder;
 pub mod retry_after;
+pub mod slashes;
 pub mod target;
 pub mod upgrade;
 

@@ -5,7 +5,8 @@
 //! - Escapes of unreserved characters are decoded, other escapes kept with upper-case digits, bytes above 0x7F escaped.
 //!   `%2F` stays an escape and separates nothing; a backslash is an ordinary character.
 //! - Dot segments are removed (RFC 3986, 5.2.4), also those spelt `%2e`; above the root there is nothing.
-//! - Repeated slashes are kept: `//a` is not `/a` (nginx merges them, HAProxy and Envoy by default do not).
+//! - Repeated slashes are kept: `//a` is not `/a` (nginx merges them, HAProxy and Envoy by default do not). What becomes of
+//!   those that an endpoint may read otherwise is decided by the listener ([`super::slashes`]).
 //! - An escape without two hexadecimal digits, and `%00`, are refused, as nginx does.
 //! - The query is not touched.
 

@@ -6,6 +6,8 @@ use super::bandwidth::Flow;
 use super::fields;
 use super::key::Client;
 use super::limiter::{Limiter, Permit, Refusal, Rule, Taken};
+use super::rate::Rate;
+use super::table::Place;
 use crate::clock::Instant;
 use crate::config::Direction;
 
@@ -20,6 +22,8 @@ pub struct Attached {
     flows: Box<[Arc<Limiter>]>,
     /// `RateLimit-Policy`; empty when clients are told of none.
     policy: Box<[u8]>,
+    /// Whether some clients have policies of their own.
+    varies: bool,
 }
 
 /// When limiters are asked.
@@ -45,6 +49,17 @@ pub struct Standing {
 pub struct Entered {
     pub standing: Option<Standing>,
     pub permits: Vec<Permit>,
+    /// What it took of rates while others of the same place are still to be asked.
+    pub loans: Vec<Loan>,
+}
+
+/// What a request took of a rate and may have to give back.
+#[derive(Debug, Clone, Copy)]
+pub struct Loan {
+    /// Of the early limiters.
+    index: usize,
+    rate: Rate,
+    place: Place,
 }
 
 /// A request may not go on.
@@ -77,20 +92,19 @@ impl Attached {
             .into_iter()
             .partition(|limiter| limiter.key.is_of_identity());
         let mut policy = Vec::new();
+        let mut varies = false;
         for limiter in early.iter().chain(&late).filter(|one| one.is_told) {
-            let Rule::Rate(rate, ..) = &limiter.rule else {
-                continue;
-            };
-            if !policy.is_empty() {
-                policy.extend_from_slice(b", ");
+            if let Rule::Rate(rate, exceptions, _) = &limiter.rule {
+                varies |= !exceptions.is_empty();
+                add_policy(&limiter.name, rate, &mut policy);
             }
-            fields::policy(&limiter.name, rate, &mut policy);
         }
         Some(Self {
             early: early.into(),
             late: late.into(),
             flows: flows.into(),
             policy: policy.into(),
+            varies,
         })
     }
 
@@ -104,9 +118,34 @@ impl Attached {
         !self.of(phase).is_empty()
     }
 
-    /// The value of `RateLimit-Policy`; empty when clients are told of none.
-    pub fn policy(&self) -> &[u8] {
-        &self.policy
+    /// Whether clients are told of any rate.
+    pub fn is_told(&self) -> bool {
+        !self.policy.is_empty()
+    }
+
+    /// Adds to the value of `RateLimit-Policy` what holds for this client: nothing of a rate that does not hold for it.
+    pub fn write_policy(&self, asked: &impl Client, out: &mut Vec<u8>) {
+        if !self.varies {
+            if !out.is_empty() && self.is_told() {
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(&self.policy);
+            return;
+        }
+        for limiter in self.early.iter().chain(&self.late) {
+            if let Some(rate) = limiter.rate_of(asked).filter(|_| limiter.is_told) {
+                add_policy(&limiter.name, rate, out);
+            }
+        }
+    }
+
+    /// Gives back what a request took in the early phase, because it is refused in the late one.
+    pub fn give_back(&self, loans: Vec<Loan>) {
+        for Loan { index, rate, place } in loans {
+            if let Some(limiter) = self.early.get(index) {
+                limiter.give_back_rate(rate, place);
+            }
+        }
     }
 
     /// Asks all limiters of a phase. What one refuses takes nothing of the others. `lane` is the worker's.
@@ -161,9 +200,15 @@ impl Attached {
                 entered.permits.push(permit);
                 Ok(())
             }
-            taken => self
-                .enter_from(next, phase, asked, now, lane, entered)
-                .inspect_err(|_| limiter.give_back(taken)),
+            Taken::Rate(_, rate, place) => {
+                let rest = self.enter_from(next, phase, asked, now, lane, entered);
+                rest.inspect_err(|_| limiter.give_back_rate(rate, place))?;
+                if phase == Phase::Early && self.asks(Phase::Late) {
+                    entered.loans.push(Loan { index, rate, place });
+                }
+                Ok(())
+            }
+            Taken::Nothing => self.enter_from(next, phase, asked, now, lane, entered),
         }
     }
 
@@ -197,6 +242,14 @@ impl Attached {
             Phase::Late => &self.late,
         }
     }
+}
+
+/// One more policy.
+fn add_policy(name: &str, rate: &Rate, out: &mut Vec<u8>) {
+    if !out.is_empty() {
+        out.extend_from_slice(b", ");
+    }
+    fields::policy(name, rate, out);
 }
 
 impl Standing {

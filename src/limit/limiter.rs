@@ -102,8 +102,13 @@ pub(super) enum Taken {
 }
 
 impl<T> Exceptions<T> {
+    /// Whether nobody is named.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.networks.is_empty()
+    }
+
     fn of(&self, found: &Found) -> Option<&Option<T>> {
-        if self.keys.is_empty() && self.networks.is_empty() {
+        if self.is_empty() {
             return None;
         }
         self.keys
@@ -242,12 +247,25 @@ impl Limiter {
         Counted { key, most, lane }
     }
 
-    /// Gives back what was taken for a request that another limiter refused.
-    pub(super) fn give_back(&self, taken: Taken) {
-        if let Taken::Rate(_, rate, place) = taken {
-            self.known.give_back(place, rate);
+    /// Gives back what was taken of a rate for a request that another limiter refused. That this one had let it pass stays
+    /// counted.
+    pub(super) fn give_back_rate(&self, rate: Rate, place: Place) {
+        self.known.give_back(place, rate);
+    }
+
+    /// The rate that holds for this client; `None`: none does. Who cannot be told apart has that of all.
+    pub(super) fn rate_of(&self, asked: &impl Client) -> Option<&Rate> {
+        let Rule::Rate(rate, exceptions, _) = &self.rule else {
+            return None;
+        };
+        if exceptions.is_empty() {
+            return Some(rate);
         }
-        // A permit goes with its drop. That this limiter had let it pass stays counted.
+        let own = self.key.of(asked);
+        match own.and_then(|found| exceptions.of(&found)) {
+            Some(own) => own.as_ref(),
+            None => Some(rate),
+        }
     }
 
     /// The key of an exchange whose bytes are counted.

@@ -26,7 +26,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-pub use attached::{Attached, Entered, Phase, Refused, Standing, Way, retry_after};
+pub use attached::{Attached, Entered, Loan, Phase, Refused, Standing, Way, retry_after};
 pub use bandwidth::{Bandwidth, Flow};
 pub use counts::{Counts, Event};
 pub use key::Client;

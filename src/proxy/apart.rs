@@ -136,7 +136,7 @@ impl Begun {
 }
 
 /// The answer as every client will get it.
-fn kept(
+pub fn kept(
     exchange: &mut Exchange,
     route: &route::Route,
     response: &ResponseHead,

@@ -22,6 +22,8 @@ use crate::worker::View;
 pub struct Entry {
     /// Who it is: the subject of a certificate, a user, the name of a key.
     pub identity: Option<Box<str>>,
+    /// A service let it in and gave it no name: what is told of it besides says who it is.
+    pub is_nameless: bool,
     /// Fields of the client, as it spelt them, that could be read as one that only the proxy may write: they do not reach the
     /// endpoint.
     pub omitted: Vec<Box<[u8]>>,

@@ -20,6 +20,7 @@ use super::heads;
 use super::keyed;
 use super::respond::{self, Local};
 use super::select::Selection;
+use super::slashes;
 use super::stream::{self, Flow};
 use super::switch::{self, Switch};
 use super::tries::{Answered, Tries};
@@ -144,11 +145,13 @@ async fn answer(
         return Err(ProxyError::TooLarge);
     }
     exchange.request().check_names()?;
+    slashes::apply(&exchange.listener.shared, &mut exchange.head.target)?;
     entry::before_route(exchange)?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);
     };
+    slashes::guard(&exchange.request(), &view.snapshot.routes, route)?;
     exchange.route = Some(Rc::clone(&view.routes[route.index]));
     if !entry::admit(exchange, down, &view, route).await? {
         return Ok(());

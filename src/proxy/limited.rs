@@ -11,9 +11,10 @@ use super::request::Request;
 use crate::asked::{self, Asked, HOST_BYTES};
 use crate::http::buffers::Buffers;
 use crate::http::fields::{Fields, Name};
+use crate::http::slashes::{self, Plain};
 use crate::http::target;
 use crate::limit::{
-    Attached, Client, Entered, Flow, Permit, Phase, Refusal, Refused, Standing, Way, Whose,
+    Attached, Client, Entered, Flow, Loan, Permit, Phase, Refusal, Refused, Standing, Way, Whose,
     retry_after,
 };
 
@@ -24,6 +25,8 @@ pub struct Limited {
     permits: Vec<Rc<Permit>>,
     /// Of the rate that is used up the most.
     told: Option<(Place, Standing)>,
+    /// What it took of the listener's rates and of the route's, until those have been asked that need to know who it is.
+    loans: [Vec<Loan>; 2],
 }
 
 /// Whose limiters.
@@ -76,18 +79,24 @@ pub fn flow(exchange: &Exchange, way: Way) -> Option<Flow> {
 /// Tells the client of its limits.
 pub fn tell(exchange: &Exchange, limited: &Limited, extra: &mut Fields) {
     let both = [Place::Listener, Place::Route];
-    let policies = both.map(|place| attached(exchange, place).map_or(&b""[..], Attached::policy));
-    let told = policies.iter().filter(|policy| !policy.is_empty());
-    let count = told.count();
-    if count == 0 {
+    let told = both.map(|place| {
+        let limiters = attached(exchange, place).filter(|limiters| limiters.is_told());
+        limiters.map(|limiters| (place, limiters))
+    });
+    if told.iter().all(Option::is_none) {
         return;
     }
-    let name: &[u8] = b"ratelimit-policy";
-    extra.push_written(Name::of(name), name, |out| {
-        out.extend_from_slice(policies[0]);
-        out.extend_from_slice(if count == 2 { b", " } else { b"" });
-        out.extend_from_slice(policies[1]);
-    });
+    let mut policy = exchange.worker.buffers.take();
+    policy.clear();
+    for (place, limiters) in told.into_iter().flatten() {
+        limiters.write_policy(&Judged::of(exchange, place), &mut policy);
+    }
+    if !policy.is_empty() {
+        // Empty where the client is named as one that no rate holds for.
+        let name: &[u8] = b"ratelimit-policy";
+        extra.push_written(Name::of(name), name, |out| out.extend_from_slice(&policy));
+    }
+    exchange.worker.buffers.give(policy);
     if let Some((place, standing)) = &limited.told
         && let Some(limiters) = attached(exchange, *place)
     {
@@ -120,14 +129,24 @@ fn enter(exchange: &mut Exchange, place: Place, phase: Phase) -> Result<(), Prox
     let outcome = limiters.enter(phase, &Judged::of(exchange, place), now, worker.index);
     let limited = &mut exchange.entry.get_or_insert_default().limited;
     match outcome {
-        Ok(Entered { standing, permits }) => {
+        Ok(Entered {
+            standing,
+            permits,
+            loans,
+        }) => {
             limited.permits.extend(permits.into_iter().map(Rc::new));
             limited.heed(place, standing);
+            // Those of the late phase are asked once, and what they let pass is taken.
+            limited.loans[place as usize] = loans;
             Ok(())
         }
         Err(Refused { why, standing }) => {
+            let loans = std::mem::take(&mut limited.loans[place as usize]);
             // Nothing is left there, whatever is elsewhere.
             limited.told = standing.map(|standing| (place, standing));
+            if let Some(limiters) = attached(exchange, place) {
+                limiters.give_back(loans);
+            }
             Err(match why {
                 Refusal::Rate(_) => ProxyError::RateLimited {
                     retry_after: retry_after(&why),
@@ -199,8 +218,14 @@ impl Client for Judged<'_> {
     }
 
     fn path(&self, with: &mut dyn FnMut(&[u8])) {
+        let mut target = &self.request.head.target;
+        let mut plain = Vec::new();
+        if slashes::are_repeated(target) || slashes::are_disguised(target) {
+            slashes::rewrite(target, Plain::ALL, &mut plain);
+            target = &plain;
+        }
         let mut buffer = self.buffers.take();
-        if let Ok(canonical) = target::canonical(&self.request.head.target, &mut buffer) {
+        if let Ok(canonical) = target::canonical(target, &mut buffer) {
             with(canonical.path);
         }
         self.buffers.give(buffer);

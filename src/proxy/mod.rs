@@ -28,6 +28,7 @@ pub mod request;
 pub mod respond;
 pub mod runners;
 pub mod select;
+pub mod slashes;
 pub mod stream;
 pub mod switch;
 #[cfg(test)]

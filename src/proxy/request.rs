@@ -73,8 +73,18 @@ impl Request<'_> {
         buffer: &mut Vec<u8>,
         ask: impl FnOnce(&route::Request<'_>) -> R,
     ) -> Result<R, ProxyError> {
+        self.with_routes_for(&self.head.target, buffer, ask)
+    }
+
+    /// The same, if its target were this one.
+    pub fn with_routes_for<R>(
+        &self,
+        target: &[u8],
+        buffer: &mut Vec<u8>,
+        ask: impl FnOnce(&route::Request<'_>) -> R,
+    ) -> Result<R, ProxyError> {
         let head = self.head;
-        let canonical = target::canonical(&head.target, buffer).map_err(|_| ProxyError::Target)?;
+        let canonical = target::canonical(target, buffer).map_err(|_| ProxyError::Target)?;
         Ok(ask(&route::Request {
             listener: self.listener,
             host: head.fields.get(Name::Host).unwrap_or_default(),

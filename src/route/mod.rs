@@ -95,3 +95,10 @@ pub enum Action {
     Redirect(Redirect),
     Respond(Respond),
 }
+
+impl Action {
+    /// Whether an endpoint gets the request.
+    pub fn forwards(&self) -> bool {
+        matches!(self, Self::Upstream(_) | Self::Split(_))
+    }
+}

@@ -22,6 +22,8 @@ pub struct Table {
     /// Of the routes at the same places; apart, so that a lookup touches only what it tests.
     pub(super) matchers: Box<[Matcher]>,
     pub(super) index: Index,
+    /// Whether the routes at the same places ask something of their clients; empty where none does.
+    guarded: Box<[bool]>,
 }
 
 impl Table {
@@ -59,6 +61,7 @@ impl Table {
         }
         Ok(Self {
             index: index_of(&matchers),
+            guarded: guarded(routes),
             routes: compiled.into(),
             matchers: matchers.into(),
         })
@@ -77,9 +80,28 @@ impl Table {
         self.routes.get(found? as usize)
     }
 
+    /// Whether any route asks something of its clients: who they are, where they are, or how much they want.
+    pub fn guards(&self) -> bool {
+        !self.guarded.is_empty()
+    }
+
+    /// Whether the route at this place does.
+    pub fn is_guarded(&self, index: usize) -> bool {
+        self.guarded.get(index).is_some_and(|guarded| *guarded)
+    }
+
     /// All routes from top to bottom.
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+}
+
+fn guarded(routes: &[config::Route]) -> Box<[bool]> {
+    let all: Box<[bool]> = routes.iter().map(config::Route::is_guarded).collect();
+    if all.contains(&true) {
+        all
+    } else {
+        Box::default()
     }
 }
 

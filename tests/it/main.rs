@@ -54,6 +54,7 @@ mod replay;
 mod retries;
 mod route_command;
 mod routing;
+mod slashes;
 mod slow_clients;
 mod spread;
 mod systemd;

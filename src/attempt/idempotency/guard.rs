@@ -28,6 +28,8 @@ pub struct Scope<'a> {
     /// In canonical form, without the query.
     pub path: &'a [u8],
     pub key: &'a [u8],
+    /// What was found out of who the client is, whatever the route names as its credentials: pairs of what it is, and its value.
+    pub who: &'a [(&'a [u8], &'a [u8])],
 }
 
 /// Calls its second argument with each value of the field that the first one names.
@@ -92,6 +94,11 @@ impl Guard {
         hasher.part(&scope.host.to_ascii_lowercase());
         hasher.part(scope.path);
         hasher.part(scope.key);
+        hasher.part(&(scope.who.len() as u64).to_be_bytes());
+        for (what, value) in scope.who {
+            hasher.part(what);
+            hasher.part(value);
+        }
         for name in &self.rules.credentials {
             let mut values: Vec<Vec<u8>> = Vec::new();
             if name.eq_ignore_ascii_case("cookie") {
@@ -149,11 +156,22 @@ mod tests {
     }
 
     fn scoped(guard: &Guard, host: &str, path: &str, fields: Fields<'_>) -> Hash {
+        of_somebody(guard, host, path, fields, &[])
+    }
+
+    fn of_somebody(
+        guard: &Guard,
+        host: &str,
+        path: &str,
+        fields: Fields<'_>,
+        who: &[(&[u8], &[u8])],
+    ) -> Hash {
         let scope = Scope {
             method: &Method::POST,
             host: host.as_bytes(),
             path: path.as_bytes(),
             key: b"1",
+            who,
         };
         guard.scoped(&scope, &|name, each| {
             let named = fields
@@ -190,6 +208,24 @@ mod tests {
             ..self::guard(&["Authorization", "Cookie"])
         };
         assert!(!hashes.contains(&scoped(&other, "a", "/pay", &[])));
+    }
+
+    #[test]
+    fn who_somebody_was_found_to_be_counts_without_any_credentials() {
+        let guard = guard(&[]);
+        let of = |who: &[(&[u8], &[u8])]| of_somebody(&guard, "a", "/", &[], who);
+        let all = [
+            of(&[]),
+            of(&[(b"name", b"")]),
+            of(&[(b"name", b"ann")]),
+            of(&[(b"name", b"bob")]),
+            of(&[(b"names", b"bob")]),
+            of(&[(b"name", b"ann"), (b"issuer", b"")]),
+            of(&[(b"name", b"ann"), (b"issuer", b"ann")]),
+        ];
+        let different: std::collections::HashSet<Hash> = all.into_iter().collect();
+        assert_eq!(different.len(), all.len());
+        assert_eq!(of(&[(b"name", b"ann")]), all[2]);
     }
 
     #[test]

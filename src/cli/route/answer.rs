@@ -17,6 +17,7 @@ use crate::observe::decision::PickRecord;
 use crate::proxy::error::ProxyError;
 use crate::proxy::request::Request;
 use crate::proxy::select::Selection;
+use crate::proxy::slashes;
 use crate::route::{self, Action, Explanation};
 use crate::upstream::Upstream;
 use crate::upstream::absence::Absence;
@@ -222,6 +223,10 @@ impl Answer {
             self.refused = Some(Refusal::of(&ProxyError::NoRoute));
             return Ok(());
         };
+        if let Err(error) = slashes::guard(request, &present.routes, route) {
+            self.refused = Some(Refusal::of(&error));
+            return Ok(());
+        }
         self.route = Some(MatchedRoute {
             index: route.index,
             name: route.name.to_string(),

@@ -9,6 +9,7 @@ use crate::config::{Address, Listener};
 use crate::http::h1::parse::{self, Limits};
 use crate::http::head::RequestHead;
 use crate::proxy::request::Request;
+use crate::proxy::slashes;
 use crate::snapshot;
 
 /// A head, and where it arrives.
@@ -84,10 +85,16 @@ impl Question {
             }
             (Address::Unix(_), None) => None,
         };
+        let compiled = snapshot::Listener::without_tls(name, rules);
+        let mut head = head(method, &url, words.headers, &limits)?;
+        slashes::apply(&compiled, &mut head.target).map_err(|error| {
+            let status = error.status();
+            format!("the proxy would refuse this request with {status}: {error}")
+        })?;
         Ok(Self {
-            head: head(method, &url, words.headers, &limits)?,
+            head,
             listener,
-            rules: snapshot::Listener::without_tls(name, rules),
+            rules: compiled,
             tls: rules.tls.is_some(),
             peer,
             notes,

@@ -69,6 +69,17 @@ fn what_would_not_help_is_told() {
 }
 
 #[test]
+fn a_service_that_names_nobody_is_told() {
+    warned(
+        &with("{ upstream: api, auth: { forward: { upstream: api } }, idempotency: {} }"),
+        (4, 60),
+        "routes[0].idempotency",
+        "names nobody",
+        "`identity`",
+    );
+}
+
+#[test]
 fn an_answer_of_the_proxy_is_not_executed() {
     let text = with("{ respond: {}, idempotency: {} }")
         .replace("upstreams:\n", "")

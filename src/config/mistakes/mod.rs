@@ -16,6 +16,7 @@ mod limits;
 mod narrowing;
 mod retries;
 mod routes;
+mod slashes;
 mod tls;
 mod values;
 mod watched;

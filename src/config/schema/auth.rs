@@ -97,7 +97,7 @@ block! {
     /// `X-Forwarded-Method` and `X-Forwarded-Uri` besides the forwarding fields of the listener and what its
     /// `tls.client.header` tells of the client's certificate. An answer of
     /// 2xx lets it in. Any other below 500 is given to the client as it is, so that the service can send it
-    /// to a login.
+    /// to a login: also when its body is late, broken or larger than 256 KiB, then without it.
     pub struct ForwardAuth {
         /// Which one: its `bulkhead`, `breaker`, `health` and `tls` are those of this upstream.
         pub upstream: String as UpstreamName;
@@ -113,8 +113,8 @@ block! {
         /// The field of its answer that names who it is, for logs, limits and `identity_header`. Off:
         /// nobody does.
         pub identity: Option<String> as Option<FieldName> = None;
-        /// What happens when it cannot be asked, does not answer in time, or answers with 5xx: `closed` is 503,
-        /// `open` lets everybody in, nameless. Closed, because a door that opens when it is
+        /// What happens when it cannot be asked, the head of its answer does not come in time, or it answers with
+        /// 5xx: `closed` is 503, `open` lets everybody in, nameless. Closed, because a door that opens when it is
         /// kicked is none.
         pub on_failure: OnAuthFailure = OnAuthFailure::Closed;
     }

@@ -22,8 +22,9 @@ block! {
     /// Every status of an endpoint is a result, 5xx included, as the draft has it. Where no byte was
     /// sent (no connection, no capacity) nothing is kept, and a repeat is executed. Where the
     /// outcome was lost the key is unknown: repeats get 409 until `ttl` ends, and are never executed.
-    /// A repeat is known by its key together with the route, method, host, path and `credentials`; with
-    /// another body or query it is 422. Trailers of such requests are left out.
+    /// A repeat is known by its key together with the route, method, host, path, who the client was found
+    /// to be (`auth`, a client certificate) and `credentials`; with another body or query it is 422.
+    /// Trailers of such requests are left out.
     /// Everything is kept in the memory of this process: a restart forgets it, and several proxies do
     /// not share it.
     pub struct Idempotency {
@@ -37,7 +38,8 @@ block! {
         /// as the draft says; PUT and DELETE may be added, safe methods may not.
         pub methods: Vec<String> as AtLeastOne<KeyedMethod> = vec!["POST".to_owned(), "PATCH".to_owned()];
         /// Header fields by which clients are told apart, so that none is answered with the result of
-        /// another. Those that HTTP has for it; name your own, such as `X-Api-Key`. A cookie that
+        /// another, besides the name that `auth` of the route found and a client certificate. Those that
+        /// HTTP has for it; name your own, such as `X-Api-Key`, where the endpoint judges them. A cookie that
         /// the application changes between a request and its repeat makes the repeat a new request:
         /// where clients have `Authorization`, that alone is enough. Cookies of `sticky` do not
         /// count. Only hashes are kept.

@@ -54,6 +54,34 @@ choice! {
     }
 }
 
+choice! {
+    /// What becomes of several slashes in a row.
+    pub enum Slashes, "a treatment of slashes" {
+        /// They are passed on, unless that would be a way around a route that guards something: then 400.
+        Guard = "guard",
+        /// They are passed on.
+        Pass = "pass",
+        /// They become one.
+        Merge = "merge",
+        /// The request is answered with 400.
+        Refuse = "refuse",
+    }
+}
+
+choice! {
+    /// What becomes of slashes by another spelling.
+    pub enum EscapedSlashes, "a treatment of escaped slashes" {
+        /// They are passed on, unless that would be a way around a route that guards something: then 400.
+        Guard = "guard",
+        /// They are passed on.
+        Pass = "pass",
+        /// They become slashes.
+        Decode = "decode",
+        /// The request is answered with 400.
+        Refuse = "refuse",
+    }
+}
+
 block! {
     /// An address where clients connect.
     pub struct Listener {
@@ -74,6 +102,17 @@ block! {
         /// `refuse`. Dropped, as nginx does: many applications cannot tell `X_User` from `X-User`,
         /// which a proxy may have checked. gRPC metadata with `_` in its names needs `pass`.
         pub underscores: Underscores = Underscores::Drop;
+        /// What becomes of several slashes in a row in a path. To routes `//admin` is not `/admin`; to an endpoint
+        /// that merges them, as nginx does, it is. `guard`: they are passed on as they are, but a path that
+        /// would, merged, meet another route, one with `auth`, `addresses` or `limits`, is answered with 400,
+        /// so that none of these is passed by, and paths that hold URLs or keys of objects go on working.
+        /// `merge` makes one of them for routes and endpoints alike, `refuse` answers all with 400, `pass` is
+        /// for endpoints that are known to tell them apart. Limits by `path` count all spellings as one.
+        pub slashes: Slashes = Slashes::Guard;
+        /// The same of `%2F`, of the backslash and of `%5C`, which some endpoints take for a slash: `guard`,
+        /// `pass`, `decode` (to a slash) or `refuse`. Guarded, because names with `%2F` in them are in use (projects,
+        /// packages, queues), and break where it is decoded.
+        pub escaped_slashes: EscapedSlashes = EscapedSlashes::Guard;
         /// Clients, by the address that they connect from, that may send `Plimsoll-Explain: 1` and are
         /// then told in a header of the answer why its endpoint was picked; from all others the
         /// field counts for nothing. Networks, or `unix` for those on a Unix socket. Empty: nobody,
@@ -103,6 +142,8 @@ impl Listener {
             limits: ListenerLimits::default(),
             trusted_proxies: Vec::new(),
             underscores: Underscores::Drop,
+            slashes: Slashes::Guard,
+            escaped_slashes: EscapedSlashes::Guard,
             explain_to: Vec::new(),
             forwarding: Forwarding::default(),
             proxy_protocol: ProxyProtocolIn::Off,

@@ -58,6 +58,11 @@ impl Route {
             None => self.matcher.canonical(),
         }
     }
+
+    /// Whether it asks something of its clients: who they are, where they are, or how much they want.
+    pub fn is_guarded(&self) -> bool {
+        self.auth.is_some() || !self.limits.is_empty() || self.addresses != Addresses::default()
+    }
 }
 
 /// What a route does.

@@ -15,6 +15,7 @@ mod idempotency;
 mod limits;
 mod retries;
 mod sessions;
+mod slashes;
 mod subsets;
 mod tls;
 mod upstream;
@@ -78,6 +79,7 @@ pub(crate) fn cross_check(root: &Node, config: &Config, reader: &mut Reader<'_>)
     unused(root, config, reader);
     open_admin(root, config, reader);
     edge::check(root, config, reader);
+    slashes::check(root, config, reader);
 }
 
 fn child<'n>(node: &'n Node, keys: &[&str]) -> Option<&'n Entry> {

@@ -39,6 +39,11 @@ pub(super) fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a
 pub fn login<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Login, Unclaimed> {
     let text = after_scheme(only(values)?, b"basic").ok_or(Unclaimed::Absent)?;
     let pair = base64::decode(text).ok_or(Unclaimed::Malformed)?;
+    // Neither holds control characters (RFC 7617, 2). A NUL at the end would be one more spelling of the same password: the
+    // key of an HMAC is filled up with them (RFC 2104, 2).
+    if pair.iter().any(u8::is_ascii_control) {
+        return Err(Unclaimed::Malformed);
+    }
     // A user holds no colon, a password may (RFC 7617, 2).
     let colon = memchr::memchr(b':', &pair).ok_or(Unclaimed::Malformed)?;
     Ok(Login {
@@ -125,6 +130,10 @@ mod tests {
             (&["Basic YTpi", "Basic YTpi"], Unclaimed::Malformed),
             (&["Basic YTpi, Basic YTpi"], Unclaimed::Malformed),
             (&["Basic YWI="], Unclaimed::Malformed),
+            // a:b and a NUL, a:b and a line end, a DEL and :b
+            (&["Basic YTpiAA=="], Unclaimed::Malformed),
+            (&["Basic YTpiCg=="], Unclaimed::Malformed),
+            (&["Basic fzpi"], Unclaimed::Malformed),
             (&["Basic ?"], Unclaimed::Malformed),
         ] {
             let trimmed: Vec<&str> = values.iter().map(|value| value.trim_end()).collect();

@@ -76,6 +76,12 @@ fn enter(limits: &Limits, asked: From, now: u64) -> Result<Entered, Refused> {
     attached(limits).enter(Phase::Early, &asked, Instant(now), 0)
 }
 
+fn policy_of(limits: &Limits, asked: From) -> Vec<u8> {
+    let mut out = Vec::new();
+    attached(limits).write_policy(&asked, &mut out);
+    out
+}
+
 fn told(limits: &Limits, standing: Option<Standing>) -> String {
     let mut out = Vec::new();
     if let Some(standing) = standing {
@@ -102,7 +108,7 @@ fn each_client_has_its_own_bucket() {
         assert_eq!(refused.why, Refusal::Rate(Duration::from_secs(1)));
         assert_eq!(told(&limits, refused.standing), "\"a\";r=0;t=1");
     }
-    assert_eq!(attached(&limits).policy(), b"\"a\";q=2;w=2");
+    assert_eq!(policy_of(&limits, ANN), b"\"a\";q=2;w=2");
     let counts = limits.all[0].counts();
     assert_eq!(
         (counts.of(Event::Passed), counts.of(Event::Limited)),
@@ -120,7 +126,7 @@ fn the_default_burst_is_what_a_second_brings() {
         let text = format!("rate_limits: {{ a: {{ key: constant, rate: {rate} }} }}");
         let limits = compile(&text, "a");
         assert_eq!(
-            attached(&limits).policy(),
+            policy_of(&limits, ANN),
             format!("\"a\";{policy}").as_bytes()
         );
     }
@@ -162,7 +168,7 @@ fn a_limit_on_trial_refuses_nobody_and_tells_nothing() {
         .map(|_| enter(&limits, ANN, SECOND).unwrap())
         .collect();
     assert!(held.iter().all(|entered| entered.standing.is_none()));
-    assert_eq!(attached(&limits).policy(), b"");
+    assert_eq!(policy_of(&limits, ANN), b"");
     for limiter in &limits.all {
         let of = |event| limiter.counts().of(event);
         let counted = [of(Event::Passed), of(Event::WouldLimit), of(Event::Limited)];
@@ -241,9 +247,55 @@ fn who_somebody_is_counts_once_that_is_known() {
     assert!(late(ann).is_ok() && late(ann).is_err());
     assert!(late(From("192.0.2.1", "ben")).is_ok());
     assert_eq!(
-        attached(&limits).policy(),
+        policy_of(&limits, ANN),
         b"\"b\";q=9;w=32400, \"a\";q=1;w=3600"
     );
+}
+
+#[test]
+fn what_the_late_refuse_takes_nothing_of_the_early() {
+    let limits = compile(
+        "rate_limits: { who: { key: identity, rate: 1/h }, all: { key: client_ip, rate: 1/h, burst: 3 }, \
+           path: { key: path, rate: 1/h, burst: 9 } }",
+        "all, who, path",
+    );
+    let both = |asked: From| {
+        let early = enter(&limits, asked, SECOND)?;
+        let late = attached(&limits).enter(Phase::Late, &asked, Instant(SECOND), 0);
+        late.inspect_err(|_| attached(&limits).give_back(early.loans))
+    };
+    let ann = From("192.0.2.1", "ann");
+    assert!(both(ann).is_ok());
+    for _ in 0..8 {
+        let refused = both(ann).unwrap_err();
+        assert_eq!(told(&limits, refused.standing).get(..5), Some("\"who\""));
+    }
+    assert!(both(From("192.0.2.1", "ben")).is_ok());
+    assert!(both(From("192.0.2.1", "eve")).is_ok());
+    let last = both(From("192.0.2.1", "joe")).unwrap_err();
+    assert_eq!(told(&limits, last.standing).get(..5), Some("\"all\""));
+    // Nothing is borrowed where nobody is asked late.
+    let early = compile("rate_limits: { a: { key: constant, rate: 1/s } }", "a");
+    assert!(enter(&early, ann, SECOND).unwrap().loans.is_empty());
+}
+
+#[test]
+fn everybody_is_told_the_policy_that_holds_for_it() {
+    let limits = compile(
+        "rate_limits: { own: { key: client_ip, rate: 1/s, burst: 2, overrides: { \
+           192.0.2.2: { rate: 1/s, burst: 50 }, 198.51.100.0/24: off } }, all: { key: constant, rate: 1/s } }",
+        "own, all",
+    );
+    for (client, expected) in [
+        ("192.0.2.1", "\"own\";q=2;w=2, \"all\";q=1;w=1"),
+        ("192.0.2.2", "\"own\";q=50;w=50, \"all\";q=1;w=1"),
+        ("198.51.100.9", "\"all\";q=1;w=1"),
+    ] {
+        let told = String::from_utf8(policy_of(&limits, From(client, ""))).unwrap();
+        assert_eq!(told, expected, "{client}");
+    }
+    let entered = enter(&limits, From("192.0.2.2", ""), SECOND).unwrap();
+    assert_eq!(told(&limits, entered.standing).get(..5), Some("\"all\""));
 }
 
 #[test]

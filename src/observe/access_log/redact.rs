@@ -65,21 +65,14 @@ impl Redactor {
             out.extend_from_slice(HIDDEN);
             written = end;
         }
-        if let Some(mark) = memchr::memchr2(b'?', b'#', text) {
-            let mut start = mark + 1;
-            while start <= text.len() {
-                let rest = &text[start..];
-                let end = rest.iter().position(|byte| b"&;#".contains(byte));
-                let end = start + end.unwrap_or(rest.len());
-                let sign = memchr::memchr(b'=', &text[start..end]).map(|at| start + at);
-                if let Some(sign) = sign.filter(|sign| sign + 1 < end)
-                    && self.is_hidden(&text[start..sign])
-                {
-                    out.extend_from_slice(&text[written..=sign]);
-                    out.extend_from_slice(HIDDEN);
-                    written = end;
-                }
-                start = end + 1;
+        for (start, end) in parameters(text, written) {
+            let sign = memchr::memchr(b'=', &text[start..end]).map(|at| start + at);
+            if let Some(sign) = sign.filter(|sign| sign + 1 < end)
+                && self.is_hidden(&text[start..sign])
+            {
+                out.extend_from_slice(&text[written..=sign]);
+                out.extend_from_slice(HIDDEN);
+                written = end;
             }
         }
         if written > 0 {
@@ -88,14 +81,59 @@ impl Redactor {
         written > 0
     }
 
-    /// Whether the values of a parameter are hidden, however its name is spelt.
+    /// Whether the values of a parameter are hidden, however its name is spelt. Applications read more into a name than it
+    /// says: `token[]`, `user[token]` and ` token` are a `token` to many.
     fn is_hidden(&self, name: &[u8]) -> bool {
-        self.all
-            || self
-                .names
-                .iter()
-                .any(|known| decoded(name).eq(known.iter().copied()))
+        self.all || self.names.iter().any(|known| has_part(name, known))
     }
+}
+
+/// Whether a part of a name is this one. Parts end at brackets, question marks, white space and what is no character.
+fn has_part(name: &[u8], known: &[u8]) -> bool {
+    let is_end = |byte: u8| matches!(byte, b'[' | b']' | b'?' | 0..=b' ' | 0x7F);
+    // As far as the part agrees; `None` from where it does not.
+    let mut agrees = Some(0);
+    for byte in decoded(name) {
+        if is_end(byte) {
+            if agrees == Some(known.len()) {
+                return true;
+            }
+            agrees = Some(0);
+        } else {
+            agrees = agrees
+                .filter(|at| known.get(*at) == Some(&byte))
+                .map(|at| at + 1);
+        }
+    }
+    agrees == Some(known.len())
+}
+
+/// Where what may be a name and a value stands, from `from` on: in the query and the fragment, behind a semicolon in the
+/// path (RFC 3986, 3.3), and at the beginning of what is no address at all.
+fn parameters(text: &[u8], from: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut start = from;
+    let mut in_path = true;
+    let mut counts = from == 0;
+    std::iter::from_fn(move || {
+        while start <= text.len() {
+            let rest = &text[start..];
+            let ends: &[u8] = if in_path { b"/?#;&" } else { b"&;#" };
+            let end = rest.iter().position(|byte| ends.contains(byte));
+            let end = start + end.unwrap_or(rest.len());
+            let found = counts.then_some((start, end));
+            match text.get(end) {
+                Some(b'?' | b'#') => (in_path, counts) = (false, true),
+                Some(b';') => counts = true,
+                Some(b'/') => counts = false,
+                _ => {}
+            }
+            start = end + 1;
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    })
 }
 
 /// The name of a parameter in lower case, with what is percent-encoded in it decoded.
@@ -168,6 +206,30 @@ mod tests {
             ),
             ("https://host/a@b", "https://host/a@b"),
             ("/go?to=https://a@b/", "/go?to=https://a@b/"),
+            (
+                "/a?token[]=abc&user[token]=d",
+                "/a?token[]=***&user[token]=***",
+            ),
+            (
+                "/a?+token=abc&token%20=d&%00token=e",
+                "/a?+token=***&token%20=***&%00token=***",
+            ),
+            ("/a??token=abc", "/a??token=***"),
+            ("/a?my+token=abc&to+ken=d", "/a?my+token=***&to+ken=d"),
+            (
+                "/x;token=abc/y;v=1;key=d?e=f",
+                "/x;token=***/y;v=1;key=***?e=f",
+            ),
+            ("token=abc&key=d", "token=***&key=***"),
+            (
+                "https://host/x;token=abc#token=d",
+                "https://host/x;token=***#token=***",
+            ),
+            (
+                "https://user;token=a@host/b?key=1",
+                "https://***@host/b?key=***",
+            ),
+            ("https://host?token=abc/d?e", "https://host?token=***"),
             ("", ""),
         ] {
             assert_eq!(hidden(&usual, text), expected, "{text}");

@@ -11,6 +11,7 @@ use crate::attempt::idempotency::Answer;
 use crate::config::{OnAuthFailure, Priority};
 use crate::http::body::Body;
 use crate::http::fields::{Fields, Name, Names, is_read_as};
+use crate::http::gathered::Gathered;
 use crate::http::head::Length;
 use crate::limit::auth::{Forward, Gate, Verdict};
 use crate::proxy::apart::{self, Begun, Gathering, Large};
@@ -26,7 +27,7 @@ use crate::worker::{UpstreamView, View};
 /// Bytes of an answer that is passed on to the client: a page that asks for a password is smaller.
 const ANSWER: usize = 256 * 1024;
 
-/// What the service said.
+/// What the head of the service's answer says.
 enum Said {
     /// It may enter; with the fields that the request is forwarded with.
     Enter {
@@ -34,7 +35,14 @@ enum Said {
         fields: Vec<Field>,
     },
     /// It may not, and is to be told so.
-    Refuse(Answer),
+    Refuse(Box<Refusing>),
+}
+
+/// An answer that refuses, of which the head is there. Whatever becomes of the rest, it refuses.
+struct Refusing {
+    question: Exchange,
+    down: Downstream,
+    begun: Begun,
 }
 
 pub(super) async fn judge(
@@ -48,8 +56,9 @@ pub(super) async fn judge(
     let now = exchange.worker.wheel.now();
     let upstream = Rc::clone(&view.upstreams[forward.upstream]);
     let question = question(exchange, forward, &upstream);
+    let until = now + forward.timeout;
     let asking = Box::pin(ask(question, &upstream, route, forward));
-    let said = wait(exchange, down, now + forward.timeout, asking).await?;
+    let said = wait(exchange, down, until, asking).await?;
     if let Some(route) = &exchange.route {
         let took = exchange.worker.wheel.now().since(now).as_nanos();
         let took = u64::try_from(took).unwrap_or(u64::MAX);
@@ -63,9 +72,14 @@ pub(super) async fn judge(
             }
             Ok(Judged::Entered(name))
         }
-        Some(Ok(Said::Refuse(answer))) => {
-            // What becomes of it is the client's affair; it does not enter.
+        Some(Ok(Said::Refuse(mut refusing))) => {
             gate.counts.judged(Verdict::Refused);
+            let bare = refusing.bare(route);
+            let gathering = Box::pin(refusing.gather(&upstream, route));
+            let gathered = wait(exchange, down, until, gathering).await?;
+            // A body that is late, broken or too large changes nothing about what was said.
+            let answer = gathered.and_then(Result::ok).unwrap_or(bare);
+            // What becomes of it is the client's affair; it does not enter.
             keyed::give(exchange, down, &answer, None, &Fields::default()).await?;
             Ok(Judged::Answered)
         }
@@ -135,7 +149,7 @@ const OTHERS_GONE: [&[u8]; 9] = [
     b"content-range",
 ];
 
-/// Makes the tries, and reads the answer. An error: nobody can say.
+/// Makes the tries, and reads the head of the answer. An error: nobody can say.
 async fn ask(
     mut question: Exchange,
     upstream: &Rc<UpstreamView>,
@@ -158,21 +172,65 @@ async fn ask(
             Err(ProxyError::Failing(status))
         };
     }
-    let gathering = begun.gather(&mut question, &mut down, route, upstream, ANSWER);
-    match gathering.await? {
-        Gathering::Whole(answer) => Ok(Said::Refuse(answer)),
-        Gathering::Large(large) => {
-            let Large {
-                attempt, answer, ..
-            } = *large;
-            drop(answer);
-            // It answered well; nobody is there for so much of it.
-            let outcome = Err(ProxyError::ClientGone);
-            stream::end(&mut question, attempt, upstream, down.pump.bytes, &outcome);
-            Err(ProxyError::ClientGone)
+    Ok(Said::Refuse(Box::new(Refusing {
+        question,
+        down,
+        begun,
+    })))
+}
+
+impl Refusing {
+    /// The answer without its body, and without what speaks of one.
+    fn bare(&mut self, route: &Route) -> Answer {
+        let (question, response) = (&mut self.question, &self.begun.response);
+        let mut answer = apart::kept(question, route, response, &mut Gathered::default());
+        answer.fields.retain(|(name, _)| {
+            let mut of_a_body = OF_A_BODY.iter();
+            !of_a_body.any(|gone| name.eq_ignore_ascii_case(gone))
+        });
+        answer
+    }
+
+    /// Reads the body. An error: there is more of it than is passed on, or not all of it came.
+    async fn gather(
+        self: Box<Self>,
+        upstream: &UpstreamView,
+        route: &Route,
+    ) -> Result<Answer, ProxyError> {
+        let Self {
+            mut question,
+            mut down,
+            begun,
+        } = *self;
+        let gathering = begun.gather(&mut question, &mut down, route, upstream, ANSWER);
+        match gathering.await? {
+            Gathering::Whole(answer) => Ok(answer),
+            Gathering::Large(large) => {
+                let Large {
+                    attempt, answer, ..
+                } = *large;
+                drop(answer);
+                // It answered well; nobody is there for so much of it.
+                let outcome = Err(ProxyError::ClientGone);
+                stream::end(&mut question, attempt, upstream, down.pump.bytes, &outcome);
+                Err(ProxyError::TooLarge)
+            }
         }
     }
 }
+
+/// Fields that are wrong where the body is missing.
+const OF_A_BODY: [&[u8]; 9] = [
+    b"content-type",
+    b"content-encoding",
+    b"content-language",
+    b"content-range",
+    b"content-digest",
+    b"repr-digest",
+    b"digest",
+    b"content-md5",
+    b"etag",
+];
 
 /// The service's own: nothing that the client's route edits or rewrites is for it.
 fn plain_route(route: &Route, forward: &Forward) -> Route {

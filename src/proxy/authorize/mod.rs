@@ -137,10 +137,11 @@ fn take_away(exchange: &mut Exchange, gate: &Gate) {
 
 /// Notes who it is, for logs and limits and for the endpoint.
 fn enter(exchange: &mut Exchange, gate: &Gate, name: Option<Box<str>>) {
+    let entry = exchange.entry.get_or_insert_default();
     let Some(name) = name else {
+        entry.is_nameless = true;
         return;
     };
-    let entry = exchange.entry.get_or_insert_default();
     if let Some(header) = &gate.identity_header {
         entry.tell([Field::new(header.as_bytes(), name.as_bytes())]);
     }

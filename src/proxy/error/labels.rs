@@ -14,6 +14,7 @@ impl ProxyError {
         match self {
             Self::Request(error) => error.label(),
             Self::Target => "bad_target",
+            Self::AmbiguousPath => "ambiguous_path",
             Self::SlowHead => "slow_head",
             Self::SlowBody => "slow_body",
             Self::SlowRead => "slow_read",
@@ -126,7 +127,8 @@ const ROUTED: [&str; 37] = [
 ];
 
 /// `bad_target` is a word of [`ParseError`] too.
-const UNROUTED: [&str; 8] = [
+const UNROUTED: [&str; 9] = [
+    "ambiguous_path",
     "slow_head",
     "body_too_large",
     "method_not_supported",
@@ -227,6 +229,7 @@ mod tests {
         let unrouted = [
             ProxyError::Request(parse),
             ProxyError::Target,
+            ProxyError::AmbiguousPath,
             ProxyError::SlowHead,
             ProxyError::TooLarge,
             ProxyError::Method,

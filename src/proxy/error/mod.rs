@@ -28,6 +28,9 @@ pub enum ProxyError {
     /// The target or the authority cannot be understood.
     #[error("the request target is malformed")]
     Target,
+    /// The path has slashes that an endpoint may read in another way than the routes do (`slashes`, `escaped_slashes`).
+    #[error("the slashes of the path can be read in several ways")]
+    AmbiguousPath,
     /// The head was not complete in time.
     #[error("the request head was not complete in time")]
     SlowHead,
@@ -176,6 +179,7 @@ impl ProxyError {
         match self {
             Self::Request(_)
             | Self::Target
+            | Self::AmbiguousPath
             | Self::SlowHead
             | Self::SlowBody
             | Self::SlowRead

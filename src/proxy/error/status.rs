@@ -7,7 +7,7 @@ impl ProxyError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Request(error) => error.status(),
-            Self::Target | Self::RequestBody(_) | Self::Key(_) => 400,
+            Self::Target | Self::AmbiguousPath | Self::RequestBody(_) | Self::Key(_) => 400,
             Self::KeyInUse | Self::KeyUnknown(_) => 409,
             Self::KeyMismatch => 422,
             Self::Unauthenticated => 401,
@@ -58,6 +58,7 @@ impl ProxyError {
         match self {
             Self::Request(_)
             | Self::Target
+            | Self::AmbiguousPath
             | Self::SlowHead
             | Self::SlowBody
             | Self::SlowRead

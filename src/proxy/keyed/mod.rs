@@ -131,18 +131,44 @@ fn hashes(
     let request = exchange.request();
     let mut buffer = exchange.worker.buffers.take();
     let canonical = target::canonical(&head.target, &mut buffer);
+    let who = who(exchange);
     let scoped = canonical.map(|canonical| {
         let scope = Scope {
             method: &head.method,
             host: head.fields.get(Name::Host).unwrap_or_default(),
             path: canonical.path,
             key,
+            who: &who,
         };
         guard.scoped(&scope, &|name, each| request.each_header(name, each))
     });
     let scoped = scoped.map_err(|_| ProxyError::Target);
     exchange.worker.buffers.give(buffer);
     Ok((scoped?, content(&head.target, body)))
+}
+
+/// What was found out of who the client is. A key of a file that has several keys under one name stands for that name, so
+/// that one can take the place of the other between a request and its repeat.
+fn who(exchange: &Exchange) -> Vec<(&[u8], &[u8])> {
+    let mut who: Vec<(&[u8], &[u8])> = Vec::new();
+    if let Some(certificate) = &exchange.peer.identity {
+        // Its subject may be empty: then its names say who it is.
+        who.push((b"subject", certificate.subject.as_bytes()));
+        who.push((b"issuer", certificate.issuer.as_bytes()));
+        who.push((b"names", certificate.names.as_bytes()));
+    }
+    let Some(entry) = &exchange.entry else {
+        return who;
+    };
+    if let Some(identity) = &entry.identity {
+        who.push((b"identity", identity.as_bytes()));
+    }
+    if entry.is_nameless {
+        // What the service said of it else is all that there is.
+        let told = entry.upstream.iter();
+        who.extend(told.map(|field| (&*field.name, &*field.value)));
+    }
+    who
 }
 
 fn whole(bytes: Bytes) -> Body {

@@ -74,6 +74,11 @@ async fn a_password_lets_in_and_nothing_else_does() {
         ("a wrong password", basic("ops", "s3cret"), "wrong"),
         ("the same again", basic("ops", "s3cret"), "wrong"),
         ("another user's", basic("dev", "s3cret:x"), "wrong"),
+        (
+            "a NUL behind the password",
+            basic("ops", "s3cret:x\0"),
+            "malformed",
+        ),
         ("nobody", basic("nobody", ""), "wrong"),
         ("no user", basic("", "s3cret:x"), "wrong"),
         ("another case", basic("OPS", "s3cret:x"), "wrong"),
@@ -99,8 +104,8 @@ async fn a_password_lets_in_and_nothing_else_does() {
             .await;
         assert_eq!(client.response().await.status(), 200, "{name}");
     }
-    assert_eq!(door.backend.counters().requests(), 14);
-    assert_eq!(door.judged("allowed"), 14);
+    assert_eq!(door.backend.counters().requests(), 15);
+    assert_eq!(door.judged("allowed"), 15);
     assert_eq!(door.status(&basic("dev", "")).await, 200);
 }
 

@@ -2,6 +2,8 @@
 
 mod credentials;
 mod files;
+mod keyed;
+mod limited;
 mod service;
 
 use plimsoll::clock::Clock;
