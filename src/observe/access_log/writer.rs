@@ -2,12 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use super::date::DateText;
 use super::line;
@@ -285,8 +289,22 @@ fn give_back(shared: &Shared, mut text: Vec<u8>) {
     }
 }
 
+/// Opens the file, or the FIFO that somebody reads: without a reader opening it would wait for one. Writing waits again, on
+/// the thread that does nothing else.
 fn open(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|error| {
+        if Errno::from_io_error(&error) == Some(Errno::NXIO) {
+            io::Error::new(error.kind(), "it is a FIFO that nobody reads, or no file")
+        } else {
+            error
+        }
+    })?;
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// A poisoned lock is taken all the same: nothing it guards is ever half changed.
@@ -384,6 +402,31 @@ mod tests {
                 .contains("\"GET / HTTP/1.1\" 404 ")
         );
         assert_eq!((log.written(), log.dropped()), (2, 0));
+    }
+
+    #[test]
+    fn a_fifo_is_a_target_while_somebody_reads_it() {
+        use std::io::Read;
+
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let directory = Directory::new("fifo");
+        let path = directory.0.join("log");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = AccessLog::start(&config(path.clone())).unwrap_err();
+        assert!(error.to_string().contains("nobody reads"), "{error}");
+        let mut options = OpenOptions::new();
+        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let mut reader = options.read(true).open(&path).unwrap();
+        let log = AccessLog::start(&config(path)).unwrap();
+        let mut worker = log.worker();
+        worker.record(&record(200));
+        drop(worker);
+        assert!(log.sync(LONG));
+        let mut read = [0; 4096];
+        let count = reader.read(&mut read).unwrap();
+        let text = String::from_utf8_lossy(&read[..count]);
+        assert!(text.contains("\"GET / HTTP/1.1\" 200 "), "{text}");
     }
 
     #[test]
