@@ -97,12 +97,7 @@ fn judge<B>(live: &Live, request: &Request<B>) -> Result<(), Denied> {
     }
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let tokens = live.tokens.load();
-    auth::judge(
-        request.headers(),
-        changes,
-        tokens.as_deref(),
-        live.admin.as_ref(),
-    )
+    auth::judge(request, changes, tokens.as_deref(), live.admin.as_ref())
 }
 
 fn not_let_in(live: &Live, denied: Denied) -> Answer {

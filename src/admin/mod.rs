@@ -9,6 +9,7 @@
 pub mod api;
 pub mod auth;
 pub mod certificates;
+mod client;
 pub mod command;
 pub mod decisions;
 pub mod events;
