@@ -14,6 +14,7 @@ use hyper::{Request, Version};
 
 use crate::config::{Address, read};
 use crate::http::target;
+use crate::watch::Content;
 
 /// Bytes of a token at least: what a program draws by chance, not what a person remembers.
 const LEAST: usize = 16;
@@ -37,9 +38,18 @@ pub enum TokenError {
 /// The tokens that are accepted, as digests: all of one length, so that comparing them tells nothing.
 pub struct Tokens(Vec<Digest>);
 
-impl Tokens {
-    /// Reads a file of tokens, one on each line. Blocks.
-    pub fn read(path: &Path) -> Result<Self, TokenError> {
+impl PartialEq for Tokens {
+    fn eq(&self, other: &Self) -> bool {
+        let (own, others) = (self.0.iter(), other.0.iter());
+        own.map(Digest::as_ref).eq(others.map(Digest::as_ref))
+    }
+}
+
+impl Content for Tokens {
+    type Error = TokenError;
+
+    /// One on each line.
+    fn load(path: &Path) -> Result<Self, TokenError> {
         let text = read::bytes(path).map_err(|source| TokenError::Read {
             path: path.to_owned(),
             source,
@@ -47,6 +57,12 @@ impl Tokens {
         Self::parse(path, &text)
     }
 
+    fn what() -> &'static str {
+        "tokens"
+    }
+}
+
+impl Tokens {
     fn parse(path: &Path, text: &[u8]) -> Result<Self, TokenError> {
         let path = path.to_owned();
         let lines = (1..).zip(text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii));

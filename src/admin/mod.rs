@@ -8,9 +8,9 @@
 
 pub mod api;
 pub mod auth;
-pub mod certificates;
 mod client;
 pub mod command;
+pub mod credentials;
 pub mod decisions;
 pub mod events;
 mod limits;
@@ -21,6 +21,7 @@ pub mod scrape;
 pub mod server;
 pub mod signals;
 pub mod status;
+pub mod swaps;
 
 pub use live::{Bound, Cause, Live, OlderGeneration, Reload, Reloads};
 pub use readiness::Reason;

@@ -31,6 +31,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let outcome = read::load(&path, &|variable| std::env::var(variable).ok());
     let outcome = outcome.and_then(findings::with_routes);
     let outcome = outcome.and_then(findings::with_certificates);
+    let outcome = outcome.map(findings::with_ports);
     if args.json {
         print(&format!("{:#}\n", check::json(&name, &outcome)))?;
     } else if outcome.is_ok() {

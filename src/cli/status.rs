@@ -98,12 +98,17 @@ fn render(status: &Status, lifetime: bool) -> String {
         format!("NOT READY ({})", status.reasons.join("; "))
     };
     let mut text = format!(
-        "plimsoll {}: {ready}{}, up {}, generation {}, {} connections\n{} per second and percentiles over {}\n\n",
+        "plimsoll {}: {ready}{}, up {}, generation {}, {} connection{}\n{} per second and percentiles over {}\n\n",
         status.version,
         status.draining.as_ref().map_or_else(String::new, draining),
         span(status.uptime_seconds),
         status.config.generation,
         status.connections_open,
+        if status.connections_open == 1 {
+            ""
+        } else {
+            "s"
+        },
         if lifetime {
             "Since the start:"
         } else {

@@ -36,6 +36,7 @@ use crate::proxy::error::ProxyError;
 use crate::snapshot::{CompileError, Snapshot, State};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
+use crate::watch::FromFile;
 use crate::worker::{self, Mail, Mailbox, Setup, Worker};
 
 /// Why nothing was started.
@@ -134,9 +135,9 @@ fn start_all<H: Handler>(
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
         entries: auth::Ledger::default(),
+        limiters: limit::Registry::new(count, entropy::system_seed(), endpoints.events()),
         endpoints,
         tls: Shared::new()?,
-        limiters: limit::Registry::new(count, entropy::system_seed()),
         doors: Doors::new(count, inherited),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
@@ -208,13 +209,12 @@ const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joine
 const EARLY: &[&[&str]] = &[&refusal::LABELS, AcceptError::LABELS, ProxyError::REFUSALS];
 
 /// Those that the admin API asks for, when it does. Blocks.
-pub(super) fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, TokenError> {
+pub(super) fn tokens(config: &Config) -> Result<Option<Arc<FromFile<Tokens>>>, TokenError> {
     let file = config
         .admin
         .as_ref()
         .and_then(|admin| admin.token_file.as_ref());
-    file.map(|file| Tokens::read(file).map(Arc::new))
-        .transpose()
+    file.map(|file| FromFile::open(file)).transpose()
 }
 
 fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {

@@ -9,10 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::notice::Whose;
+use super::shown;
 use crate::config;
 
 /// What a request may be asked for.
 pub trait Client {
+    /// Where it meets the limiter that asks.
+    fn whose(&self) -> Whose<'_>;
     /// The client, as far as proxies before this one are believed.
     fn client_ip(&self) -> Option<IpAddr>;
     /// Who it is found to be.
@@ -111,6 +115,11 @@ impl Key {
         Some(self.joined(&hashes))
     }
 
+    /// Of a request, for people: in brief, and without what could be used in its name.
+    pub fn text(&self, asked: &impl Client) -> String {
+        shown::text(&self.parts, asked, |secret| self.bytes(secret))
+    }
+
     /// For all requests that lack a part.
     pub fn of_none(&self) -> Found {
         Found {
@@ -121,24 +130,7 @@ impl Key {
 
     fn value(&self, part: &config::KeyPart, asked: &impl Client) -> Option<u128> {
         let mut hash = None;
-        let mut with = |value: &[u8]| hash = Some(self.bytes(value));
-        match part {
-            config::KeyPart::ClientIp { .. } => {}
-            config::KeyPart::Host => asked.host(&mut with),
-            config::KeyPart::Path => asked.path(&mut with),
-            config::KeyPart::Constant => with(b""),
-            config::KeyPart::Identity => {
-                if let Some(identity) = asked.identity() {
-                    with(identity);
-                }
-            }
-            config::KeyPart::Header(name) => asked.header(name, &mut with),
-            config::KeyPart::ApiKey(name) => {
-                asked.header(name, &mut |value| with(credential(value)));
-            }
-            config::KeyPart::Cookie(name) => asked.cookie(name, &mut with),
-            config::KeyPart::Query(name) => asked.query(name, &mut with),
-        }
+        ask(part, asked, &mut |value| hash = Some(self.bytes(value)));
         hash
     }
 
@@ -162,6 +154,27 @@ impl Key {
             place.copy_from_slice(&hash.to_le_bytes());
         }
         self.bytes(&bytes[..self.parts.len() * 16])
+    }
+}
+
+/// Calls `with` with what a request has of a part, if it has it; not of one that is no bytes.
+pub(super) fn ask(part: &config::KeyPart, asked: &impl Client, with: &mut dyn FnMut(&[u8])) {
+    match part {
+        config::KeyPart::ClientIp { .. } => {}
+        config::KeyPart::Host => asked.host(with),
+        config::KeyPart::Path => asked.path(with),
+        config::KeyPart::Constant => with(b""),
+        config::KeyPart::Identity => {
+            if let Some(identity) = asked.identity() {
+                with(identity);
+            }
+        }
+        config::KeyPart::Header(name) => asked.header(name, with),
+        config::KeyPart::ApiKey(name) => {
+            asked.header(name, &mut |value| with(credential(value)));
+        }
+        config::KeyPart::Cookie(name) => asked.cookie(name, with),
+        config::KeyPart::Query(name) => asked.query(name, with),
     }
 }
 
@@ -201,6 +214,9 @@ mod tests {
     }
 
     impl Client for Request {
+        fn whose(&self) -> Whose<'_> {
+            Whose::Route("r")
+        }
         fn client_ip(&self) -> Option<IpAddr> {
             Some(self.client_ip?.parse().unwrap())
         }

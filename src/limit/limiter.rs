@@ -12,10 +12,12 @@ use super::bandwidth::Bandwidth;
 use super::concurrency::{self, UnderWay};
 use super::counts::{Counts, Event};
 use super::key::{Client, Found, Key};
+use super::notice::{Notice, Told};
 use super::rate::{Rate, Verdict};
 use super::table::{Changed, Numbers, Place, Table};
 use crate::clock::Instant;
 use crate::config::{Direction, MissingKey, Network};
+use crate::observe::event::Events;
 
 /// A limiter as it is in force.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct Exceptions<T> {
 pub(super) struct Known {
     pub(super) table: Table,
     pub(super) counts: Counts,
+    pub(super) notice: Notice,
+    pub(super) events: Arc<Events>,
 }
 
 /// Times by which buckets are full; none is lost that has passed.
@@ -68,6 +72,21 @@ impl Numbers for Times {
     fn is_idle(&self, number: u64) -> bool {
         Rate::is_idle(number, self.0)
     }
+}
+
+/// What a limiter makes of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appraisal {
+    /// It is allowed what all are.
+    Usual,
+    /// It is named, and has a rule of its own.
+    Own,
+    /// It is named, and may do as it likes.
+    Free,
+    /// It lacks what it would be counted by, and is not.
+    Uncounted,
+    /// It lacks that, and is refused.
+    Refused,
 }
 
 /// Why a request may not go on.
@@ -124,31 +143,78 @@ impl<T> Exceptions<T> {
 }
 
 impl Limiter {
-    /// Takes what a request needs of it, or says why it may not go on. `lane` is the worker's.
+    /// What it makes of a request when nothing is known of its client; and who that is, for people.
+    pub fn appraise(&self, asked: &impl Client) -> (Appraisal, String) {
+        let found = match (self.key.of(asked), self.missing) {
+            (Some(found), _) => Some(found),
+            (None, MissingKey::Pass) => return (Appraisal::Uncounted, self.key.text(asked)),
+            (None, MissingKey::Shared) => None,
+            (None, MissingKey::Refuse) => return (Appraisal::Refused, self.key.text(asked)),
+        };
+        let is_named = found.and_then(|found| match &self.rule {
+            Rule::Rate(_, exceptions) => exceptions.of(&found).map(Option::is_some),
+            Rule::Concurrency(_, exceptions) => exceptions.of(&found).map(Option::is_some),
+            Rule::Bandwidth(..) => None,
+        });
+        let appraisal = match is_named {
+            None => Appraisal::Usual,
+            Some(true) => Appraisal::Own,
+            Some(false) => Appraisal::Free,
+        };
+        (appraisal, self.key.text(asked))
+    }
+
+    /// Takes what a request needs of it, or says why it may not go on, and now and then tells of that. `lane` is the worker's.
     pub(super) fn take(
         &self,
         asked: &impl Client,
         now: Instant,
         lane: usize,
     ) -> Result<Taken, Refusal> {
+        let (taken, refusal) = self.judge(asked, now, lane);
+        let Some(why) = refusal else {
+            return Ok(taken);
+        };
+        let known = &self.known;
+        let event = if self.dry_run {
+            Event::WouldLimit
+        } else {
+            Event::Limited
+        };
+        known.counts.note(lane, event);
+        if known.notice.is_due(now) {
+            let told = Told {
+                limiter: &self.name,
+                key: self.key.text(asked),
+                why,
+                dry_run: self.dry_run,
+                others: known.notice.others(&known.counts),
+            };
+            told.note(asked.whose(), now, &known.events);
+        }
+        if self.dry_run { Ok(taken) } else { Err(why) }
+    }
+
+    /// What a request takes, and why it may not go on. One on trial judges as any other does, and lets in who gets nothing.
+    fn judge(&self, asked: &impl Client, now: Instant, lane: usize) -> (Taken, Option<Refusal>) {
         let found = match (self.key.of(asked), self.missing) {
             (Some(found), _) => found,
-            (None, MissingKey::Pass) => return Ok(Taken::Nothing),
+            (None, MissingKey::Pass) => return (Taken::Nothing, None),
             (None, MissingKey::Shared) => self.key.of_none(),
-            (None, MissingKey::Refuse) => return self.refuse(lane, Refusal::NoKey),
+            (None, MissingKey::Refuse) => return (Taken::Nothing, Some(Refusal::NoKey)),
         };
         match &self.rule {
             Rule::Rate(rate, exceptions) => match exceptions.of(&found) {
-                Some(None) => Ok(self.passed(lane)),
+                Some(None) => self.passed(lane),
                 Some(Some(own)) => self.take_rate(own, found.hash, now, lane),
                 None => self.take_rate(rate, found.hash, now, lane),
             },
             Rule::Concurrency(max, exceptions) => match exceptions.of(&found) {
-                Some(None) => Ok(self.passed(lane)),
+                Some(None) => self.passed(lane),
                 Some(Some(own)) => self.take_permit(*own, found.hash, lane),
                 None => self.take_permit(*max, found.hash, lane),
             },
-            Rule::Bandwidth(..) => Ok(Taken::Nothing),
+            Rule::Bandwidth(..) => (Taken::Nothing, None),
         }
     }
 
@@ -158,19 +224,19 @@ impl Limiter {
         key: u128,
         now: Instant,
         lane: usize,
-    ) -> Result<Taken, Refusal> {
+    ) -> (Taken, Option<Refusal>) {
         let table = &self.known.table;
         let changed = table.change(key, self.most, &Times(now), |full| rate.take(full, now));
         self.note_room(&changed, lane);
         let verdict = changed.result;
         if !verdict.passes {
-            return self.refuse(lane, Refusal::Rate(verdict.after));
+            return (Taken::Nothing, Some(Refusal::Rate(verdict.after)));
         }
         self.known.counts.note(lane, Event::Passed);
-        Ok(Taken::Rate(verdict, *rate, changed.place))
+        (Taken::Rate(verdict, *rate, changed.place), None)
     }
 
-    fn take_permit(&self, max: u64, key: u128, lane: usize) -> Result<Taken, Refusal> {
+    fn take_permit(&self, max: u64, key: u128, lane: usize) -> (Taken, Option<Refusal>) {
         let table = &self.known.table;
         // One on trial counts on, beyond what it would let in.
         let most = if self.dry_run { u64::MAX } else { max };
@@ -179,23 +245,20 @@ impl Limiter {
         });
         self.note_room(&changed, lane);
         let Ok(count) = changed.result else {
-            return self.refuse(lane, Refusal::Concurrency);
+            return (Taken::Nothing, Some(Refusal::Concurrency));
         };
         let counts = &self.known.counts;
         counts.note(lane, Event::Entered);
-        counts.note(
-            lane,
-            if count > max {
-                Event::WouldLimit
-            } else {
-                Event::Passed
-            },
-        );
-        Ok(Taken::Permit(Permit {
+        let refusal = (count > max).then_some(Refusal::Concurrency);
+        if refusal.is_none() {
+            counts.note(lane, Event::Passed);
+        }
+        let permit = Permit {
             known: Arc::clone(&self.known),
             place: changed.place,
             lane,
-        }))
+        };
+        (Taken::Permit(permit), refusal)
     }
 
     /// Gives back what was taken for a request that another limiter refused.
@@ -266,19 +329,9 @@ impl Limiter {
         }
     }
 
-    fn passed(&self, lane: usize) -> Taken {
+    fn passed(&self, lane: usize) -> (Taken, Option<Refusal>) {
         self.known.counts.note(lane, Event::Passed);
-        Taken::Nothing
-    }
-
-    fn refuse(&self, lane: usize, refusal: Refusal) -> Result<Taken, Refusal> {
-        let (event, outcome) = if self.dry_run {
-            (Event::WouldLimit, Ok(Taken::Nothing))
-        } else {
-            (Event::Limited, Err(refusal))
-        };
-        self.known.counts.note(lane, event);
-        outcome
+        (Taken::Nothing, None)
     }
 
     fn note_room<R>(&self, changed: &Changed<R>, lane: usize) {

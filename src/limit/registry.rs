@@ -8,16 +8,20 @@ use super::bandwidth::Bandwidth;
 use super::counts::Counts;
 use super::key::Key;
 use super::limiter::{Exceptions, Known, Limiter, Rule, Times};
+use super::notice::Notice;
 use super::rate::Rate;
 use super::table::Table;
 use crate::clock::Instant;
 use crate::config::{self, Config, KeyPart, MissingKey, Network};
+use crate::observe::event::Events;
 
 /// What is known, by the names of limiters. Limiters of another kind under a name that was used begin anew.
 #[derive(Debug)]
 pub struct Registry {
     seed: u64,
     workers: usize,
+    /// Where it is told that limiters refuse.
+    events: Arc<Events>,
     known: Mutex<HashMap<Identity, Vec<Weak<Known>>>>,
 }
 
@@ -44,10 +48,11 @@ pub struct Limits {
 
 impl Registry {
     /// For so many workers. `seed` is chance, and a secret of the process.
-    pub fn new(workers: usize, seed: u64) -> Self {
+    pub fn new(workers: usize, seed: u64, events: Arc<Events>) -> Self {
         Self {
             seed,
             workers,
+            events,
             known: Mutex::default(),
         }
     }
@@ -70,6 +75,8 @@ impl Registry {
         let new = Arc::new(Known {
             table: Table::new(most),
             counts: Counts::new(self.workers),
+            notice: Notice::default(),
+            events: Arc::clone(&self.events),
         });
         if let (Some(latest), Kind::Rate | Kind::Bandwidth) = (latest, kind) {
             // None counts as idle before time began.

@@ -31,19 +31,23 @@ pub enum Kind {
     Idempotency,
     /// A certificate was exchanged, could not be, or runs out.
     Certificate,
+    /// A file of users, keys, tokens or secrets was exchanged, or could not be.
+    Credentials,
     /// The configuration was put in force, or refused.
     Reload,
-    /// A limit on clients came to a bound of its own, or away from it.
+    /// A limit refuses clients; of each limit told at most once in ten seconds.
     Limit,
     /// Memory became scarce, or is no more.
     Memory,
     /// Another process was to take over, and did not.
     Upgrade,
+    /// The access log loses lines, or is written again.
+    Log,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -51,10 +55,12 @@ impl Kind {
         Self::Discovery,
         Self::Idempotency,
         Self::Certificate,
+        Self::Credentials,
         Self::Reload,
         Self::Limit,
         Self::Memory,
         Self::Upgrade,
+        Self::Log,
     ];
 
     /// The word in logs and metrics.
@@ -67,10 +73,12 @@ impl Kind {
             Self::Discovery => "discovery",
             Self::Idempotency => "idempotency",
             Self::Certificate => "certificate",
+            Self::Credentials => "credentials",
             Self::Reload => "reload",
             Self::Limit => "limit",
             Self::Memory => "memory",
             Self::Upgrade => "upgrade",
+            Self::Log => "log",
         }
     }
 }

@@ -10,7 +10,9 @@ use super::exchange::Exchange;
 use super::forward::Downstream;
 use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
+use crate::http::body::Body;
 use crate::http::fields::Fields;
+use crate::http::head::Length;
 use crate::route::Route;
 use crate::worker::View;
 
@@ -84,7 +86,25 @@ pub async fn admit(
     }
     limited::judge_identity(exchange, view, route)?;
     limited::hold_upload(exchange, down);
+    cleanse_trailers(exchange, down);
     Ok(true)
+}
+
+/// What only the proxy may say of a client is no more believed behind the body than before it: an application may read
+/// trailers as if they were fields of the head (RFC 9110, 6.5.1).
+fn cleanse_trailers(exchange: &Exchange, down: &mut Downstream) {
+    let has_trailers = match &down.body {
+        Body::Empty | Body::Fixed(_) => false,
+        // HTTP/1 has no place for them behind a body of known length.
+        Body::H1(reader) => !matches!(reader.length(), Length::Exact(_)),
+        Body::H2(_) | Body::Kept(_) => true,
+    };
+    if has_trailers {
+        let names = certified::reserved(exchange).chain(authorize::reserved(exchange));
+        down.pump
+            .reserved
+            .extend(names.map(|name| name.as_bytes().into()));
+    }
 }
 
 /// Adds to the head of a request what its endpoint is told of the client, and leaves out what the client may not say.

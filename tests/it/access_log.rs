@@ -1,11 +1,13 @@
 //! What stands in the access log of requests that did not end as they should.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{
-    Backend, Client, DEADLINE, Directory, Proxy, Raw, Scripted, eventually, plain,
+    Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, Scripted, eventually, plain,
 };
 
 /// The lines of a log, none when it does not exist.
@@ -106,4 +108,57 @@ async fn what_may_be_a_key_does_not_reach_the_log() {
     let line = &lines(&log)[0];
     assert_eq!(line["target"], "/?a=1&Token=***&b=2");
     assert_eq!(line["referer"], "https://***@a/?api_key=***");
+}
+
+/// The program with its access log there, before this endpoint.
+fn logging_to(path: &str, endpoint: String, directory: &Directory) -> (Process, SocketAddr) {
+    let yaml = plain(&[endpoint]) + &format!("access_log: {{ path: {path:?} }}\nworkers: 1\n");
+    let file = directory.write("plimsoll.yaml", yaml);
+    let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
+    let line = process.wait_for_line("listening on http://");
+    let (_, rest) = line.split_once("http://").unwrap();
+    let address = rest.split_whitespace().next().unwrap().parse().unwrap();
+    (process, address)
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_once_and_traffic_goes_on() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let (mut process, address) = logging_to("/dev/full", backend.endpoint(), &directory);
+    let mut client = Client::h1(address).await;
+    let lost = "the access log loses lines, which are counted; traffic goes on: No space left";
+    for round in 0..2 {
+        for _ in 0..50 {
+            assert_eq!(client.get("/").await.backend(), Some("a"));
+        }
+        // Both rounds are lost: what is told in between comes from a reload, which nothing is wrong with.
+        process.wait_for_line(lost);
+        process.signal(Signal::HUP);
+        process.wait_for_line(&format!("generation {} is in force", round + 2));
+    }
+    assert_eq!(process.stderr().matches("loses lines").count(), 1);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+}
+
+#[tokio::test]
+async fn a_pipe_that_nobody_reads_stops_neither_traffic_nor_reloads_nor_the_end() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let pipe = directory.path().join("log");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let (mut process, address) = logging_to(pipe.to_str().unwrap(), backend.endpoint(), &directory);
+    let mut client = Client::h1(address).await;
+    // Several times what a pipe holds: its writer waits.
+    let target = format!("/{}", "x".repeat(2000));
+    for generation in 2..4 {
+        for _ in 0..100 {
+            assert_eq!(client.get(&target).await.backend(), Some("a"));
+        }
+        // Opens it anew.
+        process.signal(Signal::HUP);
+        process.wait_for_line(&format!("generation {generation} is in force"));
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
 }

@@ -155,6 +155,38 @@ async fn a_pair_of_no_use_keeps_the_old_one_and_says_so_once() {
     eventually(DEADLINE, || swaps(&proxy) == (1, 1)).await;
 }
 
+#[tokio::test]
+async fn a_reload_names_the_certificates_of_listeners_that_it_changed() {
+    let stage = Stage::new();
+    stage.write("a.example");
+    let other = stage.authority.identity(&["b.example"]);
+    let (cert, key) = other.write(&stage.directory, "other");
+    let one = stage.yaml("");
+    let more = format!(" }}, {{ cert: {cert:?}, key: {key:?} }} ]");
+    let two = one.replacen(" } ]", &more, 1);
+    let proxy = Proxy::start(&one).await;
+    let name = |file: &str| format!("web/{}", stage.directory.path().join(file).display());
+    let (live, other) = (name("live.pem"), name("other.pem"));
+
+    let changes = proxy.reload(&one).await.unwrap();
+    assert!(changes.is_nothing(), "{changes}");
+    assert_eq!(changes.certificates.kept, [live.clone()]);
+    let changes = proxy.reload(&two).await.unwrap();
+    assert_eq!(changes.certificates.added, [other.clone()]);
+    assert_eq!(changes.listeners.changed, ["web"]);
+    // Whether the watch or the reload is first to read it makes no difference to what is told.
+    stage.write("c.example");
+    stage.serves_soon(&proxy, "c.example").await;
+    let changes = proxy.reload(&two).await.unwrap();
+    let text = format!("certificates: changed {live}; 1 kept");
+    assert!(changes.to_string().contains(&text), "{changes}");
+    assert!(changes.listeners.changed.is_empty(), "{changes}");
+    let changes = proxy.reload(&one).await.unwrap();
+    assert_eq!(changes.certificates.removed, [other]);
+    let json = serde_json::to_value(&changes).unwrap();
+    assert_eq!(json["certificates"]["kept"][0], live.as_str(), "{json}");
+}
+
 async fn status(proxy: &Proxy) -> serde_json::Value {
     let answer = Client::h1(proxy.admin()).await.get("/api/v1/status").await;
     answer.json()

@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
-use crate::harness::{Authority, DEADLINE, Directory, Process, eventually};
-use crate::reload::Program;
+use crate::harness::{Authority, DEADLINE, Directory, Process, Program, eventually};
 
 /// One key, and what asks for it.
 const KEYS: &str = "a:0000000000000000000000000000000000000000000000000000000000000000\n";

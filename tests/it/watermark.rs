@@ -205,7 +205,7 @@ async fn the_program_resumes_once_those_who_held_memory_have_left() {
         format!(
             "listeners: {{ web: {{ {listener} }} }}\nroutes: [{{ upstream: app }}]\n\
              upstreams: {{ app: {{ endpoints: [\"{}\"] }} }}\nworkers: 2\n\
-             memory: {{ limit: {limit} }}\nadmin: {{ address: 127.0.0.1:0 }}\n",
+             memory: {{ limit: {limit}B }}\nadmin: {{ address: 127.0.0.1:0 }}\n",
             backend.endpoint()
         )
     };

@@ -67,7 +67,8 @@ block! {
     /// A user and a password in `Authorization: Basic`. Only with TLS are they hidden on the way.
     pub struct BasicAuth {
         /// A file of users, one on each line, `NAME:$pbkdf2-sha256$…`, as `plimsoll password NAME`
-        /// writes it. Read at start and on reload.
+        /// writes it. It is watched: what changes counts from the next request on, without a reload; of a
+        /// file that is of no use the users that it had before stay.
         pub users_file: PathBuf;
         /// What browsers show when they ask for the password, and remember it by.
         pub realm: String as Realm = "restricted".to_owned();
@@ -79,7 +80,7 @@ block! {
     pub struct ApiKeyAuth {
         /// A file of keys, one on each line, `NAME:` and the SHA-256 of the key in hexadecimal digits, as
         /// `plimsoll password --key NAME` writes it. A name may have several, so that a key can be changed
-        /// without a gap. Read at start and on reload.
+        /// without a gap. It is watched as the file of users is.
         pub keys_file: PathBuf;
         /// The request header that holds the key. Of `Authorization` it is what follows `Bearer`. The name
         /// that most use. Off: none does.

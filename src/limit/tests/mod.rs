@@ -3,6 +3,7 @@
 mod table;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ const SECOND: u64 = 1_000_000_000;
 struct From(&'static str, &'static str);
 
 impl Client for From {
+    fn whose(&self) -> Whose<'_> {
+        Whose::Route("r")
+    }
+
     fn client_ip(&self) -> Option<IpAddr> {
         self.0.parse().ok()
     }
@@ -56,7 +61,7 @@ fn config(limits: &str, names: &str) -> Config {
 }
 
 fn registry() -> Registry {
-    Registry::new(4, 7)
+    Registry::new(4, 7, Arc::default())
 }
 
 fn compile(limits: &str, names: &str) -> Limits {

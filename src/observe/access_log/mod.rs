@@ -6,7 +6,9 @@
 
 mod date;
 mod line;
+mod losses;
 mod redact;
 mod writer;
 
+pub use losses::{Losses, Turn};
 pub use writer::{AccessLog, WorkerLog};

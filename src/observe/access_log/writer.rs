@@ -2,16 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
 
 use super::date::DateText;
 use super::line;
@@ -42,6 +40,8 @@ enum Message {
 struct Shared {
     written: AtomicU64,
     dropped: AtomicU64,
+    /// Why the last batch was not written; none when it was.
+    failure: Mutex<Option<io::Error>>,
     /// Empty buffers on their way back to workers.
     spare: Mutex<Vec<Vec<u8>>>,
     /// A file opened anew, to be written to from now on.
@@ -124,6 +124,13 @@ impl AccessLog {
     /// Lines written.
     pub fn written(&self) -> u64 {
         self.shared.written.load(Relaxed)
+    }
+
+    /// Why the last lines could not be written; none where they were, or wait for a target that takes nothing.
+    pub fn failure(&self) -> Option<String> {
+        locked(&self.shared.failure)
+            .as_ref()
+            .map(io::Error::to_string)
     }
 
     /// Lines lost because the target was too slow or failed.
@@ -248,11 +255,13 @@ fn write_all(receiver: &Receiver<Message>, target: Box<dyn Write + Send>, shared
             };
         }
         if let Message::Batch { text, lines } = message {
-            let counter = if output.write(&text).is_ok() {
+            let failure = output.write(&text).err();
+            let counter = if failure.is_none() {
                 &shared.written
             } else {
                 &shared.dropped
             };
+            *locked(&shared.failure) = failure;
             counter.fetch_add(lines, Relaxed);
             give_back(shared, text);
         }
@@ -289,22 +298,11 @@ fn give_back(shared: &Shared, mut text: Vec<u8>) {
     }
 }
 
-/// Opens the file, or the FIFO that somebody reads: without a reader opening it would wait for one. Writing waits again, on
-/// the thread that does nothing else.
-fn open(path: &std::path::Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
+    // To open a pipe for writing alone waits for a reader, for ever where none comes; for both it does not.
+    let is_pipe = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo());
     let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = options.open(path).map_err(|error| {
-        if Errno::from_io_error(&error) == Some(Errno::NXIO) {
-            io::Error::new(error.kind(), "it is a FIFO that nobody reads, or no file")
-        } else {
-            error
-        }
-    })?;
-    let flags = fcntl_getfl(&file)?;
-    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
-    Ok(file)
+    options.create(true).append(true).read(is_pipe).open(path)
 }
 
 /// A poisoned lock is taken all the same: nothing it guards is ever half changed.
@@ -405,31 +403,6 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_is_a_target_while_somebody_reads_it() {
-        use std::io::Read;
-
-        use rustix::fs::{CWD, FileType, Mode, mknodat};
-
-        let directory = Directory::new("fifo");
-        let path = directory.0.join("log");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let error = AccessLog::start(&config(path.clone())).unwrap_err();
-        assert!(error.to_string().contains("nobody reads"), "{error}");
-        let mut options = OpenOptions::new();
-        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let mut reader = options.read(true).open(&path).unwrap();
-        let log = AccessLog::start(&config(path)).unwrap();
-        let mut worker = log.worker();
-        worker.record(&record(200));
-        drop(worker);
-        assert!(log.sync(LONG));
-        let mut read = [0; 4096];
-        let count = reader.read(&mut read).unwrap();
-        let text = String::from_utf8_lossy(&read[..count]);
-        assert!(text.contains("\"GET / HTTP/1.1\" 200 "), "{text}");
-    }
-
-    #[test]
     fn a_target_that_cannot_be_opened_is_an_error_at_the_start() {
         let directory = Directory::new("missing");
         let error = AccessLog::start(&config(directory.0.join("no/such/file"))).unwrap_err();
@@ -510,6 +483,19 @@ mod tests {
             "{text}"
         );
         assert_eq!((log.written(), log.dropped()), (1, 1));
+        assert_eq!(log.failure(), None);
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_is_told() {
+        let log = AccessLog::start(&config("/dev/full".into())).unwrap();
+        let mut worker = log.worker();
+        worker.record(&record(200));
+        worker.flush();
+        assert!(log.sync(LONG));
+        assert_eq!((log.written(), log.dropped()), (0, 1));
+        let failure = log.failure().unwrap();
+        assert!(failure.contains("No space left"), "{failure}");
     }
 
     #[test]

@@ -9,19 +9,17 @@ use ::http::Method;
 use super::{Judged, wait};
 use crate::attempt::idempotency::Answer;
 use crate::config::{OnAuthFailure, Priority};
-use crate::http::body::{Body, Sink};
+use crate::http::body::Body;
 use crate::http::fields::{Fields, Name, Names};
-use crate::http::gathered::Gathered;
 use crate::http::head::Length;
 use crate::limit::auth::{Forward, Gate, Verdict};
+use crate::proxy::apart::{self, Begun, Gathering, Large};
 use crate::proxy::entry::{Entry, Field};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Seen};
 use crate::proxy::forward::Downstream;
 use crate::proxy::keyed;
-use crate::proxy::select::Selection;
-use crate::proxy::stream::{self, Flow};
-use crate::proxy::tries::{Answered, Tries};
+use crate::proxy::stream;
 use crate::route::{Action, FieldEdits, Route};
 use crate::worker::{UpstreamView, View};
 
@@ -52,6 +50,11 @@ pub(super) async fn judge(
     let question = question(exchange, gate, forward, &upstream);
     let asking = Box::pin(ask(question, &upstream, route, forward));
     let said = wait(exchange, down, now + forward.timeout, asking).await?;
+    if let Some(route) = &exchange.route {
+        let took = exchange.worker.wheel.now().since(now).as_nanos();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        route.cells.asked_service(took);
+    }
     match said {
         Some(Ok(Said::Enter { name, fields })) => {
             if !fields.is_empty() {
@@ -148,63 +151,36 @@ async fn ask(
     route: &Route,
     forward: &Forward,
 ) -> Result<Said, ProxyError> {
-    let worker = Rc::clone(&question.worker);
     let mut down = Downstream::apart(Body::Empty);
     let plain = plain_route(route, forward);
-    question.selection = Selection::of(
-        &question.request(),
-        &upstream.shared,
-        &plain,
-        &mut worker.random.borrow_mut(),
-        || worker.unix_seconds(question.started),
-    )?;
-    let mut tries = Tries::new(&mut question, &mut down, &plain, upstream);
-    let Answered {
-        mut attempt,
-        response,
-        tunnel,
-    } = tries.run().await?;
-    let Tries {
-        timer, mut plan, ..
-    } = tries;
-    if tunnel {
-        return Err(ProxyError::UnaskedSwitch);
-    }
-    let status = response.status;
-    if (200..300).contains(&status) {
+    let begun = apart::begin(&mut question, &mut down, &plain, upstream, None).await?;
+    let status = begun.response.status;
+    if (200..300).contains(&status) || status >= 500 {
+        let Begun {
+            attempt, response, ..
+        } = begun;
         let enter = enter(&response.fields, forward);
         stream::discard(&question, attempt, &response, upstream, &down).await;
-        return Ok(enter);
+        return if status < 300 {
+            Ok(enter)
+        } else {
+            Err(ProxyError::Failing(status))
+        };
     }
-    if status >= 500 {
-        stream::discard(&question, attempt, &response, upstream, &down).await;
-        return Err(ProxyError::Failing(status));
+    let gathering = begun.gather(&mut question, &mut down, route, upstream, ANSWER);
+    match gathering.await? {
+        Gathering::Whole(answer) => Ok(Said::Refuse(answer)),
+        Gathering::Large(large) => {
+            let Large {
+                attempt, answer, ..
+            } = *large;
+            drop(answer);
+            // It answered well; nobody is there for so much of it.
+            let outcome = Err(ProxyError::ClientGone);
+            stream::end(&mut question, attempt, upstream, down.pump.bytes, &outcome);
+            Err(ProxyError::ClientGone)
+        }
     }
-    attempt.slot.record.status = status;
-    let mut flow = Flow {
-        answer: attempt.link.body(&response),
-        client: Sink::Gathered(Box::new(Gathered::new(ANSWER))),
-        tunnel: false,
-    };
-    let question = &mut question;
-    let outcome = stream::stream(
-        question,
-        &mut attempt,
-        &mut down,
-        &mut flow,
-        &timer,
-        &mut plan,
-    )
-    .await;
-    let Flow { answer, client, .. } = flow;
-    drop(answer);
-    stream::end(question, attempt, upstream, down.pump.bytes, &outcome);
-    outcome?;
-    let Sink::Gathered(mut gathered) = client else {
-        return Err(ProxyError::Panicked);
-    };
-    let answer = keyed::kept(question, route, &response, &mut gathered);
-    Ok(Said::Refuse(answer))
 }
 
 /// The service's own: nothing that the client's route edits or rewrites is for it.

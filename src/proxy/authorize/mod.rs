@@ -68,7 +68,7 @@ pub async fn judge(
     let Some(gate) = gate else {
         return Ok(true);
     };
-    take_away(exchange, &gate);
+    take_away(exchange);
     let judged = match &gate.way {
         None => return Ok(true),
         Some(Way::Basic(basic)) => login::judge(exchange, down, basic).await?,
@@ -95,14 +95,22 @@ pub async fn judge(
     }
 }
 
-/// Notes which of the client's fields must not reach an endpoint: on a route that asks nothing, only those of a stranger.
-fn take_away(exchange: &mut Exchange, gate: &Gate) {
-    if gate.way.is_none() && exchange.request().is_trusted() {
-        return;
-    }
+/// Names of fields in which the client must not say anything to an endpoint: on a route that asks nothing, only a stranger.
+pub fn reserved(exchange: &Exchange) -> impl Iterator<Item = &str> {
+    let gate = exchange
+        .route
+        .as_ref()
+        .and_then(|route| route.gate.as_ref());
+    let is_believed = |gate: &Gate| gate.way.is_none() && exchange.request().is_trusted();
+    let gate = gate.filter(|gate| !is_believed(gate)).into_iter();
+    gate.flat_map(|gate| gate.reserved.iter().chain(&gate.hidden))
+        .map(|name| &**name)
+}
+
+/// Notes which of the client's fields must not reach an endpoint.
+fn take_away(exchange: &mut Exchange) {
     let fields = &exchange.head.fields;
-    let names = gate.reserved.iter().chain(&gate.hidden);
-    let names = names.map(|name| name.as_bytes());
+    let names = reserved(exchange).map(str::as_bytes);
     let found: Vec<Box<[u8]>> = names
         .filter(|name| fields.all_by_bytes(name).next().is_some())
         .map(Into::into)

@@ -5,7 +5,7 @@
     reason = "what is timed takes as long as hashes do"
 )]
 
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 
 use super::*;
 use crate::harness::{Client, DEADLINE, Outgoing, WebSocket, eventually, field, fields, request};
@@ -245,6 +245,31 @@ async fn the_endpoint_is_told_who_it_is_and_not_by_the_client() {
     let told = keys.told("X-Api-Key: k-2\r\n").await;
     assert_eq!(fields(&told, "x-user"), ["partner"]);
     assert!(fields(&told, "x-api-key").is_empty());
+}
+
+#[tokio::test]
+async fn nobody_is_who_he_says_behind_his_body() {
+    let door = Entrance::with(&format!("{PASSWORD}, identity_header: X-User")).await;
+    let login = basic("ops", "s3cret:x");
+    let login = login.trim_end().split_once(": ").unwrap().1;
+    let names = ["x-user", "authorization", "x-sum"];
+    let address = door.proxy.address();
+    for mut client in [Client::h1(address).await, Client::h2(address).await] {
+        let (upload, body) = Outgoing::pieces();
+        let mut asked = request(Method::POST, "/checksum", body);
+        let head = asked.headers_mut();
+        head.insert("authorization", login.parse().unwrap());
+        head.insert("trailer", names.join(", ").parse().unwrap());
+        let mut trailers = HeaderMap::new();
+        for name in names {
+            trailers.insert(name, "root".parse().unwrap());
+        }
+        let feeding = tokio::spawn(upload.finish_with(trailers));
+        let told = client.send(asked).await.json()["trailers"].to_string();
+        feeding.await.unwrap();
+        assert_eq!(told.matches("root").count(), 1, "{told}");
+        assert!(told.contains("x-sum"), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use plimsoll::admin::scrape::scrape;
+
 use super::*;
 use crate::harness::{Client, Closed, Scripted, Step, field, fields};
 
@@ -179,6 +181,14 @@ async fn when_nobody_can_say_the_route_is_closed_or_open_as_configured() {
         answer.assert_told(503, "destination_unavailable", "auth_unavailable");
         assert!(begun.elapsed() < Duration::from_secs(5), "{name}");
         assert_eq!(door.judged("unavailable"), 1, "{name}");
+        let text = scrape(door.proxy.live());
+        let asked = "plimsoll_auth_duration_seconds_count{route=\"/*\"} 1\n";
+        assert!(text.contains(asked), "{name}: {text}");
+        if name == "it says nothing" {
+            let sum = "plimsoll_auth_duration_seconds_sum{route=\"/*\"} ";
+            let sum = text.split(sum).nth(1).unwrap().lines().next().unwrap();
+            assert!(sum.parse::<f64>().unwrap() >= 0.29, "{sum}");
+        }
         assert_eq!(door.backend.counters().requests(), 0, "{name}");
         let door = before(&service, &format!("{keys}open")).await;
         let told = door.told("X-User: root\r\n").await;
