@@ -199,17 +199,17 @@ inside systemctl stop plimsoll
 configure <<<"$good"
 
 echo "keys that only root may read"
-inside sh -c 'mkdir /root/site && cd /root/site && plimsoll cert ca --out . && plimsoll cert issue --ca . --name localhost && chmod 600 *' 2>/dev/null >&2
+inside sh -c 'mkdir -p /etc/ssl/site && cd /etc/ssl/site && plimsoll cert ca --out . && plimsoll cert issue --ca . --name localhost && chmod 600 *' 2>/dev/null >&2
 inside sh -c 'cat >/etc/systemd/system/plimsoll.service.d.tmp' <<<'[Service]
-LoadCredential=site.pem:/root/site/localhost.pem
-LoadCredential=site.key:/root/site/localhost.key'
+LoadCredential=site.pem:/etc/ssl/site/localhost.pem
+LoadCredential=site.key:/etc/ssl/site/localhost.key'
 inside sh -c 'cd /etc/systemd/system && mkdir -p plimsoll.service.d && mv plimsoll.service.d.tmp plimsoll.service.d/keys.conf && systemctl daemon-reload'
 secure='  secure: { address: "127.0.0.1:443", tls: { certificates: [ { cert: "${CREDENTIALS_DIRECTORY}/site.pem", key: "${CREDENTIALS_DIRECTORY}/site.key" } ] } }'
 configure <<<"${good/routes:/"$secure"$'\n'routes:}"
 holds "the service starts" inside systemctl start plimsoll
-holds "and speaks TLS with them" answers backend --cacert /root/site/ca.pem https://localhost/
+holds "and speaks TLS with them" answers backend --cacert /etc/ssl/site/ca.pem https://localhost/
 inside systemctl start plimsoll-upgrade
-holds "also after an upgrade" answers backend --cacert /root/site/ca.pem https://localhost/
+holds "also after an upgrade" answers backend --cacert /etc/ssl/site/ca.pem https://localhost/
 
 echo "the package is upgraded, removed, purged"
 main=$(property MainPID)

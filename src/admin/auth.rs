@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::{Request, Version};
 
+use crate::asked::after_scheme;
 use crate::config::{Address, read};
 use crate::http::target;
 use crate::watch::Content;
@@ -154,9 +155,7 @@ fn bearer(fields: &HeaderMap) -> Option<&[u8]> {
     let (first, None) = (all.next()?, all.next()) else {
         return None;
     };
-    let (scheme, token) = first.as_bytes().split_at_checked(7)?;
-    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
-    is_bearer.then(|| token.trim_ascii())
+    after_scheme(first.as_bytes(), b"bearer")
 }
 
 /// Whether neither `Host` nor the target names a name that can be made to lead here: only addresses, or `localhost`.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::inherited::{ADMIN, Inherited, Role};
 use super::upgrade::Lent;
@@ -77,6 +78,7 @@ struct Planned {
     name: String,
     host: Host,
     cap: usize,
+    send: Duration,
     tls: bool,
     written: Address,
     from: From,
@@ -162,6 +164,7 @@ impl Doors {
                 name: name.clone(),
                 host,
                 cap: listener.limits.connections,
+                send: listener.timeouts.send,
                 tls: listener.tls.is_some(),
                 written: listener.address.clone(),
                 from,
@@ -225,6 +228,7 @@ impl Doors {
             };
             // A plan names no set but those that are open.
             let Some(sockets) = sockets else { continue };
+            sockets.bound_sending(planned.send);
             state.open.push(Door {
                 name,
                 host,
@@ -335,6 +339,16 @@ impl Sockets {
             is_own: listening.is_own,
         };
         (sockets, owned)
+    }
+
+    /// How long who is accepted from now on may take nothing of what was sent.
+    fn bound_sending(&self, send: Duration) {
+        if let Address::Tcp(_) = &self.bound {
+            for socket in self.held.iter().filter_map(Weak::upgrade) {
+                // A listening TCP socket takes every time that the schema lets pass.
+                let _ = accept::bound_sending(&socket, send);
+            }
+        }
     }
 }
 

@@ -5,13 +5,15 @@
 //!
 //! Not here: whether a value may be believed. Whoever implements [`Client`] leaves out what a stranger may not write.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::notice::Whose;
 use super::shown;
+use crate::asked;
 use crate::config;
+use crate::config::units::masked;
 
 /// What a request may be asked for.
 pub trait Client {
@@ -135,7 +137,8 @@ impl Key {
     }
 
     fn address(&self, client: IpAddr, v4: u8, v6: u8) -> u128 {
-        match masked(client, v4, v6) {
+        let prefix = if client.is_ipv4() { v4 } else { v6 };
+        match masked(client, prefix) {
             IpAddr::V4(v4) => self.bytes(&v4.octets()),
             IpAddr::V6(v6) => self.bytes(&v6.octets()),
         }
@@ -178,26 +181,9 @@ pub(super) fn ask(part: &config::KeyPart, asked: &impl Client, with: &mut dyn Fn
     }
 }
 
-/// The network of an address.
-pub fn masked(address: IpAddr, v4: u8, v6: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(v4.min(32)));
-            Ipv4Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(v6.min(128)));
-            Ipv6Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
-        }
-    }
-}
-
 /// A key as it stands behind `Bearer ` (RFC 6750, 2.1), or by itself.
 fn credential(value: &[u8]) -> &[u8] {
-    match value.split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii_start(),
-        _ => value,
-    }
+    asked::after_scheme(value, b"bearer").unwrap_or(value)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! A limiter: who is counted, what is allowed to each, and what is known of them.
 //!
-//! What was written is compiled anew by each configuration; what is known ([`Known`]) stays under the limiter's name. The
-//! few methods of `Known` are all that a store elsewhere, shared by several proxies, would have to offer.
+//! What was written is compiled anew by each configuration; what is known ([`Known`]) stays under the limiter's name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bandwidth::Bandwidth;
-use super::concurrency::{self, UnderWay};
 use super::counts::{Counts, Event};
 use super::key::{Client, Found, Key};
-use super::notice::{Notice, Told};
+use super::known::{Allowed, Counted, Known};
+use super::notice::Told;
 use super::rate::{Rate, Verdict};
-use super::table::{Changed, Numbers, Place, Table};
+use super::table::Place;
 use crate::clock::Instant;
 use crate::config::{Direction, MissingKey, Network};
-use crate::observe::event::Events;
 
 /// A limiter as it is in force.
 #[derive(Debug)]
@@ -38,7 +36,8 @@ pub struct Limiter {
 /// What is allowed.
 #[derive(Debug)]
 pub enum Rule {
-    Rate(Rate, Exceptions<Rate>),
+    /// For all, for some, and the slowest of them all.
+    Rate(Rate, Exceptions<Rate>, Rate),
     Concurrency(u64, Exceptions<u64>),
     Bandwidth(Bandwidth, Direction),
 }
@@ -49,29 +48,6 @@ pub struct Exceptions<T> {
     pub(super) keys: HashMap<u128, Option<T>>,
     /// The longest prefix first.
     pub(super) networks: Box<[(Network, Option<T>)]>,
-}
-
-/// What is known of all keys of a limiter: State.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) table: Table,
-    pub(super) counts: Counts,
-    pub(super) notice: Notice,
-    pub(super) events: Arc<Events>,
-}
-
-/// Times by which buckets are full; none is lost that has passed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times(pub(super) Instant);
-
-impl Numbers for Times {
-    fn fresh(&self, last: u64) -> u64 {
-        last
-    }
-
-    fn is_idle(&self, number: u64) -> bool {
-        Rate::is_idle(number, self.0)
-    }
 }
 
 /// What a limiter makes of a client.
@@ -110,7 +86,7 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.known.table.change_back(self.place, concurrency::leave);
+        self.known.leave(self.place);
         self.known.counts.note(self.lane, Event::Left);
     }
 }
@@ -152,7 +128,7 @@ impl Limiter {
             (None, MissingKey::Refuse) => return (Appraisal::Refused, self.key.text(asked)),
         };
         let is_named = found.and_then(|found| match &self.rule {
-            Rule::Rate(_, exceptions) => exceptions.of(&found).map(Option::is_some),
+            Rule::Rate(_, exceptions, _) => exceptions.of(&found).map(Option::is_some),
             Rule::Concurrency(_, exceptions) => exceptions.of(&found).map(Option::is_some),
             Rule::Bandwidth(..) => None,
         });
@@ -204,47 +180,47 @@ impl Limiter {
             (None, MissingKey::Refuse) => return (Taken::Nothing, Some(Refusal::NoKey)),
         };
         match &self.rule {
-            Rule::Rate(rate, exceptions) => match exceptions.of(&found) {
-                Some(None) => self.passed(lane),
-                Some(Some(own)) => self.take_rate(own, found.hash, now, lane),
-                None => self.take_rate(rate, found.hash, now, lane),
-            },
-            Rule::Concurrency(max, exceptions) => match exceptions.of(&found) {
-                Some(None) => self.passed(lane),
-                Some(Some(own)) => self.take_permit(*own, found.hash, lane),
-                None => self.take_permit(*max, found.hash, lane),
-            },
+            Rule::Rate(all, exceptions, slowest) => {
+                let rate = match exceptions.of(&found) {
+                    Some(None) => return self.passed(lane),
+                    Some(Some(own)) => *own,
+                    None => *all,
+                };
+                let slowest = *slowest;
+                let counted = self.counted(found.hash, lane);
+                self.take_rate(Allowed { rate, slowest }, counted, now)
+            }
+            Rule::Concurrency(all, exceptions) => {
+                let max = match exceptions.of(&found) {
+                    Some(None) => return self.passed(lane),
+                    Some(Some(own)) => *own,
+                    None => *all,
+                };
+                self.take_permit(max, self.counted(found.hash, lane))
+            }
             Rule::Bandwidth(..) => (Taken::Nothing, None),
         }
     }
 
     fn take_rate(
         &self,
-        rate: &Rate,
-        key: u128,
+        allowed: Allowed,
+        counted: Counted,
         now: Instant,
-        lane: usize,
     ) -> (Taken, Option<Refusal>) {
-        let table = &self.known.table;
-        let changed = table.change(key, self.most, &Times(now), |full| rate.take(full, now));
-        self.note_room(&changed, lane);
-        let verdict = changed.result;
+        let (verdict, place) = self.known.take(counted, allowed, now);
         if !verdict.passes {
             return (Taken::Nothing, Some(Refusal::Rate(verdict.after)));
         }
-        self.known.counts.note(lane, Event::Passed);
-        (Taken::Rate(verdict, *rate, changed.place), None)
+        self.known.counts.note(counted.lane, Event::Passed);
+        (Taken::Rate(verdict, allowed.rate, place), None)
     }
 
-    fn take_permit(&self, max: u64, key: u128, lane: usize) -> (Taken, Option<Refusal>) {
-        let table = &self.known.table;
+    fn take_permit(&self, max: u64, counted: Counted) -> (Taken, Option<Refusal>) {
+        let lane = counted.lane;
         // One on trial counts on, beyond what it would let in.
         let most = if self.dry_run { u64::MAX } else { max };
-        let changed = table.change(key, self.most, &UnderWay, |count| {
-            concurrency::enter(count, most)
-        });
-        self.note_room(&changed, lane);
-        let Ok(count) = changed.result else {
+        let Some((count, place)) = self.known.enter(counted, most) else {
             return (Taken::Nothing, Some(Refusal::Concurrency));
         };
         let counts = &self.known.counts;
@@ -255,17 +231,21 @@ impl Limiter {
         }
         let permit = Permit {
             known: Arc::clone(&self.known),
-            place: changed.place,
+            place,
             lane,
         };
         (Taken::Permit(permit), refusal)
     }
 
+    fn counted(&self, key: u128, lane: usize) -> Counted {
+        let most = self.most;
+        Counted { key, most, lane }
+    }
+
     /// Gives back what was taken for a request that another limiter refused.
     pub(super) fn give_back(&self, taken: Taken) {
         if let Taken::Rate(_, rate, place) = taken {
-            let table = &self.known.table;
-            table.change_back(place, |full| rate.give_back(full));
+            self.known.give_back(place, rate);
         }
         // A permit goes with its drop. That this limiter had let it pass stays counted.
     }
@@ -279,26 +259,22 @@ impl Limiter {
         }
     }
 
-    /// Moves the time of a key on; gives what `step` gives and where that was.
+    /// Reserves bytes of a key; when they may go.
     pub(super) fn reserve(
         &self,
         key: u128,
+        bandwidth: Bandwidth,
+        bytes: u64,
         now: Instant,
         lane: usize,
-        step: impl Fn(u64) -> (u64, Instant),
     ) -> (Instant, Place) {
-        let table = &self.known.table;
-        let changed = table.change(key, self.most, &Times(now), |full| {
-            let (full, at) = step(full);
-            (Some(full), at)
-        });
-        self.note_room(&changed, lane);
-        (changed.result, changed.place)
+        let counted = self.counted(key, lane);
+        self.known.reserve(counted, bandwidth, bytes, now)
     }
 
-    pub(super) fn unreserve(&self, place: Place, nanos: u64) {
-        let table = &self.known.table;
-        table.change_back(place, |full| full.saturating_sub(nanos));
+    /// Gives bytes back that were reserved and not used.
+    pub(super) fn unreserve(&self, place: Place, bandwidth: Bandwidth, bytes: u64) {
+        self.known.unreserve(place, bandwidth, bytes);
     }
 
     pub(super) fn delayed(&self, lane: usize, span: Duration) {
@@ -312,7 +288,7 @@ impl Limiter {
 
     /// Keys that are known, idle ones too.
     pub fn keys(&self) -> usize {
-        self.known.table.used()
+        self.known.keys()
     }
 
     /// Keys that may be known.
@@ -322,25 +298,14 @@ impl Limiter {
 
     /// Forgets a part of the keys that nothing is lost of.
     pub(super) fn sweep(&self, turn: usize, now: Instant) {
-        let table = &self.known.table;
         match &self.rule {
-            Rule::Rate(..) | Rule::Bandwidth(..) => table.sweep(turn, &Times(now)),
-            Rule::Concurrency(..) => table.sweep(turn, &UnderWay),
+            Rule::Rate(..) | Rule::Bandwidth(..) => self.known.sweep_times(turn, now),
+            Rule::Concurrency(..) => self.known.sweep_under_way(turn),
         }
     }
 
     fn passed(&self, lane: usize) -> (Taken, Option<Refusal>) {
         self.known.counts.note(lane, Event::Passed);
         (Taken::Nothing, None)
-    }
-
-    fn note_room<R>(&self, changed: &Changed<R>, lane: usize) {
-        let counts = &self.known.counts;
-        if changed.overflowed() {
-            counts.note(lane, Event::Overflow);
-        }
-        if changed.evicted {
-            counts.note(lane, Event::Evicted);
-        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::key::{Client, ask, masked};
+use super::key::{Client, ask};
 use crate::config::KeyPart;
+use crate::config::units::masked;
 
 /// Bytes of a value that are shown: a path may have thousands.
 const SHOWN: usize = 64;
@@ -68,10 +69,15 @@ fn carries_secrets(name: &str) -> bool {
 
 /// The address, or its network where only so many bits count.
 fn network(client: IpAddr, v4: u8, v6: u8) -> String {
-    let network = masked(client, v4, v6);
-    match (network, v4, v6) {
-        (IpAddr::V4(_), 32.., _) | (IpAddr::V6(_), _, 128..) => network.to_string(),
-        (IpAddr::V4(_), bits, _) | (IpAddr::V6(_), _, bits) => format!("{network}/{bits}"),
+    let (bits, all) = match client {
+        IpAddr::V4(_) => (v4, 32),
+        IpAddr::V6(_) => (v6, 128),
+    };
+    let network = masked(client, bits);
+    if bits >= all {
+        network.to_string()
+    } else {
+        format!("{network}/{bits}")
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 use super::crowd::{Crowd, Place};
 use super::unix::{self, SocketFile, UnixError};
 use crate::clock::wheel::Wheel;
-use crate::config::Address;
+use crate::config::{Address, ListenerTimeouts};
 use crate::stream;
 
 /// Connections that the kernel queues for one accept socket.
@@ -300,12 +300,18 @@ fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepted sockets inherit all three.
+/// Accepted sockets inherit all four.
 fn inherited_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(stream::UNSENT)?;
+    socket.set_tcp_user_timeout(Some(ListenerTimeouts::default().send))?;
     // Urgent data has no meaning in HTTP. Where it is kept apart, `splice` stops before it and never goes on.
     socket.set_out_of_band_inline(true)
+}
+
+/// Clients that are accepted from now on may take nothing of what was sent to them for so long. Of a TCP socket.
+pub fn bound_sending(socket: &OwnedFd, send: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_user_timeout(Some(send))
 }
 
 /// What a worker needs to accept from one socket.
@@ -404,15 +410,21 @@ mod tests {
     use crate::clock::Clock;
 
     #[test]
-    fn what_is_accepted_holds_little_unsent_and_keeps_urgent_data_in_line() {
+    fn what_is_accepted_holds_little_unsent_not_for_ever_and_keeps_urgent_data_in_line() {
         let (address, sockets) = bind_tcp("127.0.0.1:0".parse().unwrap(), 1, true).unwrap();
-        let listening = Socket::from(sockets.into_iter().next().unwrap());
+        let socket = sockets.into_iter().next().unwrap();
+        let default = SockRef::from(&socket).tcp_user_timeout().unwrap();
+        assert_eq!(default, Some(ListenerTimeouts::default().send));
+        let send = Duration::from_secs(7);
+        bound_sending(&socket, send).unwrap();
+        let listening = Socket::from(socket);
         listening.set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let (accepted, _) = listening.accept().unwrap();
         assert!(accepted.tcp_nodelay().unwrap());
         assert_eq!(accepted.tcp_notsent_lowat().unwrap(), stream::UNSENT);
         assert!(accepted.out_of_band_inline().unwrap());
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(send));
     }
 
     #[tokio::test(flavor = "local")]

@@ -33,7 +33,7 @@ pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
         let told = told.map(|(name, fact)| Field::new(name.as_bytes(), &value(identity, *fact)));
         let entry = exchange.entry.get_or_insert_default();
         entry.identity = Some(identity.subject.clone());
-        entry.upstream.extend(told);
+        entry.tell_all(told.collect());
     }
     Ok(())
 }

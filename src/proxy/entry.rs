@@ -11,7 +11,7 @@ use super::forward::Downstream;
 use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
 use crate::http::body::Body;
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, is_read_as};
 use crate::http::head::Length;
 use crate::route::Route;
 use crate::worker::View;
@@ -22,7 +22,8 @@ use crate::worker::View;
 pub struct Entry {
     /// Who it is: the subject of a certificate, a user, the name of a key.
     pub identity: Option<Box<str>>,
-    /// Names of fields that only the proxy may write: what the client said there does not reach the endpoint.
+    /// Fields of the client, as it spelt them, that could be read as one that only the proxy may write: they do not reach the
+    /// endpoint.
     pub omitted: Vec<Box<[u8]>>,
     /// What the endpoint is told, in place of what the client said there.
     pub upstream: Vec<Field>,
@@ -51,6 +52,18 @@ impl Field {
 }
 
 impl Entry {
+    /// Has endpoints told this, in place of whatever was to be told by these names before.
+    pub fn tell<const N: usize>(&mut self, fields: [Field; N]) {
+        self.tell_all(fields.into());
+    }
+
+    /// The same of any number of fields. Several may have one name.
+    pub fn tell_all(&mut self, fields: Vec<Field>) {
+        let is_new = |known: &Field| fields.iter().any(|new| is_read_as(&known.name, &new.name));
+        self.upstream.retain(|known| !is_new(known));
+        self.upstream.extend(fields);
+    }
+
     fn write_upstream(&self, omit: &mut Vec<Vec<u8>>, extra: &mut Fields) {
         let told = self.upstream.iter().map(|field| &field.name);
         omit.extend(self.omitted.iter().chain(told).map(|name| name.to_vec()));
@@ -65,9 +78,9 @@ fn push(fields: &[Field], extra: &mut Fields) {
 }
 
 /// Judges a request before a route is looked for.
-pub fn before_route(exchange: &mut Exchange, view: &View) -> Result<(), ProxyError> {
+pub fn before_route(exchange: &mut Exchange) -> Result<(), ProxyError> {
     certified::judge(exchange)?;
-    limited::judge_listener(exchange, view)
+    limited::judge_listener(exchange)
 }
 
 /// Judges a request that has a route, before anything is done for it. False: whoever judged it has answered it.
@@ -78,13 +91,13 @@ pub async fn admit(
     route: &Route,
 ) -> Result<bool, ProxyError> {
     addresses::judge(exchange, view, route)?;
-    limited::judge(exchange, view, route)?;
+    limited::judge(exchange)?;
     // Boxed: it is rare, and waits for others.
     if authorize::asks(exchange) && !Box::pin(authorize::judge(exchange, down, view, route)).await?
     {
         return Ok(false);
     }
-    limited::judge_identity(exchange, view, route)?;
+    limited::judge_identity(exchange)?;
     limited::hold_upload(exchange, down);
     cleanse_trailers(exchange, down);
     Ok(true)
@@ -125,6 +138,20 @@ pub fn write_downstream(exchange: &Exchange, extra: &mut Fields) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_last_is_what_is_told() {
+        let mut entry = Entry::default();
+        entry.tell([
+            Field::new(b"X-User", b"CN=ann"),
+            Field::new(b"X-Else", b"1"),
+        ]);
+        let groups = [b"a", b"b"].map(|group| Field::new(b"X-Groups", group));
+        entry.tell_all(groups.to_vec());
+        entry.tell([Field::new(b"x_user", b"ann")]);
+        let told = entry.upstream.iter().map(|field| &*field.value);
+        assert_eq!(told.collect::<Vec<_>>(), [&b"1"[..], b"a", b"b", b"ann"]);
+    }
 
     #[test]
     fn what_the_client_says_gives_way_to_what_is_known_of_it() {

@@ -16,8 +16,6 @@ use crate::limit::{
     Attached, Client, Entered, Flow, Permit, Phase, Refusal, Refused, Standing, Way, Whose,
     retry_after,
 };
-use crate::route::Route;
-use crate::worker::View;
 
 /// What a client got of its limiters, and what it is told of them.
 #[derive(Debug, Clone, Default)]
@@ -36,21 +34,17 @@ enum Place {
 }
 
 /// By the limits of the listener, before there is a route.
-pub fn judge_listener(exchange: &mut Exchange, _view: &View) -> Result<(), ProxyError> {
+pub fn judge_listener(exchange: &mut Exchange) -> Result<(), ProxyError> {
     enter(exchange, Place::Listener, Phase::Early)
 }
 
 /// By those limits of the route that need not know who the client is.
-pub fn judge(exchange: &mut Exchange, _view: &View, _route: &Route) -> Result<(), ProxyError> {
+pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
     enter(exchange, Place::Route, Phase::Early)
 }
 
 /// By those limits that are kept for each identity.
-pub fn judge_identity(
-    exchange: &mut Exchange,
-    _view: &View,
-    _route: &Route,
-) -> Result<(), ProxyError> {
+pub fn judge_identity(exchange: &mut Exchange) -> Result<(), ProxyError> {
     if exchange.entry.is_none() {
         // Whoever has a limit was judged before.
         return Ok(());

@@ -10,11 +10,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::Request;
+use plimsoll::limit::auth::key_line;
 use tokio::time::interval;
 
 use crate::harness::grpc;
 use crate::harness::{
-    Authority, Backend, Client, Directory, Measured, Program, Traffic, WebSocket, long_rate, within,
+    Authority, Backend, Client, Directory, Measured, Outgoing, Program, Traffic, WebSocket,
+    long_rate, within,
 };
 
 /// How much of it.
@@ -36,9 +39,11 @@ struct Written {
     idle: u32,
     has_extra: bool,
     certificate: String,
+    /// Who may enter the route that asks: whoever has the key of this number.
+    partner: u32,
 }
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "weights",
     "endpoint removed",
     "endpoint added",
@@ -47,6 +52,7 @@ const KINDS: [&str; 9] = [
     "certificate",
     "listener added",
     "listener removed",
+    "auth",
     "invalid file",
 ];
 
@@ -64,12 +70,16 @@ impl Written {
             }
             "listener added" => self.has_extra = true,
             "listener removed" => self.has_extra = false,
+            "auth" => {
+                self.partner = number;
+                site.let_in(number);
+            }
             _ => return false,
         }
         true
     }
 
-    fn yaml(&self, first: &str, second: &str, calls: &str) -> String {
+    fn yaml(&self, site: &Site, first: &str, second: &str, calls: &str) -> String {
         let second = if self.has_second {
             format!(", {second:?}")
         } else {
@@ -80,6 +90,7 @@ impl Written {
         } else {
             ""
         };
+        let keys = site.directory.path().join("keys").display().to_string();
         let routes: String = (0..self.routes % 10)
             .map(|route| {
                 format!("  - {{ match: {{ path: /gone/{route} }}, respond: {{ status: 410 }} }}\n")
@@ -89,13 +100,21 @@ impl Written {
             "listeners:\n  web: {{ address: \"127.0.0.1:0\", limits: {{ connections: 2{:03} }} }}\n  \
              secure: {{ address: \"127.0.0.1:0\", tls: {} }}\n{extra}\
              routes:\n{routes}\
+             \x20 - {{ name: partner-{}, match: {{ path: /partners/ }}, respond: {{ status: 204 }}, \
+             auth: {{ api_key: {{ keys_file: {keys:?} }}, identity_header: X-Partner-{} }} }}\n\
              \x20 - {{ match: {{ path: /test.Echo/ }}, upstream: calls }}\n\
              \x20 - {{ match: {{ path: / }}, upstream: pool, limits: [per_client] }}\n\
              upstreams:\n  pool:\n    endpoints: [ {{ address: {first:?}, weight: {} }}{second} ]\n    \
              connections: {{ idle: {} }}\n  calls: {{ endpoints: [{calls:?}], protocol: h2 }}\n\
              rate_limits: {{ per_client: {{ key: client_ip, rate: 9{:03}00/s }} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\nwatch: off\n",
-            self.idle, self.certificate, self.weight, self.idle, self.idle
+            self.idle,
+            self.certificate,
+            self.partner,
+            self.partner,
+            self.weight,
+            self.idle,
+            self.idle
         )
     }
 }
@@ -107,6 +126,13 @@ struct Site {
 }
 
 impl Site {
+    /// Has the file of keys hold that of this number alone.
+    fn let_in(&self, number: u32) {
+        let key = format!("key-{number}");
+        let line = key_line("partner", key.as_bytes());
+        self.directory.write("keys", line);
+    }
+
     fn renew(&self) -> String {
         let identity = self.authority.identity(&["localhost"]);
         let (cert, key) = identity.write(&self.directory, "site");
@@ -130,6 +156,7 @@ impl World {
             authority: Authority::new(),
             directory: Directory::new(),
         };
+        site.let_in(0);
         let calls = grpc::serve_apart().to_string();
         let written = Written {
             weight: 1,
@@ -138,8 +165,14 @@ impl World {
             idle: 64,
             has_extra: false,
             certificate: site.renew(),
+            partner: 0,
         };
-        let yaml = written.yaml(&backends[0].endpoint(), &backends[1].endpoint(), &calls);
+        let yaml = written.yaml(
+            &site,
+            &backends[0].endpoint(),
+            &backends[1].endpoint(),
+            &calls,
+        );
         Self {
             program: Program::start(&yaml),
             backends,
@@ -159,16 +192,35 @@ impl World {
     async fn reload(&mut self, number: u32) -> serde_json::Value {
         let is_valid = self.written.change(number, &self.site);
         let [first, second] = &self.backends;
-        let yaml = self
-            .written
-            .yaml(&first.endpoint(), &second.endpoint(), &self.calls);
+        let yaml = self.written.yaml(
+            &self.site,
+            &first.endpoint(),
+            &second.endpoint(),
+            &self.calls,
+        );
         let yaml = if is_valid { yaml } else { yaml + "wrong\n" };
         self.program.directory.write("plimsoll.yaml", yaml);
         let mut client = Client::h1(self.program.admin()).await;
         let answer = client.post("/api/v1/reload", "").await;
         let expected = if is_valid { 200 } else { 409 };
         assert_eq!(answer.status.as_u16(), expected, "{}", answer.text());
+        if KINDS[number as usize % KINDS.len()] == "auth" {
+            self.assert_lets_in(number).await;
+        }
         answer.json()
+    }
+
+    /// The key of this number opens, and soon no other.
+    async fn assert_lets_in(&self, number: u32) {
+        let mut client = Client::h1(self.listener("web")).await;
+        let mut status = async |key: String| {
+            let request = Request::get("/partners/").header("x-api-key", key);
+            let request = request.body(Outgoing::empty()).unwrap();
+            client.send(request).await.status.as_u16()
+        };
+        // The worker takes the configuration up after the reload was answered.
+        within(async { while status(format!("key-{number}")).await != 204 {} }).await;
+        assert_eq!(status("key-0".to_owned()).await, 401);
     }
 
     /// Requests and streams for as long as so many reloads take, with or without them.

@@ -783,6 +783,7 @@ fn says_who_may_enter_and_why() {
         &text,
         &[
             "matches\n  addresses of listener web: DENY, `10.0.0.0/8` of `deny` holds 10.1.2.3: the connection is closed\n",
+            "it is not let in; what follows is for one that is:\nanswered with 200",
         ],
     );
 }

@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use plimsoll::clock::{Clock, Instant};
+use plimsoll::observe::Metric;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::harness::{Backend, DEADLINE, Directory, Process, eventually};
+use crate::harness::{Backend, DEADLINE, Directory, Process, Proxy, config, eventually};
 
 /// What an attacker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,4 +331,85 @@ async fn many_slow_clients_for_longer_than_any_deadline() {
     for kind in ALL {
         fare(kind, &scale).await;
     }
+}
+
+/// An answer that the buffers of the system hold as a whole: the proxy is done with it long before its client is.
+const BUFFERED: usize = 100_000;
+
+/// A client with little room that has asked for [`BUFFERED`] bytes.
+async fn asking(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET /bytes/{BUFFERED} HTTP/1.1\r\nHost: a\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Sockets of the system that have this local port and are connected, or were and still hold what was not taken.
+fn sockets_of(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{port:04X}");
+    let fields = table.lines().map(|line| line.split_whitespace().collect());
+    let is_ours = |fields: &Vec<&str>| fields[1].ends_with(&port) && fields[3] != "0A";
+    fields.filter(is_ours).count()
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_leaves_the_system_once_its_time_is_over() {
+    let backend = Backend::start("a");
+    let yaml = |send: &str| {
+        let listener = format!("timeouts: {{ keep_alive: 300ms, send: {send} }}");
+        config(&[backend.endpoint()], &listener, "", "")
+    };
+    let proxy = Proxy::start(&yaml("24h")).await;
+    let port = proxy.address().port();
+    let mut stubborn = Vec::new();
+    for _ in 0..20 {
+        stubborn.push(asking(proxy.address()).await);
+    }
+    let closed = |proxy: &Proxy, count: u64| {
+        proxy.listeners(Metric::ListenerAccepted, "") == count
+            && proxy.listeners(Metric::ListenerOpen, "") == 0
+    };
+    eventually(DEADLINE, || closed(&proxy, 20)).await;
+    // No connection is open; what was sent is still there, and stays for as long as it may.
+    assert_eq!(sockets_of(port), 20);
+    // Whoever is accepted after a reload has as long as it says.
+    proxy.reload(&yaml("1s")).await.unwrap();
+    let mut later = Vec::new();
+    for _ in 0..20 {
+        later.push(asking(proxy.address()).await);
+    }
+    eventually(DEADLINE, || closed(&proxy, 40)).await;
+    eventually(DEADLINE, || sockets_of(port) <= 20).await;
+    drop(stubborn);
+    eventually(DEADLINE, || sockets_of(port) == 0).await;
+    // They were reset, not answered in the end.
+    for mut client in later {
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(DEADLINE, client.read_to_end(&mut answer));
+        assert!(read.await.unwrap().is_err());
+        assert!(answer.len() < BUFFERED);
+    }
+}
+
+#[tokio::test]
+async fn who_takes_an_answer_slowly_gets_all_of_it_though_the_proxy_has_closed() {
+    let backend = Backend::start("a");
+    let listener = "timeouts: { keep_alive: 100ms, send: 1s }";
+    let proxy = Proxy::start(&config(&[backend.endpoint()], listener, "", "")).await;
+    let mut client = asking(proxy.address()).await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let (mut taken, mut buffer) = (0, [0; 3000]);
+    loop {
+        ticks.tick().await;
+        match client.read(&mut buffer).await.unwrap() {
+            0 => break,
+            count => taken += count,
+        }
+    }
+    assert!(taken > BUFFERED, "{taken}");
+    let held = proxy.listeners(Metric::ListenerOpen, "");
+    assert_eq!(held, 0);
 }

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Arm, Asked, EndpointShare, FailedTest, Outcome, PassedRoute};
 use super::clocks;
-use super::entry::Judgement;
+use super::entry::{Judgement, Verdict};
 use crate::balance::Reason;
 use crate::cli::status::latency;
 use crate::cli::table::Table;
@@ -24,6 +24,10 @@ pub(super) fn render(answer: &Answer) -> String {
     if let Some(refused) = &answer.refused {
         let (status, reason) = (refused.status, &refused.reason);
         text.push_str(&format!("the proxy answers with {status}: {reason}\n"));
+    }
+    let is_denied = answer.entry.iter().any(|one| one.verdict == Verdict::Deny);
+    if is_denied && answer.action.is_some() {
+        text.push_str("it is not let in; what follows is for one that is:\n");
     }
     match &answer.action {
         None => {}

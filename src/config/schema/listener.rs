@@ -124,6 +124,13 @@ block! {
         pub body: Duration = seconds(60), in millis(10)..=DAY;
         /// For the TLS handshake, from the accept.
         pub handshake: Duration = seconds(10), in millis(10)..=HOUR;
+        /// How long a client's system may take nothing of what was sent to it: no acknowledgement, or
+        /// no room where its application does not read. Then the connection is reset. The system
+        /// watches over it (`TCP_USER_TIMEOUT`), after the connection is closed, too: what was not
+        /// taken until then is the system's memory, outside all limits on connections, and was
+        /// kept for ever. As `idle` of an upstream, which ends an answer that nobody takes while it
+        /// is passed on. Whoever takes a segment now and then is let live.
+        pub send: Duration = seconds(60), in millis(10)..=DAY;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::checks::{Checks, Code};
@@ -23,11 +23,23 @@ pub struct Ledger {
 
 impl Ledger {
     fn counts(&self, route: &str) -> Arc<Counts> {
-        let mut counts = self
-            .counts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Arc::clone(counts.entry(route.to_owned()).or_default())
+        Arc::clone(self.lock().entry(route.to_owned()).or_default())
+    }
+
+    /// Forgets the routes that no configuration has any more, also those of files that were refused.
+    fn forget_gone(&self) {
+        self.lock()
+            .retain(|_, counts| Arc::strong_count(counts) > 1);
+    }
+
+    /// Routes of which something is kept.
+    #[cfg(test)]
+    pub(super) fn routes(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Counts>>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,6 +202,7 @@ impl ApiKey {
 /// The gates of all routes, in their order; `None` where nothing is asked and nothing is taken away. Blocks: reads files,
 /// each of them once.
 pub fn compile(config: &Config, ledger: &Ledger) -> Result<Vec<Option<Arc<Gate>>>, AuthError> {
+    ledger.forget_gone();
     let reserved: Arc<[Box<str>]> = reserved(config).into();
     let mut read = Read::default();
     let routes = config.routes.iter().enumerate();

@@ -10,11 +10,11 @@ use super::{Judged, wait};
 use crate::attempt::idempotency::Answer;
 use crate::config::{OnAuthFailure, Priority};
 use crate::http::body::Body;
-use crate::http::fields::{Fields, Name, Names};
+use crate::http::fields::{Fields, Name, Names, is_read_as};
 use crate::http::head::Length;
 use crate::limit::auth::{Forward, Gate, Verdict};
 use crate::proxy::apart::{self, Begun, Gathering, Large};
-use crate::proxy::entry::{Entry, Field};
+use crate::proxy::entry::Field;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Seen};
 use crate::proxy::forward::Downstream;
@@ -47,7 +47,7 @@ pub(super) async fn judge(
 ) -> Result<Judged, ProxyError> {
     let now = exchange.worker.wheel.now();
     let upstream = Rc::clone(&view.upstreams[forward.upstream]);
-    let question = question(exchange, gate, forward, &upstream);
+    let question = question(exchange, forward, &upstream);
     let asking = Box::pin(ask(question, &upstream, route, forward));
     let said = wait(exchange, down, now + forward.timeout, asking).await?;
     if let Some(route) = &exchange.route {
@@ -59,7 +59,7 @@ pub(super) async fn judge(
         Some(Ok(Said::Enter { name, fields })) => {
             if !fields.is_empty() {
                 let entry = exchange.entry.get_or_insert_default();
-                entry.upstream.extend(fields);
+                entry.tell_all(fields);
             }
             Ok(Judged::Entered(name))
         }
@@ -77,30 +77,17 @@ pub(super) async fn judge(
 }
 
 /// The request that asks about the client's: its fields, without its body and what speaks of one.
-fn question(
-    exchange: &Exchange,
-    gate: &Gate,
-    forward: &Forward,
-    upstream: &Rc<UpstreamView>,
-) -> Exchange {
+fn question(exchange: &Exchange, forward: &Forward, upstream: &Rc<UpstreamView>) -> Exchange {
     let now = exchange.worker.wheel.now();
     let mut question = exchange.set_apart(now, &Rc::new(Cell::new(Seen::default())));
-    let mut entry = Entry {
-        omitted: gate
-            .reserved
-            .iter()
-            .map(|name| name.as_bytes().into())
-            .collect(),
-        ..Entry::default()
-    };
+    // What an endpoint is told of the client, and what the client may not say, holds for the service as well.
+    let entry = question.entry.get_or_insert_default();
     let original = &exchange.head;
-    for (name, value) in [
-        ("x-forwarded-method", original.method.as_str().as_bytes()),
-        ("x-forwarded-uri", &original.target),
-    ] {
-        entry.upstream.push(Field::new(name.as_bytes(), value));
-    }
-    question.entry = Some(entry.into());
+    let method = original.method.as_str().as_bytes();
+    entry.tell([
+        Field::new(METHOD, method),
+        Field::new(URI, &original.target),
+    ]);
     // A breaker of the route is for its own endpoints.
     question.route = None;
     question.upstream = Some(Rc::clone(upstream));
@@ -112,13 +99,17 @@ fn question(
     head.expects_continue = false;
     head.upgrade = None;
     head.fields.remove_if(|known, name, _| {
+        let mut others = OTHERS_GONE.iter();
         GONE.contains(known)
-            || OTHERS_GONE
-                .iter()
-                .any(|gone| name.eq_ignore_ascii_case(gone))
+            || others.any(|gone| name.eq_ignore_ascii_case(gone))
+            || [METHOD, URI].iter().any(|told| is_read_as(name, told))
     });
     question
 }
+
+/// By which the service is told what was asked for.
+const METHOD: &[u8] = b"x-forwarded-method";
+const URI: &[u8] = b"x-forwarded-uri";
 
 /// Fields that speak of a body, or of one particular answer.
 const GONE: Names = Names::of(&[

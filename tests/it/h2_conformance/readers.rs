@@ -62,9 +62,9 @@ async fn an_answer_that_stalls_breaks_off_and_others_go_on() {
     let asked = [get_of(1, "/sse/2/3600000"), get_of(3, "/sse/1000/50")].concat();
     client.0.send([windows(1 << 20), asked].concat()).await;
     let stream = loop {
-        match client.next().await.expect("the connection goes on") {
-            (RST_STREAM, _, stream, _) => break stream,
-            _ => {}
+        let next = client.next().await.expect("the connection goes on");
+        if let (RST_STREAM, _, stream, _) = next {
+            break stream;
         }
     };
     assert_eq!(stream, 1);

@@ -406,9 +406,10 @@ async fn over_all_workers_no_more_pass_than_rate_and_burst() {
     let taken = clock.now().since(Instant(0)).as_secs_f64();
     let most = (500.0 * taken) as u64 + 50;
     assert!(passed <= most, "{passed} of {most} in {taken} s");
+    // And most of them do, though the clients, too, have to share two cores with whatever else runs.
     assert!(
-        refused > 0 && passed > 50,
-        "{passed} passed, {refused} did not"
+        refused > 0 && passed * 5 >= most * 4,
+        "{passed} of {most} passed, {refused} did not"
     );
     let known = limit(&proxy, "a");
     assert_eq!((known.passed, known.limited), (passed, refused));
