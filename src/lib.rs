@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod entropy;
+pub mod file;
 pub mod http;
 pub mod lab;
 pub mod lifecycle;

@@ -52,6 +52,8 @@ const ORDER: &[&[&str]] = &[
         "tls",
         "proxy_protocol",
     ],
+    // Used by whoever reads what an operator names: the configuration, certificates, secrets.
+    &["file"],
 ];
 
 /// Lines of a source file beyond which a seam must be found. Files of tests alone may be longer.

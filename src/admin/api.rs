@@ -98,12 +98,8 @@ fn judge<B>(live: &Live, request: &Request<B>) -> Result<(), Denied> {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let tokens = live.tokens.load();
     let tokens = tokens.as_ref().map(|tokens| tokens.now());
-    auth::judge(
-        request.headers(),
-        changes,
-        tokens.as_deref().map(|tokens| &**tokens),
-        live.admin.as_ref(),
-    )
+    let tokens = tokens.as_deref().map(|tokens| &**tokens);
+    auth::judge(request, changes, tokens, live.admin.as_ref())
 }
 
 fn not_let_in(live: &Live, denied: Denied) -> Answer {

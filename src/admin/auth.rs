@@ -4,15 +4,17 @@
 //! `Sec-Fetch-Site` (W3C Fetch Metadata), and by an `Origin` that is not the host that is asked. A page can also have its own
 //! name resolve to loopback and then read what it likes ("DNS rebinding"); then the name stands in `Host`.
 
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::{Request, Version};
 
 use crate::asked::after_scheme;
 use crate::config::{Address, read};
+use crate::http::target;
 use crate::watch::Content;
 
 /// Bytes of a token at least: what a program draws by chance, not what a person remembers.
@@ -125,14 +127,15 @@ impl Denied {
 }
 
 /// Judges a request by its fields. `changes`: it asks for more than to be told something.
-pub fn judge(
-    fields: &HeaderMap,
+pub fn judge<B>(
+    request: &Request<B>,
     changes: bool,
     tokens: Option<&Tokens>,
     listening: Option<&Address>,
 ) -> Result<(), Denied> {
     let on_loopback = matches!(listening, Some(Address::Tcp(address)) if address.ip().to_canonical().is_loopback());
-    if on_loopback && !asks_loopback(fields) {
+    let fields = request.headers();
+    if on_loopback && !asks_loopback(request) {
         return Err(Denied::Host);
     }
     if changes && is_cross_site(fields) {
@@ -155,24 +158,30 @@ fn bearer(fields: &HeaderMap) -> Option<&[u8]> {
     after_scheme(first.as_bytes(), b"bearer")
 }
 
-/// Whether `Host` names no name that can be made to lead here: an address, or `localhost`.
-fn asks_loopback(fields: &HeaderMap) -> bool {
-    let Some(host) = fields.get(HOST) else {
-        // HTTP/1.0; a browser always sends it.
-        return true;
+/// Whether neither `Host` nor the target names a name that can be made to lead here: only addresses, or `localhost`.
+fn asks_loopback<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let is_told = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_loopback(host.as_bytes()),
+        // A browser always sends it, and so does whoever speaks HTTP/1.1.
+        (None, _) => request.version() < Version::HTTP_11,
+        _ => false,
     };
-    let Ok(host) = host.to_str() else {
-        return false;
-    };
-    let host = without_port(host);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    let target = request.uri().authority();
+    is_told && target.is_none_or(|target| is_loopback(target.as_str().as_bytes()))
 }
 
-fn without_port(host: &str) -> &str {
-    if let Some((inside, _)) = host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-        return inside;
-    }
-    host.rsplit_once(':').map_or(host, |(host, _)| host)
+/// Whether an authority is an address, or `localhost`, with or without a port.
+fn is_loopback(authority: &[u8]) -> bool {
+    let mut canonical = Vec::new();
+    let Ok(host) = target::host(authority, &mut canonical) else {
+        return false;
+    };
+    let address = std::str::from_utf8(host).ok();
+    // What stands in brackets was read already.
+    host == b"localhost"
+        || host.starts_with(b"[")
+        || address.is_some_and(|address| address.parse::<Ipv4Addr>().is_ok())
 }
 
 /// Whether a browser says that another site is behind it.
@@ -195,13 +204,13 @@ fn is_cross_site(fields: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn fields(all: &[(&str, &str)]) -> HeaderMap {
-        let each = all.iter();
-        each.map(|(name, value)| {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            (name, value.parse().unwrap())
-        })
-        .collect()
+    fn asking(all: &[(&str, &str)]) -> Request<()> {
+        let request = all
+            .iter()
+            .fold(Request::get("/"), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        request.body(()).unwrap()
     }
 
     fn tcp(address: &str) -> Option<Address> {
@@ -217,11 +226,7 @@ mod tests {
                 .iter()
                 .map(|value| ("authorization", *value))
                 .collect();
-            let mut map = HeaderMap::new();
-            for (name, value) in all {
-                map.append(name, value.parse().unwrap());
-            }
-            judge(&map, false, Some(&tokens), None)
+            judge(&asking(&all), false, Some(&tokens), None)
         };
         assert_eq!(judged(&["Bearer 0123456789abcdef"]), Ok(()));
         assert_eq!(judged(&["bearer  fedcba9876543210"]), Ok(()));
@@ -261,7 +266,7 @@ mod tests {
         for (more, passes) in cases {
             let all = [&[("host", "127.0.0.1:9900")], more].concat();
             let listening = tcp("127.0.0.1:9900");
-            let judged = judge(&fields(&all), true, None, listening.as_ref());
+            let judged = judge(&asking(&all), true, None, listening.as_ref());
             let expected = if passes {
                 Ok(())
             } else {
@@ -270,7 +275,7 @@ mod tests {
             assert_eq!(judged, expected, "{more:?}");
             // To look is not forbidden; the browser keeps the answer from the page.
             assert_eq!(
-                judge(&fields(&all), false, None, listening.as_ref()),
+                judge(&asking(&all), false, None, listening.as_ref()),
                 Ok(())
             );
         }
@@ -285,17 +290,41 @@ mod tests {
             ("LOCALHOST:9900", true),
             ("evil.example:9900", false),
             ("localhost.evil.example", false),
+            // With the dot of the root it is the same name.
+            ("localhost.", true),
+            ("[::1].evil", false),
+            ("127.0.0.1:9900@evil", false),
+            ("127.0.0.1:evil", false),
             ("", false),
         ];
         for (host, passes) in cases {
             let judged = |listening: &str| {
                 let listening = tcp(listening);
-                judge(&fields(&[("host", host)]), false, None, listening.as_ref()).is_ok()
+                judge(&asking(&[("host", host)]), false, None, listening.as_ref()).is_ok()
             };
             assert_eq!(judged("127.0.0.1:9900"), passes, "{host}");
             assert_eq!(judged("[::1]:9900"), passes, "{host}");
             // Elsewhere it has names of its own, and a token.
             assert!(judged("192.0.2.1:9900"), "{host}");
         }
+    }
+
+    #[test]
+    fn the_target_counts_like_host_and_one_host_is_wanted() {
+        let listening = tcp("127.0.0.1:9900");
+        let passes = |target: &str, version: Version, hosts: &[&str]| {
+            let mut request = Request::get(target).version(version);
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            judge(&request.body(()).unwrap(), false, None, listening.as_ref()).is_ok()
+        };
+        let local = "localhost:9900";
+        assert!(passes("http://localhost/", Version::HTTP_11, &[local]));
+        assert!(!passes("http://evil.example/", Version::HTTP_11, &[local]));
+        assert!(!passes("http://evil.example/", Version::HTTP_10, &[]));
+        assert!(passes("/", Version::HTTP_10, &[]));
+        assert!(!passes("/", Version::HTTP_11, &[]));
+        assert!(!passes("/", Version::HTTP_11, &[local, local]));
     }
 }

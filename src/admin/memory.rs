@@ -10,6 +10,7 @@ pub struct Memory {
     limit: AtomicU64,
     is_shedding: AtomicBool,
     sheds: AtomicU64,
+    cut: AtomicU64,
 }
 
 impl Memory {
@@ -22,6 +23,16 @@ impl Memory {
         if has_begun {
             self.sheds.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Notes that so many connections were cut.
+    pub fn cut(&self, connections: usize) {
+        self.cut.fetch_add(connections as u64, Relaxed);
+    }
+
+    /// Connections that were cut because memory ran out.
+    pub fn cuts(&self) -> u64 {
+        self.cut.load(Relaxed)
     }
 
     /// What is used of how much, in bytes; `None` where there is no limit.

@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod auth;
+mod client;
 pub mod command;
 pub mod credentials;
 pub mod decisions;

@@ -158,6 +158,7 @@ fn memory(live: &Live, out: &mut Exposition) {
     let is_shedding = live.memory.is_shedding();
     out.sample(Metric::MemoryShedding, &[], u64::from(is_shedding));
     out.sample(Metric::MemorySheds, &[], live.memory.sheds());
+    out.sample(Metric::MemoryCut, &[], live.memory.cuts());
     for bound in live.listeners.load().iter() {
         let addresses = bound.gate.addresses() as u64;
         out.sample(Metric::ListenerAddresses, &[&bound.name], addresses);

@@ -1,7 +1,7 @@
 //! One question to the admin API of a running process, or one command.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -51,8 +51,8 @@ pub(super) fn admin(named: Option<&Address>) -> Admin {
 pub(super) fn admin_of(named: Option<&Address>, config: Option<&Path>) -> Admin {
     let written = read::admin(&config_path(config), &|name| std::env::var(name).ok());
     let file = written.as_ref().and_then(|admin| admin.token_file.as_ref());
-    let first = |path| {
-        let text = std::fs::read_to_string(path).ok()?;
+    let first = |path: &PathBuf| {
+        let text = String::from_utf8(read::bytes(path).ok()?).ok()?;
         let mut lines = text.lines().map(str::trim);
         lines.find(|line| !line.is_empty()).map(str::to_owned)
     };

@@ -1,6 +1,5 @@
 //! From a file to a [`Config`], or to every reason why not.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -10,6 +9,7 @@ use super::places::Places;
 use super::schema::{Admin, Config, Endpoint};
 use super::setting::Setting as _;
 use super::{tree, validate};
+use crate::file;
 
 pub use super::diagnostic::{Diagnostic, Refusal};
 
@@ -99,14 +99,10 @@ pub fn endpoints(
     }
 }
 
-/// The bytes of a file, of which one may be more than [`MAX_BYTES`].
+/// The bytes of a file, or of a pipe that a shell has made, of which one may be more than [`MAX_BYTES`].
 pub fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
     // One byte more than allowed tells a file of just the allowed size from a larger one.
-    std::fs::File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    file::read_or_pipe(path, MAX_BYTES + 1)
 }
 
 /// Reads `text`; `name` stands for the file in diagnostics.

@@ -66,6 +66,14 @@ impl Buffers {
         }
     }
 
+    /// Frees what is kept for reuse.
+    pub fn free_kept(&self) {
+        self.0.free.take();
+        self.0.requests.0.take();
+        self.0.responses.0.take();
+        self.0.fields.0.take();
+    }
+
     /// An empty pipe for a large body, if there is one left.
     pub fn pipe(&self) -> Option<Pipe> {
         self.0.pipes.lend()

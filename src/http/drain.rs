@@ -49,7 +49,7 @@ impl Drain {
         self.wake();
     }
 
-    /// Ends the connections that have rested since before the pulse before this one.
+    /// Ends the connections that have rested, or been in the middle of a head, since before the pulse before this one.
     pub fn pulse(&self) {
         self.shared.pulses.set(self.shared.pulses.get() + 1);
         self.wake();
@@ -63,10 +63,19 @@ impl Drain {
     /// Ready once draining has begun, or two pulses have come since the connection began to rest: with one, it may have
     /// rested for a moment only. To be polled from one task only.
     pub fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.shared.pulses.get() >= self.rested.get() + 2 {
+        if self.poll_shed(cx).is_ready() {
             return Poll::Ready(());
         }
         self.poll(cx)
+    }
+
+    /// The same without draining: memory is short, and the connection has taken its time.
+    pub fn poll_shed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.pulses.get() >= self.rested.get() + 2 {
+            return Poll::Ready(());
+        }
+        self.register(cx);
+        Poll::Pending
     }
 
     fn wake(&self) {
@@ -87,12 +96,16 @@ impl Drain {
         if self.is_on() {
             return Poll::Ready(());
         }
+        self.register(cx);
+        Poll::Pending
+    }
+
+    fn register(&self, cx: &Context<'_>) {
         if self.place.get().is_none() {
             self.place.set(Some(
                 self.shared.waiting.borrow_mut().insert(cx.waker().clone()),
             ));
         }
-        Poll::Pending
     }
 }
 
@@ -133,10 +146,12 @@ mod tests {
         assert!(resting.poll_rest(&mut cx).is_pending());
         signal.pulse();
         assert!(resting.poll_rest(&mut cx).is_ready());
+        assert!(resting.poll_shed(&mut cx).is_ready());
         assert!(resting.poll(&mut cx).is_pending(), "it is no drain");
         let late = signal.clone();
         assert!(late.poll_rest(&mut cx).is_pending());
         signal.begin();
         assert!(late.poll_rest(&mut cx).is_ready());
+        assert!(late.poll_shed(&mut cx).is_pending(), "it drains only");
     }
 }

@@ -77,6 +77,7 @@ metrics! {
     MemoryLimit: Gauge "memory_limit_bytes" [] "Memory that may be used, where there is a limit.";
     MemoryShedding: Gauge "memory_shedding" [] "1 while memory is short: no connection is accepted, what rests is closed.";
     MemorySheds: Counter "memory_sheds_total" [] "How often memory became short.";
+    MemoryCut: Counter "memory_cut_connections_total" [] "Connections cut because memory ran out.";
     WorkerPanics: Counter "worker_panics_total" ["worker"] "Connections and HTTP/2 streams ended by a panic, which is always a bug.";
     WorkerHandOvers: Counter "worker_hand_overs_total" ["worker"] "Accepted connections handed to a less loaded worker.";
     WorkerLag: Histogram "worker_lag_seconds" ["worker"] "How late the worker's own timer ran.";

@@ -30,6 +30,9 @@ pub use identity::Identity;
 pub use known::{Fingerprint, Known, Press};
 pub use ocsp::{Staple, staple};
 
+/// Bytes of a file of certificates, a key or a staple. All roots that a system trusts take about 250 KiB.
+const FILE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Why TLS cannot be set up as configured. Each message names the file, what is wrong with it and what helps.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -171,7 +174,8 @@ impl Shared {
 
 /// The certificates of a PEM file, at least one.
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let text = bytes(file)?;
+    let read = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let chain = read.map_err(|error| pem_error(file, error))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate {
@@ -183,9 +187,10 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 
 /// The first private key of a PEM file: PKCS#8, PKCS#1 or SEC1.
 pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+    let text = bytes(file)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         // Of the older form the bytes are there, and cannot be read.
-        _ if is_encrypted(file) => TlsError::EncryptedKey {
+        _ if is_encrypted(&text) => TlsError::EncryptedKey {
             file: file.to_owned(),
         },
         pem::Error::NoItemsFound => TlsError::NoKey {
@@ -195,16 +200,15 @@ pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// Whether a file of a key asks for a passphrase: PKCS#8, or what OpenSSL wrote before.
-fn is_encrypted(file: &Path) -> bool {
-    let text = std::fs::read(file).unwrap_or_default();
-    let has = |mark: &[u8]| memchr::memmem::find(&text, mark).is_some();
+/// Whether a key asks for a passphrase: PKCS#8, or what OpenSSL wrote before.
+fn is_encrypted(text: &[u8]) -> bool {
+    let has = |mark: &[u8]| memchr::memmem::find(text, mark).is_some();
     has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
 }
 
-/// Reads a file whole.
+/// Reads a file whole, of at most [`FILE_BYTES`].
 pub fn bytes(file: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file).map_err(|source| TlsError::Read {
+    crate::file::read(file, FILE_BYTES).map_err(|source| TlsError::Read {
         file: file.to_owned(),
         source,
     })
@@ -268,7 +272,7 @@ fn pem_error(file: &Path, error: pem::Error) -> TlsError {
 #[cfg(test)]
 mod tests {
     use super::fixture::{Authority, Folder, names_file};
-    use super::{Shared, TlsError, certificates, private_key};
+    use super::{Path, Shared, TlsError, certificates, private_key};
 
     #[test]
     fn a_missing_file_is_named() {
@@ -277,6 +281,19 @@ mod tests {
         let error = certificates(&file).unwrap_err();
         assert!(matches!(&error, TlsError::Read { file: named, .. } if *named == file));
         assert!(names_file(&error, &file));
+    }
+
+    #[test]
+    fn what_never_ends_is_not_read_to_its_end() {
+        let folder = Folder::new();
+        let huge = folder.write("huge", &"a".repeat(5 << 20));
+        for file in [Path::new("/dev/zero"), &huge] {
+            let refused = certificates(file).unwrap_err();
+            assert!(matches!(&refused, TlsError::Read { .. }), "{refused}");
+            assert!(matches!(private_key(file), Err(TlsError::Read { .. })));
+        }
+        let refused = certificates(&huge).unwrap_err().to_string();
+        assert!(refused.contains("more than 4096 KiB"), "{refused}");
     }
 
     #[test]

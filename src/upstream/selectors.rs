@@ -48,6 +48,8 @@ pub enum SecretError {
     Short { path: PathBuf, line: usize },
 }
 
+/// Bytes of a file of secrets: one line is used, and a few before it that are still known.
+const FILE_BYTES: u64 = 64 * 1024;
 /// Fewer bytes could be guessed.
 const LEAST: usize = 32;
 
@@ -133,7 +135,7 @@ impl Content for Secrets {
 
 /// One secret on each line; what is shorter than it must be is refused rather than left out.
 fn read_secrets(path: &Path) -> Result<Secrets, SecretError> {
-    let text = std::fs::read(path).map_err(|source| SecretError::Read {
+    let text = crate::file::read(path, FILE_BYTES).map_err(|source| SecretError::Read {
         path: path.to_owned(),
         source,
     })?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
+use super::living::Living;
 use super::panics::Watched;
 use super::{LAST_CHANCE, ListenerView, Worker};
 use crate::config::units::masked;
@@ -51,9 +52,9 @@ struct Opened {
 }
 
 /// Carries one accepted connection to its end.
-pub(super) async fn serve<H: Handler>(worker: &Rc<Worker>, accepted: Accepted, handler: H) {
-    if let Some(opened) = open(worker, accepted).await {
-        carry(worker, opened, handler).await;
+pub(super) async fn serve<H: Handler>(living: &Living, accepted: Accepted, handler: H) {
+    if let Some(opened) = open(living.worker(), accepted).await {
+        carry(living, opened, handler).await;
     }
 }
 
@@ -244,7 +245,8 @@ async fn before<T>(
 }
 
 /// Finds out which protocol the client speaks, and serves it to the end.
-async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
+async fn carry<H: Handler>(living: &Living, opened: Opened, handler: H) {
+    let worker = living.worker();
     let Opened {
         mut stream,
         peer,
@@ -270,6 +272,7 @@ async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
         Sniffed::H1 => {
             let connection = h1::Connection::new(stream, &unread, worker.buffers.clone());
             worker.buffers.give(unread);
+            living.speaks(&connection);
             h1::server::serve(connection, peer, settings, timer, drain, handler).await;
         }
         Sniffed::H2 => {

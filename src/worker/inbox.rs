@@ -18,6 +18,8 @@ use crate::upstream::endpoint::Endpoint;
 
 /// How often a worker shows that it is not stuck.
 const BEAT: Duration = Duration::from_secs(1);
+/// Tasks that have their turn before the runtime comes back to one that yielded, at least about.
+const TURNS: usize = 32;
 
 /// What a worker is told from other threads.
 pub enum Mail {
@@ -40,8 +42,13 @@ pub enum Mail {
         endpoint: Arc<Endpoint>,
         answer: mpsc::UnboundedSender<Answer>,
     },
-    /// Memory is short: close what rests.
+    /// Memory is short: close what rests, and give back what can be spared.
     Shed,
+    /// Memory runs out: cut connections that hold so many bytes, those first that hold the most, and tell how many were cut.
+    Cut {
+        bytes: usize,
+        answer: mpsc::UnboundedSender<usize>,
+    },
     /// Note in the mailbox what runs on older configurations, and let go of this.
     Report(mpsc::UnboundedSender<()>),
     /// Take no new connection, finish what runs, then end. Sets of sockets that are `left` go on being served by another
@@ -192,6 +199,17 @@ pub(super) async fn read_mail<H: Handler>(
             Some(Mail::Shed) => {
                 worker.view().pulse();
                 worker.close_idle();
+                worker.spare();
+            }
+            Some(Mail::Cut { bytes, answer }) => {
+                let cut = worker.seats.cut(bytes);
+                // Their tasks end in their turn.
+                for _ in 0..=cut / TURNS {
+                    tokio::task::yield_now().await;
+                }
+                worker.spare();
+                // Whoever asked may have ended.
+                let _ = answer.send(cut);
             }
             Some(Mail::CloseIdle { endpoint, answer }) => worker.give_room(&endpoint, answer),
             Some(Mail::Listen { socket, set, host }) => {

@@ -1,10 +1,12 @@
 //! One thread's runtime and all that is per worker: its view of the snapshot, idle connections, the timer wheel,
 //! buffers, chance, and an inbox. A request lives and dies on one worker.
 
+mod collect;
 mod connection;
 mod generations;
 mod inbox;
 mod lag;
+mod living;
 mod panics;
 mod room;
 mod view;
@@ -34,8 +36,10 @@ use crate::upstream::pool::Total;
 use generations::Generations;
 use inbox::{beat, read_mail};
 use lag::Lag;
+use living::{Living, Seats};
 use view::share;
 
+pub use collect::collect;
 pub use generations::{Older, together};
 pub use inbox::{Mail, Mailbox, Moves};
 pub use panics::Counting;
@@ -86,6 +90,8 @@ pub struct Worker {
     calendar: Calendar,
     date: RefCell<(u64, String)>,
     sweeping: Cell<bool>,
+    /// Downstream connections.
+    seats: Seats,
     /// Requests that are carried out apart from their clients.
     executions: Cell<usize>,
     lag: Lag,
@@ -114,6 +120,7 @@ impl Worker {
             wheel: Wheel::new(setup.clock),
             turns: Turns::default(),
             sweeping: Cell::new(false),
+            seats: Seats::default(),
             executions: Cell::new(0),
             lag: Lag::default(),
             generations: Generations::default(),
@@ -219,6 +226,12 @@ impl Worker {
         self.view().begin_draining();
     }
 
+    /// Gives back to the system what memory can be spared: what is kept for reuse, and what was freed.
+    fn spare(&self) {
+        self.buffers.free_kept();
+        collect();
+    }
+
     fn close_idle(&self) {
         for reach in self.view().reaches() {
             reach.pool.clear();
@@ -264,28 +277,14 @@ impl Worker {
 
     fn serve<H: Handler>(self: &Rc<Self>, accepted: Accepted, handler: H) {
         let living = Living::new(self);
-        tokio::task::spawn_local(async move {
-            let worker = Rc::clone(&living.0);
+        let seat = living.seat();
+        let task = tokio::task::spawn_local(async move {
+            let worker = Rc::clone(living.worker());
             let _counting = worker.count_panic();
-            connection::serve(&worker, accepted, handler).await;
+            connection::serve(&living, accepted, handler).await;
             drop(living);
         });
-    }
-}
-
-/// Counts a downstream connection while it lives.
-struct Living(Rc<Worker>);
-
-impl Living {
-    fn new(worker: &Rc<Worker>) -> Self {
-        worker.own().connections.fetch_add(1, Ordering::Relaxed);
-        Self(Rc::clone(worker))
-    }
-}
-
-impl Drop for Living {
-    fn drop(&mut self) {
-        self.0.own().connections.fetch_sub(1, Ordering::Relaxed);
+        self.seats.seat(seat, task.abort_handle());
     }
 }
 

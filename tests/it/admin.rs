@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use plimsoll::admin::status::{EndpointStatus, Status};
+use plimsoll::clock::{Clock, Instant};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::harness::{
     Answer, Backend, Client, DEADLINE, Directory, Outgoing, Process, Proxy, Raw, eventually, plain,
@@ -307,4 +310,51 @@ async fn a_client_that_stalls_does_not_keep_others_out() {
     }
     let answer = tokio::time::timeout(Duration::from_secs(5), get(proxy.admin(), "/live")).await;
     assert_eq!(answer.unwrap().status, StatusCode::OK);
+}
+
+/// More connections than there are places: those that have waited longest for their clients make room.
+#[tokio::test]
+async fn those_who_say_nothing_make_room_for_those_who_ask() {
+    const PLACES: usize = 64;
+    let proxy = Proxy::before(&["127.0.0.1:1".to_owned()]).await;
+    let mut stalled = Vec::new();
+    for _ in 0..2 * PLACES {
+        let mut raw = Raw::connect(proxy.admin()).await;
+        raw.send(b"GET /live HTTP/1.1\r\n").await;
+        stalled.push(raw);
+    }
+    let clock = Clock::system();
+    assert_eq!(get(proxy.admin(), "/live").await.status, StatusCode::OK);
+    // Half of what a head may take, after which they would have made room by themselves.
+    assert!(clock.now() < Instant(2_500_000_000));
+    stalled.remove(0).expect_closed().await;
+}
+
+/// Those who read no answers do so as well, and lose their connections with nobody waiting.
+#[tokio::test]
+async fn those_who_read_nothing_hold_no_place() {
+    const PLACES: usize = 64;
+    let proxy = Proxy::before(&["127.0.0.1:1".to_owned()]).await;
+    let requests = "GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
+    let mut deaf = Vec::new();
+    for _ in 0..PLACES {
+        let mut stream = TcpStream::connect(proxy.admin()).await.unwrap();
+        // As many as it takes until nothing more is taken.
+        loop {
+            let sent = stream.write_all(requests.as_bytes());
+            let in_time = tokio::time::timeout(Duration::from_millis(20), sent).await;
+            if !in_time.is_ok_and(|sent| sent.is_ok()) {
+                break;
+            }
+        }
+        deaf.push(stream);
+    }
+    let clock = Clock::system();
+    assert_eq!(get(proxy.admin(), "/live").await.status, StatusCode::OK);
+    assert!(clock.now() < Instant(2_500_000_000));
+    // What does not read loses its connection to the deadline of writing.
+    for mut stream in deaf {
+        let closed = async { while stream.write_all(b"GET ").await.is_ok() {} };
+        tokio::time::timeout(DEADLINE, closed).await.unwrap();
+    }
 }

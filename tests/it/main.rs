@@ -42,6 +42,7 @@ mod lifecycle;
 mod limiting;
 mod limits;
 mod metrics;
+mod odd_files;
 mod outlier;
 mod pooling;
 mod privileges;

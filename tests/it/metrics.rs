@@ -91,6 +91,7 @@ const EXCUSED: &[(Metric, &str)] = &[
     (Metric::MemoryLimit, "the same"),
     (Metric::MemoryShedding, "the same"),
     (Metric::MemorySheds, "the same"),
+    (Metric::MemoryCut, "the same"),
     (
         Metric::ListenerAddresses,
         "a cap for each address; `addresses` has it move",

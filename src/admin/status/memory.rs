@@ -13,6 +13,8 @@ pub struct MemoryStatus {
     pub is_shedding: bool,
     /// How often it became short.
     pub sheds: u64,
+    /// Connections that were cut because it ran out.
+    pub cut_connections: u64,
 }
 
 pub(super) fn read(live: &Live) -> Option<MemoryStatus> {
@@ -22,5 +24,6 @@ pub(super) fn read(live: &Live) -> Option<MemoryStatus> {
         limit_bytes,
         is_shedding: live.memory.is_shedding(),
         sheds: live.memory.sheds(),
+        cut_connections: live.memory.cuts(),
     })
 }

@@ -7,8 +7,11 @@ use super::super::units::Share;
 block! {
     /// What happens before memory runs out. Above `shed_at` no connection is accepted (clients wait in
     /// the system's queue), readiness turns negative, and connections that rest for a second or two are closed,
-    /// those of clients and those to endpoints; below `resume_at` all is as before. What runs is
-    /// never cut.
+    /// those of clients and those to endpoints, and so are those that stop within a head; below `resume_at` all
+    /// is as before. What runs goes on, until half of what `shed_at` leaves below the limit is used too: then
+    /// connections are cut whatever they do, those first that hold the most, because the kernel would
+    /// end them all. Nobody is kept out for nothing: when for 5 s no client is connected, or for a minute the
+    /// same number is, and memory is still short, connections are accepted again, and an event says so.
     pub struct Memory {
         /// What this process may use, against its resident memory. Off: the limit of its control group
         /// (version 2), against what that group uses without file caches that can be dropped; where

@@ -137,6 +137,11 @@ impl Connection {
         !self.unread.borrow().is_empty()
     }
 
+    /// Bytes of memory that it holds for what was read ahead and what waits to be written.
+    pub fn held(&self) -> usize {
+        self.unread.borrow().bytes.capacity() + self.unwritten.borrow().bytes.capacity()
+    }
+
     /// Whether the peer will send nothing more.
     pub fn has_ended(&self) -> bool {
         self.ended.get()

@@ -145,6 +145,10 @@ async fn next(
                         Next::Close
                     });
                 }
+                if partial && drain.poll_shed(cx).is_ready() {
+                    // Memory is short, and half a head holds some for nothing.
+                    return Poll::Ready(Next::Close);
+                }
                 if !partial && drain.poll_rest(cx).is_ready() && !is_last {
                     // A request that is on its way would meet a closed connection, and its client could not know
                     // whether it was carried out: it is still answered, and the answer says that it was the last.

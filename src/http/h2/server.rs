@@ -284,9 +284,11 @@ impl<H: Handler> Session<H> {
         let (_, timer) = self.block.insert(known.unwrap_or_else(|| {
             let timer = self.timer.wheel().timer();
             timer.set(since + self.settings.now().timeouts.head);
+            self.drain.rest();
             (since, timer)
         }));
-        timer.poll(cx).is_ready()
+        // When memory is short there is less patience.
+        timer.poll(cx).is_ready() || self.drain.poll_shed(cx).is_ready()
     }
 
     /// Cuts everything short because of what the client did.

@@ -2,6 +2,7 @@
 //! lines and those that begin with `#` count for nothing.
 
 use std::collections::HashMap;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,10 +23,7 @@ const NAME_BYTES: usize = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("cannot read `{}`: {source}; check the path and that this user may read the file", file.display())]
-    Read {
-        file: PathBuf,
-        source: std::io::Error,
-    },
+    Read { file: PathBuf, source: io::Error },
     #[error("`{}` has more than {FILE_BYTES} bytes; is it the right file?", file.display())]
     TooLarge { file: PathBuf },
     #[error("`{}` names nobody: every request would be refused; `plimsoll password NAME` writes a line", file.display())]
@@ -239,20 +237,16 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
 
 /// The text of a file that is not too large.
 fn text(file: &Path) -> Result<String, FileError> {
-    use std::io::Read;
-    let failed = |source| FileError::Read {
-        file: file.to_owned(),
-        source,
+    let failed = |source: io::Error| {
+        let file = file.to_owned();
+        match source.kind() {
+            io::ErrorKind::FileTooLarge => FileError::TooLarge { file },
+            _ => FileError::Read { file, source },
+        }
     };
-    let mut text = String::new();
-    let opened = std::fs::File::open(file).map_err(failed)?;
-    let mut bounded = opened.take(FILE_BYTES + 1);
-    bounded.read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > FILE_BYTES {
-        return Err(FileError::TooLarge {
-            file: file.to_owned(),
-        });
-    }
+    let bytes = crate::file::read(file, FILE_BYTES).map_err(failed)?;
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     if entries(&text).next().is_none() {
         return Err(FileError::Empty {
             file: file.to_owned(),
