@@ -27,7 +27,7 @@ pub fn read_or_pipe(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if file.metadata()?.is_file() {
         file.take(most).read_to_end(&mut bytes)?;
-    } else if fstatfs(&file).is_ok_and(|stat| i64::from(stat.f_type) == PIPES) {
+    } else if fstatfs(&file).is_ok_and(|stat| stat.f_type == PIPES) {
         drain(&file, most, &mut bytes)?;
     } else {
         return Err(odd(&file));

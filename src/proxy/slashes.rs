@@ -1,7 +1,7 @@
 //! What becomes of paths whose slashes an endpoint may read in another way than the routes do.
 //!
-//! 1. [`apply`] brings the target into the form that the listener asks for, before anybody looks at it. 2. [`guard`] refuses
-//! what is left of them where it would be a way around a route that guards something.
+//! - [`apply`] brings the target into the form that the listener asks for, before anybody looks at it.
+//! - [`guard`] refuses what is left of them where it would be a way around a route that guards something.
 
 use super::error::ProxyError;
 use super::request::Request;
