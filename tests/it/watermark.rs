@@ -209,14 +209,14 @@ async fn the_program_resumes_once_those_who_held_memory_have_left() {
             backend.endpoint()
         )
     };
-    let file = directory.write("plimsoll.yaml", &with(1 << 40));
+    let file = directory.write("plimsoll.yaml", with(1 << 40));
     let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
     let address = told(&process, "listening on http://");
     let admin = told(&process, "admin on http://");
     let base = resident(process.id());
     // Less than the heads take.
     let limit = base + HEADS * HEAD as u64;
-    directory.write("plimsoll.yaml", &with(limit));
+    directory.write("plimsoll.yaml", with(limit));
     process.wait_for_line("generation 2 is in force");
     let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(HEAD));
     let mut clients = Vec::new();
