@@ -206,7 +206,7 @@ fn is_encrypted(text: &[u8]) -> bool {
     has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
 }
 
-/// Reads a file whole, of at most [`FILE_BYTES`].
+/// Reads a file whole, of at most 4 MiB.
 pub fn bytes(file: &Path) -> Result<Vec<u8>, TlsError> {
     crate::file::read(file, FILE_BYTES).map_err(|source| TlsError::Read {
         file: file.to_owned(),
