@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock;
+use crate::config::EXPIRY_WARNING;
 use crate::listener::server_tls::ServerTls;
 use crate::snapshot::Snapshot;
 use crate::tls::{Shared, TlsError};
@@ -157,8 +158,8 @@ impl Site {
     pub(super) fn warning(&self) -> Option<Duration> {
         match self {
             Self::Listener { tls, .. } => tls.written().expiry_warning,
-            // Two weeks, as a listener has by default.
-            Self::Upstream { .. } => Some(Duration::from_secs(14 * 86_400)),
+            // As a listener has by default.
+            Self::Upstream { .. } => Some(EXPIRY_WARNING),
         }
     }
 
