@@ -39,11 +39,15 @@ pub enum Kind {
     Memory,
     /// Another process was to take over, and did not.
     Upgrade,
+    /// Lines of the access log were lost, or are no more.
+    AccessLog,
+    /// The user that the process became may not read what it needs.
+    User,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -55,6 +59,8 @@ impl Kind {
         Self::Limit,
         Self::Memory,
         Self::Upgrade,
+        Self::AccessLog,
+        Self::User,
     ];
 
     /// The word in logs and metrics.
@@ -71,6 +77,8 @@ impl Kind {
             Self::Limit => "limit",
             Self::Memory => "memory",
             Self::Upgrade => "upgrade",
+            Self::AccessLog => "access_log",
+            Self::User => "user",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::harness::{
-    Backend, Client, DEADLINE, Directory, Proxy, Raw, Scripted, eventually, plain,
+    Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, Scripted, eventually, plain,
 };
 
 /// The lines of a log, none when it does not exist.
@@ -106,4 +106,33 @@ async fn what_may_be_a_key_does_not_reach_the_log() {
     let line = &lines(&log)[0];
     assert_eq!(line["target"], "/?a=1&Token=***&b=2");
     assert_eq!(line["referer"], "https://***@a/?api_key=***");
+}
+
+/// A disk that is full, in small.
+#[tokio::test]
+async fn lines_that_are_lost_are_told_where_operators_look() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let yaml = plain(&[backend.endpoint()]) + "access_log: { path: /dev/full }\n";
+    let file = directory.write("plimsoll.yaml", yaml);
+    let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
+    let address = |what: &str| -> std::net::SocketAddr {
+        let line = process.wait_for_line(what);
+        let (_, rest) = line.split_once("http://").unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let listener = address("listening on http://");
+    let admin = address("admin on http://");
+    Client::h1(listener).await.get("/").await;
+    let line = process.wait_for_line("access_log: lines are lost, since /dev/full takes none");
+    assert!(line.contains("No space left on device"), "{line}");
+    let mut operator = Client::h1(admin).await;
+    let events = operator.get("/api/v1/events").await.text();
+    assert!(events.contains("lines are lost"), "{events}");
+    let status = operator.get("/api/v1/status").await.json();
+    let log = &status["access_log"];
+    assert_eq!(log["dropped"], 1, "{log}");
+    let trouble = log["trouble"].as_str().unwrap();
+    assert!(trouble.contains("No space left on device"), "{trouble}");
+    let shown = Process::start(&["status", "--admin", &admin.to_string()]);
+    shown.wait_for_line("Access log: LINES ARE LOST, 1 so far, since /dev/full takes none");
 }

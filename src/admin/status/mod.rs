@@ -2,6 +2,7 @@
 //!
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
+mod access_log;
 mod auth;
 mod balancing;
 mod breaker;
@@ -29,6 +30,7 @@ use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
+pub use access_log::AccessLogStatus;
 pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
@@ -67,6 +69,9 @@ pub struct Status {
     /// Where memory is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryStatus>,
+    /// Where requests are logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLogStatus>,
     /// All requests.
     pub requests: Windows,
     pub listeners: Vec<ListenerStatus>,
@@ -164,6 +169,7 @@ pub fn read(live: &Live) -> Status {
         workers: workers(live),
         connections_open: live.connections(),
         memory: memory::read(live),
+        access_log: access_log::read(live),
         requests: reports.windows(
             LISTENER,
             |report| std::slice::from_ref(&report.process),

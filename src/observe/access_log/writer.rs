@@ -1,6 +1,6 @@
 //! The thread that writes the log, and what workers hand to it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{
@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::date::DateText;
+use super::file::{give, open};
 use super::line;
 use super::redact::Redactor;
+use super::trouble::{Told, Trouble};
 use crate::config;
 use crate::observe::record::Record;
 
@@ -34,10 +36,11 @@ enum Message {
 }
 
 /// What the writer and everybody else share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     written: AtomicU64,
     dropped: AtomicU64,
+    trouble: Trouble,
     /// Empty buffers on their way back to workers.
     spare: Mutex<Vec<Vec<u8>>>,
     /// A file opened anew, to be written to from now on.
@@ -55,19 +58,46 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens the target and starts the thread that writes to it.
-    pub fn start(config: &config::AccessLog) -> io::Result<Self> {
+    /// Opens the target and starts the thread that writes to it. A file becomes that of `owner`, a user and a group,
+    /// who is to open it anew.
+    pub fn start(
+        config: &config::AccessLog,
+        told: Told,
+        owner: Option<(u32, u32)>,
+    ) -> io::Result<Self> {
         let target: Box<dyn Write + Send> = match &config.path {
             config::LogTarget::Stdout => Box::new(io::stdout()),
             config::LogTarget::Stderr => Box::new(io::stderr()),
-            config::LogTarget::File(path) => Box::new(open(path)?),
+            config::LogTarget::File(path) => {
+                let file = open(path)?;
+                if let Some((user, group)) = owner {
+                    give(path, user, group);
+                }
+                Box::new(file)
+            }
         };
-        Self::writing_to(config.clone(), target)
+        Self::writing_to(config.clone(), told, target)
     }
 
-    fn writing_to(config: config::AccessLog, target: Box<dyn Write + Send>) -> io::Result<Self> {
+    fn writing_to(
+        config: config::AccessLog,
+        told: Told,
+        target: Box<dyn Write + Send>,
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let shared = Arc::new(Shared::default());
+        let name = match &config.path {
+            config::LogTarget::Stdout => "standard output".to_owned(),
+            config::LogTarget::Stderr => "standard error".to_owned(),
+            config::LogTarget::File(path) => path.display().to_string(),
+        };
+        let shared = Arc::new(Shared {
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            trouble: Trouble::new(told, name),
+            spare: Mutex::default(),
+            next: Mutex::default(),
+            waiting: Mutex::default(),
+        });
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         thread.spawn(move || write_all(&receiver, target, &of_thread))?;
@@ -125,6 +155,11 @@ impl AccessLog {
     /// Lines lost because the target was too slow or failed.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Relaxed)
+    }
+
+    /// Why lines are lost, while they are.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.trouble.reason()
     }
 }
 
@@ -207,6 +242,7 @@ impl Lines {
             Ok(()) => {}
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
                 self.shared.dropped.fetch_add(lines, Relaxed);
+                self.shared.trouble.too_slow(lines);
                 if let Message::Batch { text, .. } = message {
                     give_back(&self.shared, text);
                 }
@@ -233,8 +269,11 @@ fn write_all(receiver: &Receiver<Message>, target: Box<dyn Write + Send>, shared
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
                 locked(&shared.waiting).clear();
-                let Ok(message) = receiver.recv() else { return };
-                message
+                match next(receiver, shared.trouble.settle()) {
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             }
         };
         if let Some(file) = locked(&shared.next).take() {
@@ -244,14 +283,29 @@ fn write_all(receiver: &Receiver<Message>, target: Box<dyn Write + Send>, shared
             };
         }
         if let Message::Batch { text, lines } = message {
-            let counter = if output.write(&text).is_ok() {
-                &shared.written
-            } else {
-                &shared.dropped
-            };
-            counter.fetch_add(lines, Relaxed);
+            match output.write(&text) {
+                Ok(()) => {
+                    shared.written.fetch_add(lines, Relaxed);
+                    shared.trouble.written();
+                }
+                Err(error) => {
+                    shared.dropped.fetch_add(lines, Relaxed);
+                    shared.trouble.failed(lines, &error);
+                }
+            }
             give_back(shared, text);
         }
+    }
+}
+
+/// The next message, waited for as long as it takes or no longer than `patience`.
+fn next(
+    receiver: &Receiver<Message>,
+    patience: Option<Duration>,
+) -> Result<Message, RecvTimeoutError> {
+    match patience {
+        Some(patience) => receiver.recv_timeout(patience),
+        None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
 }
 
@@ -285,10 +339,6 @@ fn give_back(shared: &Shared, mut text: Vec<u8>) {
     }
 }
 
-fn open(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
 /// A poisoned lock is taken all the same: nothing it guards is ever half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -299,6 +349,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::clock::{Clock, Instant};
+    use crate::observe::event::Events;
 
     const LONG: Duration = Duration::from_secs(30);
 
@@ -324,6 +376,14 @@ mod tests {
             path: config::LogTarget::File(path),
             format: config::LogFormat::Combined,
             ..config::AccessLog::default()
+        }
+    }
+
+    fn told() -> Told {
+        Told {
+            events: Arc::default(),
+            // Five seconds pass in 50 ms.
+            clock: Clock::scaled(100),
         }
     }
 
@@ -362,7 +422,7 @@ mod tests {
             directory.0.join("access.log"),
             directory.0.join("access.log.1"),
         );
-        let log = AccessLog::start(&config(path.clone())).unwrap();
+        let log = AccessLog::start(&config(path.clone()), told(), None).unwrap();
         let mut worker = log.worker();
         worker.record(&record(200));
         assert!(worker.is_waiting());
@@ -389,7 +449,8 @@ mod tests {
     #[test]
     fn a_target_that_cannot_be_opened_is_an_error_at_the_start() {
         let directory = Directory::new("missing");
-        let error = AccessLog::start(&config(directory.0.join("no/such/file"))).unwrap_err();
+        let error =
+            AccessLog::start(&config(directory.0.join("no/such/file")), told(), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
@@ -401,7 +462,8 @@ mod tests {
             entered: entered_sender,
             go: gate,
         });
-        let log = AccessLog::writing_to(config(PathBuf::new()), target).unwrap();
+        let told = told();
+        let log = AccessLog::writing_to(config(PathBuf::new()), told.clone(), target).unwrap();
         let mut worker = log.worker();
         let mut send = || {
             worker.record(&record(200));
@@ -412,6 +474,13 @@ mod tests {
         // The writer holds one batch; the channel takes its bound, and what comes after is dropped.
         (0..WAITING + 3).for_each(|_| send());
         assert_eq!(log.dropped(), 3);
+        let [text] = &texts(&told.events)[..] else {
+            panic!("{:?}", texts(&told.events));
+        };
+        assert!(
+            text.ends_with("does not take them as fast as they come"),
+            "{text}"
+        );
         drop(go);
         assert!(log.sync(LONG));
         assert_eq!((log.written(), log.dropped()), (WAITING as u64 + 1, 3));
@@ -450,7 +519,7 @@ mod tests {
             calls: 0,
             taken: taken.clone(),
         });
-        let log = AccessLog::writing_to(config(PathBuf::new()), target).unwrap();
+        let log = AccessLog::writing_to(config(PathBuf::new()), told(), target).unwrap();
         let mut worker = log.worker();
         for status in [200, 404] {
             worker.record(&record(status));
@@ -467,6 +536,47 @@ mod tests {
             "{text}"
         );
         assert_eq!((log.written(), log.dropped()), (1, 1));
+    }
+
+    /// What was told, from the first to the last.
+    fn texts(events: &Events) -> Vec<String> {
+        let (events, _) = events.after(0);
+        events.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_so_is_its_end() {
+        let directory = Directory::new("full");
+        let path = directory.0.join("access.log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let told = told();
+        let log = AccessLog::start(&config(path.clone()), told.clone(), None).unwrap();
+        let mut worker = log.worker();
+        let mut send = || {
+            worker.record(&record(200));
+            worker.flush();
+            assert!(log.sync(LONG));
+        };
+        (0..3).for_each(|_| send());
+        let (path_text, full) = (path.display(), "No space left on device (os error 28)");
+        let begun = format!("access_log: lines are lost, since {path_text} takes none: {full}");
+        assert_eq!(texts(&told.events), [begun.clone()]);
+        assert!(log.trouble().unwrap().ends_with(full));
+        std::fs::remove_file(&path).unwrap();
+        log.reopen().unwrap();
+        send();
+        // The writer tells it by itself.
+        let over =
+            format!("access_log: lines are written to {path_text} again; 3 lines are missing");
+        while log.trouble().is_some() {
+            assert!(told.clock.now() < Instant(100 * LONG.as_nanos() as u64));
+            std::thread::yield_now();
+        }
+        while texts(&told.events).len() < 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!(texts(&told.events), [begun, over]);
+        assert_eq!((log.written(), log.dropped()), (1, 3));
     }
 
     #[test]

@@ -1,0 +1,30 @@
+//! The file of the log.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::path::Path;
+
+/// To append to; it is made where it is missing.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Makes a file somebody else's. Not through a symbolic link or a second name, by which somebody who may write into its
+/// folder could come by a file that is none of his.
+pub(super) fn give(path: &Path, user: u32, group: u32) {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = OpenOptions::new()
+        .append(true)
+        .custom_flags(flags)
+        .open(path);
+    let known = file.and_then(|file| Ok((file.metadata()?, file)));
+    if let Ok((found, file)) = known
+        && found.is_file()
+        && found.nlink() == 1
+    {
+        // Only root can. Whether the file can be opened anew is looked at, and told, once the user is another.
+        let _ = fchown(&file, Some(user), Some(group));
+    }
+}
