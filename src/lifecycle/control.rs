@@ -20,7 +20,7 @@ use super::signal::Signals;
 use super::start::Kept;
 use super::succession::{self, Succession};
 use super::upgrade::{Successor, UpgradeError};
-use super::{Changes, Notify, Predecessor, certificates, drain, memory, ordered};
+use super::{Changes, Notify, Predecessor, certificates, drain, memory, needed, ordered};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
 use crate::admin::server;
@@ -190,6 +190,7 @@ impl Running {
         tokio::spawn(memory::watch(Arc::clone(&self.live)));
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
+        needed::tell(&live, origin.as_deref());
         certificates::start(Arc::clone(&live), Arc::clone(&kept));
         let notify = Arc::new(options.notify);
         let say = Arc::clone(&options.say);

@@ -1,7 +1,9 @@
 //! What only compiled routes and the files of certificates can tell about a file, in the form in which its other mistakes are
 //! told.
 
-use super::certificates;
+use std::path::Path;
+
+use super::{certificates, needed};
 use crate::config::{Config, Diagnostic, Finding, Level, Loaded, Places, Refusal};
 use crate::route::{self, CompileError, Table};
 
@@ -42,6 +44,14 @@ pub fn with_certificates(mut loaded: Loaded) -> Result<Loaded, Refusal> {
         });
     }
     Ok(loaded)
+}
+
+/// Adds which files the user that the process becomes may not read. `file` is the configuration. Blocks on them.
+pub fn with_user(mut loaded: Loaded, file: &Path) -> Loaded {
+    let found = needed::warnings(&loaded.config, file, &loaded.places);
+    loaded.warnings.extend(found);
+    sort(&mut loaded.warnings);
+    loaded
 }
 
 /// A warning for each route of `config`, compiled to `table`, that can never match.

@@ -29,7 +29,7 @@ use crate::limit::{self, auth};
 use crate::listener::accept::BindError;
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
-use crate::observe::access_log::{AccessLog, WorkerLog};
+use crate::observe::access_log::{AccessLog, Told, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
@@ -153,7 +153,11 @@ fn start_all<H: Handler>(
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
     let tokens = tokens(&config)?;
-    let log = open_log(&config)?;
+    let told = Told {
+        events: kept.endpoints.events(),
+        clock,
+    };
+    let log = open_log(&config, told, identity.as_ref())?;
     let admin = match &config.admin {
         Some(admin) => Some(kept.doors.admin(&admin.address)?),
         None => None,
@@ -217,18 +221,23 @@ pub(super) fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, TokenError>
         .transpose()
 }
 
-fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
+fn open_log(
+    config: &Config,
+    told: Told,
+    identity: Option<&Identity>,
+) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {
         return Ok(None);
     };
-    let log = AccessLog::start(written).map_err(|source| {
-        let target = match &written.path {
-            LogTarget::Stdout => "stdout".to_owned(),
-            LogTarget::Stderr => "stderr".to_owned(),
-            LogTarget::File(path) => path.display().to_string(),
-        };
-        StartError::Log { target, source }
-    })?;
+    let log =
+        AccessLog::start(written, told, identity.map(Identity::numbers)).map_err(|source| {
+            let target = match &written.path {
+                LogTarget::Stdout => "stdout".to_owned(),
+                LogTarget::Stderr => "stderr".to_owned(),
+                LogTarget::File(path) => path.display().to_string(),
+            };
+            StartError::Log { target, source }
+        })?;
     Ok(Some(log))
 }
 
