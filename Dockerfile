@@ -1,10 +1,10 @@
-# NOT BUILT where this was written: no container engine is there. Carried out by hand on Debian 12: the build, `run`, and
-# `health` without arguments as user 65532 in /etc/plimsoll with the file there (0 while it runs, 1 before and after).
-# The libraries of the binary (libc, libm, libgcc_s) were compared with those of the final image.
+# Tried with buildah and podman on stand-ins for the two base images, which could not be fetched: Debian 12 with a program
+# that was built before in the place of cargo, and the libraries, users and folders of the final image. The steps, `run` with
+# a root that is only read as user 65532, `health`, TERM, HUP, USR2 and a wrong file behaved as said here and in README.md.
 #
 #   docker build -t plimsoll .
 #   docker run --rm -p 8080:8080 plimsoll demo --listen 0.0.0.0:8080
-#   docker run -p 8080:8080 -v "$PWD/plimsoll.yaml:/etc/plimsoll/plimsoll.yaml:ro" plimsoll
+#   docker run --read-only -p 8080:8080 -v "$PWD/conf:/etc/plimsoll:ro" plimsoll      # with conf/plimsoll.yaml
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
@@ -13,7 +13,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin plimsoll \
-    && install -D target/release/plimsoll /out/plimsoll
+    && install -D --strip target/release/plimsoll /out/plimsoll
 
 # Distroless: glibc, libgcc and the roots of certificate authorities; no shell, no package manager,
 # and user 65532 (`nonroot`).

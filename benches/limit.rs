@@ -1,16 +1,21 @@
 //! What it costs to ask a limiter: one number in a table, by how many clients there are.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use plimsoll::clock::Instant;
 use plimsoll::config::read::from_text;
-use plimsoll::limit::{Client, Limits, Phase, Registry};
+use plimsoll::limit::{Client, Limits, Phase, Registry, Whose};
 
 /// A client with nothing but an address.
 struct Address(u32);
 
 impl Client for Address {
+    fn whose(&self) -> Whose<'_> {
+        Whose::Route("r")
+    }
+
     fn client_ip(&self) -> Option<IpAddr> {
         Some(IpAddr::from(self.0.to_be_bytes()))
     }
@@ -32,7 +37,7 @@ fn limits(written: &str) -> Limits {
     let config = from_text("bench.yaml", &text, &|_| None)
         .expect("the text is valid")
         .config;
-    Limits::compile(&config, &Registry::new(1, 7))
+    Limits::compile(&config, &Registry::new(1, 7, Arc::default()))
 }
 
 fn take(criterion: &mut Criterion) {

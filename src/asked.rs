@@ -76,14 +76,49 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The first value of the query parameter of this name that is not empty. The name is compared decoded.
-pub fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<Value<'a>> {
-    query.split(|&byte| byte == b'&').find_map(|pair| {
-        let border = memchr::memchr(b'=', pair)?;
-        let (spelt, value) = (&pair[..border], &pair[border + 1..]);
-        let is_it = spelt == name || (!is_plain(spelt) && decode(spelt).eq(name.iter().copied()));
-        (is_it && !value.is_empty()).then_some(Value(value))
+/// A parameter of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// As it stands between two `&`.
+    pub whole: &'a [u8],
+    name: &'a [u8],
+    /// Empty where there is none.
+    pub value: Value<'a>,
+}
+
+impl Parameter<'_> {
+    /// Whether this is its name, decoded.
+    pub fn is(&self, name: &[u8]) -> bool {
+        self.name == name || (!is_plain(self.name) && decode(self.name).eq(name.iter().copied()))
+    }
+}
+
+/// Every parameter of a query. What counts by one, hashes it or takes it out reads it here, so that all mean the same.
+pub fn parameters(query: &[u8]) -> impl Iterator<Item = Parameter<'_>> {
+    query.split(|&byte| byte == b'&').map(|whole| {
+        let border = memchr::memchr(b'=', whole);
+        let value = border.map_or(&[][..], |border| &whole[border + 1..]);
+        Parameter {
+            whole,
+            name: &whole[..border.unwrap_or(whole.len())],
+            value: Value(value),
+        }
     })
+}
+
+/// The first value of the query parameter of this name that is not empty.
+pub fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<Value<'a>> {
+    let mut of_name = parameters(query).filter(|one| !one.value.0.is_empty() && one.is(name));
+    of_name.next().map(|one| one.value)
+}
+
+/// What follows the scheme of credentials, whose name counts in any case (RFC 9110, 11.4): of `Bearer abc` it is `abc`.
+pub fn after_scheme<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (name, rest) = value.split_at_checked(scheme.len())?;
+    if !name.eq_ignore_ascii_case(scheme) || rest.first() != Some(&b' ') {
+        return None;
+    }
+    Some(rest.trim_ascii())
 }
 
 fn is_plain(raw: &[u8]) -> bool {

@@ -17,7 +17,7 @@ use plimsoll::http::drain::Drain;
 use plimsoll::http::fields::{Fields, Names};
 use plimsoll::http::h2::{End, Unheard, server};
 use plimsoll::http::head::Length;
-use plimsoll::http::{Handler, Incoming, Outgoing, Peer, Refusal, Responder};
+use plimsoll::http::{Handler, InForce, Incoming, Outgoing, Peer, Refusal, Responder};
 use plimsoll::stream::Stream;
 
 #[derive(Debug, Arbitrary)]
@@ -129,7 +129,7 @@ async fn serve(bytes: &[u8]) -> usize {
         Stream::Unix(socket),
         Vec::new(),
         peer,
-        Rc::new(settings),
+        InForce::new(settings),
         wheel.after(Duration::from_secs(10)),
         Drain::new(),
         Buffers::default(),
@@ -150,28 +150,30 @@ struct Site {
 }
 
 impl Handler for Site {
-    async fn exchange(&self, incoming: Incoming) {
-        self.asked.set(self.asked.get() + 1);
-        let Incoming {
-            head,
-            mut body,
-            responder,
-            ..
-        } = incoming;
-        if head.method == http::Method::CONNECT {
-            return;
-        }
-        let none = Fields::default();
-        let outgoing = Outgoing {
-            fields: &head.fields,
-            skip: Names::NONE,
-            omit: &[],
-            extra: &none,
-            length: Length::Marked,
-        };
-        let mut sink = responder.respond(200, b"", &outgoing);
-        let mut pump = Pump::default();
-        let _ = poll_fn(|cx| pump.poll(cx, &mut body, &mut sink, &self.buffers)).await;
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static {
+        Box::pin(async move {
+            self.asked.set(self.asked.get() + 1);
+            let Incoming {
+                head,
+                mut body,
+                responder,
+                ..
+            } = incoming;
+            if head.method == http::Method::CONNECT {
+                return;
+            }
+            let none = Fields::default();
+            let outgoing = Outgoing {
+                fields: &head.fields,
+                skip: Names::NONE,
+                omit: &[],
+                extra: &none,
+                length: Length::Marked,
+            };
+            let mut sink = responder.respond(200, b"", &outgoing);
+            let mut pump = Pump::default();
+            let _ = poll_fn(|cx| pump.poll(cx, &mut body, &mut sink, &self.buffers)).await;
+        })
     }
 
     async fn refuse(&self, _: Refusal, _: Option<Instant>, responder: Responder, _: Rc<Peer>) {

@@ -54,7 +54,7 @@ impl Kept {
             registry,
             ledger: Ledger::default(),
             shared: Shared::new().expect("a provider"),
-            limiters: limit::Registry::new(2, 7),
+            limiters: limit::Registry::new(2, 7, Arc::default()),
         }
     }
 

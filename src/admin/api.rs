@@ -97,10 +97,11 @@ fn judge<B>(live: &Live, request: &Request<B>) -> Result<(), Denied> {
     }
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let tokens = live.tokens.load();
+    let tokens = tokens.as_ref().map(|tokens| tokens.now());
     auth::judge(
         request.headers(),
         changes,
-        tokens.as_deref(),
+        tokens.as_deref().map(|tokens| &**tokens),
         live.admin.as_ref(),
     )
 }

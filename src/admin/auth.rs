@@ -11,7 +11,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 
+use crate::asked::after_scheme;
 use crate::config::{Address, read};
+use crate::watch::Content;
 
 /// Bytes of a token at least: what a program draws by chance, not what a person remembers.
 const LEAST: usize = 16;
@@ -35,9 +37,18 @@ pub enum TokenError {
 /// The tokens that are accepted, as digests: all of one length, so that comparing them tells nothing.
 pub struct Tokens(Vec<Digest>);
 
-impl Tokens {
-    /// Reads a file of tokens, one on each line. Blocks.
-    pub fn read(path: &Path) -> Result<Self, TokenError> {
+impl PartialEq for Tokens {
+    fn eq(&self, other: &Self) -> bool {
+        let (own, others) = (self.0.iter(), other.0.iter());
+        own.map(Digest::as_ref).eq(others.map(Digest::as_ref))
+    }
+}
+
+impl Content for Tokens {
+    type Error = TokenError;
+
+    /// One on each line.
+    fn load(path: &Path) -> Result<Self, TokenError> {
         let text = read::bytes(path).map_err(|source| TokenError::Read {
             path: path.to_owned(),
             source,
@@ -45,6 +56,12 @@ impl Tokens {
         Self::parse(path, &text)
     }
 
+    fn what() -> &'static str {
+        "tokens"
+    }
+}
+
+impl Tokens {
     fn parse(path: &Path, text: &[u8]) -> Result<Self, TokenError> {
         let path = path.to_owned();
         let lines = (1..).zip(text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii));
@@ -135,9 +152,7 @@ fn bearer(fields: &HeaderMap) -> Option<&[u8]> {
     let (first, None) = (all.next()?, all.next()) else {
         return None;
     };
-    let (scheme, token) = first.as_bytes().split_at_checked(7)?;
-    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
-    is_bearer.then(|| token.trim_ascii())
+    after_scheme(first.as_bytes(), b"bearer")
 }
 
 /// Whether `Host` names no name that can be made to lead here: an address, or `localhost`.

@@ -8,10 +8,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Denied, Tokens};
-use super::certificates::Swaps;
 use super::command::Orders;
 use super::memory::Memory;
 use super::readiness::{self, Reason};
+use super::swaps::Swaps;
 use crate::clock::{Clock, Instant};
 use crate::config::Address;
 use crate::listener::accept::Gate;
@@ -20,6 +20,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::console::Said;
 use crate::observe::event::{Events, Kind};
 use crate::snapshot::Snapshot;
+use crate::watch::FromFile;
 use crate::worker::{Mailbox, together};
 
 /// A listener as it was bound.
@@ -156,12 +157,14 @@ pub struct Live {
     farewell: ArcSwapOption<Farewell>,
     /// What came of changes to the files of certificates.
     pub certificates: Swaps,
+    /// The same of files of users, keys, tokens and secrets.
+    pub credentials: Swaps,
     /// Where what operators ask for is sent.
     pub orders: Orders,
     /// How memory stands.
     pub memory: Memory,
     /// Whom the admin API lets in; without any it asks for none.
-    pub tokens: ArcSwapOption<Tokens>,
+    pub tokens: ArcSwapOption<FromFile<Tokens>>,
     /// Requests to the admin API that were denied, in the order of the reasons.
     pub denied: [AtomicU64; Denied::ALL.len()],
     /// Guards what is shown of reloads, nothing that a reload depends on.
@@ -178,7 +181,7 @@ pub struct Parts {
     pub log: Option<AccessLog>,
     pub events: Arc<Events>,
     pub orders: Orders,
-    pub tokens: Option<Arc<Tokens>>,
+    pub tokens: Option<Arc<FromFile<Tokens>>>,
 }
 
 impl Live {
@@ -197,6 +200,7 @@ impl Live {
             said: Arc::default(),
             farewell: ArcSwapOption::empty(),
             certificates: Swaps::default(),
+            credentials: Swaps::default(),
             orders: parts.orders,
             memory: Memory::default(),
             tokens: ArcSwapOption::new(parts.tokens),

@@ -8,8 +8,8 @@
 
 pub mod api;
 pub mod auth;
-pub mod certificates;
 pub mod command;
+pub mod credentials;
 pub mod decisions;
 pub mod events;
 mod limits;
@@ -20,6 +20,7 @@ pub mod scrape;
 pub mod server;
 pub mod signals;
 pub mod status;
+pub mod swaps;
 
 pub use live::{Bound, Cause, Live, OlderGeneration, Reload, Reloads};
 pub use readiness::Reason;

@@ -81,6 +81,9 @@ fn process(live: &Live, out: &mut Exposition) {
     out.sample(Metric::ConfigOlderStreams, &[], streams as u64);
     let oldest = older.first().map_or(0, |one| one.replaced_seconds);
     out.sample(Metric::ConfigOldestReplaced, &[], oldest);
+    for (result, count) in live.credentials.read() {
+        out.sample(Metric::CredentialSwaps, &[result], count);
+    }
     for (denied, count) in Denied::ALL.iter().zip(&live.denied) {
         let count = count.load(Ordering::Relaxed);
         out.sample(Metric::AdminDenied, &[denied.label()], count);

@@ -19,8 +19,10 @@
 //! Not here: where a session goes whose endpoint is gone ([`crate::balance`] picks anew, and the answer
 //! carries the new cookie).
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 
@@ -30,7 +32,8 @@ use crate::asked::{Asked, each_cookie};
 #[derive(Debug, Clone)]
 pub struct Sticky {
     cookie: SessionCookie,
-    secrets: Secrets,
+    /// Others may be put there while it is used.
+    secrets: Arc<ArcSwap<Secrets>>,
     scope: u64,
 }
 
@@ -49,7 +52,7 @@ pub struct SessionCookie {
 
 /// What cookies are signed with: the first seals, all open, so that a secret is replaced by putting
 /// the new one second everywhere, then first, and taking the old one away when the ttl is over.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Secrets {
     sealing: Secret,
     earlier: Vec<Secret>,
@@ -57,6 +60,13 @@ pub struct Secrets {
 
 #[derive(Debug, Clone)]
 struct Secret(hmac::Key);
+
+impl PartialEq for Secret {
+    /// Two secrets that give the same tag are one.
+    fn eq(&self, other: &Self) -> bool {
+        self.tag(0, 0, 0) == other.tag(0, 0, 0)
+    }
+}
 
 /// A session that a cookie proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +108,11 @@ impl Sticky {
     /// `scope` is a hash of the upstream's name: sessions of another upstream are foreign even under
     /// the same secret.
     pub fn new(cookie: SessionCookie, secrets: Secrets, scope: u64) -> Self {
+        Self::following(cookie, Arc::new(ArcSwap::from_pointee(secrets)), scope)
+    }
+
+    /// The same with secrets that may be exchanged.
+    pub fn following(cookie: SessionCookie, secrets: Arc<ArcSwap<Secrets>>, scope: u64) -> Self {
         Self {
             cookie,
             secrets,
@@ -107,7 +122,8 @@ impl Sticky {
 
     /// The cookie's value that binds a session to this endpoint, from `now_unix` seconds on.
     pub fn seal(&self, identity: u64, now_unix: u64) -> [u8; TOKEN_LETTERS] {
-        let secret = &self.secrets.sealing;
+        let secrets = self.secrets.load();
+        let secret = &secrets.sealing;
         let expiry = now_unix.saturating_add(whole_seconds(self.cookie.ttl));
         let tag = secret.tag(identity, expiry, self.scope);
         let mut token = [VERSION; TOKEN_BYTES];
@@ -132,7 +148,8 @@ impl Sticky {
                 .is_ok()
                 .then_some(identity)
         };
-        let identity = self.secrets.all().find_map(opened).ok_or(Refused::Forged)?;
+        let secrets = self.secrets.load();
+        let identity = secrets.all().find_map(opened).ok_or(Refused::Forged)?;
         if expiry <= now_unix {
             return Err(Refused::Expired);
         }

@@ -1,4 +1,4 @@
-//! What `plimsoll status` says of certificates: nothing, unless somebody has to do something.
+//! What `plimsoll status` says of certificates and of files of those who may enter: nothing, unless somebody has to do something.
 
 use crate::admin::status::{CertificatesStatus, Status};
 
@@ -16,9 +16,17 @@ pub(super) fn render(status: &Status) -> String {
         (place, one.certificates.as_ref())
     });
     let all = listeners.chain(upstreams);
-    all.filter_map(|(place, certificates)| Some((place, certificates?)))
-        .flat_map(|(place, certificates)| lines(&place, certificates))
-        .collect()
+    let certificates = all
+        .filter_map(|(place, certificates)| Some((place, certificates?)))
+        .flat_map(|(place, certificates)| lines(&place, certificates));
+    let credentials = status.credentials.iter().filter_map(|one| {
+        let trouble = one.trouble.as_ref()?;
+        Some(format!(
+            "OLD {} ARE KEPT: {trouble}\n",
+            one.what.to_uppercase()
+        ))
+    });
+    certificates.chain(credentials).collect()
 }
 
 fn lines(place: &str, certificates: &CertificatesStatus) -> Vec<String> {

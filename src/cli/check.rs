@@ -10,8 +10,7 @@ use crate::lifecycle::findings;
 /// Check a configuration and say everything that is wrong with it.
 ///
 /// Exit code 0 when it can be used, 2 when not, 3 when it cannot be read. Of other files those of certificates are
-/// read, as far as they are there, and with `user` it is looked at whether that user may read what a reload needs; nothing is
-/// resolved or bound.
+/// read, as far as they are there; nothing is resolved or bound.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration; by default ./plimsoll.yaml, then /etc/plimsoll/plimsoll.yaml.
@@ -32,6 +31,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let outcome = read::load(&path, &|variable| std::env::var(variable).ok());
     let outcome = outcome.and_then(findings::with_routes);
     let outcome = outcome.and_then(findings::with_certificates);
+    let outcome = outcome.map(findings::with_ports);
     let outcome = outcome.map(|loaded| findings::with_user(loaded, &path));
     if args.json {
         print(&format!("{:#}\n", check::json(&name, &outcome)))?;

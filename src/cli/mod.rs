@@ -39,6 +39,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::lifecycle;
+
 /// A layer-7 load balancer and reverse proxy that shows what it does.
 #[derive(Debug, Parser)]
 #[command(name = "plimsoll", version, arg_required_else_help = true)]
@@ -75,6 +77,9 @@ pub const UNAVAILABLE: u8 = 3;
 /// Carries out the command line of this process.
 pub fn main() -> ExitCode {
     panic::tell(say);
+    if let Some(code) = stand_between() {
+        return code;
+    }
     let done = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Proxy(args) => proxy::run(&args),
@@ -97,6 +102,17 @@ pub fn main() -> ExitCode {
         say(&format!("plimsoll: {error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// Where this process only stands between one that serves and its successor: how that ended.
+fn stand_between() -> Option<ExitCode> {
+    match lifecycle::between::stand(&|name| std::env::var_os(name))? {
+        Ok(code) => Some(code.into()),
+        Err(error) => {
+            say(&format!("plimsoll: cannot start the new process: {error}"));
+            Some(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// A line to stderr. That nobody reads it is no reason to stop.

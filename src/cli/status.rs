@@ -98,12 +98,17 @@ fn render(status: &Status, lifetime: bool) -> String {
         format!("NOT READY ({})", status.reasons.join("; "))
     };
     let mut text = format!(
-        "plimsoll {}: {ready}{}, up {}, generation {}, {} connections\n{} per second and percentiles over {}\n\n",
+        "plimsoll {}: {ready}{}, up {}, generation {}, {} connection{}\n{} per second and percentiles over {}\n\n",
         status.version,
         status.draining.as_ref().map_or_else(String::new, draining),
         span(status.uptime_seconds),
         status.config.generation,
         status.connections_open,
+        if status.connections_open == 1 {
+            ""
+        } else {
+            "s"
+        },
         if lifetime {
             "Since the start:"
         } else {
@@ -113,10 +118,10 @@ fn render(status: &Status, lifetime: bool) -> String {
     );
     text.push_str(&reload(&status.config));
     let log = status.access_log.as_ref();
-    if let Some((log, why)) = log.and_then(|log| Some((log, log.trouble.as_ref()?))) {
+    if let Some((log, why)) = log.and_then(|log| Some((log, log.failure.as_ref()?))) {
         let dropped = log.dropped;
         text.push_str(&format!(
-            "Access log: LINES ARE LOST, {dropped} so far, since {why}\n\n"
+            "Access log: LINES ARE LOST, {dropped} so far: {why}\n\n"
         ));
     }
     let mut listeners = Table::new(

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::buffers::Buffers;
-use super::fields::{Fields, Names};
+use super::fields::{Fields, Names, is_read_as};
 use super::gathered::Gathered;
 use super::h1;
 use super::h2;
@@ -163,6 +163,15 @@ impl Sink {
         }
     }
 
+    /// Bytes that the next piece should not exceed, once it is ready for one: what is taken beyond them is held all the
+    /// same. `None`: as many as there are.
+    fn room(&self) -> Option<usize> {
+        match self {
+            Self::Nowhere | Self::Gathered(_) | Self::H1(_) => None,
+            Self::H2(writer) => Some(writer.room()),
+        }
+    }
+
     /// Takes the whole piece; what the peer does not take at once is kept, and `poll_ready` waits for it.
     pub fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>) -> Result<(), BodyError> {
         match self {
@@ -216,13 +225,22 @@ impl Sink {
         }
     }
 
-    /// Bytes that the peer's socket took so far: a slow reader moves something too. Of an HTTP/2 client those of the
-    /// whole connection, since a stream's own pieces wait in the library; of an HTTP/2 endpoint none are told.
+    /// Bytes that the peer took so far: of HTTP/1 its socket, of HTTP/2 those of the body that were written of its
+    /// stream; of an HTTP/2 endpoint none are told.
     pub fn written(&self) -> u64 {
         match self {
             Self::Nowhere | Self::Gathered(_) => 0,
             Self::H1(writer) => writer.connection().sent.get(),
             Self::H2(writer) => writer.written(),
+        }
+    }
+
+    /// A number that changes when the peer takes something: a slow reader moves something too. A stream of HTTP/2 also
+    /// comes forward while others of its connection have their turn before it.
+    pub fn progress(&self) -> u64 {
+        match self {
+            Self::Nowhere | Self::Gathered(_) | Self::H1(_) => self.written(),
+            Self::H2(writer) => writer.progress(),
         }
     }
 
@@ -260,8 +278,9 @@ pub struct Pump {
     pub bytes: u64,
     /// `Some`: more than so many bytes is an error of the source.
     pub limit: Option<u64>,
-    /// Trailers that are left out.
+    /// Trailers that are left out: those that are known, and others by what they could be read as.
     pub without: Names,
+    pub reserved: Vec<Box<[u8]>>,
     /// What it waits for is the source, not the sink.
     pub is_starved: bool,
     /// `Some`: no more than so many bytes may have been moved for now.
@@ -292,6 +311,7 @@ impl Pump {
         Self {
             limit: self.limit,
             without: self.without,
+            reserved: self.reserved.clone(),
             ..Self::default()
         }
     }
@@ -337,10 +357,13 @@ impl Pump {
             }
             ready!(sink.poll_ready(cx)).map_err(PumpError::Sink)?;
             let mut scratch = buffers.scratch();
-            let room = room.min(scratch.len());
+            let room = room
+                .min(scratch.len())
+                .min(sink.room().unwrap_or(usize::MAX));
+            let is_bounded = self.allowance.is_some() || sink.room().is_some();
             let polled = match &mut *body {
                 // It would give all of it at once.
-                Body::Fixed(bytes) if self.allowance.is_some() && bytes.len() > room => {
+                Body::Fixed(bytes) if is_bounded && bytes.len() > room => {
                     let piece = Chunk::Shared(bytes.split_to(room));
                     Poll::Ready(Ok(Frame::Data(piece)))
                 }
@@ -367,10 +390,8 @@ impl Pump {
                     body.passed_on(length);
                 }
                 Frame::End(mut trailers) => {
-                    if let Some(fields) = &mut trailers
-                        && fields.present().meets(self.without)
-                    {
-                        fields.remove_if(|name, _, _| self.without.contains(name));
+                    if let Some(fields) = &mut trailers {
+                        self.cleanse(fields);
                     }
                     sink.finish(trailers).map_err(PumpError::Sink)?;
                     self.state = State::Flushing;
@@ -380,6 +401,17 @@ impl Pump {
         ready!(sink.poll_complete(cx)).map_err(PumpError::Sink)?;
         self.state = State::Done;
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes out the trailers that are left out.
+    fn cleanse(&self, trailers: &mut Fields) {
+        if trailers.present().meets(self.without) {
+            trailers.remove_if(|name, _, _| self.without.contains(name));
+        }
+        if !self.reserved.is_empty() {
+            let is_reserved = |spelt: &[u8]| self.reserved.iter().any(|one| is_read_as(spelt, one));
+            trailers.remove_if(|_, spelt, _| is_reserved(spelt));
+        }
     }
 
     /// Moves a piece of a large body from socket to socket within the kernel. False: it has to be copied.

@@ -299,6 +299,15 @@ impl Name {
     }
 }
 
+/// Whether an application could take one name for the other: many read `-` and `_` as the same (CGI does).
+pub fn is_read_as(spelt: &[u8], name: &[u8]) -> bool {
+    let plain = |byte: &u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    spelt.len() == name.len() && spelt.iter().map(plain).eq(name.iter().map(plain))
+}
+
 /// Whether these bytes spell `x-forwarded`, alone or with more behind it, or `x-real-ip`; `_` is as good as `-`, since
 /// many applications cannot tell the two apart.
 fn is_forwarding(bytes: &[u8]) -> bool {

@@ -14,6 +14,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod headers;
+pub mod in_force;
 pub mod kept;
 pub mod outgoing;
 pub mod pipe;
@@ -22,5 +23,6 @@ pub mod retry_after;
 pub mod target;
 pub mod upgrade;
 
+pub use in_force::InForce;
 pub use outgoing::{Outgoing, RequestLine};
 pub use responder::{Handler, Incoming, Peer, Refusal, Responder};

@@ -59,8 +59,8 @@ pub enum Refusal {
 /// Answers requests. Handed to the servers of both protocols; cloned for each connection.
 pub trait Handler: Clone + 'static {
     /// Carries one exchange from its request head to the end of its answer. The future is a small one: connections keep room
-    /// for it while they are idle.
-    fn exchange(&self, incoming: Incoming) -> impl Future<Output = ()>;
+    /// for it while they are idle, and HTTP/2 moves it into a task, which costs more above some 100 bytes.
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static;
 
     /// Answers what could not be understood. The connection is closed afterwards. `begun` is as of [`Incoming`].
     fn refuse(

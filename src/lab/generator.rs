@@ -167,6 +167,11 @@ pub type Tally = Arc<Mutex<Report>>;
 /// Sends the whole load and waits for the last answer; `tally` may be read meanwhile. Dropping the future
 /// stops the load.
 pub async fn run(load: Load, clock: Clock, tally: Tally) {
+    run_until(load, clock, tally, std::future::pending()).await;
+}
+
+/// The same, but that nothing more is sent once `stop` has come. What was due before is sent, and answered.
+pub async fn run_until(load: Load, clock: Clock, tally: Tally, stop: impl Future<Output = ()>) {
     let start = clock.now();
     let (due, queue) = mpsc::channel(BACKLOG);
     let (schedule, warm_up) = (load.schedule.clone(), load.warm_up);
@@ -186,7 +191,15 @@ pub async fn run(load: Load, clock: Clock, tally: Tally) {
         };
         clients.spawn(client.run());
     }
-    while clients.join_next().await.is_some() {}
+    let stopping = async {
+        stop.await;
+        queue.lock().await.close();
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = stopping => {}
+        () = async { while clients.join_next().await.is_some() {} } => {}
+    }
 }
 
 /// Hands over each request when it is due.
@@ -209,18 +222,18 @@ fn pace(
             }
             std::thread::sleep(clock.real(left).min(NAP));
         }
-        let outcome = queue.try_send((number, due));
+        // Held meanwhile, so that no request is counted as answered before it is as due.
         let mut report = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = queue.try_send((number, due));
+        if matches!(outcome, Err(mpsc::error::TrySendError::Closed(_))) {
+            return;
+        }
         report.due += u64::from(due >= warm_up);
         if let Some(second) = report.second(due) {
             second.due += 1;
         }
         report.last_due = due;
-        match outcome {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => report.unsent += 1,
-            Err(mpsc::error::TrySendError::Closed(_)) => return,
-        }
+        report.unsent += u64::from(outcome.is_err());
     }
 }
 
@@ -392,6 +405,29 @@ mod tests {
         assert_eq!(backend.counters().requests(), 100);
         assert_eq!((report.due, report.answered()), (60, 60));
         assert_eq!(report.lag.len(), 60);
+    }
+
+    #[tokio::test]
+    async fn a_load_without_end_is_stopped_and_all_that_was_due_is_answered() {
+        let backend = Backend::start(Settings::local(Behaviour::labelled("a")))
+            .await
+            .unwrap();
+        let tally = Tally::default();
+        let mut load = load(tcp(&backend), 2000.0, Duration::ZERO);
+        load.schedule = Schedule::new(Arrivals::Uniform, 2000.0, None, Random::seeded(0));
+        let seen = Arc::clone(&tally);
+        let stop = async {
+            while seen.lock().unwrap().answered() < 50 {
+                tokio::task::yield_now().await;
+            }
+        };
+        run_until(load, Clock::system(), Arc::clone(&tally), stop).await;
+
+        let report = tally.lock().unwrap();
+        assert!(report.due >= 50, "{}", report.due);
+        assert_eq!((report.answered(), report.failed()), (report.due, 0));
+        assert_eq!(report.unsent, 0);
+        assert_eq!(backend.counters().requests(), report.due);
     }
 
     #[tokio::test]

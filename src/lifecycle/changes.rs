@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,10 @@ pub struct Changes {
     /// Of the configuration that is now in force.
     pub generation: u64,
     pub listeners: Parts,
+    /// Of listeners, as `listener/file`: changed where the chain in the file is another one than when the configuration
+    /// before was put in force, also if it was exchanged since then.
+    #[serde(default)]
+    pub certificates: Parts,
     pub routes: Parts,
     /// Routes that were kept stand in another order, which may send requests elsewhere.
     pub reordered: bool,
@@ -49,11 +54,12 @@ impl Changes {
         let (before, now) = ((&*old.config, &*old.routes), (&*new.config, &*new.routes));
         Self {
             endpoints: Parts::between(endpoints(old), endpoints(new)),
+            certificates: Parts::between(certificates(old), certificates(new)),
             ..Self::of(before, now, new.generation)
         }
     }
 
-    /// The same of configurations with their routes, which says nothing of endpoints.
+    /// The same of configurations with their routes, which says nothing of endpoints and certificates.
     pub fn of(old: (&Config, &Table), new: (&Config, &Table), generation: u64) -> Self {
         let routes = Parts::between(routes(old), routes(new));
         let order = |table: &Table| -> Vec<String> {
@@ -74,6 +80,7 @@ impl Changes {
             routes,
             upstreams: Parts::between(named(&before.upstreams), named(&now.upstreams)),
             endpoints: Parts::default(),
+            certificates: Parts::default(),
             limits: Parts::between(limits(before), limits(now)),
             settings,
             older: Vec::new(),
@@ -126,7 +133,7 @@ fn settings(before: &Config, now: &Config) -> Vec<String> {
 }
 
 /// Objects by name.
-type Named<T> = BTreeMap<String, T>;
+pub(super) type Named<T> = BTreeMap<String, T>;
 
 fn named<T>(map: &Named<T>) -> Named<&T> {
     map.iter().map(|(name, one)| (name.clone(), one)).collect()
@@ -171,8 +178,24 @@ fn endpoints(snapshot: &Snapshot) -> Named<(Address, u32)> {
     all
 }
 
+/// By what stands for the chains that the files held when the configuration was compiled.
+fn certificates(snapshot: &Snapshot) -> Named<u64> {
+    let listeners = snapshot.listeners.iter();
+    let tls = listeners.filter_map(|one| Some((&one.name, one.tls.as_ref()?)));
+    let files = tls.flat_map(|(name, tls)| {
+        let files = tls.begun();
+        files.map(move |(file, print)| (certificate(name, file), print))
+    });
+    files.collect()
+}
+
+/// How a certificate of a listener is called.
+pub(super) fn certificate(listener: &str, file: &Path) -> String {
+    format!("{listener}/{}", file.display())
+}
+
 impl Parts {
-    fn between<T: PartialEq>(old: Named<T>, new: Named<T>) -> Self {
+    pub(super) fn between<T: PartialEq>(old: Named<T>, new: Named<T>) -> Self {
         let mut parts = Self::default();
         for name in old.keys().filter(|name| !new.contains_key(*name)) {
             parts.removed.push(name.clone());
@@ -214,9 +237,10 @@ impl fmt::Display for Parts {
 }
 
 impl Changes {
-    fn kinds(&self) -> [(&'static str, &Parts); 5] {
+    fn kinds(&self) -> [(&'static str, &Parts); 6] {
         [
             ("listeners", &self.listeners),
+            ("certificates", &self.certificates),
             ("routes", &self.routes),
             ("upstreams", &self.upstreams),
             ("endpoints", &self.endpoints),

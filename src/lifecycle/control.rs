@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::course::{Course, Watch};
+use super::course::{Course, Watch, look_at_log};
 use super::ending::{Ending, Step, Wish};
 use super::notify::{Pulse, Said};
 use super::origin::Origin;
@@ -20,7 +20,7 @@ use super::signal::Signals;
 use super::start::Kept;
 use super::succession::{self, Succession};
 use super::upgrade::{Successor, UpgradeError};
-use super::{Changes, Notify, Predecessor, certificates, drain, memory, needed, ordered};
+use super::{Changes, Notify, Predecessor, drain, memory, needed, ordered, orphans, renewal};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
 use crate::admin::server;
@@ -28,6 +28,7 @@ use crate::clock::Instant;
 use crate::config::{Address, Config};
 use crate::listener::SocketFile;
 use crate::listener::accept::Listening;
+use crate::observe::access_log::Losses;
 use crate::observe::event::Kind;
 use crate::upstream::probe::Prober;
 
@@ -186,12 +187,15 @@ impl Running {
         let kept = Arc::clone(&self.kept);
         let mut prober = Prober::new(live.clock);
         prober.follow(&live.snapshot.load().upstreams);
-        // Ends with the runtime.
+        // These end with the runtime.
         tokio::spawn(memory::watch(Arc::clone(&self.live)));
+        if options.signals {
+            orphans::take_in();
+        }
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
         needed::tell(&live, origin.as_deref());
-        certificates::start(Arc::clone(&live), Arc::clone(&kept));
+        renewal::start(Arc::clone(&live), Arc::clone(&kept));
         let notify = Arc::new(options.notify);
         let say = Arc::clone(&options.say);
         let reloader = Reloader::start(live, kept, prober, origin, say, &notify);
@@ -201,6 +205,7 @@ impl Running {
             notify,
             ending: Ending::new(),
             watch: Watch::default(),
+            losses: Losses::default(),
             pulse: Pulse::default(),
             told: 0,
         };
@@ -245,6 +250,7 @@ impl Running {
         self.live.metrics.fold(now);
         self.live.snapshot.load().look(now);
         course.watch.look(&self.live, &course.say);
+        look_at_log(&mut course.losses, &self.live, now);
         course.told = tell(&self.live, course.told, &course.say);
         if course.succession.take_over(&self.live, &self.kept) {
             self.come_into_admin_file();
@@ -272,7 +278,10 @@ impl Running {
             Command::ReopenLogs => reloader.reopen_logs(),
             Command::Upgrade => {
                 if let Err(error) = self.upgrade(course) {
-                    succession::refused(&self.live, &error);
+                    let Course {
+                        succession, notify, ..
+                    } = course;
+                    succession.refused(&self.live, notify, &error);
                 }
             }
             Command::HandOver => return Some(Wish::HandOver),
@@ -336,7 +345,10 @@ impl Running {
                 Some(Command::HandOver)
             }
             Err(error) => {
-                succession::refused(&self.live, &error);
+                let Course {
+                    succession, notify, ..
+                } = course;
+                succession.refused(&self.live, notify, &error);
                 None
             }
         }

@@ -9,6 +9,9 @@ use super::notify::{Pulse, Standing};
 use super::succession::Succession;
 use crate::admin::Reason;
 use crate::admin::live::Live;
+use crate::clock::Instant;
+use crate::observe::access_log::{Losses, Turn};
+use crate::observe::event::Kind;
 
 /// What the control loop remembers from one turn to the next.
 pub(super) struct Course {
@@ -17,6 +20,7 @@ pub(super) struct Course {
     pub(super) ending: Ending,
     pub(super) succession: Succession,
     pub(super) watch: Watch,
+    pub(super) losses: Losses,
     pub(super) pulse: Pulse,
     /// The sequence of the last event that was said.
     pub(super) told: u64,
@@ -35,6 +39,24 @@ impl Course {
             Standing::Starting
         }
     }
+}
+
+/// Notes when the access log begins to lose lines, and when that has ended.
+pub(super) fn look_at_log(losses: &mut Losses, live: &Live, now: Instant) {
+    let Some(log) = &live.log else { return };
+    let text = match losses.look(now, log.written(), log.dropped()) {
+        None => return,
+        Some(Turn::Begins) => {
+            let slow = || "whoever reads it is too slow, or does not read".to_owned();
+            let why = log.failure().unwrap_or_else(slow);
+            format!("the access log loses lines, which are counted; traffic goes on: {why}")
+        }
+        Some(Turn::Ends { lost }) => {
+            let plural = if lost == 1 { " was" } else { "s were" };
+            format!("the access log is written again; {lost} line{plural} lost")
+        }
+    };
+    live.events.note_process(now, Kind::Log, text);
 }
 
 /// Says once when a worker stops showing itself, and once when it is back.

@@ -1,14 +1,16 @@
-//! What a reload would change: the file as it is now beside what is in force. Nothing is resolved, opened or bound.
+//! What a reload would change: the file as it is now beside what is in force. Nothing is resolved or bound, and of other files
+//! only those of certificates are read.
 
 use serde::{Deserialize, Serialize};
 
-use super::changes::Changes;
+use super::changes::{Changes, Named, Parts, certificate};
 use super::findings;
 use super::fixed::fixed;
 use super::origin::Origin;
 use super::reload::ReloadError;
 use crate::config::difference::{Difference, differences};
-use crate::config::read;
+use crate::config::{Config, read};
+use crate::listener::server_tls;
 use crate::route::Table;
 use crate::snapshot::Snapshot;
 
@@ -43,11 +45,12 @@ pub(super) fn diff(origin: &Origin, current: &Snapshot) -> Result<Diff, ReloadEr
     let routes = routes
         .map_err(|errors| ReloadError::Refused(findings::refusal(&errors, &loaded.places)))?;
     let (keys, more) = differences(&origin.in_force(), loaded.places.text());
-    let changes = Changes::of(
+    let mut changes = Changes::of(
         (&current.config, &current.routes),
         (&loaded.config, &routes),
         current.generation,
     );
+    changes.certificates = Parts::between(served(current), written(&loaded.config));
     Ok(Diff {
         file: name,
         generation: current.generation,
@@ -57,4 +60,27 @@ pub(super) fn diff(origin: &Origin, current: &Snapshot) -> Result<Diff, ReloadEr
         keys,
         more,
     })
+}
+
+/// What stands for the chains that listeners show now.
+fn served(snapshot: &Snapshot) -> Named<Option<u64>> {
+    let listeners = snapshot.listeners.iter();
+    let tls = listeners.filter_map(|one| Some((&one.name, one.tls.as_ref()?.now())));
+    let shown = tls.flat_map(|(name, now)| {
+        let shown = now.shown.iter();
+        let shown = shown.map(|one| (certificate(name, &one.file), Some(one.print)));
+        shown.collect::<Vec<_>>()
+    });
+    shown.collect()
+}
+
+/// What stands for those that their files hold, as far as they can be read.
+fn written(config: &Config) -> Named<Option<u64>> {
+    let listeners = config.listeners.iter();
+    let tls = listeners.filter_map(|(name, one)| Some((name, one.tls.as_ref()?)));
+    let files = tls.flat_map(|(name, tls)| {
+        let files = tls.certificates.iter().map(|pair| &pair.cert);
+        files.map(move |file| (certificate(name, file), server_tls::print(file).ok()))
+    });
+    files.collect()
 }

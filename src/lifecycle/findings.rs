@@ -1,10 +1,10 @@
-//! What only compiled routes and the files of certificates can tell about a file, in the form in which its other mistakes are
-//! told.
+//! What only compiled routes, the files of certificates and this system can tell about a file, in the form in which its other
+//! mistakes are told.
 
 use std::path::Path;
 
-use super::{certificates, needed};
-use crate::config::{Config, Diagnostic, Finding, Level, Loaded, Places, Refusal};
+use super::{needed, privileges, renewal};
+use crate::config::{Address, Config, Diagnostic, Finding, Level, Loaded, Places, Refusal};
 use crate::route::{self, CompileError, Table};
 
 /// Routes that are named as those that cover another one.
@@ -33,7 +33,7 @@ pub fn with_routes(mut loaded: Loaded) -> Result<Loaded, Refusal> {
 
 /// Adds what the files of certificates say. Blocks on them.
 pub fn with_certificates(mut loaded: Loaded) -> Result<Loaded, Refusal> {
-    let found = certificates::judge::certificates(&loaded.config, &loaded.places);
+    let found = renewal::judge::certificates(&loaded.config, &loaded.places);
     let refused = found.iter().any(|one| one.level == Level::Error);
     loaded.warnings.extend(found);
     sort(&mut loaded.warnings);
@@ -44,6 +44,49 @@ pub fn with_certificates(mut loaded: Loaded) -> Result<Loaded, Refusal> {
         });
     }
     Ok(loaded)
+}
+
+/// Adds what this system would not let the process do once it is another user. Blocks on files.
+pub fn with_ports(mut loaded: Loaded) -> Loaded {
+    // Every Linux since 4.11 has it; 1024 is what it was before.
+    let free = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let free = free.ok().and_then(|text| text.trim().parse().ok());
+    let stays_root = privileges::stays_root(&loaded.config);
+    if !stays_root {
+        let found = low_ports(&loaded.config, free.unwrap_or(1024), &loaded.places);
+        loaded.warnings.extend(found);
+        sort(&mut loaded.warnings);
+    }
+    loaded
+}
+
+/// A warning for each listener with a port below `free`, where the process becomes another user after it was bound: what is bound
+/// stays, also over an upgrade, but nothing binds it again.
+fn low_ports(config: &Config, free: u16, places: &Places) -> Vec<Diagnostic> {
+    let Some(user) = &config.user else {
+        return Vec::new();
+    };
+    let low = config.listeners.iter().filter_map(|(name, listener)| {
+        let Address::Tcp(address) = listener.address else {
+            return None;
+        };
+        (1..free).contains(&address.port()).then(|| Finding {
+            level: Level::Warning,
+            path: format!("listeners.{name}"),
+            at: "address",
+            message: format!(
+                "once the process is `{user}` it cannot bind port {} again: a reload that brings this listener back, or \
+                 moves one here, is refused",
+                address.port()
+            ),
+            help: Some(format!(
+                "set `net.ipv4.ip_unprivileged_port_start` to {} or less, have a socket unit of systemd bind it, or start as \
+                 `{user}` with CAP_NET_BIND_SERVICE and without `user`; else restart for such a change",
+                address.port()
+            )),
+        })
+    });
+    places.locate(low)
 }
 
 /// Adds which files the user that the process becomes may not read. `file` is the configuration. Blocks on them.
@@ -173,6 +216,30 @@ p.yaml:4:26: warning: routes[1]: can never match: `routes[0]` on line 3 takes al
             listed(&[1, 2, 3, 4, 5], |index| index.to_string()),
             "1, 2, 3 and 2 more"
         );
+    }
+
+    #[test]
+    fn ports_that_cannot_be_bound_again_are_told_of() {
+        let text = "user: www\nlisteners:\n  web: { address: '127.0.0.1:80' }\n  any: { address: '127.0.0.1:0' }\n  \
+                    high: { address: '127.0.0.1:8080' }\n  unix: { address: 'unix:/run/p.sock' }\n\
+                    routes: [ { respond: {} } ]\n";
+        let loaded = from_text("p.yaml", text, &|_| None).unwrap();
+        let told = |free| low_ports(&loaded.config, free, &loaded.places);
+        let [one] = &told(1024)[..] else {
+            panic!("{:?}", told(1024));
+        };
+        let text = one.to_string();
+        assert!(
+            text.starts_with("p.yaml:3:19: warning: listeners.web: once the process is `www`"),
+            "{text}"
+        );
+        assert!(text.contains("ip_unprivileged_port_start` to 80"), "{text}");
+        assert!(told(80).is_empty() && told(0).is_empty());
+        let nobody = Config {
+            user: None,
+            ..loaded.config.clone()
+        };
+        assert!(low_ports(&nobody, 1024, &loaded.places).is_empty());
     }
 
     /// The reader refuses nearly all of them itself.

@@ -1,9 +1,11 @@
 //! What is said between a process that serves and the one that takes over from it: packets of JSON over a socket pair,
 //! with listening sockets beside them (SCM_RIGHTS, unix(7)).
 //!
-//! 1. The one that serves starts its successor with an end of the pair as standard input, and sends every socket.
+//! 1. The one that serves starts its successor, by way of a process [between](super::between) them, with an end of the
+//!    pair as standard input, and sends every socket.
 //! 2. The successor serves with them, and says so once all of its workers do; or why it will not.
-//! 3. The one that serves tells the service manager, answers, accepts nothing new and finishes what runs.
+//! 3. The one that serves ends the process between, tells the service manager, answers, accepts nothing new and
+//!    finishes what runs.
 //!
 //! Until 2 the one that serves serves, whatever becomes of the other. In between both do, from the same queues, so that
 //! no connection that waits in one is lost.
@@ -20,8 +22,12 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Set in the environment of a successor.
+/// Set in the environment of a successor, to the word for what it is.
 pub(super) const MARK: &str = "PLIMSOLL_UPGRADE";
+/// The word for the process that starts the successor.
+pub(super) const BETWEEN: &str = "between";
+/// The word for the successor itself.
+pub(super) const SUCCESSOR: &str = "successor";
 /// Sockets beside one packet: the kernel takes 253.
 pub(super) const BATCH: usize = 128;
 /// Bytes of a packet.
@@ -52,8 +58,8 @@ pub(super) enum Offer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    /// It serves. Nobody accepts from the sockets that are bound to these any more.
-    Ready { unused: Vec<String> },
+    /// It serves, as this process. Nobody accepts from the sockets that are bound to these any more.
+    Ready { process: u32, unused: Vec<String> },
     /// It will not serve.
     Refused { reason: String },
 }

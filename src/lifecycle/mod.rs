@@ -3,7 +3,7 @@
 //! [`start()`] compiles, binds and spawns the workers. What then runs is a [`Running`], whose control loop
 //! ([`Running::serve`]) keeps the tick, serves the admin API, obeys [`Command`]s and signals, and ends.
 
-mod certificates;
+pub mod between;
 pub mod changes;
 mod control;
 mod course;
@@ -23,9 +23,11 @@ mod needed;
 pub mod notify;
 mod ordered;
 mod origin;
+mod orphans;
 pub mod predecessor;
 pub mod privileges;
 pub mod reload;
+mod renewal;
 mod signal;
 pub mod start;
 mod succession;

@@ -45,6 +45,7 @@ impl Predecessor {
     pub(super) fn tell_ready(&self, unused: &[(String, Address)]) {
         let unused = unused.iter().map(|(_, address)| address.to_string());
         let ready = Reply::Ready {
+            process: std::process::id(),
             unused: unused.collect(),
         };
         let _ = handover::send(&self.socket, &ready, &[]);

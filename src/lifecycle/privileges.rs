@@ -29,6 +29,12 @@ pub enum PrivilegeError {
     Reversible(String),
 }
 
+/// Whether the process has root's rights for good, as far as is known.
+pub fn stays_root(config: &Config) -> bool {
+    let identity = Identity::find(config);
+    identity.is_ok_and(|identity| identity.is_none_or(|identity| identity.uid.is_root()))
+}
+
 /// Whom the process becomes.
 #[derive(Debug)]
 pub(super) struct Identity {

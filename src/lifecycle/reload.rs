@@ -28,6 +28,7 @@ use crate::listener::accept::BindError;
 use crate::observe::event::Kind;
 use crate::snapshot::{CompileError, Snapshot};
 use crate::upstream::probe::Prober;
+use crate::watch::FromFile;
 use crate::worker::Mail;
 
 /// Why nothing was changed.
@@ -67,7 +68,7 @@ pub(super) enum Source {
 }
 
 /// Characters of a reason that the service manager shows; the whole of it is on standard error.
-const STATUS: usize = 300;
+pub(super) const STATUS: usize = 300;
 
 /// One reload.
 pub(super) struct Job {
@@ -341,7 +342,7 @@ async fn relist(live: &Arc<Live>, kept: &Arc<Kept>, prober: &mut Prober, useless
 struct Prepared {
     snapshot: Snapshot,
     plan: Plan,
-    tokens: Option<Arc<Tokens>>,
+    tokens: Option<Arc<FromFile<Tokens>>>,
     /// The file, with the text that the snapshot was made of.
     written: Option<(Arc<Origin>, String)>,
     warnings: Vec<Diagnostic>,

@@ -29,13 +29,14 @@ use crate::limit::{self, auth};
 use crate::listener::accept::BindError;
 use crate::listener::refusal;
 use crate::listener::server_tls::AcceptError;
-use crate::observe::access_log::{AccessLog, Told, WorkerLog};
+use crate::observe::access_log::{AccessLog, WorkerLog};
 use crate::observe::{self, Labels};
 use crate::proxy::Proxy;
 use crate::proxy::error::ProxyError;
 use crate::snapshot::{CompileError, Snapshot, State};
 use crate::tls::{Shared, TlsError};
 use crate::upstream::registry::Registry;
+use crate::watch::FromFile;
 use crate::worker::{self, Mail, Mailbox, Setup, Worker};
 
 /// Why nothing was started.
@@ -134,9 +135,9 @@ fn start_all<H: Handler>(
     let kept = Arc::new(Kept {
         keys: Stores::new(endpoints.events()),
         entries: auth::Ledger::default(),
+        limiters: limit::Registry::new(count, entropy::system_seed(), endpoints.events()),
         endpoints,
         tls: Shared::new()?,
-        limiters: limit::Registry::new(count, entropy::system_seed()),
         doors: Doors::new(count, inherited),
     });
     // What does not answer now is asked again while the process runs: a name server that is late must not keep it from starting.
@@ -153,11 +154,7 @@ fn start_all<H: Handler>(
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
     let tokens = tokens(&config)?;
-    let told = Told {
-        events: kept.endpoints.events(),
-        clock,
-    };
-    let log = open_log(&config, told, identity.as_ref())?;
+    let log = open_log(&config, identity.as_ref())?;
     let admin = match &config.admin {
         Some(admin) => Some(kept.doors.admin(&admin.address)?),
         None => None,
@@ -212,32 +209,26 @@ const REFUSALS: [&str; observe::counter::total(EARLY)] = observe::counter::joine
 const EARLY: &[&[&str]] = &[&refusal::LABELS, AcceptError::LABELS, ProxyError::REFUSALS];
 
 /// Those that the admin API asks for, when it does. Blocks.
-pub(super) fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, TokenError> {
+pub(super) fn tokens(config: &Config) -> Result<Option<Arc<FromFile<Tokens>>>, TokenError> {
     let file = config
         .admin
         .as_ref()
         .and_then(|admin| admin.token_file.as_ref());
-    file.map(|file| Tokens::read(file).map(Arc::new))
-        .transpose()
+    file.map(|file| FromFile::open(file)).transpose()
 }
 
-fn open_log(
-    config: &Config,
-    told: Told,
-    identity: Option<&Identity>,
-) -> Result<Option<AccessLog>, StartError> {
+fn open_log(config: &Config, identity: Option<&Identity>) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {
         return Ok(None);
     };
-    let log =
-        AccessLog::start(written, told, identity.map(Identity::numbers)).map_err(|source| {
-            let target = match &written.path {
-                LogTarget::Stdout => "stdout".to_owned(),
-                LogTarget::Stderr => "stderr".to_owned(),
-                LogTarget::File(path) => path.display().to_string(),
-            };
-            StartError::Log { target, source }
-        })?;
+    let log = AccessLog::start(written, identity.map(Identity::numbers)).map_err(|source| {
+        let target = match &written.path {
+            LogTarget::Stdout => "stdout".to_owned(),
+            LogTarget::Stderr => "stderr".to_owned(),
+            LogTarget::File(path) => path.display().to_string(),
+        };
+        StartError::Log { target, source }
+    })?;
     Ok(Some(log))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::control::Say;
 use super::notify::{Notify, Said};
 use super::predecessor::Predecessor;
+use super::reload::STATUS;
 use super::start::Kept;
 use super::upgrade::{Lent, Program, Successor, Upgrade, UpgradeError};
 use crate::admin::Live;
@@ -21,6 +22,8 @@ pub(super) struct Succession {
     /// What the predecessor has bound and this process does not serve.
     unused: Vec<(String, Address)>,
     upgrade: Option<Upgrade>,
+    /// How many upgrades were begun, or refused at once.
+    tries: u32,
     successor: Option<Successor>,
 }
 
@@ -32,6 +35,7 @@ impl Succession {
             is_told: false,
             unused,
             upgrade: None,
+            tries: 0,
             successor: None,
         }
     }
@@ -74,6 +78,7 @@ impl Succession {
         lent: impl FnOnce() -> Vec<Lent>,
         timeout: Duration,
     ) -> Result<(), UpgradeError> {
+        self.tries += 1;
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);
         }
@@ -120,19 +125,27 @@ impl Succession {
         self.successor = Some(successor);
     }
 
+    /// Says why this process goes on. The number tells the service manager's clients one refusal from another.
+    pub(super) fn refused(&self, live: &Live, notify: &Notify, error: &UpgradeError) {
+        let text = format!("the upgrade was refused, and this process goes on: {error}");
+        let now = live.clock.now();
+        live.events.note_process(now, Kind::Upgrade, text);
+        if self.speaks_for_the_service() && live.farewell().is_none() {
+            let generation = live.snapshot.load().generation;
+            let number = self.tries;
+            let reason: String = error.to_string().chars().take(STATUS).collect();
+            let status =
+                format!("serving generation {generation}; upgrade {number} was refused: {reason}");
+            notify.tell(&[Said::Status(&status)]);
+        }
+    }
+
     /// What the successor does not serve of what was lent to it; `None` where there is no successor.
     pub(super) fn unused(&self) -> Option<&[String]> {
         self.successor
             .as_ref()
             .map(|successor| &successor.unused[..])
     }
-}
-
-/// Says why this process goes on.
-pub(super) fn refused(live: &Live, error: &UpgradeError) {
-    let text = format!("the upgrade was refused, and this process goes on: {error}");
-    live.events
-        .note_process(live.clock.now(), Kind::Upgrade, text);
 }
 
 /// The sockets of the admin API, for the other process to serve as well.

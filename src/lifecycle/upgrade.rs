@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, shutdown, socketpair,
 };
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::task::JoinHandle;
 
-use super::handover::{self, BATCH, MARK, Offer, Reply};
+use super::handover::{self, BATCH, BETWEEN, MARK, Offer, Reply};
 use crate::config::units::format_duration;
 
 /// Why this process goes on.
@@ -47,8 +49,8 @@ pub(super) enum UpgradeError {
 /// put in place of the old one.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
-    path: PathBuf,
-    arguments: Vec<OsString>,
+    pub(super) path: PathBuf,
+    pub(super) arguments: Vec<OsString>,
 }
 
 impl Program {
@@ -147,21 +149,24 @@ fn carry(
     socket: &Arc<OwnedFd>,
     theirs: OwnedFd,
 ) -> Result<Successor, UpgradeError> {
-    let mut child = start(program, theirs)?;
+    let mut between = start(program, theirs)?;
     let served = offer(lent, timeout, socket).and_then(|()| answer(socket));
     match served {
-        Ok(Some(Reply::Ready { unused })) => Ok(Successor {
-            process: child.id(),
-            unused,
-            socket: Arc::clone(socket),
-        }),
+        Ok(Some(Reply::Ready { process, unused })) => {
+            release(&mut between);
+            Ok(Successor {
+                process,
+                unused,
+                socket: Arc::clone(socket),
+            })
+        }
         Ok(Some(Reply::Refused { reason })) => {
-            end(&mut child);
+            end(&mut between);
             Err(UpgradeError::Refused(reason))
         }
-        Ok(None) => Err(UpgradeError::Ended(end(&mut child))),
+        Ok(None) => Err(UpgradeError::Ended(end(&mut between))),
         Err(error) => {
-            let how = end(&mut child);
+            let how = end(&mut between);
             Err(match error.kind() {
                 io::ErrorKind::WouldBlock => UpgradeError::Late(format_duration(timeout)),
                 // It is gone, and what was sent found nobody.
@@ -179,7 +184,9 @@ fn start(program: &Program, theirs: OwnedFd) -> Result<Child, UpgradeError> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.arguments)
-        .env(MARK, "1")
+        .env(MARK, BETWEEN)
+        // With whatever it starts, so that all of it can be ended.
+        .process_group(0)
         // Sockets of the service manager come with the others; its watchdog is that of whoever serves.
         .env_remove("LISTEN_PID")
         .env_remove("LISTEN_FDS")
@@ -217,11 +224,17 @@ fn answer(socket: &OwnedFd) -> io::Result<Option<Reply>> {
     Ok(reply.map(|(reply, _)| reply))
 }
 
-/// Sees to it that what was started is gone, and says how it ended.
-fn end(child: &mut Child) -> String {
+/// Ends the process between alone. Once it was waited for the successor has another parent.
+fn release(between: &mut Child) {
+    let _ = between.kill();
+    let _ = between.wait();
+}
+
+/// Sees to it that all that was started is gone, and says how it ended.
+fn end(between: &mut Child) -> String {
     // One that has ended by itself keeps its own status.
-    let _ = child.kill();
-    match child.wait() {
+    let _ = kill_process_group(Pid::from_child(between), Signal::KILL);
+    match between.wait() {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     }

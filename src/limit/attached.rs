@@ -78,7 +78,7 @@ impl Attached {
             .partition(|limiter| limiter.key.is_of_identity());
         let mut policy = Vec::new();
         for limiter in early.iter().chain(&late).filter(|one| one.is_told) {
-            let Rule::Rate(rate, _) = &limiter.rule else {
+            let Rule::Rate(rate, ..) = &limiter.rule else {
                 continue;
             };
             if !policy.is_empty() {

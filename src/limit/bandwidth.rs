@@ -4,7 +4,6 @@
 //! key go by turns, since a piece is small. What was reserved and not used is given back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::limiter::Limiter;
 use super::table::Place;
@@ -126,9 +125,8 @@ impl Flow {
         let mut latest = now;
         for part in &mut self.parts {
             let bandwidth = part.bandwidth;
-            let (at, place) = part.limiter.reserve(part.key, now, self.lane, |full| {
-                bandwidth.reserve(full, now, bytes)
-            });
+            let limiter = &part.limiter;
+            let (at, place) = limiter.reserve(part.key, bandwidth, bytes, now, self.lane);
             part.place = Some(place);
             latest = latest.max(at);
         }
@@ -153,16 +151,10 @@ impl Drop for Flow {
         let unused = reserved.saturating_sub(self.moved);
         for part in &self.parts {
             if let Some(place) = part.place {
-                let nanos = part.bandwidth.cost(unused);
-                part.limiter.unreserve(place, nanos);
+                part.limiter.unreserve(place, part.bandwidth, unused);
             }
         }
     }
-}
-
-/// How long a body of so many bytes takes, beyond the burst; for tests and people.
-pub fn duration(bytes: u64, per_second: u64) -> Duration {
-    Duration::from_nanos(cost(bytes, per_second.max(1)))
 }
 
 #[cfg(test)]
@@ -195,6 +187,6 @@ mod tests {
         ] {
             assert_eq!(Bandwidth::new(per_second, burst).piece, piece);
         }
-        assert_eq!(duration(3, 2), Duration::from_millis(1500));
+        assert_eq!(Bandwidth::new(2, 1).cost(3), 3 * SECOND / 2);
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn no_more_than_may_are_under_way() {
         let table = Table::new(4);
-        let come = |key| table.change(key, 4, &UnderWay, |number| enter(number, 2));
+        let come = |key| table.change(key, 4, &UnderWay, |number, _| enter(number, 2));
         let first = come(1);
         assert_eq!(
             (first.result, come(1).result, come(1).result),
@@ -62,10 +62,10 @@ mod tests {
     #[test]
     fn a_key_that_is_under_way_is_never_forgotten() {
         let table = Table::new(1);
-        let come = |key| table.change(key, 1, &UnderWay, |number| enter(number, 9));
+        let come = |key| table.change(key, 1, &UnderWay, |number, _| enter(number, 9));
         let first = come(1);
         let other = come(2);
-        assert!(other.overflowed());
+        assert!(other.place.is_shared());
         table.change_back(first.place, leave);
         let third = come(3);
         assert!(third.evicted);

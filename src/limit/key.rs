@@ -5,14 +5,20 @@
 //!
 //! Not here: whether a value may be believed. Whoever implements [`Client`] leaves out what a stranger may not write.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::notice::Whose;
+use super::shown;
+use crate::asked;
 use crate::config;
+use crate::config::units::masked;
 
 /// What a request may be asked for.
 pub trait Client {
+    /// Where it meets the limiter that asks.
+    fn whose(&self) -> Whose<'_>;
     /// The client, as far as proxies before this one are believed.
     fn client_ip(&self) -> Option<IpAddr>;
     /// Who it is found to be.
@@ -111,6 +117,11 @@ impl Key {
         Some(self.joined(&hashes))
     }
 
+    /// Of a request, for people: in brief, and without what could be used in its name.
+    pub fn text(&self, asked: &impl Client) -> String {
+        shown::text(&self.parts, asked, |secret| self.bytes(secret))
+    }
+
     /// For all requests that lack a part.
     pub fn of_none(&self) -> Found {
         Found {
@@ -121,29 +132,13 @@ impl Key {
 
     fn value(&self, part: &config::KeyPart, asked: &impl Client) -> Option<u128> {
         let mut hash = None;
-        let mut with = |value: &[u8]| hash = Some(self.bytes(value));
-        match part {
-            config::KeyPart::ClientIp { .. } => {}
-            config::KeyPart::Host => asked.host(&mut with),
-            config::KeyPart::Path => asked.path(&mut with),
-            config::KeyPart::Constant => with(b""),
-            config::KeyPart::Identity => {
-                if let Some(identity) = asked.identity() {
-                    with(identity);
-                }
-            }
-            config::KeyPart::Header(name) => asked.header(name, &mut with),
-            config::KeyPart::ApiKey(name) => {
-                asked.header(name, &mut |value| with(credential(value)));
-            }
-            config::KeyPart::Cookie(name) => asked.cookie(name, &mut with),
-            config::KeyPart::Query(name) => asked.query(name, &mut with),
-        }
+        ask(part, asked, &mut |value| hash = Some(self.bytes(value)));
         hash
     }
 
     fn address(&self, client: IpAddr, v4: u8, v6: u8) -> u128 {
-        match masked(client, v4, v6) {
+        let prefix = if client.is_ipv4() { v4 } else { v6 };
+        match masked(client, prefix) {
             IpAddr::V4(v4) => self.bytes(&v4.octets()),
             IpAddr::V6(v6) => self.bytes(&v6.octets()),
         }
@@ -165,26 +160,30 @@ impl Key {
     }
 }
 
-/// The network of an address.
-pub fn masked(address: IpAddr, v4: u8, v6: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(v4.min(32)));
-            Ipv4Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
+/// Calls `with` with what a request has of a part, if it has it; not of one that is no bytes.
+pub(super) fn ask(part: &config::KeyPart, asked: &impl Client, with: &mut dyn FnMut(&[u8])) {
+    match part {
+        config::KeyPart::ClientIp { .. } => {}
+        config::KeyPart::Host => asked.host(with),
+        config::KeyPart::Path => asked.path(with),
+        config::KeyPart::Constant => with(b""),
+        config::KeyPart::Identity => {
+            if let Some(identity) = asked.identity() {
+                with(identity);
+            }
         }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(v6.min(128)));
-            Ipv6Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
+        config::KeyPart::Header(name) => asked.header(name, with),
+        config::KeyPart::ApiKey(name) => {
+            asked.header(name, &mut |value| with(credential(value)));
         }
+        config::KeyPart::Cookie(name) => asked.cookie(name, with),
+        config::KeyPart::Query(name) => asked.query(name, with),
     }
 }
 
 /// A key as it stands behind `Bearer ` (RFC 6750, 2.1), or by itself.
 fn credential(value: &[u8]) -> &[u8] {
-    match value.split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii_start(),
-        _ => value,
-    }
+    asked::after_scheme(value, b"bearer").unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -201,6 +200,9 @@ mod tests {
     }
 
     impl Client for Request {
+        fn whose(&self) -> Whose<'_> {
+            Whose::Route("r")
+        }
         fn client_ip(&self) -> Option<IpAddr> {
             Some(self.client_ip?.parse().unwrap())
         }

@@ -1,7 +1,6 @@
 //! A limiter: who is counted, what is allowed to each, and what is known of them.
 //!
-//! What was written is compiled anew by each configuration; what is known ([`Known`]) stays under the limiter's name. The
-//! few methods of `Known` are all that a store elsewhere, shared by several proxies, would have to offer.
+//! What was written is compiled anew by each configuration; what is known ([`Known`]) stays under the limiter's name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bandwidth::Bandwidth;
-use super::concurrency::{self, UnderWay};
 use super::counts::{Counts, Event};
 use super::key::{Client, Found, Key};
+use super::known::{Allowed, Counted, Known};
+use super::notice::Told;
 use super::rate::{Rate, Verdict};
-use super::table::{Changed, Numbers, Place, Table};
+use super::table::Place;
 use crate::clock::Instant;
 use crate::config::{Direction, MissingKey, Network};
 
@@ -36,7 +36,8 @@ pub struct Limiter {
 /// What is allowed.
 #[derive(Debug)]
 pub enum Rule {
-    Rate(Rate, Exceptions<Rate>),
+    /// For all, for some, and the slowest of them all.
+    Rate(Rate, Exceptions<Rate>, Rate),
     Concurrency(u64, Exceptions<u64>),
     Bandwidth(Bandwidth, Direction),
 }
@@ -49,25 +50,19 @@ pub struct Exceptions<T> {
     pub(super) networks: Box<[(Network, Option<T>)]>,
 }
 
-/// What is known of all keys of a limiter: State.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) table: Table,
-    pub(super) counts: Counts,
-}
-
-/// Times by which buckets are full; none is lost that has passed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times(pub(super) Instant);
-
-impl Numbers for Times {
-    fn fresh(&self, last: u64) -> u64 {
-        last
-    }
-
-    fn is_idle(&self, number: u64) -> bool {
-        Rate::is_idle(number, self.0)
-    }
+/// What a limiter makes of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appraisal {
+    /// It is allowed what all are.
+    Usual,
+    /// It is named, and has a rule of its own.
+    Own,
+    /// It is named, and may do as it likes.
+    Free,
+    /// It lacks what it would be counted by, and is not.
+    Uncounted,
+    /// It lacks that, and is refused.
+    Refused,
 }
 
 /// Why a request may not go on.
@@ -91,7 +86,7 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.known.table.change_back(self.place, concurrency::leave);
+        self.known.leave(self.place);
         self.known.counts.note(self.lane, Event::Left);
     }
 }
@@ -124,85 +119,133 @@ impl<T> Exceptions<T> {
 }
 
 impl Limiter {
-    /// Takes what a request needs of it, or says why it may not go on. `lane` is the worker's.
+    /// What it makes of a request when nothing is known of its client; and who that is, for people.
+    pub fn appraise(&self, asked: &impl Client) -> (Appraisal, String) {
+        let found = match (self.key.of(asked), self.missing) {
+            (Some(found), _) => Some(found),
+            (None, MissingKey::Pass) => return (Appraisal::Uncounted, self.key.text(asked)),
+            (None, MissingKey::Shared) => None,
+            (None, MissingKey::Refuse) => return (Appraisal::Refused, self.key.text(asked)),
+        };
+        let is_named = found.and_then(|found| match &self.rule {
+            Rule::Rate(_, exceptions, _) => exceptions.of(&found).map(Option::is_some),
+            Rule::Concurrency(_, exceptions) => exceptions.of(&found).map(Option::is_some),
+            Rule::Bandwidth(..) => None,
+        });
+        let appraisal = match is_named {
+            None => Appraisal::Usual,
+            Some(true) => Appraisal::Own,
+            Some(false) => Appraisal::Free,
+        };
+        (appraisal, self.key.text(asked))
+    }
+
+    /// Takes what a request needs of it, or says why it may not go on, and now and then tells of that. `lane` is the worker's.
     pub(super) fn take(
         &self,
         asked: &impl Client,
         now: Instant,
         lane: usize,
     ) -> Result<Taken, Refusal> {
+        let (taken, refusal) = self.judge(asked, now, lane);
+        let Some(why) = refusal else {
+            return Ok(taken);
+        };
+        let known = &self.known;
+        let event = if self.dry_run {
+            Event::WouldLimit
+        } else {
+            Event::Limited
+        };
+        known.counts.note(lane, event);
+        if known.notice.is_due(now) {
+            let told = Told {
+                limiter: &self.name,
+                key: self.key.text(asked),
+                why,
+                dry_run: self.dry_run,
+                others: known.notice.others(&known.counts),
+            };
+            told.note(asked.whose(), now, &known.events);
+        }
+        if self.dry_run { Ok(taken) } else { Err(why) }
+    }
+
+    /// What a request takes, and why it may not go on. One on trial judges as any other does, and lets in who gets nothing.
+    fn judge(&self, asked: &impl Client, now: Instant, lane: usize) -> (Taken, Option<Refusal>) {
         let found = match (self.key.of(asked), self.missing) {
             (Some(found), _) => found,
-            (None, MissingKey::Pass) => return Ok(Taken::Nothing),
+            (None, MissingKey::Pass) => return (Taken::Nothing, None),
             (None, MissingKey::Shared) => self.key.of_none(),
-            (None, MissingKey::Refuse) => return self.refuse(lane, Refusal::NoKey),
+            (None, MissingKey::Refuse) => return (Taken::Nothing, Some(Refusal::NoKey)),
         };
         match &self.rule {
-            Rule::Rate(rate, exceptions) => match exceptions.of(&found) {
-                Some(None) => Ok(self.passed(lane)),
-                Some(Some(own)) => self.take_rate(own, found.hash, now, lane),
-                None => self.take_rate(rate, found.hash, now, lane),
-            },
-            Rule::Concurrency(max, exceptions) => match exceptions.of(&found) {
-                Some(None) => Ok(self.passed(lane)),
-                Some(Some(own)) => self.take_permit(*own, found.hash, lane),
-                None => self.take_permit(*max, found.hash, lane),
-            },
-            Rule::Bandwidth(..) => Ok(Taken::Nothing),
+            Rule::Rate(all, exceptions, slowest) => {
+                let rate = match exceptions.of(&found) {
+                    Some(None) => return self.passed(lane),
+                    Some(Some(own)) => *own,
+                    None => *all,
+                };
+                let slowest = *slowest;
+                let counted = self.counted(found.hash, lane);
+                self.take_rate(Allowed { rate, slowest }, counted, now)
+            }
+            Rule::Concurrency(all, exceptions) => {
+                let max = match exceptions.of(&found) {
+                    Some(None) => return self.passed(lane),
+                    Some(Some(own)) => *own,
+                    None => *all,
+                };
+                self.take_permit(max, self.counted(found.hash, lane))
+            }
+            Rule::Bandwidth(..) => (Taken::Nothing, None),
         }
     }
 
     fn take_rate(
         &self,
-        rate: &Rate,
-        key: u128,
+        allowed: Allowed,
+        counted: Counted,
         now: Instant,
-        lane: usize,
-    ) -> Result<Taken, Refusal> {
-        let table = &self.known.table;
-        let changed = table.change(key, self.most, &Times(now), |full| rate.take(full, now));
-        self.note_room(&changed, lane);
-        let verdict = changed.result;
+    ) -> (Taken, Option<Refusal>) {
+        let (verdict, place) = self.known.take(counted, allowed, now);
         if !verdict.passes {
-            return self.refuse(lane, Refusal::Rate(verdict.after));
+            return (Taken::Nothing, Some(Refusal::Rate(verdict.after)));
         }
-        self.known.counts.note(lane, Event::Passed);
-        Ok(Taken::Rate(verdict, *rate, changed.place))
+        self.known.counts.note(counted.lane, Event::Passed);
+        (Taken::Rate(verdict, allowed.rate, place), None)
     }
 
-    fn take_permit(&self, max: u64, key: u128, lane: usize) -> Result<Taken, Refusal> {
-        let table = &self.known.table;
+    fn take_permit(&self, max: u64, counted: Counted) -> (Taken, Option<Refusal>) {
+        let lane = counted.lane;
         // One on trial counts on, beyond what it would let in.
         let most = if self.dry_run { u64::MAX } else { max };
-        let changed = table.change(key, self.most, &UnderWay, |count| {
-            concurrency::enter(count, most)
-        });
-        self.note_room(&changed, lane);
-        let Ok(count) = changed.result else {
-            return self.refuse(lane, Refusal::Concurrency);
+        let Some((count, place)) = self.known.enter(counted, most) else {
+            return (Taken::Nothing, Some(Refusal::Concurrency));
         };
         let counts = &self.known.counts;
         counts.note(lane, Event::Entered);
-        counts.note(
-            lane,
-            if count > max {
-                Event::WouldLimit
-            } else {
-                Event::Passed
-            },
-        );
-        Ok(Taken::Permit(Permit {
+        let refusal = (count > max).then_some(Refusal::Concurrency);
+        if refusal.is_none() {
+            counts.note(lane, Event::Passed);
+        }
+        let permit = Permit {
             known: Arc::clone(&self.known),
-            place: changed.place,
+            place,
             lane,
-        }))
+        };
+        (Taken::Permit(permit), refusal)
+    }
+
+    fn counted(&self, key: u128, lane: usize) -> Counted {
+        let most = self.most;
+        Counted { key, most, lane }
     }
 
     /// Gives back what was taken for a request that another limiter refused.
     pub(super) fn give_back(&self, taken: Taken) {
         if let Taken::Rate(_, rate, place) = taken {
-            let table = &self.known.table;
-            table.change_back(place, |full| rate.give_back(full));
+            self.known.give_back(place, rate);
         }
         // A permit goes with its drop. That this limiter had let it pass stays counted.
     }
@@ -216,26 +259,22 @@ impl Limiter {
         }
     }
 
-    /// Moves the time of a key on; gives what `step` gives and where that was.
+    /// Reserves bytes of a key; when they may go.
     pub(super) fn reserve(
         &self,
         key: u128,
+        bandwidth: Bandwidth,
+        bytes: u64,
         now: Instant,
         lane: usize,
-        step: impl Fn(u64) -> (u64, Instant),
     ) -> (Instant, Place) {
-        let table = &self.known.table;
-        let changed = table.change(key, self.most, &Times(now), |full| {
-            let (full, at) = step(full);
-            (Some(full), at)
-        });
-        self.note_room(&changed, lane);
-        (changed.result, changed.place)
+        let counted = self.counted(key, lane);
+        self.known.reserve(counted, bandwidth, bytes, now)
     }
 
-    pub(super) fn unreserve(&self, place: Place, nanos: u64) {
-        let table = &self.known.table;
-        table.change_back(place, |full| full.saturating_sub(nanos));
+    /// Gives bytes back that were reserved and not used.
+    pub(super) fn unreserve(&self, place: Place, bandwidth: Bandwidth, bytes: u64) {
+        self.known.unreserve(place, bandwidth, bytes);
     }
 
     pub(super) fn delayed(&self, lane: usize, span: Duration) {
@@ -249,7 +288,7 @@ impl Limiter {
 
     /// Keys that are known, idle ones too.
     pub fn keys(&self) -> usize {
-        self.known.table.used()
+        self.known.keys()
     }
 
     /// Keys that may be known.
@@ -259,35 +298,14 @@ impl Limiter {
 
     /// Forgets a part of the keys that nothing is lost of.
     pub(super) fn sweep(&self, turn: usize, now: Instant) {
-        let table = &self.known.table;
         match &self.rule {
-            Rule::Rate(..) | Rule::Bandwidth(..) => table.sweep(turn, &Times(now)),
-            Rule::Concurrency(..) => table.sweep(turn, &UnderWay),
+            Rule::Rate(..) | Rule::Bandwidth(..) => self.known.sweep_times(turn, now),
+            Rule::Concurrency(..) => self.known.sweep_under_way(turn),
         }
     }
 
-    fn passed(&self, lane: usize) -> Taken {
+    fn passed(&self, lane: usize) -> (Taken, Option<Refusal>) {
         self.known.counts.note(lane, Event::Passed);
-        Taken::Nothing
-    }
-
-    fn refuse(&self, lane: usize, refusal: Refusal) -> Result<Taken, Refusal> {
-        let (event, outcome) = if self.dry_run {
-            (Event::WouldLimit, Ok(Taken::Nothing))
-        } else {
-            (Event::Limited, Err(refusal))
-        };
-        self.known.counts.note(lane, event);
-        outcome
-    }
-
-    fn note_room<R>(&self, changed: &Changed<R>, lane: usize) {
-        let counts = &self.known.counts;
-        if changed.overflowed() {
-            counts.note(lane, Event::Overflow);
-        }
-        if changed.evicted {
-            counts.note(lane, Event::Evicted);
-        }
+        (Taken::Nothing, None)
     }
 }

@@ -51,13 +51,15 @@ impl Rate {
         }
     }
 
-    /// What becomes of a request, and the new time where it changes. `full` is the time from which on the bucket is full.
-    pub fn take(&self, full: u64, now: Instant) -> (Option<u64>, Verdict) {
+    /// What becomes of a request, and the new time where it changes. `full` is the time from which on the bucket is full;
+    /// `slowest` is the rate with the longest window of those who share the bucket: this one, where nobody else does.
+    pub fn take(&self, full: u64, now: Instant, slowest: &Self) -> (Option<u64>, Verdict) {
         let now = now.0;
         let empty = now
-            .saturating_add(self.tolerance)
-            .saturating_add(self.emission);
-        // No request of this rate can have moved it so far: it was another rate, before a reload.
+            .saturating_add(slowest.tolerance)
+            .saturating_add(slowest.emission);
+        // No request can have moved it so far: it was another rate, before a reload. To pull it back sooner would give those
+        // who share it with this rate bursts that they have had.
         let is_foreign = full > empty.saturating_add(SKEW);
         let full = if is_foreign { empty } else { full.max(now) };
         if full - now <= self.tolerance {
@@ -121,7 +123,7 @@ mod tests {
 
     /// Lets a request come at `now` and keeps the time.
     fn take(rate: Rate, full: &mut u64, now: u64) -> Verdict {
-        let (new, verdict) = rate.take(*full, Instant(now));
+        let (new, verdict) = rate.take(*full, Instant(now), &rate);
         *full = new.unwrap_or(*full);
         verdict
     }
@@ -212,6 +214,35 @@ mod tests {
             }
         }
 
+        /// The law holds for each of those that share a bucket, whatever the others may.
+        #[test]
+        fn no_share_of_a_bucket_lets_more_pass_than_its_own(
+            rates in proptest::collection::vec((1_u64..100, prop_oneof![Just(1_u64), Just(60), Just(3600)], 1_u64..50), 2..4),
+            asked in proptest::collection::vec((0_usize..4, prop_oneof![Just(0_u64), 0_u64..2 * SECOND, 0_u64..100 * SECOND]), 1..300),
+        ) {
+            let rates: Vec<_> = rates.into_iter().map(|(count, seconds, burst)| (count, seconds, burst, rate(count, seconds, burst))).collect();
+            let slowest = rates.iter().map(|one| one.3).max_by_key(Rate::window).unwrap();
+            let (mut now, mut full) = (SECOND, 0);
+            let mut passed = vec![Vec::new(); rates.len()];
+            for (who, gap) in asked {
+                let who = who % rates.len();
+                now += gap;
+                let (new, verdict) = rates[who].3.take(full, Instant(now), &slowest);
+                full = new.unwrap_or(full);
+                if verdict.passes {
+                    passed[who].push(now);
+                }
+            }
+            for ((count, seconds, burst, _), passed) in rates.iter().zip(passed) {
+                for (first, from) in passed.iter().enumerate() {
+                    for (last, to) in passed.iter().enumerate().skip(first) {
+                        let most = u128::from(*count) * u128::from(to - from) / (u128::from(*seconds) * u128::from(SECOND)) + u128::from(*burst);
+                        prop_assert!((last - first + 1) as u128 <= most, "{} in {} ns", last - first + 1, to - from);
+                    }
+                }
+            }
+        }
+
         /// And no fewer: beside a bucket that is counted in fractions it lets as many pass, but for what rounding up to a
         /// nanosecond takes.
         #[test]
@@ -254,10 +285,11 @@ mod tests {
                 prop_assert_eq!(told.remaining, more);
                 if more == 0 {
                     let after = told.after.as_nanos() as u64;
-                    prop_assert!(!rate.take(full, Instant(now + after - 1)).1.passes);
-                    prop_assert!(rate.take(full, Instant(now + after)).1.passes);
+                    prop_assert!(!rate.take(full, Instant(now + after - 1), &rate).1.passes);
+                    prop_assert!(rate.take(full, Instant(now + after), &rate).1.passes);
                 } else {
-                    prop_assert_eq!(rate.take(full, Instant(now + told.after.as_nanos() as u64)).1.remaining + 1, burst);
+                    let filled = Instant(now + told.after.as_nanos() as u64);
+                    prop_assert_eq!(rate.take(full, filled, &rate).1.remaining + 1, burst);
                 }
             }
         }

@@ -5,19 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::attached::Attached;
 use super::bandwidth::Bandwidth;
-use super::counts::Counts;
 use super::key::Key;
-use super::limiter::{Exceptions, Known, Limiter, Rule, Times};
+use super::known::Known;
+use super::limiter::{Exceptions, Limiter, Rule};
 use super::rate::Rate;
-use super::table::Table;
 use crate::clock::Instant;
 use crate::config::{self, Config, KeyPart, MissingKey, Network};
+use crate::observe::event::Events;
 
 /// What is known, by the names of limiters. Limiters of another kind under a name that was used begin anew.
 #[derive(Debug)]
 pub struct Registry {
     seed: u64,
     workers: usize,
+    /// Where it is told that limiters refuse.
+    events: Arc<Events>,
     known: Mutex<HashMap<Identity, Vec<Weak<Known>>>>,
 }
 
@@ -44,10 +46,11 @@ pub struct Limits {
 
 impl Registry {
     /// For so many workers. `seed` is chance, and a secret of the process.
-    pub fn new(workers: usize, seed: u64) -> Self {
+    pub fn new(workers: usize, seed: u64, events: Arc<Events>) -> Self {
         Self {
             seed,
             workers,
+            events,
             known: Mutex::default(),
         }
     }
@@ -63,18 +66,14 @@ impl Registry {
         let known = all.entry((kind, name.to_owned())).or_default();
         let latest = known.iter().rev().find_map(Weak::upgrade);
         if let Some(latest) = &latest
-            && latest.table.room() >= most
+            && latest.room() >= most
         {
             return Arc::clone(latest);
         }
-        let new = Arc::new(Known {
-            table: Table::new(most),
-            counts: Counts::new(self.workers),
-        });
+        let events = Arc::clone(&self.events);
+        let new = Arc::new(Known::new(most, self.workers, events));
         if let (Some(latest), Kind::Rate | Kind::Bandwidth) = (latest, kind) {
-            // None counts as idle before time began.
-            let all = Times(Instant(0));
-            new.table.take_over(&latest.table, most, &all);
+            new.take_over_times(&latest, most);
         }
         known.push(Arc::downgrade(&new));
         new
@@ -151,8 +150,8 @@ impl Kind {
     }
 }
 
-/// What all kinds have in common.
-struct Common<'a> {
+/// What is written of a limiter of any kind.
+struct Written<'a> {
     name: &'a str,
     key: &'a [KeyPart],
     missing: MissingKey,
@@ -161,7 +160,7 @@ struct Common<'a> {
     dry_run: bool,
 }
 
-impl Common<'_> {
+impl Written<'_> {
     fn limiter(self, kind: Kind, registry: &Registry, rule: impl FnOnce(&Key) -> Rule) -> Limiter {
         let key = Key::new(self.key, registry.seed);
         Limiter {
@@ -182,7 +181,7 @@ fn rate(name: &str, written: &config::RateLimit, registry: &Registry) -> Limiter
         let burst = burst.unwrap_or_else(|| rate.in_a_second());
         Rate::new(rate.count, rate.period(), burst)
     };
-    let common = Common {
+    let of_any = Written {
         name,
         key: &written.key,
         missing: written.missing,
@@ -190,15 +189,19 @@ fn rate(name: &str, written: &config::RateLimit, registry: &Registry) -> Limiter
         is_told: written.headers,
         dry_run: written.dry_run,
     };
-    common.limiter(Kind::Rate, registry, |key| {
+    of_any.limiter(Kind::Rate, registry, |key| {
         let own = |own: &config::RateOverride| allowed(own.rate, own.burst);
         let exceptions = exceptions(key, &written.overrides, own);
-        Rule::Rate(allowed(written.rate, written.burst), exceptions)
+        let all = allowed(written.rate, written.burst);
+        let networks = exceptions.networks.iter().map(|(_, own)| own);
+        let own = exceptions.keys.values().chain(networks).flatten();
+        let slowest = own.copied().chain([all]).max_by_key(Rate::window);
+        Rule::Rate(all, exceptions, slowest.unwrap_or(all))
     })
 }
 
 fn concurrency(name: &str, written: &config::ConcurrencyLimit, registry: &Registry) -> Limiter {
-    let common = Common {
+    let of_any = Written {
         name,
         key: &written.key,
         missing: written.missing,
@@ -206,14 +209,14 @@ fn concurrency(name: &str, written: &config::ConcurrencyLimit, registry: &Regist
         is_told: false,
         dry_run: written.dry_run,
     };
-    common.limiter(Kind::Concurrency, registry, |key| {
+    of_any.limiter(Kind::Concurrency, registry, |key| {
         let exceptions = exceptions(key, &written.overrides, |max| *max);
         Rule::Concurrency(written.max, exceptions)
     })
 }
 
 fn bandwidth(name: &str, written: &config::BandwidthLimit, registry: &Registry) -> Limiter {
-    let common = Common {
+    let of_any = Written {
         name,
         key: &written.key,
         missing: written.missing,
@@ -221,7 +224,7 @@ fn bandwidth(name: &str, written: &config::BandwidthLimit, registry: &Registry) 
         is_told: false,
         dry_run: false,
     };
-    common.limiter(Kind::Bandwidth, registry, |_| {
+    of_any.limiter(Kind::Bandwidth, registry, |_| {
         let burst = written.burst.unwrap_or(written.rate);
         let bandwidth = Bandwidth::new(written.rate, burst);
         Rule::Bandwidth(bandwidth, written.direction)

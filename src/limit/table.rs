@@ -73,10 +73,10 @@ pub struct Changed<R> {
     pub evicted: bool,
 }
 
-impl<R> Changed<R> {
+impl Place {
     /// Whether there was no room for the key, so that it shares with others.
-    pub fn overflowed(&self) -> bool {
-        self.place.slot.is_none()
+    pub fn is_shared(&self) -> bool {
+        self.slot.is_none()
     }
 }
 
@@ -111,27 +111,28 @@ impl Table {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Changes the number of a key as `step` says: it is told the number and gives the new one, if it changes, and what comes
-    /// of it. May call `step` again when others were faster. A key that is not known is made room for, up to `most` keys.
+    /// Changes the number of a key as `step` says: it is told the number and whether others share it, and gives the new one, if
+    /// it changes, and what comes of it. May call `step` again when others were faster. A key that is not known is made room for, up to `most` keys.
     pub fn change<R>(
         &self,
         key: u128,
         most: usize,
         numbers: &impl Numbers,
-        mut step: impl FnMut(u64) -> (Option<u64>, R),
+        mut step: impl FnMut(u64, bool) -> (Option<u64>, R),
     ) -> Changed<R> {
         let shard = self.shard(key);
-        if let Some(changed) = self.change_known(key, shard, &mut step) {
+        let mut own = |number| step(number, false);
+        if let Some(changed) = self.change_known(key, shard, &mut own) {
             return changed;
         }
         let mut hand = self.shards[shard].lock();
         // Another may have brought it while the lock was waited for.
-        if let Some(changed) = self.change_known(key, shard, &mut step) {
+        if let Some(changed) = self.change_known(key, shard, &mut own) {
             return changed;
         }
         let Some((slot, evicted)) = self.make_room(key, shard, most, numbers, &mut hand) else {
             drop(hand);
-            let result = swap(&self.overflow, &mut step);
+            let result = swap(&self.overflow, &mut |number| step(number, true));
             let place = Place { key, slot: None };
             return Changed {
                 result,
@@ -144,7 +145,7 @@ impl Table {
             slot: Some((shard, slot)),
         };
         let fresh = numbers.fresh(hand.last);
-        let (new, result) = step(fresh);
+        let (new, result) = step(fresh, false);
         let slot = &self.slots(shard)[slot];
         slot.high.store((key >> 64) as u64, Ordering::Relaxed);
         slot.low.store(key as u64, Ordering::Relaxed);
@@ -198,7 +199,7 @@ impl Table {
             let number = slot.number.load(Ordering::Acquire);
             if number != NOBODY && !numbers.is_idle(number) {
                 let key = slot.key();
-                self.change(key, most, numbers, |_| (Some(number), ()));
+                self.change(key, most, numbers, |_, _| (Some(number), ()));
             }
         }
     }

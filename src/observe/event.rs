@@ -31,23 +31,25 @@ pub enum Kind {
     Idempotency,
     /// A certificate was exchanged, could not be, or runs out.
     Certificate,
+    /// A file of users, keys, tokens or secrets was exchanged, or could not be.
+    Credentials,
     /// The configuration was put in force, or refused.
     Reload,
-    /// A limit on clients came to a bound of its own, or away from it.
+    /// A limit refuses clients; of each limit told at most once in ten seconds.
     Limit,
     /// Memory became scarce, or is no more.
     Memory,
     /// Another process was to take over, and did not.
     Upgrade,
-    /// Lines of the access log were lost, or are no more.
-    AccessLog,
+    /// The access log loses lines, or is written again.
+    Log,
     /// The user that the process became may not read what it needs.
     User,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -55,11 +57,12 @@ impl Kind {
         Self::Discovery,
         Self::Idempotency,
         Self::Certificate,
+        Self::Credentials,
         Self::Reload,
         Self::Limit,
         Self::Memory,
         Self::Upgrade,
-        Self::AccessLog,
+        Self::Log,
         Self::User,
     ];
 
@@ -73,11 +76,12 @@ impl Kind {
             Self::Discovery => "discovery",
             Self::Idempotency => "idempotency",
             Self::Certificate => "certificate",
+            Self::Credentials => "credentials",
             Self::Reload => "reload",
             Self::Limit => "limit",
             Self::Memory => "memory",
             Self::Upgrade => "upgrade",
-            Self::AccessLog => "access_log",
+            Self::Log => "log",
             Self::User => "user",
         }
     }

@@ -92,9 +92,16 @@ pub struct RouteCells {
     faults: [Counter; FaultsMet::WORDS.len()],
     durations: [Histogram; Outcome::ALL.len()],
     phases: Phases,
+    /// What the service took that is asked whether a request may enter.
+    auth_durations: Histogram,
 }
 
 impl RouteCells {
+    /// Counts how long it took until a service said whether a request may enter, or nobody did.
+    pub fn asked_service(&self, nanos: u64) {
+        self.auth_durations.record(nanos);
+    }
+
     /// Counts one request that has ended.
     #[inline]
     pub fn record(&self, record: &Record<'_>) {
@@ -136,6 +143,7 @@ impl Cells for RouteCells {
             faults: Default::default(),
             durations: Default::default(),
             phases: Phases::default(),
+            auth_durations: Histogram::default(),
         }
     }
 
@@ -164,6 +172,7 @@ impl Cells for RouteCells {
             each(Metric::RequestDuration, outcome.label(), histogram);
         }
         self.phases.list(Metric::RequestPhase, each);
+        each(Metric::AuthDuration, "", &self.auth_durations);
     }
 }
 

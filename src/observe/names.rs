@@ -103,6 +103,7 @@ metrics! {
     // Certificates.
     CertificateExpires: Gauge "certificate_expires_seconds" ["listener", "certificate"] "When the chain shown to clients runs out, in seconds since 1970.";
     UpstreamCertificateExpires: Gauge "upstream_certificate_expires_seconds" ["upstream", "certificate"] "When the chain shown to endpoints runs out, in seconds since 1970.";
+    CredentialSwaps: Counter "credential_swaps_total" ["result"] "Changes of the files of users, keys, tokens and secrets, by what came of them.";
     CertificateSwaps: Counter "certificate_swaps_total" ["result"] "Changes of the files of certificates, by what came of them.";
 
     // Routes.
@@ -121,6 +122,7 @@ metrics! {
 
     // Idempotency keys of routes.
     AuthRequests: Counter "auth_requests_total" ["route", "verdict"] "Requests of routes that ask who it is, by what came of it.";
+    AuthDuration: Histogram "auth_duration_seconds" ["route"] "Time until the service that a route asks said whether a request may enter, or did not in time.";
     AuthPasswords: Gauge "auth_passwords_remembered" [] "Passwords that were found right and need not be hashed again for a while.";
     IdempotencyRequests: Counter "idempotency_requests_total" ["route", "met"] "Requests with an idempotency key, by what they met.";
     IdempotencyExecutions: Counter "idempotency_executions_total" ["route", "end"] "Executions of requests with an idempotency key that ended, by what is known of their outcome.";

@@ -4,7 +4,7 @@ use super::entry::Field;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::config::ClientFact;
-use crate::http::fields::{Fields, Name};
+use crate::http::fields::{Fields, Name, is_read_as};
 use crate::http::target;
 use crate::snapshot::Certified;
 use crate::tls::Identity;
@@ -33,7 +33,7 @@ pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
         let told = told.map(|(name, fact)| Field::new(name.as_bytes(), &value(identity, *fact)));
         let entry = exchange.entry.get_or_insert_default();
         entry.identity = Some(identity.subject.clone());
-        entry.upstream.extend(told);
+        entry.tell_all(told.collect());
     }
     Ok(())
 }
@@ -44,6 +44,12 @@ fn is_same_host(sni: &str, host: Option<&[u8]>) -> bool {
     target::host(host.unwrap_or_default(), &mut buffer).is_ok_and(|host| host == sni.as_bytes())
 }
 
+/// Names by which only the proxy may say who a client is.
+pub fn reserved(exchange: &Exchange) -> impl Iterator<Item = &str> {
+    let rules = exchange.listener.shared.certified.as_ref().into_iter();
+    rules.flat_map(|rules| rules.reserved.iter().map(String::as_str))
+}
+
 fn take_out(rules: &Certified, fields: &mut Fields) {
     if rules.reserved.is_empty() {
         return;
@@ -52,15 +58,6 @@ fn take_out(rules: &Certified, fields: &mut Fields) {
         let mut reserved = rules.reserved.iter();
         reserved.any(|name| is_read_as(spelt, name.as_bytes()))
     });
-}
-
-/// Whether an application could take one name for the other: many read `-` and `_` as the same (CGI does).
-fn is_read_as(spelt: &[u8], name: &[u8]) -> bool {
-    let plain = |byte: &u8| match byte {
-        b'_' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    };
-    spelt.len() == name.len() && spelt.iter().map(plain).eq(name.iter().map(plain))
 }
 
 fn value(identity: &Identity, fact: ClientFact) -> Vec<u8> {

@@ -10,7 +10,9 @@ use super::exchange::Exchange;
 use super::forward::Downstream;
 use super::limited::Limited;
 use super::{addresses, authorize, certified, limited};
-use crate::http::fields::Fields;
+use crate::http::body::Body;
+use crate::http::fields::{Fields, is_read_as};
+use crate::http::head::Length;
 use crate::route::Route;
 use crate::worker::View;
 
@@ -20,7 +22,8 @@ use crate::worker::View;
 pub struct Entry {
     /// Who it is: the subject of a certificate, a user, the name of a key.
     pub identity: Option<Box<str>>,
-    /// Names of fields that only the proxy may write: what the client said there does not reach the endpoint.
+    /// Fields of the client, as it spelt them, that could be read as one that only the proxy may write: they do not reach the
+    /// endpoint.
     pub omitted: Vec<Box<[u8]>>,
     /// What the endpoint is told, in place of what the client said there.
     pub upstream: Vec<Field>,
@@ -49,6 +52,18 @@ impl Field {
 }
 
 impl Entry {
+    /// Has endpoints told this, in place of whatever was to be told by these names before.
+    pub fn tell<const N: usize>(&mut self, fields: [Field; N]) {
+        self.tell_all(fields.into());
+    }
+
+    /// The same of any number of fields. Several may have one name.
+    pub fn tell_all(&mut self, fields: Vec<Field>) {
+        let is_new = |known: &Field| fields.iter().any(|new| is_read_as(&known.name, &new.name));
+        self.upstream.retain(|known| !is_new(known));
+        self.upstream.extend(fields);
+    }
+
     fn write_upstream(&self, omit: &mut Vec<Vec<u8>>, extra: &mut Fields) {
         let told = self.upstream.iter().map(|field| &field.name);
         omit.extend(self.omitted.iter().chain(told).map(|name| name.to_vec()));
@@ -63,9 +78,9 @@ fn push(fields: &[Field], extra: &mut Fields) {
 }
 
 /// Judges a request before a route is looked for.
-pub fn before_route(exchange: &mut Exchange, view: &View) -> Result<(), ProxyError> {
+pub fn before_route(exchange: &mut Exchange) -> Result<(), ProxyError> {
     certified::judge(exchange)?;
-    limited::judge_listener(exchange, view)
+    limited::judge_listener(exchange)
 }
 
 /// Judges a request that has a route, before anything is done for it. False: whoever judged it has answered it.
@@ -76,15 +91,33 @@ pub async fn admit(
     route: &Route,
 ) -> Result<bool, ProxyError> {
     addresses::judge(exchange, view, route)?;
-    limited::judge(exchange, view, route)?;
+    limited::judge(exchange)?;
     // Boxed: it is rare, and waits for others.
     if authorize::asks(exchange) && !Box::pin(authorize::judge(exchange, down, view, route)).await?
     {
         return Ok(false);
     }
-    limited::judge_identity(exchange, view, route)?;
+    limited::judge_identity(exchange)?;
     limited::hold_upload(exchange, down);
+    cleanse_trailers(exchange, down);
     Ok(true)
+}
+
+/// What only the proxy may say of a client is no more believed behind the body than before it: an application may read
+/// trailers as if they were fields of the head (RFC 9110, 6.5.1).
+fn cleanse_trailers(exchange: &Exchange, down: &mut Downstream) {
+    let has_trailers = match &down.body {
+        Body::Empty | Body::Fixed(_) => false,
+        // HTTP/1 has no place for them behind a body of known length.
+        Body::H1(reader) => !matches!(reader.length(), Length::Exact(_)),
+        Body::H2(_) | Body::Kept(_) => true,
+    };
+    if has_trailers {
+        let names = certified::reserved(exchange).chain(authorize::reserved(exchange));
+        down.pump
+            .reserved
+            .extend(names.map(|name| name.as_bytes().into()));
+    }
 }
 
 /// Adds to the head of a request what its endpoint is told of the client, and leaves out what the client may not say.
@@ -105,6 +138,20 @@ pub fn write_downstream(exchange: &Exchange, extra: &mut Fields) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_last_is_what_is_told() {
+        let mut entry = Entry::default();
+        entry.tell([
+            Field::new(b"X-User", b"CN=ann"),
+            Field::new(b"X-Else", b"1"),
+        ]);
+        let groups = [b"a", b"b"].map(|group| Field::new(b"X-Groups", group));
+        entry.tell_all(groups.to_vec());
+        entry.tell([Field::new(b"x_user", b"ann")]);
+        let told = entry.upstream.iter().map(|field| &*field.value);
+        assert_eq!(told.collect::<Vec<_>>(), [&b"1"[..], b"a", b"b", b"ann"]);
+    }
 
     #[test]
     fn what_the_client_says_gives_way_to_what_is_known_of_it() {

@@ -144,7 +144,7 @@ async fn answer(
         return Err(ProxyError::TooLarge);
     }
     exchange.request().check_names()?;
-    entry::before_route(exchange, &view)?;
+    entry::before_route(exchange)?;
     // 2. and 3.
     let Some(route) = find(exchange, &view.snapshot.routes)? else {
         return Err(ProxyError::NoRoute);

@@ -9,13 +9,13 @@ use super::exchange::Exchange;
 use super::forward::Downstream;
 use super::request::Request;
 use crate::asked::{self, Asked, HOST_BYTES};
+use crate::http::buffers::Buffers;
 use crate::http::fields::{Fields, Name};
 use crate::http::target;
 use crate::limit::{
-    Attached, Client, Entered, Flow, Permit, Phase, Refusal, Refused, Standing, Way, retry_after,
+    Attached, Client, Entered, Flow, Permit, Phase, Refusal, Refused, Standing, Way, Whose,
+    retry_after,
 };
-use crate::route::Route;
-use crate::worker::{View, Worker};
 
 /// What a client got of its limiters, and what it is told of them.
 #[derive(Debug, Clone, Default)]
@@ -34,21 +34,17 @@ enum Place {
 }
 
 /// By the limits of the listener, before there is a route.
-pub fn judge_listener(exchange: &mut Exchange, _view: &View) -> Result<(), ProxyError> {
+pub fn judge_listener(exchange: &mut Exchange) -> Result<(), ProxyError> {
     enter(exchange, Place::Listener, Phase::Early)
 }
 
 /// By those limits of the route that need not know who the client is.
-pub fn judge(exchange: &mut Exchange, _view: &View, _route: &Route) -> Result<(), ProxyError> {
+pub fn judge(exchange: &mut Exchange) -> Result<(), ProxyError> {
     enter(exchange, Place::Route, Phase::Early)
 }
 
 /// By those limits that are kept for each identity.
-pub fn judge_identity(
-    exchange: &mut Exchange,
-    _view: &View,
-    _route: &Route,
-) -> Result<(), ProxyError> {
+pub fn judge_identity(exchange: &mut Exchange) -> Result<(), ProxyError> {
     if exchange.entry.is_none() {
         // Whoever has a limit was judged before.
         return Ok(());
@@ -71,7 +67,7 @@ pub fn flow(exchange: &Exchange, way: Way) -> Option<Flow> {
     let mut flow = Flow::new(exchange.worker.index);
     for place in [Place::Listener, Place::Route] {
         if let Some(limiters) = attached(exchange, place) {
-            limiters.hold(way, &Judged::of(exchange), &mut flow);
+            limiters.hold(way, &Judged::of(exchange, place), &mut flow);
         }
     }
     (!flow.is_free()).then_some(flow)
@@ -121,7 +117,7 @@ fn enter(exchange: &mut Exchange, place: Place, phase: Phase) -> Result<(), Prox
         // It may have taken time to find out who the client is.
         Phase::Late => worker.wheel.now(),
     };
-    let outcome = limiters.enter(phase, &Judged::of(exchange), now, worker.index);
+    let outcome = limiters.enter(phase, &Judged::of(exchange, place), now, worker.index);
     let limited = &mut exchange.entry.get_or_insert_default().limited;
     match outcome {
         Ok(Entered { standing, permits }) => {
@@ -156,25 +152,36 @@ impl Limited {
 
 /// A request as limiters ask it: what a stranger may not write is not there, and what can be spelt in several ways is in
 /// its canonical form, so that no spelling is a way around a limit.
-struct Judged<'a> {
-    request: Request<'a>,
-    identity: Option<&'a [u8]>,
-    worker: &'a Worker,
+pub struct Judged<'a> {
+    /// Where the limiter is attached.
+    pub whose: Whose<'a>,
+    pub request: Request<'a>,
+    pub identity: Option<&'a [u8]>,
+    pub buffers: &'a Buffers,
 }
 
 impl<'a> Judged<'a> {
-    fn of(exchange: &'a Exchange) -> Self {
+    fn of(exchange: &'a Exchange, place: Place) -> Self {
+        let whose = match (place, &exchange.route) {
+            (Place::Route, Some(route)) => Whose::Route(&route.name),
+            _ => Whose::Listener(&exchange.listener.shared.name),
+        };
         let entry = exchange.entry.as_ref();
         let identity = entry.and_then(|entry| entry.identity.as_deref());
         Self {
+            whose,
             request: exchange.request(),
             identity: identity.map(str::as_bytes),
-            worker: &exchange.worker,
+            buffers: &exchange.worker.buffers,
         }
     }
 }
 
 impl Client for Judged<'_> {
+    fn whose(&self) -> Whose<'_> {
+        self.whose
+    }
+
     fn client_ip(&self) -> Option<IpAddr> {
         self.request.client()
     }
@@ -192,11 +199,11 @@ impl Client for Judged<'_> {
     }
 
     fn path(&self, with: &mut dyn FnMut(&[u8])) {
-        let mut buffer = self.worker.buffers.take();
+        let mut buffer = self.buffers.take();
         if let Ok(canonical) = target::canonical(&self.request.head.target, &mut buffer) {
             with(canonical.path);
         }
-        self.worker.buffers.give(buffer);
+        self.buffers.give(buffer);
     }
 
     fn header(&self, name: &str, with: &mut dyn FnMut(&[u8])) {

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod admit;
+pub mod apart;
 pub mod audience;
 pub mod authorize;
 pub mod brake;
@@ -58,7 +59,7 @@ impl Proxy {
 }
 
 impl Handler for Proxy {
-    fn exchange(&self, incoming: Incoming) -> impl Future<Output = ()> {
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static {
         self.runners.run(incoming)
     }
 

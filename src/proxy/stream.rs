@@ -77,8 +77,8 @@ pub async fn stream(
         if may_leave && flow.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
-        let written = flow.client.written() + attempt.sink.written();
-        let total = answer.bytes + down.pump.bytes + written;
+        let taken = flow.client.progress() + attempt.sink.progress();
+        let total = answer.bytes + down.pump.bytes + taken;
         let has_moved = std::mem::replace(&mut moved, total) != total;
         // The client is waited for, not the endpoint.
         let is_awaited = !flow.tunnel && !answer.is_done() && !answer.is_starved && !answer.is_held;

@@ -1,11 +1,15 @@
 //! By what of a request an upstream chooses among its endpoints, compiled from the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use super::registry::Registry;
 use crate::balance::{CreateCookie, HashKey};
 use crate::balance::{SameSite, Secrets, SessionCookie, Sticky};
 use crate::config;
+use crate::watch::{Content, FromFile};
 
 /// Present where an upstream asks for anything of a request.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub struct Selectors {
     pub key: Option<HashKey>,
     /// Sessions bound to an endpoint.
     pub sticky: Option<Sticky>,
+    /// The file of what those are sealed with, where there is one.
+    pub secrets: Option<Arc<FromFile<Secrets>>>,
     /// Endpoints with the metadata asked for.
     pub subset: Option<Subset>,
 }
@@ -56,10 +62,17 @@ impl Selectors {
             config::Balance::ConsistentHash(options) => Some(hash_key(&options.key)),
             _ => None,
         };
+        let file = written.sticky.as_ref();
+        let file = file.and_then(|sticky| sticky.secret_file.as_deref());
+        let secrets = file.map(FromFile::open).transpose()?;
         let sticky = written.sticky.as_ref();
-        let sticky = sticky
-            .map(|sticky| compile_sticky(name, sticky, registry))
-            .transpose()?;
+        let sticky = sticky.map(|sticky| match &secrets {
+            Some(file) => compile_sticky(name, sticky, file.shared()),
+            None => {
+                let own = Secrets::new(registry.secret(), &[]);
+                compile_sticky(name, sticky, Arc::new(ArcSwap::from_pointee(own)))
+            }
+        });
         let subset = written.subset.as_ref().map(|subset| Subset {
             header: subset.header.as_deref().map(Into::into),
             otherwise: subset.otherwise,
@@ -68,6 +81,7 @@ impl Selectors {
         Ok(asks.then_some(Self {
             key,
             sticky,
+            secrets,
             subset,
         }))
     }
@@ -90,15 +104,7 @@ fn hash_key(written: &config::HashKey) -> HashKey {
     }
 }
 
-fn compile_sticky(
-    name: &str,
-    written: &config::Sticky,
-    registry: &Registry,
-) -> Result<Sticky, SecretError> {
-    let secrets = match &written.secret_file {
-        Some(path) => read_secrets(path)?,
-        None => Secrets::new(registry.secret(), &[]),
-    };
+fn compile_sticky(name: &str, written: &config::Sticky, secrets: Arc<ArcSwap<Secrets>>) -> Sticky {
     let cookie = SessionCookie {
         name: written.cookie.as_str().into(),
         path: written.path.as_str().into(),
@@ -110,11 +116,23 @@ fn compile_sticky(
         },
     };
     let scope = xxhash_rust::xxh3::xxh3_64(name.as_bytes());
-    Ok(Sticky::new(cookie, secrets, scope))
+    Sticky::following(cookie, secrets, scope)
+}
+
+impl Content for Secrets {
+    type Error = SecretError;
+
+    fn load(path: &Path) -> Result<Self, SecretError> {
+        read_secrets(path)
+    }
+
+    fn what() -> &'static str {
+        "secrets"
+    }
 }
 
 /// One secret on each line; what is shorter than it must be is refused rather than left out.
-fn read_secrets(path: &std::path::Path) -> Result<Secrets, SecretError> {
+fn read_secrets(path: &Path) -> Result<Secrets, SecretError> {
     let text = std::fs::read(path).map_err(|source| SecretError::Read {
         path: path.to_owned(),
         source,

@@ -251,12 +251,12 @@ async fn carry<H: Handler>(worker: &Rc<Worker>, opened: Opened, handler: H) {
         listener,
         _held,
     } = opened;
-    let (settings, h2_settings) = (Rc::clone(&listener.h1), Rc::clone(&listener.h2));
+    let (settings, h2_settings) = (listener.h1.clone(), listener.h2.clone());
     let drain = listener.drain.clone();
     // A connection outlives many configurations: of its own it keeps what it needs.
     drop(listener);
     // One deadline for the first head, whatever is found out about the protocol on the way.
-    let timer = worker.wheel.after(settings.timeouts.head);
+    let timer = worker.wheel.after(settings.now().timeouts.head);
     let found = match stream.alpn() {
         // The preface is then part of the protocol that was agreed on (RFC 9113, 3.4).
         Some(b"h2") => Some((Sniffed::H2, Vec::new())),

@@ -3,7 +3,9 @@
 //!
 //! Not here: saying where it happened, which is the panic hook's.
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::{Mail, Worker};
 use crate::clock::Instant;
@@ -50,10 +52,29 @@ pub(super) struct Watched<H> {
     pub(super) handler: H,
 }
 
+/// An exchange whose panics are counted.
+struct Counted<F> {
+    worker: Rc<Worker>,
+    exchange: F,
+}
+
+impl<F: Future<Output = ()> + Unpin> Future for Counted<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { worker, exchange } = self.get_mut();
+        let _counting = worker.count_panic();
+        Pin::new(exchange).poll(cx)
+    }
+}
+
 impl<H: Handler> Handler for Watched<H> {
-    async fn exchange(&self, incoming: Incoming) {
-        let _counting = self.worker.count_panic();
-        self.handler.exchange(incoming).await;
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static {
+        let Self { worker, handler } = self;
+        Counted {
+            worker,
+            exchange: handler.exchange(incoming),
+        }
     }
 
     async fn refuse(

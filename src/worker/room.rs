@@ -130,7 +130,7 @@ mod tests {
             let config = from_text("test.yaml", &yaml, &|_| None).unwrap().config;
             let (registry, shared) = (Registry::default(), Shared::new().unwrap());
             let stores = crate::attempt::idempotency::Stores::new(registry.events());
-            let limiters = crate::limit::Registry::new(3, 7);
+            let limiters = crate::limit::Registry::new(3, 7, Arc::default());
             let ledger = crate::limit::auth::Ledger::default();
             let state = State {
                 endpoints: &registry,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::balance::narrow::GroupLabel;
 use crate::balance::{HotKeys, Memory};
 use crate::http::drain::Drain;
-use crate::http::{h1, h2};
+use crate::http::{InForce, h1, h2};
 use crate::limit::Attached;
 use crate::limit::auth::Gate;
 use crate::observe::histogram::Histogram;
@@ -69,31 +69,45 @@ pub struct ListenerView {
     pub cells: Arc<ListenerCells>,
     /// In the order of the names, by which routes know it; of one that is gone, a place that no route names.
     pub place: usize,
-    pub h1: Rc<h1::server::Settings>,
-    pub h2: Rc<h2::server::Settings>,
+    /// What it asks of its connections. Those that are open see it change.
+    pub h1: InForce<h1::server::Settings>,
+    pub h2: InForce<h2::server::Settings>,
     /// Tells its connections to finish what runs: when it is removed, or the process drains.
     pub drain: Drain,
 }
 
 impl ListenerView {
-    fn new(shared: &Arc<Listener>, place: usize, door: &Door, drain: Option<Drain>) -> Self {
+    /// `before` is what its connections know it by.
+    fn new(shared: &Arc<Listener>, place: usize, door: &Door, before: Option<&Self>) -> Self {
+        let h1 = h1::server::Settings {
+            limits: h1::parse::Limits {
+                head_bytes: shared.limits.head_bytes,
+                fields: shared.limits.fields,
+            },
+            timeouts: shared.timeouts.clone(),
+        };
+        let h2 = h2::server::Settings::new(shared.limits.clone(), shared.timeouts.clone());
         Self {
             place,
             cells: door.listener(&shared.name),
-            h1: Rc::new(h1::server::Settings {
-                limits: h1::parse::Limits {
-                    head_bytes: shared.limits.head_bytes,
-                    fields: shared.limits.fields,
-                },
-                timeouts: shared.timeouts.clone(),
-            }),
-            h2: Rc::new(h2::server::Settings::new(
-                shared.limits.clone(),
-                shared.timeouts.clone(),
-            )),
-            drain: drain.unwrap_or_default(),
+            h1: taken_over(before.map(|before| &before.h1), h1),
+            h2: taken_over(before.map(|before| &before.h2), h2),
+            drain: before
+                .map(|before| before.drain.clone())
+                .unwrap_or_default(),
             shared: Arc::clone(shared),
         }
+    }
+}
+
+/// Puts rules in force where others were before, if there were any.
+fn taken_over<T>(before: Option<&InForce<T>>, rules: T) -> InForce<T> {
+    match before {
+        Some(before) => {
+            before.put(rules);
+            before.clone()
+        }
+        None => InForce::new(rules),
     }
 }
 
@@ -255,8 +269,8 @@ fn listeners(snapshot: &Snapshot, door: &Door, before: Option<&View>) -> Vec<Rc<
         .chain(gone)
         .map(|(place, shared)| {
             let old = before.and_then(|view| view.listener(shared.number));
-            let drain = old.map(|old| old.drain.clone());
-            Rc::new(ListenerView::new(shared, place, door, drain))
+            let old = old.map(Rc::as_ref);
+            Rc::new(ListenerView::new(shared, place, door, old))
         })
         .collect();
     all.sort_by_key(|one| one.shared.number);

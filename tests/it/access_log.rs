@@ -1,7 +1,9 @@
 //! What stands in the access log of requests that did not end as they should.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{
@@ -108,31 +110,74 @@ async fn what_may_be_a_key_does_not_reach_the_log() {
     assert_eq!(line["referer"], "https://***@a/?api_key=***");
 }
 
-/// A disk that is full, in small.
-#[tokio::test]
-async fn lines_that_are_lost_are_told_where_operators_look() {
-    let (backend, directory) = (Backend::start("a"), Directory::new());
-    let yaml = plain(&[backend.endpoint()]) + "access_log: { path: /dev/full }\n";
+/// The program with its access log there, before this endpoint.
+fn logging_to(path: &str, endpoint: String, directory: &Directory) -> (Process, SocketAddr) {
+    let yaml = plain(&[endpoint]) + &format!("access_log: {{ path: {path:?} }}\nworkers: 1\n");
     let file = directory.write("plimsoll.yaml", yaml);
     let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
-    let address = |what: &str| -> std::net::SocketAddr {
-        let line = process.wait_for_line(what);
-        let (_, rest) = line.split_once("http://").unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    let listener = address("listening on http://");
-    let admin = address("admin on http://");
-    Client::h1(listener).await.get("/").await;
-    let line = process.wait_for_line("access_log: lines are lost, since /dev/full takes none");
-    assert!(line.contains("No space left on device"), "{line}");
-    let mut operator = Client::h1(admin).await;
-    let events = operator.get("/api/v1/events").await.text();
-    assert!(events.contains("lines are lost"), "{events}");
+    let line = process.wait_for_line("listening on http://");
+    let (_, rest) = line.split_once("http://").unwrap();
+    let address = rest.split_whitespace().next().unwrap().parse().unwrap();
+    (process, address)
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_once_and_traffic_goes_on() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let (mut process, address) = logging_to("/dev/full", backend.endpoint(), &directory);
+    let mut client = Client::h1(address).await;
+    let lost = "the access log loses lines, which are counted; traffic goes on: No space left";
+    for round in 0..2 {
+        for _ in 0..50 {
+            assert_eq!(client.get("/").await.backend(), Some("a"));
+        }
+        // Both rounds are lost: what is told in between comes from a reload, which nothing is wrong with.
+        process.wait_for_line(lost);
+        process.signal(Signal::HUP);
+        process.wait_for_line(&format!("generation {} is in force", round + 2));
+    }
+    assert_eq!(process.stderr().matches("loses lines").count(), 1);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+}
+
+#[tokio::test]
+async fn that_lines_are_lost_stands_in_the_status() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let (process, address) = logging_to("/dev/full", backend.endpoint(), &directory);
+    Client::h1(address).await.get("/").await;
+    process.wait_for_line("loses lines");
+    let line = process.wait_for_line("admin on http://");
+    let (_, rest) = line.split_once("http://").unwrap();
+    let admin = rest.split_whitespace().next().unwrap();
+    let mut operator = Client::h1(admin.parse().unwrap()).await;
     let status = operator.get("/api/v1/status").await.json();
     let log = &status["access_log"];
-    assert_eq!(log["dropped"], 1, "{log}");
-    let trouble = log["trouble"].as_str().unwrap();
-    assert!(trouble.contains("No space left on device"), "{trouble}");
-    let shown = Process::start(&["status", "--admin", &admin.to_string()]);
-    shown.wait_for_line("Access log: LINES ARE LOST, 1 so far, since /dev/full takes none");
+    assert_eq!((&log["written"], &log["dropped"]), (&0.into(), &1.into()));
+    let failure = log["failure"].as_str().unwrap();
+    assert!(failure.contains("No space left on device"), "{failure}");
+    let shown = Process::start(&["status", "--admin", admin]);
+    shown.wait_for_line("Access log: LINES ARE LOST, 1 so far: No space left");
+}
+
+#[tokio::test]
+async fn a_pipe_that_nobody_reads_stops_neither_traffic_nor_reloads_nor_the_end() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let pipe = directory.path().join("log");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let (mut process, address) = logging_to(pipe.to_str().unwrap(), backend.endpoint(), &directory);
+    let mut client = Client::h1(address).await;
+    // Several times what a pipe holds: its writer waits.
+    let target = format!("/{}", "x".repeat(2000));
+    for generation in 2..4 {
+        for _ in 0..100 {
+            assert_eq!(client.get(&target).await.backend(), Some("a"));
+        }
+        // Opens it anew.
+        process.signal(Signal::HUP);
+        process.wait_for_line(&format!("generation {generation} is in force"));
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hyper::StatusCode;
 
-use crate::harness::{Directory, Message, Process, Proxy, Raw};
+use crate::harness::{DEADLINE, Directory, Message, Process, Proxy, Raw, eventually};
 
 const TOKEN: &str = "a token of an operator";
 const OTHER: &str = "another one, no shorter";
@@ -78,6 +78,23 @@ async fn with_tokens_only_liveness_and_readiness_are_told_to_all() {
     proxy.reload(&yaml(&directory, OTHER)).await.unwrap();
     let answer = ask(admin, "GET /metrics", &[&bearer(TOKEN)]).await;
     assert_eq!(answer.status(), 401);
+}
+
+#[tokio::test]
+async fn tokens_are_those_of_their_file_without_a_reload() {
+    let directory = Directory::new();
+    let proxy = Proxy::start(&yaml(&directory, TOKEN)).await;
+    let status = async |token: &str| {
+        let bearer = format!("Authorization: Bearer {token}");
+        ask(proxy.admin(), "GET /metrics", &[&bearer])
+            .await
+            .status()
+    };
+    assert_eq!((status(TOKEN).await, status(OTHER).await), (200, 401));
+    directory.write("tokens", OTHER);
+    let applied = || proxy.live().credentials.read()[0].1;
+    eventually(DEADLINE, || applied() == 1).await;
+    assert_eq!((status(TOKEN).await, status(OTHER).await), (401, 200));
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use plimsoll::clock::Clock;
 use plimsoll::observe::Metric;
 
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, FAST, Identity, Outgoing, Process, Proxy,
-    config, eventually,
+    Authority, Backend, Client, DEADLINE, Directory, FAST, Identity, Outgoing, Process, Program,
+    Proxy, config, eventually,
 };
 
 struct Stage {
@@ -153,6 +153,83 @@ async fn a_pair_of_no_use_keeps_the_old_one_and_says_so_once() {
     stage.write("c.example");
     stage.serves_soon(&proxy, "c.example").await;
     eventually(DEADLINE, || swaps(&proxy) == (1, 1)).await;
+}
+
+#[tokio::test]
+async fn a_reload_names_the_certificates_of_listeners_that_it_changed() {
+    let stage = Stage::new();
+    stage.write("a.example");
+    let other = stage.authority.identity(&["b.example"]);
+    let (cert, key) = other.write(&stage.directory, "other");
+    let one = stage.yaml("");
+    let more = format!(" }}, {{ cert: {cert:?}, key: {key:?} }} ]");
+    let two = one.replacen(" } ]", &more, 1);
+    let proxy = Proxy::start(&one).await;
+    let name = |file: &str| format!("web/{}", stage.directory.path().join(file).display());
+    let (live, other) = (name("live.pem"), name("other.pem"));
+
+    let changes = proxy.reload(&one).await.unwrap();
+    assert!(changes.is_nothing(), "{changes}");
+    assert_eq!(changes.certificates.kept, [live.as_str()]);
+    let changes = proxy.reload(&two).await.unwrap();
+    assert_eq!(changes.certificates.added, [other.as_str()]);
+    assert_eq!(changes.listeners.changed, ["web"]);
+    // Whether the watch or the reload is first to read it makes no difference to what is told.
+    stage.write("c.example");
+    stage.serves_soon(&proxy, "c.example").await;
+    let changes = proxy.reload(&two).await.unwrap();
+    let text = format!("certificates: changed {live}; 1 kept");
+    assert!(changes.to_string().contains(&text), "{changes}");
+    assert!(changes.listeners.changed.is_empty(), "{changes}");
+    let changes = proxy.reload(&one).await.unwrap();
+    assert_eq!(changes.certificates.removed, [other]);
+    let json = serde_json::to_value(&changes).unwrap();
+    assert_eq!(json["certificates"]["kept"][0], live.as_str(), "{json}");
+}
+
+#[test]
+fn diff_names_the_certificates_that_are_not_those_that_are_served() {
+    let stage = Stage::new();
+    stage.write("a.example");
+    let other = stage.authority.identity(&["b.example"]);
+    other.write(&stage.directory, "other");
+    let path = |name: &str| stage.directory.path().join(name);
+    let yaml = |names: &[&str]| {
+        let pairs = names.iter().map(|name| {
+            let (cert, key) = (path(&format!("{name}.pem")), path(&format!("{name}.key")));
+            format!("{{ cert: {cert:?}, key: {key:?} }}")
+        });
+        let pairs: Vec<String> = pairs.collect();
+        format!(
+            "watch: off\nlisteners:\n  plain: {{ address: \"127.0.0.1:0\" }}\n  \
+             web: {{ address: \"127.0.0.1:0\", tls: {{ certificates: [ {} ] }} }}\n\
+             routes: [ {{ respond: {{}} }} ]\nadmin: {{ address: \"127.0.0.1:0\" }}\n",
+            pairs.join(", ")
+        )
+    };
+    let program = Program::start(&yaml(&["live"]));
+    let differs = || {
+        let (code, told, error) = program.ask(&["diff"]);
+        assert_eq!(code, Some(0), "{error}");
+        told
+    };
+    assert!(differs().contains("as it is in force"), "{}", differs());
+    program
+        .directory
+        .write("plimsoll.yaml", yaml(&["live", "other"]));
+    let added = format!(
+        "certificates: added web/{}; 1 kept",
+        path("other.pem").display()
+    );
+    assert!(differs().contains(&added), "{}", differs());
+    // Without its key it is of no use, so that the old one is served on.
+    program.directory.write("plimsoll.yaml", yaml(&["live"]));
+    fs::copy(path("other.pem"), path("live.pem")).unwrap();
+    let changed = format!(
+        "certificates: changed web/{}; 0 kept",
+        path("live.pem").display()
+    );
+    assert!(differs().contains(&changed), "{}", differs());
 }
 
 async fn status(proxy: &Proxy) -> serde_json::Value {

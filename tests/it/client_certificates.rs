@@ -1,6 +1,6 @@
 //! Certificates of clients: who gets in, and what endpoints are told of them.
 
-use hyper::Request;
+use hyper::{HeaderMap, Request};
 use plimsoll::observe::Metric;
 
 use crate::harness::{
@@ -117,5 +117,40 @@ async fn a_client_without_a_certificate_gets_in_where_that_is_optional() {
         let eve = showing(&stage.authority, &stranger, &["http/1.1"]);
         assert!(answered(&eve).await.is_none(), "{mode}");
         eventually(DEADLINE, || stage.refused("tls_bad_certificate") == 1).await;
+    }
+}
+
+/// What an endpoint is told behind a body whose trailers pretend to be somebody.
+async fn told_behind(client: &mut Client) -> String {
+    const NAMES: [&str; 4] = ["x-subject", "x_names", "client-cert", "x-sum"];
+    let (upload, body) = Outgoing::pieces();
+    let request = Request::post("/checksum").header("trailer", NAMES.join(", "));
+    let request = request.body(body).unwrap();
+    let mut trailers = HeaderMap::new();
+    for name in NAMES {
+        trailers.insert(name, "CN=admin".parse().unwrap());
+    }
+    let feeding = tokio::spawn(upload.finish_with(trailers));
+    let told = client.send(request).await.json();
+    feeding.await.unwrap();
+    told["trailers"].to_string()
+}
+
+#[tokio::test]
+async fn trailers_tell_no_more_of_who_a_client_is_than_a_head() {
+    let stage = Stage::new("require").await;
+    let ada = stage.clients.of_client("Ada");
+    for alpn in [&["h2"][..], &["http/1.1"]] {
+        let showing = showing(&stage.authority, &ada, alpn);
+        let mut client = Client::tls(stage.proxy.listener("web"), &showing).await;
+        let told = told_behind(&mut client).await;
+        assert_eq!(told.matches("admin").count(), 1, "{told}");
+        assert!(told.contains("x-sum"), "{told}");
+    }
+    let plain = stage.proxy.listener("plain");
+    for mut client in [Client::h1(plain).await, Client::h2(plain).await] {
+        let told = told_behind(&mut client).await;
+        assert_eq!(told.matches("admin").count(), 1, "{told}");
+        assert!(told.contains("x-sum"), "{told}");
     }
 }

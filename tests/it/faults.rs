@@ -12,6 +12,9 @@ use crate::harness::{
     eventually, pattern, request, within,
 };
 
+/// Timeouts that no busy machine meets on a fast clock.
+const FAR: &str = "timeouts: { connect: 1h, first_byte: 24h, total: 24h, idle: 24h }";
+
 /// A proxy whose only route injects this.
 async fn injecting(backend: &Backend, fault: &str) -> Proxy {
     injecting_on(Clock::system(), backend, fault, "").await
@@ -19,7 +22,10 @@ async fn injecting(backend: &Backend, fault: &str) -> Proxy {
 
 async fn injecting_on(clock: Clock, backend: &Backend, fault: &str, upstream: &str) -> Proxy {
     let route = format!("fault: {{ {fault} }}");
-    Proxy::start_on(clock, &config(&[backend.endpoint()], "", &route, upstream)).await
+    // Nothing of the client's is late, however fast the clock is.
+    let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h }";
+    let yaml = config(&[backend.endpoint()], patient, &route, upstream);
+    Proxy::start_on(clock, &yaml).await
 }
 
 async fn both(proxy: &Proxy) -> [Client; 2] {
@@ -41,9 +47,11 @@ async fn an_abort_is_an_answer_of_the_proxys_own_and_reaches_no_endpoint() {
         answer.assert_told(418, "proxy_internal_response", "fault_abort");
     }
     assert_eq!(backend.counters().requests(), 0);
-    let counted = || proxy.routes(Metric::RequestFaults, "abort");
-    eventually(DEADLINE, || counted() == 4).await;
-    assert_eq!(proxy.routes(Metric::RequestErrors, "fault_abort"), 4);
+    let counts = || {
+        let met = proxy.routes(Metric::RequestFaults, "abort");
+        (met, proxy.routes(Metric::RequestErrors, "fault_abort"))
+    };
+    eventually(DEADLINE, || counts() == (4, 4)).await;
     assert_eq!(proxy.routes(Metric::RequestFaults, "delay"), 0);
 }
 
@@ -85,7 +93,7 @@ async fn a_delay_is_waited_out_before_the_endpoint_is_asked() {
         Clock::scaled(FAST),
         &backend,
         "delay: { distribution: 9s }",
-        "",
+        FAR,
     )
     .await;
     for mut client in both(&proxy).await {
@@ -133,7 +141,7 @@ async fn a_client_that_leaves_a_delay_is_let_go() {
 async fn answers_are_passed_on_no_faster_than_their_bandwidth() {
     let backend = Backend::start("a");
     // 200 kB at 10 kB/s are 20 s less what may come at once, of which a hundred pass in one of ours.
-    let proxy = injecting_on(Clock::scaled(FAST), &backend, "bandwidth: 10000B/s", "").await;
+    let proxy = injecting_on(Clock::scaled(FAST), &backend, "bandwidth: 10000B/s", FAR).await;
     for path in ["/bytes/200000", "/chunked/200000/1000/0"] {
         for mut client in both(&proxy).await {
             let clock = Clock::scaled(FAST);

@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Method, Request, StatusCode};
 use plimsoll::admin::status;
+use plimsoll::attempt::hedge::Hedged;
 use plimsoll::observe::Metric;
 use plimsoll::upstream::breaker::Phase;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, Outgoing, Proxy, config, eventually, within,
+    Answer, Backend, Client, DEADLINE, Outgoing, Planned, Proxy, config, eventually, within,
 };
 
 /// What answers usually take.
@@ -66,6 +67,13 @@ fn after(proxy: &Proxy) -> Option<Duration> {
     let snapshot = proxy.live().snapshot.load();
     let hedge = snapshot.upstreams[0].hedge.as_ref().unwrap();
     hedge.hedging.after()
+}
+
+/// A backend that a hedge begins long before, however slow what is usual was on this machine.
+fn slower(label: &str, proxy: &Proxy) -> Planned {
+    let usual = after(proxy).unwrap_or_default();
+    let latency = (3 * usual).max(Duration::from_millis(300));
+    Backend::labelled(label).latency(&format!("{}ms", latency.as_millis()))
 }
 
 /// Those of hedges, and those of retries.
@@ -126,12 +134,12 @@ async fn a_slow_answer_is_overtaken_and_its_attempt_ended() {
 
 #[tokio::test]
 async fn an_endpoint_that_hangs_does_not_hide_behind_its_hedges() {
-    let backends = backends();
-    // The hedges begin after 20 ms at least, so that an attempt that they overtake took 100 ms, and they themselves 80.
-    let breaker = "breaker: { consecutive_failures: off, failure_rate: off, slow_call: 100ms, slow_rate: 50%, min_samples: 10, open_for: 1h, open_for_max: 1h }";
+    let backends = ["a", "b"].map(|label| Backend::labelled(label).latency("100ms").start());
+    // The hedges begin after 100 ms at least, so that an attempt that they overtake took 250 ms, and they themselves 150.
+    let breaker = "breaker: { consecutive_failures: off, failure_rate: off, slow_call: 200ms, slow_rate: 50%, min_samples: 10, open_for: 1h, open_for_max: 1h }";
     let mut seen = Seen::of(&backends, breaker).await;
     backends[0].change(Backend::labelled("a").latency("1h"));
-    backends[1].change(Backend::labelled("b").latency("80ms"));
+    backends[1].change(Backend::labelled("b").latency("150ms"));
     let is_open = |proxy: &Proxy| {
         let snapshot = proxy.live().snapshot.load();
         snapshot.upstreams[0].endpoints[0].breaker.phase() == Phase::Open
@@ -172,13 +180,15 @@ async fn the_first_attempt_may_still_win_or_a_hedge_fail() {
     ] {
         let backends = backends();
         let mut seen = Seen::of(&backends, "retry: { budget: off }").await;
-        backends[0].change(Backend::labelled("a").latency("300ms"));
         backends[1].change(other);
         for _ in 0..4 {
+            backends[0].change(slower("a", &seen.proxy));
             let answer = seen.ask(Method::GET, "/", "").await;
             assert_eq!(answer.backend(), Some("a"));
         }
-        assert!(hedged(&seen.proxy, "lost") >= 4);
+        let outcomes = Hedged::LABELS.map(|outcome| (outcome, hedged(&seen.proxy, outcome)));
+        let lost = hedged(&seen.proxy, "lost");
+        assert!(lost >= 4, "{outcomes:?} after {:?}", after(&seen.proxy));
         eventually(DEADLINE, || backends[1].counters().in_flight() == 0).await;
     }
 }
@@ -209,7 +219,7 @@ async fn a_client_that_leaves_ends_both() {
 async fn a_hedge_takes_a_place_of_its_own_and_waits_for_none() {
     let backends = backends();
     let mut seen = Seen::of(&backends, "bulkhead: { max_in_flight: 1 }").await;
-    backends[0].change(Backend::labelled("a").latency("300ms"));
+    backends[0].change(slower("a", &seen.proxy));
     let before = backends[1].counters().requests();
     let in_hand = tokens(&seen.proxy);
     assert!(in_hand.iter().all(|tokens| *tokens >= 1.0));

@@ -10,62 +10,31 @@ use plimsoll::lifecycle::Ended;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, eventually, plain, within,
+    Backend, Client, DEADLINE, Directory, Process, Program, Proxy, Raw, Unfinished, eventually,
+    plain, within,
 };
-
-/// The program in front of these endpoints, and where it listens.
-struct Program {
-    process: Process,
-    address: std::net::SocketAddr,
-    admin: std::net::SocketAddr,
-    _directory: Directory,
-}
-
-impl Program {
-    fn before(endpoints: &[String], more: &str) -> Self {
-        let directory = Directory::new();
-        let file = directory.write("plimsoll.yaml", plain(endpoints) + more);
-        let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
-        let line = process.wait_for_line("listening on http://");
-        let admin = process.wait_for_line("admin on http://");
-        let address = |line: &str| {
-            let word = line
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix("http://"));
-            word.unwrap().parse().unwrap()
-        };
-        Self {
-            address: address(&line),
-            admin: address(&admin),
-            process,
-            _directory: directory,
-        }
-    }
-}
 
 #[tokio::test]
 async fn term_finishes_what_runs_refuses_what_is_new_and_exits_0() {
     let backend = Backend::start("a");
     let mut program = Program::before(&[backend.endpoint()], "");
-    let mut client = Client::h1(program.address).await;
-    let slow = tokio::spawn(async move { client.get("/delay/700").await });
+    let slow = Unfinished::begin(program.address).await;
     eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
     let idle = Client::h1(program.address).await;
 
     program.process.signal(Signal::TERM);
     eventually(DEADLINE, || TcpStream::connect(program.address).is_err()).await;
     eventually(DEADLINE, || idle.is_closed()).await;
-    let ready = Client::h1(program.admin).await.get("/ready").await;
+    let ready = Client::h1(program.admin()).await.get("/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         ready.json()["reasons"][0],
         "draining: no new connection is accepted"
     );
-    let mut health = Process::start(&["health", "--admin", &program.admin.to_string()]);
+    let mut health = Process::start(&["health", "--admin", &program.admin().to_string()]);
     assert_eq!(health.wait(), Some(1));
 
-    let answer = within(slow).await.unwrap();
-    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(slow.finish().await.status, StatusCode::OK);
     assert_eq!(
         program.process.wait(),
         Some(0),
@@ -93,7 +62,8 @@ async fn a_second_term_ends_at_once_and_says_what_was_cut() {
 #[tokio::test]
 async fn an_idle_process_ends_at_once() {
     let mut program = Program::before(&["127.0.0.1:1".to_owned()], "");
-    let start = Clock::system().now();
+    let clock = Clock::system();
+    let start = clock.now();
     program.process.signal(Signal::INT);
     assert_eq!(
         program.process.wait(),
@@ -101,15 +71,15 @@ async fn an_idle_process_ends_at_once() {
         "{}",
         program.process.stderr()
     );
-    assert!(Clock::system().now().since(start) < Duration::from_secs(5));
+    assert!(clock.now().since(start) < Duration::from_secs(5));
 }
 
 #[tokio::test]
 async fn draining_ends_after_its_timeout_and_tells_how_much_was_cut() {
     let backend = Backend::start("a");
     let yaml = plain(&[backend.endpoint()]) + "drain_timeout: 20s\n";
-    // Twenty seconds pass in 500 ms.
-    let proxy = Proxy::start_on(Clock::scaled(40), &yaml).await;
+    // Twenty seconds pass in two.
+    let proxy = Proxy::start_on(Clock::scaled(10), &yaml).await;
     let mut client = Client::h1(proxy.address()).await;
     let hanging =
         tokio::spawn(async move { client.try_get("/chunked/1000000/1/60000").await.is_err() });
@@ -152,13 +122,13 @@ async fn http2_clients_are_told_to_go_and_finish_their_streams() {
     let backend = Backend::start("a");
     let proxy = Proxy::before(&[backend.endpoint()]).await;
     let mut client = Client::h2(proxy.address()).await;
-    let mut other = client.another();
-    let slow = tokio::spawn(async move { other.get("/delay/500").await });
+    let slow = Unfinished::on(client.another()).await;
     eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
     proxy.drain();
-    eventually(DEADLINE, || client.is_closed()).await;
-    assert!(client.try_get("/").await.is_err());
-    assert_eq!(within(slow).await.unwrap().status, StatusCode::OK);
+    // It is told while the stream runs, and says so when it is asked for another one.
+    within(async { while client.try_get("/").await.is_ok() {} }).await;
+    assert!(!slow.is_answered());
+    assert_eq!(slow.finish().await.status, StatusCode::OK);
     assert_eq!(within(proxy.join()).await, Ended::Asked { cut: 0 });
 }
 
@@ -167,10 +137,12 @@ async fn an_answer_while_draining_closes_its_connection() {
     let backend = Backend::start("a");
     let proxy = Proxy::before(&[backend.endpoint()]).await;
     let mut raw = Raw::connect(proxy.address()).await;
-    raw.send(b"GET /delay/300 HTTP/1.1\r\nHost: a\r\n\r\n")
+    raw.send(b"POST /checksum HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nso")
         .await;
     eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
     proxy.drain();
+    eventually(DEADLINE, || proxy.live().is_draining()).await;
+    raw.send(b"me").await;
     let answer = raw.response().await;
     assert_eq!(answer.status(), 200);
     raw.expect_closed().await;
@@ -179,7 +151,9 @@ async fn an_answer_while_draining_closes_its_connection() {
 
 #[tokio::test]
 async fn a_proxy_that_is_dropped_gives_its_addresses_back() {
-    let proxy = Proxy::before(&["127.0.0.1:1".to_owned()]).await;
+    // Where no other test binds a port meanwhile.
+    let apart = plain(&["127.0.0.1:1".to_owned()]).replace("127.0.0.1:0", "127.0.0.78:0");
+    let proxy = Proxy::start(&apart).await;
     let (address, admin) = (proxy.address(), proxy.admin());
     drop(proxy);
     let yaml = format!(

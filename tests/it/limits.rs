@@ -263,7 +263,7 @@ async fn a_client_that_says_nothing_is_let_go() {
     let front = Front::on(
         clock,
         &backend.endpoint(),
-        ", timeouts: { head: 5s, keep_alive: 5s }",
+        ", timeouts: { head: 100s, keep_alive: 20s }",
     )
     .await;
     let mut silent = Raw::connect(front.address).await;

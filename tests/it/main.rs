@@ -60,6 +60,7 @@ mod systemd;
 mod timeouts;
 mod tls;
 mod upgrade_binary;
+mod upgrade_load;
 mod upgrades;
 mod watching;
 mod watermark;

@@ -111,12 +111,12 @@ async fn a_connection_that_the_endpoint_closes_is_not_used_again() {
 #[tokio::test]
 async fn the_connection_used_last_is_used_first() {
     let backend = Backend::start("a");
-    let proxy = before(&backend, "connections: { idle_timeout: 50s }").await;
+    let proxy = before(&backend, "connections: { idle_timeout: 200s }").await;
     let (mut one, mut two) = (
         Client::h1(proxy.address()).await,
         Client::h1(proxy.address()).await,
     );
-    tokio::join!(one.get("/delay/100"), two.get("/delay/100"));
+    tokio::join!(one.get("/delay/500"), two.get("/delay/500"));
     assert_eq!(
         (backend.counters().accepted(), backend.counters().open()),
         (2, 2)
@@ -149,10 +149,10 @@ async fn idle_connections_are_closed_in_time() {
 #[tokio::test]
 async fn a_connection_is_idle_from_the_end_of_its_answer_on() {
     let backend = Backend::start("a");
-    let proxy = before(&backend, "connections: { idle_timeout: 50s }").await;
+    let proxy = before(&backend, "connections: { idle_timeout: 150s }").await;
     let mut client = Client::h1(proxy.address()).await;
-    // Longer than a connection may be idle.
-    client.get("/chunked/10/1/100").await;
+    // Longer than a connection may be idle: two seconds of ours, and one and a half.
+    client.get("/chunked/10/1/200").await;
     client.get("/").await;
     assert_eq!(backend.counters().accepted(), 1);
 }

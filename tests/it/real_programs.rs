@@ -139,16 +139,16 @@ fn nginx(directory: &Directory) -> (Process, String) {
     let own = directory.path().display();
     let socket = directory.path().join("nginx.sock");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {own}/{name};\n"))
+        .map(|name| format!("{name}_temp_path \"{own}/{name}\";\n"))
         .concat();
     let configuration = format!(
-        "daemon off; master_process off; pid {own}/pid; error_log stderr;\n\
+        "daemon off; master_process off; pid \"{own}/pid\"; error_log stderr;\n\
          events {{}}\n\
          http {{\n\
          access_log off; {temporary}\
          server {{\n\
-         listen unix:{};\n\
-         location / {{ root {own}; }}\n\
+         listen \"unix:{}\";\n\
+         location / {{ root \"{own}\"; }}\n\
          location /count {{ default_type text/plain; return 200 \"$connection $connection_requests\"; }}\n\
          }}\n\
          }}\n",

@@ -1,118 +1,27 @@
 //! Putting another configuration in force while the process runs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
-use plimsoll::clock::Clock;
-use plimsoll::entropy::Random;
-use plimsoll::lab::generator::{self, Load, Report, Tally};
-use plimsoll::lab::schedule::{Arrivals, Schedule};
 use plimsoll::lifecycle::ReloadError;
 use plimsoll::observe::Metric;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Authority, Backend, Client, DEADLINE, Directory, Process, Proxy, Raw, WebSocket, config,
-    eventually, plain, within,
+    Authority, Backend, Client, DEADLINE, Directory, Loading, Process, Program, Proxy, Raw,
+    WebSocket, config, eventually, plain, within,
 };
-
-/// The program with its file.
-pub(crate) struct Program {
-    pub process: Process,
-    pub address: SocketAddr,
-    pub file: PathBuf,
-    pub directory: Directory,
-}
-
-impl Program {
-    pub(crate) fn start(yaml: &str) -> Self {
-        let directory = Directory::new();
-        let file = directory.write("plimsoll.yaml", yaml);
-        Self::run(directory, file)
-    }
-
-    /// From a file that is there.
-    pub(crate) fn run(directory: Directory, file: PathBuf) -> Self {
-        let process = Process::start(&["run", "-c", file.to_str().unwrap()]);
-        let line = process.wait_for_line("listening on http://");
-        let word = line.split_whitespace().nth(2).unwrap();
-        Self {
-            address: word.strip_prefix("http://").unwrap().parse().unwrap(),
-            process,
-            file,
-            directory,
-        }
-    }
-
-    pub(crate) fn reload(&self, yaml: &str) {
-        self.directory.write("plimsoll.yaml", yaml);
-        self.process.signal(Signal::HUP);
-    }
-
-    /// Where its admin API is.
-    pub(crate) fn admin(&self) -> SocketAddr {
-        let line = self.process.wait_for_line("admin on http://");
-        line.rsplit('/').next().unwrap().parse().unwrap()
-    }
-
-    /// Runs a subcommand that asks it: its exit code, what it prints, and what it says.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let admin = self.admin().to_string();
-        let all = [arguments, &["--admin", &admin]].concat();
-        let mut asking = Process::start(&all);
-        (asking.wait(), asking.stdout(), asking.stderr())
-    }
-}
-
-/// Load on a thread of its own, so that a test that blocks does not hold it up.
-pub(crate) struct Loading {
-    tally: Tally,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Loading {
-    pub(crate) fn start(address: SocketAddr, rate: f64, length: Duration) -> Self {
-        let tally = Tally::default();
-        let counted = Arc::clone(&tally);
-        let schedule = Schedule::new(Arrivals::Uniform, rate, Some(length), Random::seeded(1));
-        let load = Load {
-            address,
-            host: "test".to_owned(),
-            targets: vec!["/".to_owned()],
-            field: None,
-            schedule,
-            warm_up: Duration::ZERO,
-            connections: 8,
-            timeout: DEADLINE,
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(generator::run(load, Clock::system(), counted));
-        });
-        Self { tally, thread }
-    }
-
-    pub(crate) fn finish(self) -> Report {
-        self.thread.join().unwrap();
-        let report = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        report.clone()
-    }
-}
 
 #[tokio::test]
 async fn hup_swaps_endpoints_under_load_without_losing_a_request() {
     let (old, new) = (Backend::start("old"), Backend::start("new"));
-    let program = Program::start(&plain(&[old.endpoint()]));
-    let load = Loading::start(program.address, 500.0, Duration::from_millis(1500));
+    let unwatched = |backend: &Backend| plain(&[backend.endpoint()]) + "watch: off\n";
+    let program = Program::start(&unwatched(&old));
+    let load = Loading::start(program.address, 500.0);
     eventually(DEADLINE, || old.counters().requests() > 50).await;
 
-    program.reload(&plain(&[new.endpoint()]));
+    program.reload(&unwatched(&new));
     let said = program.process.wait_for_line("reloaded");
     assert!(said.contains("generation 2 is in force"), "{said}");
     let parts = [("added", &new), ("removed", &old)];
@@ -126,7 +35,7 @@ async fn hup_swaps_endpoints_under_load_without_losing_a_request() {
     eventually(DEADLINE, || old.counters().open() == 0).await;
     let seen = old.counters().requests();
 
-    let report = load.finish();
+    let report = tokio::task::spawn_blocking(|| load.finish()).await.unwrap();
     assert_eq!(old.counters().requests(), seen);
     assert_eq!(
         (report.failed(), report.unsent),
@@ -144,9 +53,10 @@ async fn hup_swaps_endpoints_under_load_without_losing_a_request() {
 #[tokio::test]
 async fn hup_with_a_broken_file_changes_nothing_and_says_what_check_says() {
     let backend = Backend::start("a");
-    let program = Program::start(&plain(&[backend.endpoint()]));
-    let broken =
-        plain(&[backend.endpoint()]).replace("upstream: pool", "upstream: pol") + "wokers: 3\n";
+    // The watch would be there before the signal now and then.
+    let yaml = plain(&[backend.endpoint()]) + "watch: off\n";
+    let program = Program::start(&yaml);
+    let broken = yaml.replace("upstream: pool", "upstream: pol") + "wokers: 3\n";
     program.reload(&broken);
     let line = program.process.wait_for_line("reload refused");
     assert_eq!(
@@ -170,7 +80,7 @@ async fn hup_with_a_broken_file_changes_nothing_and_says_what_check_says() {
     std::fs::remove_file(&program.file).unwrap();
     program.process.signal(Signal::HUP);
     program.process.wait_for_line("cannot be read");
-    program.reload(&plain(&[backend.endpoint()]));
+    program.reload(&yaml);
     program
         .process
         .wait_for_line("generation 2 is in force; nothing changed");

@@ -68,7 +68,7 @@ async fn a_listener_that_is_added_serves_and_one_that_is_removed_finishes_what_r
     idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(idle.response().await.status(), 200);
     let mut slow = Raw::connect(extra).await;
-    slow.send("GET /pool/delay/300 HTTP/1.1\r\nHost: a\r\n\r\n")
+    slow.send("POST /pool/checksum HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nso")
         .await;
     let open = move || WebSocket::open(extra, "/pool/ws").unwrap();
     let mut socket = within(tokio::task::spawn_blocking(open)).await.unwrap();
@@ -80,6 +80,7 @@ async fn a_listener_that_is_added_serves_and_one_that_is_removed_finishes_what_r
     let refused = async || TcpStream::connect(extra).await.is_err();
     within(async { while !refused().await {} }).await;
     idle.expect_closed().await;
+    slow.send("me").await;
     assert_eq!(slow.response().await.status(), 200);
     slow.expect_closed().await;
     // What streams goes on, however many configurations come and go.

@@ -8,19 +8,17 @@
 )]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hyper::StatusCode;
-use plimsoll::lab::generator::Report;
-use rustls::ClientConfig;
+use hyper::Request;
+use plimsoll::limit::auth::key_line;
 use tokio::time::interval;
 
-use crate::grpc::{self, Messages, message};
-use crate::harness::{Authority, Backend, Client, Directory, Outgoing, WebSocket, pattern, within};
-use crate::reload::{Loading, Program};
+use crate::harness::grpc;
+use crate::harness::{
+    Authority, Backend, Client, Directory, Measured, Outgoing, Program, Traffic, WebSocket,
+    long_rate, within,
+};
 
 /// How much of it.
 struct Size {
@@ -33,12 +31,6 @@ struct Size {
     streams: usize,
 }
 
-impl Size {
-    fn length(&self) -> Duration {
-        self.pause * (self.reloads + 4)
-    }
-}
-
 /// What the file says; each reload changes one thing of it.
 struct Written {
     weight: u32,
@@ -47,9 +39,11 @@ struct Written {
     idle: u32,
     has_extra: bool,
     certificate: String,
+    /// Who may enter the route that asks: whoever has the key of this number.
+    partner: u32,
 }
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "weights",
     "endpoint removed",
     "endpoint added",
@@ -58,6 +52,7 @@ const KINDS: [&str; 9] = [
     "certificate",
     "listener added",
     "listener removed",
+    "auth",
     "invalid file",
 ];
 
@@ -75,12 +70,16 @@ impl Written {
             }
             "listener added" => self.has_extra = true,
             "listener removed" => self.has_extra = false,
+            "auth" => {
+                self.partner = number;
+                site.let_in(number);
+            }
             _ => return false,
         }
         true
     }
 
-    fn yaml(&self, first: &str, second: &str, calls: &str) -> String {
+    fn yaml(&self, site: &Site, first: &str, second: &str, calls: &str) -> String {
         let second = if self.has_second {
             format!(", {second:?}")
         } else {
@@ -91,6 +90,7 @@ impl Written {
         } else {
             ""
         };
+        let keys = site.directory.path().join("keys").display().to_string();
         let routes: String = (0..self.routes % 10)
             .map(|route| {
                 format!("  - {{ match: {{ path: /gone/{route} }}, respond: {{ status: 410 }} }}\n")
@@ -100,13 +100,21 @@ impl Written {
             "listeners:\n  web: {{ address: \"127.0.0.1:0\", limits: {{ connections: 2{:03} }} }}\n  \
              secure: {{ address: \"127.0.0.1:0\", tls: {} }}\n{extra}\
              routes:\n{routes}\
+             \x20 - {{ name: partner-{}, match: {{ path: /partners/ }}, respond: {{ status: 204 }}, \
+             auth: {{ api_key: {{ keys_file: {keys:?} }}, identity_header: X-Partner-{} }} }}\n\
              \x20 - {{ match: {{ path: /test.Echo/ }}, upstream: calls }}\n\
              \x20 - {{ match: {{ path: / }}, upstream: pool, limits: [per_client] }}\n\
              upstreams:\n  pool:\n    endpoints: [ {{ address: {first:?}, weight: {} }}{second} ]\n    \
              connections: {{ idle: {} }}\n  calls: {{ endpoints: [{calls:?}], protocol: h2 }}\n\
              rate_limits: {{ per_client: {{ key: client_ip, rate: 9{:03}00/s }} }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\nwatch: off\n",
-            self.idle, self.certificate, self.weight, self.idle, self.idle
+            self.idle,
+            self.certificate,
+            self.partner,
+            self.partner,
+            self.weight,
+            self.idle,
+            self.idle
         )
     }
 }
@@ -118,115 +126,17 @@ struct Site {
 }
 
 impl Site {
+    /// Has the file of keys hold that of this number alone.
+    fn let_in(&self, number: u32) {
+        let key = format!("key-{number}");
+        let line = key_line("partner", key.as_bytes());
+        self.directory.write("keys", line);
+    }
+
     fn renew(&self) -> String {
         let identity = self.authority.identity(&["localhost"]);
         let (cert, key) = identity.write(&self.directory, "site");
         format!("{{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ] }}")
-    }
-}
-
-/// Clients beside the load that keep streams open, each on a thread or task of its own, until they are told to stop.
-struct Company {
-    stop: Arc<AtomicBool>,
-    rounds: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Company {
-    fn start(web: SocketAddr, secure: SocketAddr, trust: Arc<ClientConfig>, count: usize) -> Self {
-        let mut company = Self {
-            stop: Arc::default(),
-            rounds: Arc::default(),
-            threads: Vec::new(),
-        };
-        company.spawn(move |stop, rounds| {
-            let open = || WebSocket::open(web, "/ws").unwrap();
-            let mut sockets: Vec<WebSocket> = (0..count).map(|_| open()).collect();
-            while !stop.load(Ordering::Relaxed) {
-                for socket in &mut sockets {
-                    socket.expect_echo("still here");
-                    rounds.fetch_add(1, Ordering::Relaxed);
-                }
-                std::thread::park_timeout(Duration::from_millis(20));
-            }
-        });
-        company.spawn(move |stop, rounds| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let mut all = tokio::task::JoinSet::new();
-                for _ in 0..count {
-                    all.spawn(talk(web, Arc::clone(&stop), Arc::clone(&rounds)));
-                    all.spawn(download(web, Arc::clone(&stop), Arc::clone(&rounds)));
-                }
-                let trust = Arc::clone(&trust);
-                all.spawn(knock(secure, trust, Arc::clone(&stop), Arc::clone(&rounds)));
-                while let Some(done) = all.join_next().await {
-                    done.unwrap();
-                }
-            });
-        });
-        company
-    }
-
-    fn spawn(&mut self, run: impl FnOnce(Arc<AtomicBool>, Arc<AtomicU64>) + Send + 'static) {
-        let (stop, rounds) = (Arc::clone(&self.stop), Arc::clone(&self.rounds));
-        self.threads
-            .push(std::thread::spawn(move || run(stop, rounds)));
-    }
-
-    /// How often they were answered, and how many of them were cut.
-    fn finish(self) -> (u64, usize) {
-        self.stop.store(true, Ordering::Relaxed);
-        let joined: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
-        let cut = joined.iter().filter(|ended| ended.is_err()).count();
-        (self.rounds.load(Ordering::Relaxed), cut)
-    }
-}
-
-/// One gRPC stream for the whole time.
-async fn talk(web: SocketAddr, stop: Arc<AtomicBool>, rounds: Arc<AtomicU64>) {
-    let mut client = Client::h2(web).await;
-    let (mut upload, body) = Outgoing::pieces();
-    let response = client
-        .open(grpc::call("/test.Echo/Talk", body))
-        .await
-        .unwrap();
-    let mut answers = Messages::of(response.into_body());
-    let mut pace = interval(Duration::from_millis(20));
-    while !stop.load(Ordering::Relaxed) {
-        pace.tick().await;
-        assert!(upload.send(message("still here")).await);
-        assert_eq!(answers.next().await.as_deref(), Some("echo still here"));
-        rounds.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Downloads of two seconds each, one after the other.
-async fn download(web: SocketAddr, stop: Arc<AtomicBool>, rounds: Arc<AtomicU64>) {
-    let whole = pattern(100_000);
-    while !stop.load(Ordering::Relaxed) {
-        let answer = Client::h1(web).await.get("/chunked/100000/1000/20").await;
-        assert!(answer.status == StatusCode::OK && answer.body == whole);
-        rounds.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// New connections over TLS, one after the other.
-async fn knock(
-    secure: SocketAddr,
-    trust: Arc<ClientConfig>,
-    stop: Arc<AtomicBool>,
-    rounds: Arc<AtomicU64>,
-) {
-    let mut pace = interval(Duration::from_millis(50));
-    while !stop.load(Ordering::Relaxed) {
-        pace.tick().await;
-        let mut client = Client::tls(secure, &trust).await;
-        assert_eq!(client.get("/").await.status, StatusCode::OK);
-        rounds.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -246,7 +156,8 @@ impl World {
             authority: Authority::new(),
             directory: Directory::new(),
         };
-        let calls = serve_calls().to_string();
+        site.let_in(0);
+        let calls = grpc::serve_apart().to_string();
         let written = Written {
             weight: 1,
             has_second: true,
@@ -254,8 +165,14 @@ impl World {
             idle: 64,
             has_extra: false,
             certificate: site.renew(),
+            partner: 0,
         };
-        let yaml = written.yaml(&backends[0].endpoint(), &backends[1].endpoint(), &calls);
+        let yaml = written.yaml(
+            &site,
+            &backends[0].endpoint(),
+            &backends[1].endpoint(),
+            &calls,
+        );
         Self {
             program: Program::start(&yaml),
             backends,
@@ -275,95 +192,58 @@ impl World {
     async fn reload(&mut self, number: u32) -> serde_json::Value {
         let is_valid = self.written.change(number, &self.site);
         let [first, second] = &self.backends;
-        let yaml = self
-            .written
-            .yaml(&first.endpoint(), &second.endpoint(), &self.calls);
+        let yaml = self.written.yaml(
+            &self.site,
+            &first.endpoint(),
+            &second.endpoint(),
+            &self.calls,
+        );
         let yaml = if is_valid { yaml } else { yaml + "wrong\n" };
         self.program.directory.write("plimsoll.yaml", yaml);
         let mut client = Client::h1(self.program.admin()).await;
         let answer = client.post("/api/v1/reload", "").await;
         let expected = if is_valid { 200 } else { 409 };
         assert_eq!(answer.status.as_u16(), expected, "{}", answer.text());
+        if KINDS[number as usize % KINDS.len()] == "auth" {
+            self.assert_lets_in(number).await;
+        }
         answer.json()
     }
 
-    /// Load and streams for a while, with these reloads in between.
-    async fn run(&mut self, size: &Size, reloads: u32) -> Measured {
-        let (web, secure) = (self.listener("web"), self.listener("secure"));
-        let trust = self.site.authority.client(&["h2"]);
-        let company = Company::start(web, secure, trust, size.streams);
-        let load = Loading::start(web, size.rate, size.length());
+    /// The key of this number opens, and soon no other.
+    async fn assert_lets_in(&self, number: u32) {
+        let mut client = Client::h1(self.listener("web")).await;
+        let mut status = async |key: String| {
+            let request = Request::get("/partners/").header("x-api-key", key);
+            let request = request.body(Outgoing::empty()).unwrap();
+            client.send(request).await.status.as_u16()
+        };
+        // The worker takes the configuration up after the reload was answered.
+        within(async { while status(format!("key-{number}")).await != 204 {} }).await;
+        assert_eq!(status("key-0".to_owned()).await, 401);
+    }
+
+    /// Requests and streams for as long as so many reloads take, with or without them.
+    async fn run(&mut self, size: &Size, has_reloads: bool) -> Measured {
+        let traffic = Traffic {
+            web: self.listener("web"),
+            secure: (self.listener("secure"), self.site.authority.client(&["h2"])),
+            rate: size.rate,
+            streams: size.streams,
+            // All of it: what is begun with the first generation ends with the last.
+            life: size.pause * size.reloads,
+        };
+        let running = traffic.start();
         let mut pace = interval(size.pause);
         pace.tick().await;
-        for number in 0..reloads {
+        for number in 0..size.reloads {
             pace.tick().await;
-            self.reload(number).await;
+            if has_reloads {
+                self.reload(number).await;
+            }
         }
-        let report = tokio::task::spawn_blocking(|| load.finish()).await.unwrap();
-        let (rounds, cut) = tokio::task::spawn_blocking(|| company.finish())
-            .await
-            .unwrap();
-        Measured {
-            report,
-            rounds,
-            cut,
-        }
+        running.finish().await
     }
-}
-
-struct Measured {
-    report: Report,
-    rounds: u64,
-    cut: usize,
-}
-
-impl Measured {
-    fn assert_nothing_lost(&self) {
-        let Report {
-            statuses, failures, ..
-        } = &self.report;
-        assert!(
-            failures.is_empty() && self.report.unsent == 0 && self.cut == 0,
-            "{failures:?}, {} unsent, {} cut",
-            self.report.unsent,
-            self.cut
-        );
-        assert_eq!(
-            statuses.keys().copied().collect::<Vec<_>>(),
-            [StatusCode::OK]
-        );
-        assert!(self.rounds > 0);
-    }
-
-    fn row(&self, what: &str) -> String {
-        let at = |share: f64| self.report.latency.value_at_quantile(share) as f64 / 1000.0;
-        format!(
-            "{what:<22}{:>9}{:>8}{:>9}{:>6}{:>10.2}{:>10.2}{:>10.2}",
-            self.report.answered(),
-            self.report.failed() + self.report.unsent,
-            self.rounds,
-            self.cut,
-            at(0.5),
-            at(0.99),
-            at(0.999),
-        )
-    }
-}
-
-/// Serves gRPC on a thread of its own, which ends with the process.
-fn serve_calls() -> SocketAddr {
-    let (told, address) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            told.send(grpc::server().await).unwrap();
-            std::future::pending::<()>().await;
-        });
-    });
-    address.recv().unwrap()
 }
 
 #[tokio::test]
@@ -375,7 +255,7 @@ async fn reloads_of_every_kind_under_load_lose_nothing() {
         streams: 2,
     };
     let mut world = World::start();
-    let measured = world.run(&size, size.reloads).await;
+    let measured = world.run(&size, true).await;
     measured.assert_nothing_lost();
 }
 
@@ -383,22 +263,16 @@ async fn reloads_of_every_kind_under_load_lose_nothing() {
 #[tokio::test]
 #[ignore = "takes a minute and two cores: .ci/long/reloads.sh"]
 async fn a_hundred_reloads_under_load_lose_nothing() {
-    let rate = std::env::var("RATE")
-        .ok()
-        .and_then(|rate| rate.parse().ok());
     let size = Size {
         reloads: 100,
-        rate: rate.unwrap_or(2000.0),
+        rate: long_rate(),
         pause: Duration::from_millis(200),
         streams: 8,
     };
     let mut world = World::start();
-    let without = world.run(&size, 0).await;
-    let with = world.run(&size, size.reloads).await;
-    println!(
-        "{:<22}{:>9}{:>8}{:>9}{:>6}{:>10}{:>10}{:>10}",
-        "", "answered", "failed", "echoes", "cut", "p50 ms", "p99 ms", "p99.9 ms"
-    );
+    let without = world.run(&size, false).await;
+    let with = world.run(&size, true).await;
+    println!("{}", Measured::headings());
     println!("{}", without.row("without reloads"));
     println!("{}", with.row(&format!("with {} reloads", size.reloads)));
     without.assert_nothing_lost();

@@ -22,7 +22,8 @@ async fn before(endpoints: &[String], upstream: &str) -> Proxy {
 /// On a clock that runs fast.
 async fn fast(endpoints: &[String], upstream: &str) -> Proxy {
     let upstream = format!("balance: round_robin, {upstream}");
-    let yaml = config(endpoints, "", "", &upstream);
+    let patient = "timeouts: { head: 1h, keep_alive: 24h, body: 24h }";
+    let yaml = config(endpoints, patient, "", &upstream);
     Proxy::start_on(Clock::scaled(FAST), &yaml).await
 }
 
@@ -66,7 +67,7 @@ async fn what_fails_is_answered_by_another_endpoint_if_it_may_be_repeated() {
     for scripted in failing().await {
         let backend = Backend::start("b");
         let endpoints = [scripted.address().to_string(), backend.endpoint()];
-        let timeouts = format!("timeouts: {{ {PATIENT}, first_byte: 20s }}");
+        let timeouts = format!("timeouts: {{ {PATIENT}, first_byte: 1m }}");
         let proxy = fast(&endpoints, &timeouts).await;
         let mut client = Client::h1(proxy.address()).await;
         for method in [Method::GET, Method::PUT, Method::DELETE, Method::GET] {
@@ -85,7 +86,7 @@ async fn a_post_is_sent_once_and_its_answer_passed_on() {
     for (scripted, status) in failing().await.into_iter().zip([503, 502, 504]) {
         let backend = Backend::start("b");
         let endpoints = [scripted.address().to_string(), backend.endpoint()];
-        let timeouts = format!("timeouts: {{ {PATIENT}, first_byte: 20s }}");
+        let timeouts = format!("timeouts: {{ {PATIENT}, first_byte: 1m }}");
         let proxy = fast(&endpoints, &timeouts).await;
         let mut client = Client::h1(proxy.address()).await;
         let mut failed = 0;
@@ -243,7 +244,9 @@ async fn retry_after_is_heeded_and_capped() {
         let scripted = always(busy(&format!("Retry-After: {asked}\r\n"))).await;
         let proxy = fast(
             &[scripted.address().to_string()],
-            &format!("timeouts: {{ {PATIENT} }}, retry: {{ retry_after_max: 30s }}"),
+            &format!(
+                "timeouts: {{ {PATIENT}, first_byte: 1h }}, retry: {{ retry_after_max: 30s }}"
+            ),
         )
         .await;
         let mut client = Client::h1(proxy.address()).await;

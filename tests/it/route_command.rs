@@ -144,7 +144,14 @@ fn says_what_the_request_is_held_to() {
     let file = File::new(&(yaml + limits));
     let (_, stdout, stderr) = file.ask(&["http://a.example:8080/healthz"]);
     assert_eq!(stderr, "");
-    assert_parts(&stdout, &["line 8: matches\n  held to all, logins\n"]);
+    assert_parts(
+        &stdout,
+        &[
+            "line 8: matches\n  limit all of listener web: allow, 100/s, 100 at once for client_ip 127.0.0.1\n",
+            "  limit logins of route ",
+            ": allow, 10/m, 1 at once for client_ip 127.0.0.1\n",
+        ],
+    );
     let (_, json) = file.json(&["http://a.example:8080/healthz"]);
     assert_eq!(json["route"]["limits"], json!(["all", "logins"]));
     let (_, json) = file.json(&["http://a.example:8081/x"]);
@@ -679,4 +686,104 @@ async fn watching_ends_by_itself_after_the_time_given_and_asks_for_an_upstream_t
     let (code, _, stderr) = file.ask(&["--watch", "--against", &admin, "/b"]);
     assert_eq!(code, Some(1));
     assert_parts(&stderr, &["no route matches"]);
+}
+
+const GATED: &str = "listeners: { web: { address: \"127.0.0.1:8080\", addresses: { deny: [10.0.0.0/8] }, limits: { apply: [all] } } }
+rate_limits: { all: { key: client_ip, rate: 100/s, overrides: { \"192.0.2.9\": off } } }
+concurrency_limits: { tenants: { key: { header: X-Tenant }, max: 5, missing: refuse } }
+routes:
+- { name: keys, match: { path: /keys }, respond: {}, limits: [tenants], addresses: { allow: [192.0.2.0/24] }, auth: { api_key: { keys_file: KEYS, query: key } } }
+- { name: asked, match: { path: /asked }, respond: {}, auth: { forward: { upstream: pool, path: /verify } } }
+- { name: users, match: { path: /users }, respond: {}, auth: { basic: { users_file: /nowhere/users } } }
+- { respond: {} }
+upstreams: { pool: { endpoints: [\"127.0.0.1:1\"] } }
+";
+
+#[test]
+fn says_who_may_enter_and_why() {
+    let directory = Directory::new();
+    let keys = directory.write("keys", plimsoll::limit::auth::key_line("partner", b"k-1"));
+    let file = File::new(&GATED.replace("KEYS", &format!("{keys:?}")));
+    let entry = |args: &[&str]| -> (i32, Vec<String>) {
+        let (code, json) = file.json(args);
+        let judgements = json["entry"].as_array().unwrap();
+        let lines = judgements.iter().map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap();
+            format!("{}: {}, {}", text("by"), text("verdict"), text("why"))
+        });
+        (code.unwrap(), lines.collect())
+    };
+    let at = "http://a:8080";
+    let keys = format!("{at}/keys?key=k-1");
+    let told = entry(&[&keys, "--client", "192.0.2.7", "-H", "X-Tenant: acme"]);
+    let lists = "addresses of listener web: allow, `deny` does not hold 192.0.2.7";
+    let all = "limit all of listener web: allow, 100/s, 100 at once for client_ip 192.0.2.7";
+    assert_eq!(
+        told,
+        (
+            0,
+            vec![
+                lists.to_owned(),
+                all.to_owned(),
+                "addresses of route keys: allow, `192.0.2.0/24` of `allow` holds 192.0.2.7"
+                    .to_owned(),
+                "limit tenants of route keys: allow, 5 at once for header X-Tenant `acme`"
+                    .to_owned(),
+                "auth of route keys: allow, it is `partner`".to_owned(),
+            ]
+        )
+    );
+    let (code, told) = entry(&[&format!("{at}/keys"), "--client", "10.1.2.3"]);
+    assert_eq!(code, 1);
+    let denied: Vec<&String> = told
+        .iter()
+        .filter(|line| line.contains(": deny, "))
+        .collect();
+    assert_eq!(
+        denied,
+        [
+            "addresses of listener web: deny, `10.0.0.0/8` of `deny` holds 10.1.2.3: the connection is closed",
+            "addresses of route keys: deny, `allow` does not hold 10.1.2.3: answered with 403",
+            "limit tenants of route keys: deny, there is no header X-Tenant to count by: answered with 403",
+            "auth of route keys: deny, it does not say who it is: answered with 401",
+        ]
+    );
+    let (code, told) = entry(&[
+        &format!("{at}/keys?key=k-2"),
+        "--client",
+        "192.0.2.9",
+        "-H",
+        "X-Tenant: a",
+    ]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        told[1],
+        "limit all of listener web: allow, `overrides` holds client_ip 192.0.2.9 to nothing"
+    );
+    assert_eq!(
+        told[4],
+        "auth of route keys: deny, nobody is known by what it says: answered with 401"
+    );
+    for (path, said) in [
+        (
+            "/asked",
+            "auth of route asked: unknown, upstream `pool` is asked for /verify; where it does not answer, nobody enters",
+        ),
+        (
+            "/users",
+            "auth of route users: unknown, cannot read `/nowhere/users`",
+        ),
+    ] {
+        let (code, told) = entry(&[&format!("{at}{path}")]);
+        assert_eq!(code, 0, "{told:?}");
+        assert!(told[2].starts_with(said), "{told:?}");
+    }
+    let (_, text, _) = file.ask(&[&format!("{at}/keys"), "--client", "10.1.2.3"]);
+    assert_parts(
+        &text,
+        &[
+            "matches\n  addresses of listener web: DENY, `10.0.0.0/8` of `deny` holds 10.1.2.3: the connection is closed\n",
+            "it is not let in; what follows is for one that is:\nanswered with 200",
+        ],
+    );
 }

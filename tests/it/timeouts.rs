@@ -455,3 +455,65 @@ async fn max_duration_ends_even_what_moves() {
     }
     eventually(DEADLINE, || backend.counters().in_flight() == 0).await;
 }
+
+/// More fields than a strict listener takes.
+fn many_fields() -> Request<Outgoing> {
+    let asked = (0..20).fold(Request::get("/"), |asked, number| {
+        asked.header(format!("x-{number}"), "1")
+    });
+    asked.body(Outgoing::empty()).unwrap()
+}
+
+/// Waits until the worker has taken a reload over: new connections show it.
+async fn in_force(proxy: &Proxy, status: StatusCode) {
+    let asked = async || {
+        let mut client = Client::h1(proxy.address()).await;
+        client.send(many_fields()).await.status
+    };
+    within(async { while asked().await != status {} }).await;
+}
+
+#[tokio::test]
+async fn a_reload_counts_for_connections_that_are_open() {
+    const TOO_LARGE: StatusCode = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let backend = Backend::start("a");
+    let yaml = |listener: &str| config(&[backend.endpoint()], listener, "", "");
+    let lax = yaml(&format!("timeouts: {{ {LISTENER} }}"));
+    let strict =
+        yaml("timeouts: { head: 10s, keep_alive: 20s, body: 10s }, limits: { fields: 10 }");
+    let proxy = Proxy::start_on(Clock::scaled(FAST), &lax).await;
+    let [mut one, mut other] = each_client(&proxy).await;
+    let [mut resting, mut slow] = [
+        Raw::connect(proxy.address()).await,
+        Raw::connect(proxy.address()).await,
+    ];
+    for client in [&mut one, &mut other] {
+        assert_eq!(client.send(many_fields()).await.status, StatusCode::OK);
+    }
+    for raw in [&mut resting, &mut slow] {
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(raw.response().await.keeps_alive());
+    }
+
+    proxy.reload(&strict).await.unwrap();
+    in_force(&proxy, TOO_LARGE).await;
+    for client in [&mut one, &mut other] {
+        assert_eq!(client.send(many_fields()).await.status, TOO_LARGE);
+    }
+    // The time of a head that begins now, and of the rest behind an answer.
+    slow.send("GET / HTTP/1.1\r\nHos").await;
+    assert_eq!(slow.response().await.status(), 408);
+    resting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(resting.response().await.status(), 200);
+    resting.expect_closed().await;
+    eventually(DEADLINE, || other.is_closed()).await;
+
+    // What was strict when it was accepted is lax now.
+    let mut client = Client::h2(proxy.address()).await;
+    client.get("/").await;
+    proxy.reload(&lax).await.unwrap();
+    in_force(&proxy, StatusCode::OK).await;
+    assert_eq!(client.send(many_fields()).await.status, StatusCode::OK);
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(client.send(many_fields()).await.status, StatusCode::OK);
+}

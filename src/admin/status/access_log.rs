@@ -9,9 +9,9 @@ use crate::admin::Live;
 pub struct AccessLogStatus {
     pub written: u64,
     pub dropped: u64,
-    /// Why lines are lost, while they are.
+    /// Why the last lines were not written; none when they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    pub failure: Option<String>,
 }
 
 pub(super) fn read(live: &Live) -> Option<AccessLogStatus> {
@@ -19,6 +19,6 @@ pub(super) fn read(live: &Live) -> Option<AccessLogStatus> {
     Some(AccessLogStatus {
         written: log.written(),
         dropped: log.dropped(),
-        trouble: log.trouble(),
+        failure: log.failure(),
     })
 }

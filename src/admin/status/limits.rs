@@ -64,7 +64,7 @@ fn one(limiter: &Limiter, snapshot: &Snapshot) -> LimitStatus {
 }
 
 /// As it is written, for people.
-fn allows(config: &Config, name: &str) -> String {
+pub fn allows(config: &Config, name: &str) -> String {
     if let Some(limit) = config.rate_limits.get(name) {
         let burst = limit.burst.unwrap_or_else(|| limit.rate.in_a_second());
         return format!("{}, {burst} at once", limit.rate);

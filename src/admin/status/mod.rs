@@ -24,12 +24,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::credentials;
 use super::live::{Live, OlderGeneration};
 use crate::clock::Instant;
 use crate::observe::Window;
 use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
+pub use super::credentials::CredentialsStatus;
 pub use access_log::AccessLogStatus;
 pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
@@ -43,7 +45,7 @@ pub use figures::{Figures, Percentiles, Windows};
 pub use health::{CheckStatus, HealthStatus};
 pub use hot_keys::{HotKeyStatus, HotKeysStatus};
 pub use idempotency::{IdempotencyStatus, KeysStatus};
-pub use limits::LimitStatus;
+pub use limits::{LimitStatus, allows};
 pub use memory::MemoryStatus;
 pub use retries::{HedgeStatus, RetryStatus};
 pub use upstream::{EndpointStatus, UpstreamStatus, address};
@@ -80,6 +82,9 @@ pub struct Status {
     /// On clients, by name.
     #[serde(default)]
     pub limits: Vec<LimitStatus>,
+    /// Files of those who may enter, and of what sessions are sealed with.
+    #[serde(default)]
+    pub credentials: Vec<CredentialsStatus>,
 }
 
 /// The configuration in force.
@@ -183,6 +188,7 @@ pub fn read(live: &Live) -> Status {
             .map(|one| upstream::read(one, &reports, &picks, &live.clock, now))
             .collect(),
         limits: limits::read(&snapshot),
+        credentials: credentials::read(live, &snapshot),
     }
 }
 

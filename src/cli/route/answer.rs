@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Stop;
 use super::clocks::{self, Clock};
+use super::entry::{self, Judgement, Verdict};
 use super::present::{Live, Loaded, Present};
 use super::question::Question;
 use crate::balance::{Lack, Memory, Picked};
@@ -36,6 +37,9 @@ pub(super) struct Answer {
     pub(super) passed: Vec<PassedRoute>,
     /// The first that matches.
     pub(super) route: Option<MatchedRoute>,
+    /// Who judges whether the client may enter, in the order in which they are asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) entry: Vec<Judgement>,
     /// Routes below it.
     pub(super) not_reached: usize,
     pub(super) action: Option<Outcome>,
@@ -174,6 +178,7 @@ impl Answer {
             },
             passed: Vec::new(),
             route: None,
+            entry: Vec::new(),
             not_reached: 0,
             action: None,
             refused: None,
@@ -208,6 +213,11 @@ impl Answer {
         });
         self.passed = passed.collect();
         self.not_reached = told.not_reached;
+        let written = told.found.and_then(|route| {
+            let written = present.config.routes.get(route.index)?;
+            Some((&*route.name, written))
+        });
+        self.entry = entry::judge(request, written, present);
         let Some(route) = told.found else {
             self.refused = Some(Refusal::of(&ProxyError::NoRoute));
             return Ok(());
@@ -269,6 +279,10 @@ impl Answer {
 
     /// Whether the request gets anywhere, for certain.
     pub(super) fn is_served(&self) -> bool {
+        let mut judgements = self.entry.iter();
+        if judgements.any(|one| one.verdict == Verdict::Deny) {
+            return false;
+        }
         match &self.action {
             None => false,
             Some(Outcome::Forward { arms, .. }) => arms.iter().all(|arm| arm.refused.is_none()),

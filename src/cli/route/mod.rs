@@ -2,6 +2,7 @@
 
 mod answer;
 mod clocks;
+mod entry;
 mod key_file;
 mod keys;
 mod moves;
@@ -27,7 +28,8 @@ use crate::config::units::parse_duration;
 /// Show where a request would go, and why: routes, upstream, candidates with scores, the pick.
 ///
 /// The request takes the way of a real one, except that nothing is sent; of the configuration only what it meets is
-/// resolved, and no certificate read. Exit code 0 when the request has a place to go, 1 when no route matches or nobody can be picked.
+/// resolved, and no certificate read. Exit code 0 when the request has a place to go, 1 when no route
+/// matches, its client may not enter, or nobody can be picked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The request: a URL such as `http://example.com/path`, or only its path; before it the method, if it is not GET.

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Arm, Asked, EndpointShare, FailedTest, Outcome, PassedRoute};
 use super::clocks;
+use super::entry::{Judgement, Verdict};
 use crate::balance::Reason;
 use crate::cli::status::latency;
 use crate::cli::table::Table;
@@ -23,6 +24,10 @@ pub(super) fn render(answer: &Answer) -> String {
     if let Some(refused) = &answer.refused {
         let (status, reason) = (refused.status, &refused.reason);
         text.push_str(&format!("the proxy answers with {status}: {reason}\n"));
+    }
+    let is_denied = answer.entry.iter().any(|one| one.verdict == Verdict::Deny);
+    if is_denied && answer.action.is_some() {
+        text.push_str("it is not let in; what follows is for one that is:\n");
     }
     match &answer.action {
         None => {}
@@ -102,12 +107,13 @@ fn routes(answer: &Answer) -> String {
             if let Some(fault) = &route.fault {
                 text.push_str(&format!("  injects faults on purpose: {fault}\n"));
             }
-            if !route.limits.is_empty() {
-                text.push_str(&format!("  held to {}\n", route.limits.join(", ")));
-            }
         }
         None if answer.passed.is_empty() => {}
         None => text.push_str("no route matches\n"),
+    }
+    for judgement in &answer.entry {
+        let Judgement { by, verdict, why } = judgement;
+        text.push_str(&format!("  {by}: {}, {why}\n", verdict.word()));
     }
     if answer.not_reached > 0 {
         let plural = if answer.not_reached == 1 { "" } else { "s" };

@@ -11,10 +11,12 @@ use crate::config::schema::{ApiKeyAuth, Auth, AuthWay, BasicAuth, ForwardAuth, O
 
 pub(super) fn auth() -> impl Strategy<Value = Auth> {
     let field = || "[A-Za-z][A-Za-z-]{0,6}";
+    // None that means something of its own.
+    let own = || "[QZ][A-Za-z-]{0,6}";
     let file = || "[a-z]{1,6}".prop_map(PathBuf::from);
     let basic = (file(), "[ -!#-Z]{1,9}");
     let basic = basic.prop_map(|(users_file, realm)| BasicAuth { users_file, realm });
-    let api_key = (file(), field(), of("[a-z&=%]{1,4}"), any::<bool>());
+    let api_key = (file(), own(), of("[a-z&=%]{1,4}"), any::<bool>());
     let api_key = api_key.prop_map(|(keys_file, header, query, is_header)| ApiKeyAuth {
         keys_file,
         header: (is_header || query.is_none()).then_some(header),
@@ -24,7 +26,7 @@ pub(super) fn auth() -> impl Strategy<Value = Auth> {
     let forward = (
         "/[a-z?]{0,5}",
         1_u64..=60_000,
-        vec(field(), 0..3),
+        vec(own(), 0..3),
         of(field()),
         on_failure,
     );
@@ -41,7 +43,7 @@ pub(super) fn auth() -> impl Strategy<Value = Auth> {
         api_key.prop_map(AuthWay::ApiKey),
         forward.prop_map(AuthWay::Forward),
     ];
-    (way, of(field()), any::<bool>()).prop_map(|(way, identity_header, keep_credentials)| Auth {
+    (way, of(own()), any::<bool>()).prop_map(|(way, identity_header, keep_credentials)| Auth {
         way,
         identity_header,
         keep_credentials,

@@ -99,7 +99,7 @@ pub(super) fn limiters() -> impl Strategy<Value = Limiters> {
         1_u64..1 << 40,
         of(1_u64..1 << 40),
         direction,
-        missing(),
+        select(vec![MissingKey::Pass, MissingKey::Shared]),
     );
     let bytes = bytes.prop_map(|(key, rate, burst, direction, missing)| BandwidthLimit {
         burst,

@@ -1,8 +1,12 @@
 //! Tests: what must hold for any text and any configuration.
 
+mod doors;
 mod entering;
 mod keyed;
 mod limiters;
+mod routes;
+mod upstreams;
+mod values;
 mod written;
 
 use std::time::Duration;

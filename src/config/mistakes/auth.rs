@@ -117,3 +117,54 @@ fn what_would_not_work_is_told() {
         "the service itself",
     );
 }
+
+#[test]
+fn endpoints_are_told_by_fields_that_mean_nothing_else() {
+    for (name, message) in [
+        ("Host", "frames a request"),
+        ("transfer_encoding", "frames a request"),
+        ("Connection", "frames a request"),
+        ("Proxy-Authorization", "speaks of one message"),
+        ("X-Forwarded-For", "where proxies tell"),
+        ("X_Real_IP", "where proxies tell"),
+        ("Authorization", "clients show who they are"),
+        ("Cookie", "clients show who they are"),
+        ("Content-Type", "means something else"),
+    ] {
+        one(
+            &with(&format!(
+                "{{ basic: {{ users_file: u }}, identity_header: {name} }}"
+            )),
+            (4, 73),
+            "routes[0].auth.identity_header",
+            message,
+            "`X-User`",
+        );
+    }
+    for (name, message) in [
+        ("Content-Length", "frames a request"),
+        ("Connection", "frames a request"),
+        ("Forwarded", "where proxies tell"),
+        ("Expect", "speaks of one message"),
+    ] {
+        one(
+            &with(&format!(
+                "{{ forward: {{ upstream: api, copy: [X-Groups, {name}] }} }}"
+            )),
+            (4, 73),
+            "routes[0].auth.forward.copy[1]",
+            message,
+            "remove it",
+        );
+    }
+    one(
+        &with("{ api_key: { keys_file: k, header: Host } }"),
+        (4, 63),
+        "routes[0].auth.api_key.header",
+        "frames a request",
+        "`X-Api-Key`",
+    );
+    let fine = "{ forward: { upstream: api, copy: [Authorization, Cookie, Accept-Language, X-Forwarded-User] }, identity_header: X-Forwarded-Email }";
+    let loaded = from_text("p.yaml", &with(fine), &|_| None).unwrap();
+    assert_eq!(loaded.warnings, []);
+}

@@ -133,6 +133,8 @@ fn the_other_kinds_have_rules_of_their_own() {
     bandwidth(way, "direction", "is not a direction", "");
     let identity = "key: ^identity, rate: 1B/s";
     bandwidth(identity, "key", "not counted by `identity`", "client_ip");
+    let refused = "key: host, rate: 1B/s, missing: ^refuse";
+    bandwidth(refused, "missing", "nobody is refused here", "`shared`");
 }
 
 #[test]
@@ -176,4 +178,66 @@ fn the_limits_of_a_listener_may_be_a_list_alone() {
     });
     assert_eq!(both[0], both[1]);
     assert_eq!(both[0].listeners["web"].limits.apply, ["a"]);
+}
+
+#[test]
+fn who_counts_by_identity_must_be_able_to_know_it() {
+    let limit = |missing: &str| {
+        format!("rate_limits: {{ a: {{ key: [identity, host], rate: 1/s, missing: {missing} }} }}")
+    };
+    for (missing, so) in [
+        ("pass", "holds nobody"),
+        ("shared", "count as one"),
+        ("refuse", "everybody is refused"),
+    ] {
+        let text = with(&limit(missing), "a").replace("[a]", "^[a]");
+        let (text, place) = marked(&text);
+        warned(&text, place, "routes[0].limits", so, "add `auth`");
+    }
+    let listener = GROUND.replace("8080\" }", "8080\", limits: ^[a] }");
+    let (text, place) = marked(&format!("{listener}{}\n", limit("pass")));
+    let path = "listeners.web.limits.apply";
+    warned(&text, place, path, "holds nobody", "`tls.client`");
+    let at_once = "concurrency_limits: { a: { key: identity, max: 1 } }";
+    let text = with(at_once, "a").replace("[a]", "^[a]");
+    let (text, place) = marked(&text);
+    warned(
+        &text,
+        place,
+        "routes[0].limits",
+        "holds nobody",
+        "add `auth`",
+    );
+    let nameless = with(at_once, "a").replace(
+        "limits: [a]",
+        "limits: ^[a], auth: { forward: { upstream: api } }",
+    );
+    let (text, place) = marked(&nameless);
+    warned(
+        &text,
+        place,
+        "routes[0].limits",
+        "holds nobody",
+        "also its `identity`",
+    );
+    // By a password, by the word of a service, by a certificate.
+    let tls = "8080\", tls: { certificates: [ { cert: c, key: k } ], client: { ca: c } }";
+    for text in [
+        with(at_once, "a").replace(
+            "limits: [a]",
+            "limits: [a], auth: { basic: { users_file: u } }",
+        ),
+        with(at_once, "a").replace(
+            "limits: [a]",
+            "limits: [a], auth: { forward: { upstream: api, identity: X-Name } }",
+        ),
+        with(at_once, "a").replace("8080\"", tls),
+        with(at_once, "a")
+            .replace("8080\"", &format!("{tls}, limits: [a]"))
+            .replace(", limits: [a] }\nup", " }\nup"),
+    ] {
+        let loaded = from_text("p.yaml", &text, &|_| None);
+        let loaded = loaded.unwrap_or_else(|no| panic!("{no}"));
+        assert_eq!(loaded.warnings, [], "{text}");
+    }
 }

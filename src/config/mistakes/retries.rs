@@ -20,6 +20,7 @@ fn values_out_of_range_are_refused() {
         ("grpc_on: [ok]", "grpc_on[0]", "status of gRPC"),
         ("budget: 101%", "budget", "share"),
         ("attempt_header: 'a b'", "attempt_header", "header field"),
+        ("attempt_header: Host", "attempt_header", "frames a request"),
         ("backoff: { base: 0s }", "backoff.base", "out of range"),
     ] {
         let refusal = refusal(&format!("{GROUND}    retry: {{ {block} }}\n"));
@@ -32,6 +33,17 @@ fn values_out_of_range_are_refused() {
         let said = format!("{} {}", first.message, first.help.as_deref().unwrap_or(""));
         assert!(said.contains(message), "{refusal}");
     }
+}
+
+#[test]
+fn endpoints_are_told_of_time_by_a_field_that_means_nothing_else() {
+    in_upstream(
+        "    timeouts: { deadline_header: Via }",
+        (8, 34),
+        "timeouts.deadline_header",
+        "where proxies tell",
+        "a name of your own",
+    );
 }
 
 #[test]

@@ -42,6 +42,20 @@ fn what_clients_are_asked_for_is_checked() {
         "client: { ca: c, header: { Host: subject } }",
         "Host",
         ".client.header.Host",
+        "frames a request",
+        "a name of your own",
+    );
+    wrong(
+        "client: { ca: c, header: { X_Forwarded_For: subject } }",
+        "X_Forwarded_For",
+        ".client.header.X_Forwarded_For",
+        "where proxies tell",
+        "a name of your own",
+    );
+    wrong(
+        "client: { ca: c, header: { Accept: subject } }",
+        "Accept",
+        ".client.header.Accept",
         "means something else",
         "a name of your own",
     );

@@ -13,8 +13,9 @@ block! {
         pub address: Address;
         /// A file of tokens, one on each line, of at least 16 bytes; any of them is accepted, so that
         /// they can be exchanged without a gap. Whoever asks for anything but `/live` and `/ready`
-        /// must then send one: `Authorization: Bearer TOKEN`. Read at start and on reload, not by
-        /// `check`. Off: no token is asked for, which is possible on loopback and on Unix sockets.
+        /// must then send one: `Authorization: Bearer TOKEN`. It is watched, and what changes
+        /// counts without a reload; `check` does not read it. Off: no token is asked for, which is possible
+        /// on loopback and on Unix sockets.
         pub token_file: Option<PathBuf> = None;
     }
 }

@@ -52,9 +52,10 @@ block! {
         /// A service of your own is asked.
         pub forward: Option<ForwardAuth> = None;
         /// The request header by which endpoints are told the name of who entered: the user, the name of the
-        /// key, or what the service calls it (`identity`). What a client sends under this name is
-        /// taken away, on this route from everybody, on all other routes from whom the listener does not
-        /// trust, so that nobody is who he says. Off: they are told nothing.
+        /// key, or what the service calls it (`identity`). What a client sends under this name, also with `_`
+        /// for `-` and in trailers, is taken away, on this route from everybody, on all other routes from whom
+        /// the listener does not trust, so that nobody is who he says. A name of your own: none that frames
+        /// requests, and none by which proxies or clients say something else. Off: they are told nothing.
         pub identity_header: Option<String> as Option<FieldName> = None;
         /// Whether endpoints see the password or key, too. Not by default: what they do not know they
         /// cannot leak. A key in the query is always taken out. Nothing is taken away with `forward`, since
@@ -67,7 +68,8 @@ block! {
     /// A user and a password in `Authorization: Basic`. Only with TLS are they hidden on the way.
     pub struct BasicAuth {
         /// A file of users, one on each line, `NAME:$pbkdf2-sha256$…`, as `plimsoll password NAME`
-        /// writes it. Read at start and on reload.
+        /// writes it. It is watched: what changes counts from the next request on, without a reload; of a
+        /// file that is of no use the users that it had before stay.
         pub users_file: PathBuf;
         /// What browsers show when they ask for the password, and remember it by.
         pub realm: String as Realm = "restricted".to_owned();
@@ -79,7 +81,7 @@ block! {
     pub struct ApiKeyAuth {
         /// A file of keys, one on each line, `NAME:` and the SHA-256 of the key in hexadecimal digits, as
         /// `plimsoll password --key NAME` writes it. A name may have several, so that a key can be changed
-        /// without a gap. Read at start and on reload.
+        /// without a gap. It is watched as the file of users is.
         pub keys_file: PathBuf;
         /// The request header that holds the key. Of `Authorization` it is what follows `Bearer`. The name
         /// that most use. Off: none does.
@@ -92,7 +94,8 @@ block! {
 
 block! {
     /// A service is asked about every request by a GET with its header fields, without its body, and with
-    /// `X-Forwarded-Method` and `X-Forwarded-Uri` besides the forwarding fields of the listener. An answer of
+    /// `X-Forwarded-Method` and `X-Forwarded-Uri` besides the forwarding fields of the listener and what its
+    /// `tls.client.header` tells of the client's certificate. An answer of
     /// 2xx lets it in. Any other below 500 is given to the client as it is, so that the service can send it
     /// to a login.
     pub struct ForwardAuth {
@@ -104,7 +107,8 @@ block! {
         /// part of every request.
         pub timeout: Duration = seconds(1), in millis(1)..=MINUTE;
         /// Fields of its answer that the request is forwarded with. What the client sends under these names is
-        /// taken away, as with `identity_header`.
+        /// taken away, as with `identity_header`. Also `Authorization` and `Cookie`, where the service changes
+        /// what the client showed for what the application wants; none that frames requests, or that proxies write.
         pub copy: Vec<String> as Vec<FieldName> = Vec::new();
         /// The field of its answer that names who it is, for logs, limits and `identity_header`. Off:
         /// nobody does.

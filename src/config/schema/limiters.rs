@@ -18,13 +18,18 @@ pub const KEY_PARTS: usize = 4;
 /// The most keys of one limiter.
 const MOST_KEYS: usize = 4_000_000;
 
+/// Keys of one limiter, if no other number is written: 3 MiB, and more clients than one proxy serves in most places at once.
+const USUAL_KEYS: usize = 65_536;
+
 block! {
     /// So many requests in a time. Each proxy counts by itself.
     pub struct RateLimit {
         /// Who is counted, each for itself: `client_ip` (or `{ client_ip: { v4: 24, v6: 56 } }`), `host`, `path`,
         /// `identity` (whoever `auth` found the client to be), `{ header: X }`, `{ cookie: X }`, `{ query: X }`,
         /// `{ api_key: X-Api-Key }` (a header, without `Bearer` before it), or a list of up to four that count together;
-        /// `constant` counts all as one.
+        /// `constant` counts all as one. What a client writes itself it can also invent: with `header`, `cookie`, `query` or
+        /// `api_key` alone, whoever sends a new value each time has a new bucket each time, and takes up `keys`. Count by
+        /// `identity` what `auth` has found to be true, or add a limit by `client_ip` beside it.
         pub key: Vec<KeyPart> as KeyOf;
         /// Requests in a second, a minute or an hour: `100/s`, `30/m`, `1000/h`. They come back one by one, not all
         /// when a window ends. From 1/h to 1000000/s.
@@ -35,7 +40,7 @@ block! {
         /// Keys that are known at once; 48 bytes for each. Beyond them those are forgotten whose time has passed, of
         /// which nothing is lost; where there are none, further keys share one bucket. Raised at run time, what is known
         /// is taken over.
-        pub keys: usize = 65_536, in 1..=MOST_KEYS;
+        pub keys: usize = USUAL_KEYS, in 1..=MOST_KEYS;
         /// Another `rate` and `burst` for some, by the value of their key, or `off` for none at all: `"10.0.0.5"`,
         /// where the key is `client_ip` alone also a network, `"10.0.0.0/8"`, in which each is still counted for itself.
         /// Where the key has several parts their values stand in its order, separated by a blank.
@@ -71,7 +76,7 @@ block! {
         pub max: u64 as PlaceCount;
         /// Keys that are known at once; 48 bytes for each. Beyond them those are forgotten that have nothing under way;
         /// where there are none, further keys share one count. Raised at run time, what is under way is counted anew.
-        pub keys: usize = 65_536, in 1..=MOST_KEYS;
+        pub keys: usize = USUAL_KEYS, in 1..=MOST_KEYS;
         /// Another number for some, by the value of their key, or `off` for none at all; written as those of a rate limit.
         pub overrides: Vec<(String, Option<u64>)> as Pairs<Option<PlaceCount>> = Vec::new();
         /// What becomes of a request that lacks a part of the key: `pass`, `shared` or `refuse`, as of a rate limit.
@@ -94,9 +99,9 @@ block! {
         pub direction: Direction = Direction::Down;
         /// Keys that are known at once; 48 bytes for each. Beyond them those are forgotten that moved nothing of late;
         /// where there are none, further keys share one bandwidth.
-        pub keys: usize = 65_536, in 1..=MOST_KEYS;
-        /// What becomes of a request that lacks a part of the key: `pass` or `shared`; `refuse` counts as `pass`, since
-        /// nobody is refused here.
+        pub keys: usize = USUAL_KEYS, in 1..=MOST_KEYS;
+        /// What becomes of a request that lacks a part of the key: `pass` or `shared`. Not `refuse`: nobody is refused here,
+        /// only slowed down.
         pub missing: MissingKey = MissingKey::Pass;
     }
 }
@@ -175,7 +180,7 @@ impl RateLimit {
             key,
             rate,
             burst: None,
-            keys: 65_536,
+            keys: USUAL_KEYS,
             overrides: Vec::new(),
             missing: MissingKey::Pass,
             dry_run: false,
@@ -190,7 +195,7 @@ impl ConcurrencyLimit {
         Self {
             key,
             max,
-            keys: 65_536,
+            keys: USUAL_KEYS,
             overrides: Vec::new(),
             missing: MissingKey::Pass,
             dry_run: false,
@@ -206,7 +211,7 @@ impl BandwidthLimit {
             rate,
             burst: None,
             direction: Direction::Down,
-            keys: 65_536,
+            keys: USUAL_KEYS,
             missing: MissingKey::Pass,
         }
     }

@@ -1,6 +1,7 @@
 //! Who may enter a route, where that could not work as it is written.
 
-use super::{child, is_off, warn};
+use super::fields::Meaning;
+use super::{child, fields, is_off, warn};
 use crate::config::cursor::Reader;
 use crate::config::schema::{Address, Auth, AuthWay, Config};
 use crate::config::tree::{Entry, Node, Value};
@@ -30,6 +31,7 @@ pub(super) fn check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
 
 fn of_route(path: &str, entry: &Entry, auth: &Auth, config: &Config, reader: &mut Reader<'_>) {
     let mark = |keys: &[&str]| child(&entry.node, keys).map_or(entry.mark, |entry| entry.node.mark);
+    told(path, entry, auth, reader);
     let AuthWay::Forward(forward) = &auth.way else {
         return;
     };
@@ -68,5 +70,47 @@ fn of_route(path: &str, entry: &Entry, auth: &Auth, config: &Config, reader: &mu
         let path = format!("{path}.forward.upstream");
         let help = "name the endpoints of the service itself";
         warn(reader, mark(&["forward", "upstream"]), path, message, help);
+    }
+}
+
+/// The fields by which it is told who it is, by clients and to endpoints.
+fn told(path: &str, entry: &Entry, auth: &Auth, reader: &mut Reader<'_>) {
+    let help = "choose a name of your own, such as `X-User`";
+    if let (Some(name), Some(written)) =
+        (&auth.identity_header, entry.node.child("identity_header"))
+    {
+        let place = (written.node.mark, format!("{path}.identity_header"), help);
+        fields::own(name, &[], place, reader);
+    }
+    if let AuthWay::ApiKey(api_key) = &auth.way
+        && let (Some(name), Some(written)) =
+            (&api_key.header, child(&entry.node, &["api_key", "header"]))
+    {
+        // The field is taken away when it was read.
+        let path = format!("{path}.api_key.header");
+        let help = "choose a name such as `X-Api-Key`, or `Authorization` for bearer tokens";
+        let place = (written.node.mark, path, help);
+        fields::own(name, &[Meaning::Credentials], place, reader);
+    }
+    let AuthWay::Forward(forward) = &auth.way else {
+        return;
+    };
+    let written = child(&entry.node, &["forward", "copy"]).map(|entry| &entry.node.value);
+    let Some(Value::List(items)) = written else {
+        return;
+    };
+    // With a faulty name the positions no longer agree; its error comes first.
+    if items.len() != forward.copy.len() {
+        return;
+    }
+    for (index, (name, item)) in forward.copy.iter().zip(items).enumerate() {
+        // A service may put its own credentials in place of the client's, and speak for it where the client may.
+        let but = [Meaning::Credentials, Meaning::Content];
+        let place = (
+            item.mark,
+            format!("{path}.forward.copy[{index}]"),
+            "remove it",
+        );
+        fields::own(name, &but, place, reader);
     }
 }

@@ -1,23 +1,12 @@
 //! Active checks that cannot be made as they are written, or whose keys contradict each other.
 
+use super::fields::Meaning;
 use super::{child, is_off, warn};
 use crate::config::cursor::Reader;
 use crate::config::diagnostic::Problem;
 use crate::config::schema::{ActiveHealth, CheckType, Upstream};
 use crate::config::tree::Entry;
 use crate::config::units::Target;
-
-/// Fields that say how a message is framed or where it goes, which the check itself does.
-const FRAMING: [&str; 8] = [
-    "host",
-    "connection",
-    "content-length",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 pub(super) fn check(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
     let health = upstream.health.as_ref();
@@ -59,7 +48,7 @@ impl<'f> Finding<'f, '_> {
 /// What no request can be.
 fn requests(active: &ActiveHealth, finding: &mut Finding<'_, '_>) {
     for (field, _) in &active.headers {
-        let framing = FRAMING.iter().any(|one| one.eq_ignore_ascii_case(field));
+        let framing = Meaning::of(field) == Some(Meaning::Framing);
         let written = finding.written("headers");
         let written = written.and_then(|headers| headers.node.child(field));
         if let (true, Some(written)) = (framing, written) {

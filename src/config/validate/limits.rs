@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{child, entries, warn};
 use crate::config::cursor::Reader;
 use crate::config::diagnostic::{Mark, Problem};
-use crate::config::schema::{Config, KeyPart, Network};
+use crate::config::schema::{AuthWay, Config, KeyPart, Listener, MissingKey, Network, Route};
 use crate::config::tree::{Node, Value};
 
 /// Where limits are defined.
@@ -31,6 +31,17 @@ pub(super) fn check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
             let path = format!("{}.{name}.key", LIMITERS[2]);
             let problem = Problem::error(entry.node.mark, path, message);
             let help = "count by `client_ip`, or by the header that tells who it is";
+            reader.problems.push(problem.help(help));
+        }
+    }
+    for (name, limit) in &config.bandwidth_limits {
+        if limit.missing == MissingKey::Refuse
+            && let Some(entry) = child(root, &[LIMITERS[2], name, "missing"])
+        {
+            let message = "nobody is refused here: who exceeds a bandwidth is slowed down";
+            let path = format!("{}.{name}.missing", LIMITERS[2]);
+            let problem = Problem::error(entry.node.mark, path, message);
+            let help = "write `shared`, so that leaving the key out is no way around it, or `pass`";
             reader.problems.push(problem.help(help));
         }
     }
@@ -123,6 +134,10 @@ fn used(root: &Node, config: &Config, reader: &mut Reader<'_>) {
             reader,
         );
         named.extend(route.limits.iter().map(String::as_str));
+        if !knows_clients(route, config) {
+            let path = format!("routes[{index}].limits");
+            nameless(mark, &path, &route.limits, config, reader);
+        }
     }
     for (name, listener) in &config.listeners {
         let apply = &listener.limits.apply;
@@ -135,6 +150,10 @@ fn used(root: &Node, config: &Config, reader: &mut Reader<'_>) {
             reader,
         );
         named.extend(apply.iter().map(String::as_str));
+        if !shows_certificates(listener) && !config.routes.iter().any(names_clients) {
+            let path = format!("listeners.{name}.limits.apply");
+            nameless(mark, &path, apply, config, reader);
+        }
     }
     for kind in LIMITERS {
         for entry in entries(root, kind) {
@@ -146,6 +165,55 @@ fn used(root: &Node, config: &Config, reader: &mut Reader<'_>) {
             }
         }
     }
+}
+
+/// Limits that are kept for each identity, where no client has one.
+fn nameless(mark: Mark, path: &str, names: &[String], config: &Config, reader: &mut Reader<'_>) {
+    for name in names {
+        let rate = config.rate_limits.get(name);
+        let rate = rate.map(|limit| (&limit.key, limit.missing));
+        let at_once = config.concurrency_limits.get(name);
+        let at_once = at_once.map(|limit| (&limit.key, limit.missing));
+        let Some((_, missing)) = rate
+            .or(at_once)
+            .filter(|(key, _)| key.contains(&KeyPart::Identity))
+        else {
+            continue;
+        };
+        let so = match missing {
+            MissingKey::Pass => "so that it holds nobody",
+            MissingKey::Shared => "so that all of them count as one",
+            MissingKey::Refuse => "so that everybody is refused",
+        };
+        let message =
+            format!("`{name}` counts by `identity`, and here it is known of no client, {so}");
+        let help = "add `auth` to the route (with `forward` also its `identity`) or `tls.client` to the listener, or count by `client_ip`";
+        warn(reader, mark, path.to_owned(), message, help);
+    }
+}
+
+/// Whether it can be known of a client of this route who it is.
+fn knows_clients(route: &Route, config: &Config) -> bool {
+    let of = &route.matcher.listener;
+    let mut listeners = config.listeners.iter();
+    names_clients(route)
+        || listeners.any(|(name, listener)| {
+            (of.is_empty() || of.contains(name)) && shows_certificates(listener)
+        })
+}
+
+/// Whether the route finds out who its clients are.
+fn names_clients(route: &Route) -> bool {
+    let way = route.auth.as_ref().map(|auth| &auth.way);
+    way.is_some_and(|way| match way {
+        AuthWay::Basic(_) | AuthWay::ApiKey(_) => true,
+        AuthWay::Forward(forward) => forward.identity.is_some(),
+    })
+}
+
+fn shows_certificates(listener: &Listener) -> bool {
+    let tls = listener.tls.as_ref();
+    tls.is_some_and(|tls| tls.client.is_some())
 }
 
 fn twice(mark: Mark, path: String, names: &[String], reader: &mut Reader<'_>) {

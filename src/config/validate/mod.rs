@@ -9,6 +9,7 @@ mod bulkhead;
 mod discovery;
 mod edge;
 mod faults;
+mod fields;
 mod health;
 mod idempotency;
 mod limits;

@@ -2,32 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{child, entries, warn};
+use super::{child, entries, fields, warn};
 use crate::config::cursor::Reader;
 use crate::config::diagnostic::Problem;
 use crate::config::schema::{ClientAuthMode, Config};
 use crate::config::tree::Node;
-
-/// Fields that frame a message, lead it, or that the proxy writes for a purpose of its own.
-const TAKEN: [&str; 17] = [
-    "accept",
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-];
 
 /// What clients are asked for, and what is told of it.
 pub(super) fn check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
@@ -44,14 +23,10 @@ pub(super) fn check(root: &Node, config: &Config, reader: &mut Reader<'_>) {
             let written = child(&place.node, &["header", name]);
             let mark = written.map_or(place.mark, |written| written.mark);
             let told = format!("{path}.header.{name}");
-            if TAKEN.contains(&&*lower) {
-                let message =
-                    format!("`{name}` means something else to endpoints, and clients need it");
-                let problem = Problem::error(mark, told, message);
-                reader
-                    .problems
-                    .push(problem.help("choose a name of your own, such as `X-Client-Subject`"));
-            } else if !names.insert(lower.replace('_', "-")) {
+            let help = "choose a name of your own, such as `X-Client-Subject`";
+            if fields::own(name, &[], (mark, told.clone(), help), reader)
+                && !names.insert(lower.replace('_', "-"))
+            {
                 let message = "many applications take this name and another one here for the same";
                 let problem = Problem::error(mark, told, message);
                 reader.problems.push(problem.help("give it another name"));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{child, warn};
+use super::{child, fields, warn};
 use crate::config::cursor::Reader;
 use crate::config::diagnostic::Problem;
 use crate::config::schema::{Endpoint, Upstream};
@@ -106,6 +106,7 @@ pub(super) fn warnings(name: &str, entry: &Entry, upstream: &Upstream, reader: &
             help,
         );
     }
+    told(name, entry, upstream, reader);
     let timeouts = &upstream.timeouts;
     for (key, value) in [
         ("connect", timeouts.connect),
@@ -136,5 +137,28 @@ pub(super) fn warnings(name: &str, entry: &Entry, upstream: &Upstream, reader: &
             message,
             "lower it or raise `max`",
         );
+    }
+}
+
+/// The fields by which endpoints are told of an attempt.
+fn told(name: &str, entry: &Entry, upstream: &Upstream, reader: &mut Reader<'_>) {
+    let retry = upstream.retry.as_ref();
+    for (block, key, header) in [
+        (
+            "retry",
+            "attempt_header",
+            retry.and_then(|retry| retry.attempt_header.as_ref()),
+        ),
+        (
+            "timeouts",
+            "deadline_header",
+            upstream.timeouts.deadline_header.as_ref(),
+        ),
+    ] {
+        if let (Some(header), Some(written)) = (header, child(&entry.node, &[block, key])) {
+            let path = format!("upstreams.{name}.{block}.{key}");
+            let help = "choose a name of your own, such as `X-Attempt` or `X-Deadline-Ms`";
+            fields::own(header, &[], (written.node.mark, path, help), reader);
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::http::body::{Body, Sink};
 use crate::http::buffers::Lent;
 use crate::http::drain::Drain;
 use crate::http::head::{Length, RequestHead, Version};
+use crate::http::in_force::InForce;
 use crate::http::outgoing::Outgoing;
 use crate::http::responder::{Handler, Incoming, Peer, Refusal};
 
@@ -44,11 +45,12 @@ enum Next {
 
 /// Serves requests until the connection ends. `timer` is the connection's one timer, set to when the first head must be
 /// complete: the time of a head counts from when the client could speak, so that neither silence nor single bytes win
-/// it more.
+/// it more. Of `settings` each request is held to those that are in force when its first bytes come, and the rest before
+/// it to those in force when it begins.
 pub async fn serve<H: Handler>(
     connection: Rc<Connection>,
     peer: Rc<Peer>,
-    settings: Rc<Settings>,
+    settings: InForce<Settings>,
     timer: Timer,
     drain: Drain,
     handler: H,
@@ -58,7 +60,7 @@ pub async fn serve<H: Handler>(
         let (head, begun) = match next(&connection, &settings, &timer, &drain, is_first).await {
             Next::Request(head, begun) => (head, begun),
             Next::Refuse(refusal, begun) => {
-                timer.set(timer.wheel().now() + settings.timeouts.body);
+                timer.set(timer.wheel().now() + settings.now().timeouts.body);
                 let responder = Responder::refusing(&connection);
                 let responder = crate::http::Responder::H1(responder);
                 let answer = Box::pin(handler.refuse(refusal, begun, responder, peer));
@@ -83,7 +85,7 @@ pub async fn serve<H: Handler>(
             responder,
             peer: Rc::clone(&peer),
         };
-        handler.exchange(incoming).await;
+        handler.clone().exchange(incoming).await;
         if !connection.written_whole.get() {
             return;
         }
@@ -92,14 +94,14 @@ pub async fn serve<H: Handler>(
             return;
         }
         // The exchange has just told the time, when it ended.
-        timer.set(timer.wheel().recent() + settings.timeouts.keep_alive);
+        timer.set(timer.wheel().recent() + settings.now().timeouts.keep_alive);
     }
 }
 
 /// Waits for the next request head. `is_timed` says that its deadline runs already.
 async fn next(
     connection: &Rc<Connection>,
-    settings: &Settings,
+    settings: &InForce<Settings>,
     timer: &Timer,
     drain: &Drain,
     is_timed: bool,
@@ -111,6 +113,7 @@ async fn next(
     let mut is_last = false;
     drain.rest();
     poll_fn(|cx| {
+        let settings = settings.now();
         let read = connection.poll_head(cx, |bytes| {
             let head = head.get_or_insert_with(|| connection.buffers().request_head());
             parse::request(bytes, &settings.limits, head)

@@ -10,8 +10,8 @@ use ::h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use ::h2::{Reason, RecvStream};
 use ::http::uri::{Authority, PathAndQuery, Scheme};
 use ::http::{Method, Request, Uri, Version};
-use bytes::Bytes;
 
+use super::outbox::Piece;
 use super::slots::{Slot, Slots};
 use super::tap::Tap;
 use super::transfer::{Reader, Writer};
@@ -118,7 +118,7 @@ pub async fn connect(
         .max_header_list_size(settings.head_bytes)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(REMEMBERED_RESETS);
-    let (sender, connection) = builder.handshake(tap.clone()).await?;
+    let (sender, connection) = builder.handshake::<_, Piece>(tap.clone()).await?;
     let mut driver = Driver {
         connection,
         tap,
@@ -141,7 +141,7 @@ pub async fn connect(
 
 /// Moves the frames of all streams.
 struct Driver {
-    connection: Connection<Tap, Bytes>,
+    connection: Connection<Tap, Piece>,
     tap: Tap,
     slots: Rc<Slots>,
 }
@@ -182,7 +182,7 @@ impl Drop for Driver {
 pub struct Client(Rc<Shared>);
 
 struct Shared {
-    sender: RefCell<SendRequest<Bytes>>,
+    sender: RefCell<SendRequest<Piece>>,
     /// The last one sent, so that it is not checked and copied for each request.
     authority: RefCell<Option<Authority>>,
     slots: Rc<Slots>,

@@ -1,8 +1,9 @@
 //! The tasks that answer the requests of one connection: they end with it.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 use tokio::task::AbortHandle;
@@ -34,16 +35,13 @@ impl Exchanges {
     }
 
     /// Runs one more.
-    pub(super) fn start(&self, exchange: impl Future<Output = ()> + 'static) {
+    pub(super) fn start(&self, exchange: impl Future<Output = ()> + Unpin + 'static) {
         let key = self.0.tasks.borrow_mut().insert(None);
         let place = Place {
             running: Rc::clone(&self.0),
             key,
         };
-        let task = tokio::task::spawn_local(async move {
-            let _place = place;
-            exchange.await;
-        });
+        let task = tokio::task::spawn_local(Placed { exchange, place });
         if let Some(handle) = self.0.tasks.borrow_mut().get_mut(key) {
             *handle = Some(task.abort_handle());
         }
@@ -67,6 +65,21 @@ impl Exchanges {
 impl Drop for Exchanges {
     fn drop(&mut self) {
         self.cancel();
+    }
+}
+
+/// An exchange in its task, by hand: an `async` block would have room for all of it twice.
+struct Placed<F> {
+    exchange: F,
+    #[expect(dead_code, reason = "its drop is what it is for")]
+    place: Place,
+}
+
+impl<F: Future<Output = ()> + Unpin> Future for Placed<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.exchange).poll(cx)
     }
 }
 

@@ -68,7 +68,9 @@ pub(super) fn read_request(
         _ => head.target.extend_from_slice(path(&parts)?),
     }
     check_size(parts.method.as_str().len(), limits.head_bytes, head)?;
-    check_host(&head.fields)?;
+    if authority.is_none() {
+        check_host(&head.fields)?;
+    }
     if let Some(protocol) = protocol {
         // The library looks only for UTF-8 in it, line ends and all.
         let protocol = protocol.as_str().as_bytes();

@@ -7,6 +7,7 @@ pub mod client;
 mod exchanges;
 mod fields;
 mod meter;
+mod outbox;
 pub mod server;
 mod slots;
 mod tap;

@@ -1,6 +1,5 @@
 //! The server side of an HTTP/2 connection: many requests at once, a task for each.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,9 +9,9 @@ use std::time::Duration;
 use ::h2::server::{Connection, SendResponse};
 use ::h2::{Reason, RecvStream};
 use ::http::{HeaderMap, Method, Request, Response, StatusCode};
-use bytes::Bytes;
 
 use super::exchanges::Exchanges;
+use super::outbox::{Outbox, Piece};
 use super::tap::Tap;
 use super::transfer::{Reader, Writer};
 use super::{End, FRAME, REMEMBERED_RESETS, SEND_BUFFER, Unheard, fields};
@@ -23,6 +22,7 @@ use crate::http::body::{Body, Sink};
 use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::head::Length;
+use crate::http::in_force::InForce;
 use crate::http::outgoing::Outgoing;
 use crate::http::responder::{Handler, Incoming, Peer, Refusal};
 use crate::stream::Stream;
@@ -82,7 +82,9 @@ impl Settings {
     }
 }
 
-/// Serves requests until the connection ends, and says why it did. `unread` are the bytes that were read from the
+/// Serves requests until the connection ends, and says why it did. What was agreed on with the client at the beginning stays:
+/// its windows, how many streams it may open and how far the library reads a head. For all else the `settings` count that
+/// are in force when a head begins, or the rest between two requests. `unread` are the bytes that were read from the
 /// stream already, from the preface on; `timer` is the connection's one timer.
 #[expect(
     clippy::too_many_arguments,
@@ -92,25 +94,28 @@ pub async fn serve<H: Handler>(
     stream: Stream,
     unread: Vec<u8>,
     peer: Rc<Peer>,
-    settings: Rc<Settings>,
+    settings: InForce<Settings>,
     timer: Timer,
     drain: Drain,
     buffers: Buffers,
     handler: H,
 ) -> End {
-    let streams = settings.limits.streams;
+    let agreed = settings.now();
+    let streams = agreed.limits.streams;
     let wheel = timer.wheel().clone();
     let tap = Tap::server(stream, unread, streams, buffers.clone(), wheel);
-    let connection = match handshake(&tap, &settings, &timer).await {
+    let connection = match handshake(&tap, &agreed, &timer).await {
         Ok(connection) => connection,
         Err(end) => return end,
     };
     let mut session = Session {
         connection,
         exchanges: Exchanges::default(),
+        outbox: Outbox::new(tap.delayed()),
         tap,
         phase: Phase::Open,
         end: End::Closed,
+        is_told: false,
         is_idle: false,
         peer,
         settings,
@@ -121,9 +126,7 @@ pub async fn serve<H: Handler>(
         handler,
     };
     let end = poll_fn(|cx| session.poll(cx)).await;
-    if matches!(end, End::Flood(_) | End::Broken | End::SlowHead) {
-        session.handler.cut(end, &session.peer);
-    }
+    session.tell(end);
     end
 }
 
@@ -132,7 +135,7 @@ async fn handshake(
     tap: &Tap,
     settings: &Settings,
     timer: &Timer,
-) -> Result<Connection<Tap, Bytes>, End> {
+) -> Result<Connection<Tap, Piece>, End> {
     timer.set(timer.wheel().now() + settings.timeouts.head);
     let mut handshake = pin!(settings.builder().handshake(tap.clone()));
     poll_fn(|cx| {
@@ -159,15 +162,18 @@ enum Phase {
 
 struct Session<H> {
     /// Dropped before the exchanges are, so that they find their streams closed.
-    connection: Connection<Tap, Bytes>,
+    connection: Connection<Tap, Piece>,
     exchanges: Exchanges,
+    outbox: Outbox,
     tap: Tap,
     phase: Phase,
     end: End,
+    /// The handler knows why.
+    is_told: bool,
     /// No exchange runs, and the timer is set for that.
     is_idle: bool,
     peer: Rc<Peer>,
-    settings: Rc<Settings>,
+    settings: InForce<Settings>,
     timer: Timer,
     /// While a header block is under way: since when, and its deadline.
     block: Option<(Instant, Timer)>,
@@ -217,14 +223,17 @@ impl<H: Handler> Session<H> {
             return false;
         }
         if let Some(flood) = self.tap.flood() {
-            self.end = End::Flood(flood);
-            self.last(Reason::ENHANCE_YOUR_CALM);
+            self.cut(End::Flood(flood));
             return true;
         }
         if self.is_head_slow(cx) {
-            self.end = End::SlowHead;
-            self.last(Reason::ENHANCE_YOUR_CALM);
+            self.cut(End::SlowHead);
             return true;
+        }
+        if let Some(end) = self.tap.farewell() {
+            // By the library. It may take long until the client closes, and more until it has to.
+            self.end = end;
+            self.tell(end);
         }
         if self.tap.is_closing() {
             // The library ends it: for an error of the client, or because all is done.
@@ -247,7 +256,7 @@ impl<H: Handler> Session<H> {
             self.is_idle = true;
             self.drain.rest();
             let span = if self.phase == Phase::Open {
-                self.settings.timeouts.keep_alive
+                self.settings.now().timeouts.keep_alive
             } else {
                 LINGER
             };
@@ -274,14 +283,32 @@ impl<H: Handler> Session<H> {
         let known = self.block.take().filter(|(begun, _)| *begun == since);
         let (_, timer) = self.block.insert(known.unwrap_or_else(|| {
             let timer = self.timer.wheel().timer();
-            timer.set(since + self.settings.timeouts.head);
+            timer.set(since + self.settings.now().timeouts.head);
             (since, timer)
         }));
         timer.poll(cx).is_ready()
     }
 
-    /// Why the library gave the connection up. It has bounds of its own on some floods, and knows only their reason.
+    /// Cuts everything short because of what the client did.
+    fn cut(&mut self, end: End) {
+        self.end = end;
+        self.tell(end);
+        self.last(Reason::ENHANCE_YOUR_CALM);
+    }
+
+    /// Tells the handler why the connection was cut, once, as soon as that is known.
+    fn tell(&mut self, end: End) {
+        let is_cut = matches!(end, End::Flood(_) | End::Broken | End::SlowHead);
+        if is_cut && !std::mem::replace(&mut self.is_told, true) {
+            self.handler.cut(end, &self.peer);
+        }
+    }
+
+    /// Why the library gave the connection up, where it could not tell the client any more.
     fn failed(&self, error: &::h2::Error) -> End {
+        if let Some(end) = self.tap.farewell() {
+            return end;
+        }
         if !error.is_library() {
             return End::Failed;
         }
@@ -313,7 +340,7 @@ impl<H: Handler> Session<H> {
     }
 
     /// Starts the exchange of a request.
-    fn start(&self, request: Request<RecvStream>, mut response: SendResponse<Bytes>) {
+    fn start(&self, request: Request<RecvStream>, mut response: SendResponse<Piece>) {
         self.tap.took(response.stream_id().as_u32());
         // All that has come was read before the first request is handed out: what was cancelled in the same breath, or
         // made us reset the stream, must cost no endpoint anything (CVE-2023-44487, CVE-2025-8671).
@@ -325,20 +352,22 @@ impl<H: Handler> Session<H> {
         let (parts, stream) = request.into_parts();
         let mut responder = Responder {
             response: Some(response),
-            sent: self.tap.sent(),
+            outbox: self.outbox.clone(),
             is_head: parts.method == Method::HEAD,
             is_connect: parts.method == Method::CONNECT,
         };
         let mut head = self.buffers.request_head();
+        let settings = self.settings.now();
         let ends = stream.is_end_stream();
         let peer = Rc::clone(&self.peer);
         let handler = self.handler.clone();
-        if let Err(error) = fields::read_request(parts, ends, &self.settings.limits, &mut head) {
+        if let Err(error) = fields::read_request(parts, ends, &settings.limits, &mut head) {
             responder.is_connect = false;
             let responder = crate::http::Responder::H2(responder);
             let refusal = Refusal::Parse(error);
-            self.exchanges
-                .start(async move { handler.refuse(refusal, None, responder, peer).await });
+            self.exchanges.start(Box::pin(async move {
+                handler.refuse(refusal, None, responder, peer).await;
+            }));
             return;
         }
         let body = if ends {
@@ -354,17 +383,15 @@ impl<H: Handler> Session<H> {
             responder,
             peer,
         };
-        self.exchanges
-            .start(async move { handler.exchange(incoming).await });
+        self.exchanges.start(handler.exchange(incoming));
     }
 }
 
 /// Writes the answer of one request.
 pub struct Responder {
     /// `None` once it was answered.
-    response: Option<SendResponse<Bytes>>,
-    /// Bytes that the connection's socket took.
-    sent: Rc<Cell<u64>>,
+    response: Option<SendResponse<Piece>>,
+    outbox: Outbox,
     is_head: bool,
     is_connect: bool,
 }
@@ -419,7 +446,7 @@ impl Responder {
                     stream,
                     length,
                     Reason::INTERNAL_ERROR,
-                    Some(Rc::clone(&self.sent)),
+                    Some(self.outbox.share()),
                     None,
                 ))
             }

@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 use ::h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::End;
 use super::meter::{Flood, Meter};
-use super::walk::Walk;
+use super::walk::{Frame, Look, Walk};
 use crate::clock::Instant;
 use crate::clock::wheel::Wheel;
 use crate::http::buffers::Buffers;
@@ -28,6 +29,9 @@ const STRAIGHT: usize = 8 * 1024;
 /// The types of the frames that are looked at when they are written.
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+/// What is told of them: a reason; the last stream, a reason, and the beginning of what the library says about it.
+const LOOKS: &[Look] = &[(RST_STREAM, 4), (GOAWAY, 20)];
 /// Read and thrown away while a connection closes.
 const DISCARDED: usize = 256 * 1024;
 
@@ -43,8 +47,10 @@ struct Wire {
     /// Waits for the socket, and how much of it was written.
     unsent: Vec<u8>,
     written: usize,
-    /// Taken by the socket since the connection began.
-    sent: Rc<Cell<u64>>,
+    /// The socket did not take all that it was offered last.
+    is_full: bool,
+    /// Bytes that the socket took after it had been full.
+    delayed: Rc<Cell<u64>>,
     meter: Meter,
     /// The frames that are written, and how many of them gave a stream up as malformed since that was asked last.
     written_frames: Walk,
@@ -53,6 +59,8 @@ struct Wire {
     /// that was asked last.
     taken: u32,
     oversized: u32,
+    /// Why this side has given the connection up, once it was said.
+    farewell: Option<End>,
     /// How often the peer was heard.
     reads: u64,
     flood: Option<Flood>,
@@ -100,12 +108,14 @@ impl Tap {
             handed_on: 0,
             unsent: Vec::new(),
             written: 0,
-            sent: Rc::default(),
+            is_full: false,
+            delayed: Rc::default(),
             meter,
-            written_frames: Walk::new(0, RST_STREAM),
+            written_frames: Walk::new(0, LOOKS),
             malformed: 0,
             taken: 0,
             oversized: 0,
+            farewell: None,
             reads: 0,
             flood: None,
             block: None,
@@ -145,6 +155,12 @@ impl Tap {
         std::mem::take(&mut self.0.borrow_mut().oversized)
     }
 
+    /// Why the connection was given up, as the last GOAWAY has told the peer. The library has bounds of its own on some
+    /// floods, and says so to nobody else until the connection has come to its end.
+    pub(super) fn farewell(&self) -> Option<End> {
+        self.0.borrow().farewell
+    }
+
     /// Since when a header block is under way, whose end the peer owes.
     pub(super) fn in_block_since(&self) -> Option<Instant> {
         self.0.borrow().block.map(|(_, since)| since)
@@ -165,9 +181,9 @@ impl Tap {
         self.0.borrow().reads
     }
 
-    /// How many bytes the socket took; goes on counting.
-    pub(super) fn sent(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.0.borrow().sent)
+    /// How many bytes the socket took after it had been full, so that others had to wait for them; goes on counting.
+    pub(super) fn delayed(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.0.borrow().delayed)
     }
 
     /// Ready once all that was gathered is with the operating system. To be polled after the library was.
@@ -186,19 +202,24 @@ impl Wire {
     /// Ready once nothing that was gathered is left.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.has_unsent() {
-            let count =
-                ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.written..]))?;
+            let unsent = &self.unsent[self.written..];
+            let polled = Pin::new(&mut self.stream).poll_write(cx, unsent);
+            self.is_full |= polled.is_pending();
+            let count = ready!(polled)?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent(count);
+            self.is_full &= self.has_unsent();
         }
         Poll::Ready(Ok(()))
     }
 
     fn count(&mut self, count: usize) {
         self.meter.wrote(count);
-        self.sent.set(self.sent.get() + count as u64);
+        if self.is_full {
+            self.delayed.set(self.delayed.get() + count as u64);
+        }
     }
 
     /// Strikes out what the socket took, and gives the memory back when that was all.
@@ -237,13 +258,17 @@ impl Wire {
                 *place = IoSlice::new(slice);
             }
             let all = if before == 0 { &all[1..] } else { &all[..] };
-            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, all))?;
+            let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, all);
+            self.is_full |= polled.is_pending();
+            let count = ready!(polled)?;
             if count == 0 {
                 return Poll::Ready(Ok(0));
             }
             self.sent(count.min(before));
             if count > before {
                 self.count(count - before);
+                let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+                self.is_full &= count - before < offered;
                 return Poll::Ready(Ok(count - before));
             }
         }
@@ -277,7 +302,8 @@ impl Wire {
             length -= bytes.len();
             while let Some(frame) = self.written_frames.next(&mut bytes) {
                 match frame.kind {
-                    RST_STREAM => self.reset(Reason::from(frame.value)),
+                    RST_STREAM => self.reset(Reason::from(frame.number(0))),
+                    GOAWAY => self.part(&frame),
                     // Nobody else can have answered what was not taken yet.
                     HEADERS if frame.stream > self.taken => {
                         self.oversized += 1;
@@ -291,6 +317,19 @@ impl Wire {
         if self.meter.is_overdrawn() && self.flood.is_none() {
             self.flood = self.meter.verdict(self.wheel.now());
         }
+    }
+
+    /// Takes note of a farewell. One without an error ends nothing yet.
+    fn part(&mut self, frame: &Frame) {
+        let debug = frame.payload().get(8..).unwrap_or_default();
+        self.farewell = match Reason::from(frame.number(4)) {
+            Reason::NO_ERROR => return,
+            Reason::ENHANCE_YOUR_CALM => {
+                let flood = Flood::told(debug);
+                Some(End::Flood(flood.unwrap_or_else(|| self.meter.suspect())))
+            }
+            _ => Some(End::Broken),
+        };
     }
 
     /// Takes note of a stream that is reset. We ourselves do that for other reasons than these.

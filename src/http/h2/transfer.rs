@@ -1,6 +1,5 @@
 //! The body of one message on an HTTP/2 stream, read and written.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -8,8 +7,10 @@ use ::h2::{Reason, RecvStream, SendStream};
 use bytes::Bytes;
 
 use super::fields;
+use super::outbox::{MORSEL, Piece, Share};
 use super::slots::Slot;
 use crate::http::body::{BodyError, Chunk, Frame};
+use crate::http::buffers::SCRATCH;
 use crate::http::fields::Fields;
 use crate::http::head::Length;
 
@@ -22,6 +23,15 @@ fn body_error(error: ::h2::Error) -> BodyError {
         _ => error
             .into_io()
             .map_or(BodyError::Reset(Reason::STREAM_CLOSED), BodyError::Io),
+    }
+}
+
+/// Why a stream is closed for sending: a reset says it.
+fn closed_by(stream: &mut SendStream<Piece>, cx: &mut Context<'_>) -> BodyError {
+    match stream.poll_reset(cx) {
+        Poll::Ready(Err(error)) => body_error(error),
+        Poll::Ready(Ok(reason)) => BodyError::Reset(reason),
+        Poll::Pending => BodyError::Reset(Reason::STREAM_CLOSED),
     }
 }
 
@@ -95,12 +105,15 @@ impl Drop for Reader {
     }
 }
 
+/// A body that was announced with no more bytes than these is read without asking for windows first: most are.
+const SMALL: u64 = 16 * 1024;
+
 /// Writes a body onto a stream whose head was written.
 pub struct Writer {
     /// `None` once the stream was given up.
-    stream: Option<SendStream<Bytes>>,
+    stream: Option<SendStream<Piece>>,
     /// The last piece: it waits until it is known whether another follows, to carry END_STREAM itself if none does.
-    last: Option<Bytes>,
+    last: Option<Piece>,
     /// Bytes of the announced length that are still to come.
     left: Option<u64>,
     /// Something was handed to the library, which from then on says when there is room.
@@ -108,18 +121,19 @@ pub struct Writer {
     is_finished: bool,
     /// What the peer is told when the body does not come to its end.
     aborted_with: Reason,
-    /// Bytes that the socket of the connection took, whichever stream they were of. Only towards clients, of whom a
-    /// least rate is asked as well: an endpoint that reads one stream and not another must not seem to move.
-    sent: Option<Rc<Cell<u64>>>,
+    /// Its part in what the connection holds. Only towards clients: an endpoint is not bounded beyond its windows.
+    share: Option<Share>,
+    /// Bytes that the next piece should not exceed.
+    room: usize,
     _slot: Option<Rc<Slot>>,
 }
 
 impl Writer {
     pub(super) fn new(
-        stream: SendStream<Bytes>,
+        stream: SendStream<Piece>,
         length: Length,
         aborted_with: Reason,
-        sent: Option<Rc<Cell<u64>>>,
+        share: Option<Share>,
         slot: Option<Rc<Slot>>,
     ) -> Self {
         let left = match length {
@@ -134,7 +148,8 @@ impl Writer {
             is_started: false,
             is_finished: false,
             aborted_with,
-            sent,
+            share,
+            room: SCRATCH,
             _slot: slot,
         }
     }
@@ -148,43 +163,74 @@ impl Writer {
             is_started: false,
             is_finished: false,
             aborted_with: Reason::CANCEL,
-            sent: None,
+            share: None,
+            room: SCRATCH,
             _slot: None,
         }
     }
 
-    /// Bytes that the client's socket took so far, whichever stream they were of; 0 towards an endpoint.
+    /// Bytes of the body that were written to the client; 0 towards an endpoint.
     pub fn written(&self) -> u64 {
-        self.sent.as_ref().map_or(0, |sent| sent.get())
+        self.share.as_ref().map_or(0, Share::written)
     }
 
-    fn stream(&mut self) -> Result<&mut SendStream<Bytes>, BodyError> {
+    /// A number that changes when the client takes something, or may still come to take what waits for it; 0 towards an
+    /// endpoint, of whom no least rate is asked: one that reads one stream and not another must not seem to move.
+    pub fn progress(&self) -> u64 {
+        self.share.as_ref().map_or(0, Share::progress)
+    }
+
+    fn stream(&mut self) -> Result<&mut SendStream<Piece>, BodyError> {
         self.stream.as_mut().ok_or(BodyError::Reset(Reason::CANCEL))
     }
 
-    /// Ready while the peer's windows and the send buffer have room.
+    /// Bytes that the next piece should not exceed, once it is ready for one.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Ready while the peer's windows and the send buffers of the stream and its connection have room.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        let is_started = self.is_started;
+        self.room = SCRATCH;
+        let is_full = self.share.as_ref().is_some_and(Share::is_full);
+        if is_full && !self.is_empty() {
+            self.hand_on()?;
+            if let Some(share) = &self.share {
+                share.wait(cx);
+            }
+            return Poll::Pending;
+        }
+        let (is_started, left) = (self.is_started, self.left);
         let stream = self.stream()?;
-        if !is_started {
-            // The first piece is taken in any case: most bodies are one, and need no accounting.
+        if left == Some(0) {
+            // Nothing but the end may follow, which needs no window.
             return Poll::Ready(Ok(()));
         }
-        if stream.capacity() > 0 {
+        let is_small = left.is_some_and(|left| left <= SMALL);
+        if !is_started && is_small && !is_full {
             return Poll::Ready(Ok(()));
         }
-        // No more than a byte: what is reserved is kept from the other streams of the connection.
-        stream.reserve_capacity(1);
-        match ready!(stream.poll_capacity(cx)) {
-            Some(Ok(_)) => Poll::Ready(Ok(())),
-            Some(Err(error)) => Poll::Ready(Err(body_error(error))),
-            // The stream is closed for sending: by a reset, which says why.
-            None => match stream.poll_reset(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(body_error(error))),
-                Poll::Ready(Ok(reason)) => Poll::Ready(Err(BodyError::Reset(reason))),
-                Poll::Pending => Poll::Ready(Err(BodyError::Reset(Reason::STREAM_CLOSED))),
-            },
+        if stream.capacity() == 0 {
+            // No more than a byte: what is reserved is kept from the other streams of the connection.
+            stream.reserve_capacity(1);
+            match stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(body_error(error))),
+                Poll::Ready(None) => return Poll::Ready(Err(closed_by(stream, cx))),
+                // The end of a body without bytes is told to a client without any window, too.
+                Poll::Pending if !is_started && self.last.is_none() => self.room = MORSEL,
+                Poll::Pending => return Poll::Pending,
+            }
         }
+        if is_full {
+            self.room = MORSEL;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing of this stream is held.
+    fn is_empty(&self) -> bool {
+        self.share.as_ref().is_none_or(Share::is_empty)
     }
 
     /// Takes all of `data`.
@@ -195,7 +241,10 @@ impl Writer {
                 .ok_or(BodyError::WrongLength)?;
         }
         self.hand_on()?;
-        self.last = Some(data);
+        self.last = Some(match &self.share {
+            Some(share) => share.put(data),
+            None => Piece::uncounted(data),
+        });
         Ok(())
     }
 
@@ -217,7 +266,8 @@ impl Writer {
         if trailers.is_some() {
             self.hand_on()?;
         }
-        let last = self.last.take().unwrap_or_default();
+        let last = self.last.take();
+        let last = last.unwrap_or_else(|| Piece::uncounted(Bytes::new()));
         let stream = self.stream()?;
         match trailers {
             Some(trailers) => stream.send_trailers(trailers),

@@ -2,8 +2,11 @@
 
 /// Bytes of a frame header (RFC 9113, 4.1).
 const HEAD: usize = 9;
-/// Bytes of a frame header and of a payload that is one number.
-const HEAD_AND_VALUE: usize = HEAD + 4;
+/// The most that is told of a payload.
+const MOST: usize = 20;
+
+/// A type of frames whose payload is looked into, and how many bytes of it are told.
+pub(super) type Look = (u8, usize);
 
 /// What is known of a frame before its payload.
 #[derive(Debug, Clone, Copy)]
@@ -12,30 +15,43 @@ pub(super) struct Frame {
     pub(super) flags: u8,
     pub(super) length: u32,
     pub(super) stream: u32,
-    /// The payload of a frame of the type that is looked into; of others it has no meaning.
-    pub(super) value: u32,
+    told: usize,
+    payload: [u8; MOST],
+}
+
+impl Frame {
+    /// What is told of its payload: where that is shorter, all of it.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload[..self.told]
+    }
+
+    /// The number in four bytes of its payload; 0 where they are not told.
+    pub(super) fn number(&self, from: usize) -> u32 {
+        let rest = self.payload().get(from..).unwrap_or_default();
+        rest.first_chunk().copied().map_or(0, u32::from_be_bytes)
+    }
 }
 
 /// Where in the stream of one direction.
 #[derive(Debug)]
 pub(super) struct Walk {
-    /// The frame header that is being read, and its first `filled` bytes.
-    head: [u8; HEAD_AND_VALUE],
+    /// The frame header that is being read, with what is told of the payload, and its first `filled` bytes.
+    head: [u8; HEAD + MOST],
     filled: usize,
     /// Bytes to pass over before the next header: the rest of a payload, or a preface.
     skip: u32,
-    /// The type of frames whose payload is one number that is to be told.
-    looked_into: u8,
+    looks: &'static [Look],
 }
 
 impl Walk {
-    /// Begins `skip` bytes before the first frame.
-    pub(super) fn new(skip: u32, looked_into: u8) -> Self {
+    /// Begins `skip` bytes before the first frame, and looks into these.
+    pub(super) fn new(skip: u32, looks: &'static [Look]) -> Self {
+        debug_assert!(looks.iter().all(|(_, bytes)| *bytes <= MOST));
         Self {
-            head: [0; HEAD_AND_VALUE],
+            head: [0; HEAD + MOST],
             filled: 0,
             skip,
-            looked_into,
+            looks,
         }
     }
 
@@ -53,7 +69,7 @@ impl Walk {
             self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             *bytes = &bytes[taken..];
-            // A header that turns out to be of the type that is looked into is read on.
+            // A header that turns out to be of a type that is looked into is read on.
             if self.filled == wanted && self.filled == self.wanted() {
                 return Some(self.frame());
             }
@@ -67,22 +83,31 @@ impl Walk {
 
     /// Bytes to gather before the frame can be told.
     fn wanted(&self) -> usize {
-        let has_value =
-            self.filled >= HEAD && self.head[3] == self.looked_into && self.head[..3] == [0, 0, 4];
-        if has_value { HEAD_AND_VALUE } else { HEAD }
+        if self.filled < HEAD {
+            return HEAD;
+        }
+        let look = self.looks.iter().find(|(kind, _)| *kind == self.head[3]);
+        let told = look.map_or(0, |(_, bytes)| *bytes);
+        HEAD + told.min(self.length() as usize)
+    }
+
+    fn length(&self) -> u32 {
+        u32::from_be_bytes([0, self.head[0], self.head[1], self.head[2]])
     }
 
     fn frame(&mut self) -> Frame {
-        let [high, middle, low, kind, flags, a, b, c, d, value @ ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]);
-        self.skip = length - (self.filled - HEAD) as u32;
+        let [_, _, _, kind, flags, a, b, c, d, payload @ ..] = self.head;
+        let length = self.length();
+        let told = self.filled - HEAD;
+        self.skip = length - told as u32;
         self.filled = 0;
         Frame {
             kind,
             flags,
             length,
             stream: u32::from_be_bytes([a & 0x7f, b, c, d]),
-            value: u32::from_be_bytes(value),
+            told,
+            payload,
         }
     }
 }
@@ -91,8 +116,67 @@ impl PartialEq for Walk {
     /// What is left in the header behind its fill makes no difference.
     fn eq(&self, other: &Self) -> bool {
         self.head[..self.filled] == other.head[..other.filled]
-            && (self.skip, self.looked_into) == (other.skip, other.looked_into)
+            && (self.skip, self.looks) == (other.skip, other.looks)
     }
 }
 
 impl Eq for Walk {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kind, length, and what is told of the payload.
+    fn walked(bytes: &[u8], piece: usize) -> Vec<(u8, u32, Vec<u8>)> {
+        let mut walk = Walk::new(3, &[(3, 4), (7, 20)]);
+        let mut found = Vec::new();
+        for mut piece in bytes.chunks(piece) {
+            while let Some(frame) = walk.next(&mut piece) {
+                found.push((frame.kind, frame.length, frame.payload().to_vec()));
+            }
+        }
+        found
+    }
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let head = [0, 0, payload.len() as u8, kind, 0, 0, 0, 0, 1];
+        [&head[..], payload].concat()
+    }
+
+    #[test]
+    fn frames_are_found_and_looked_into_however_the_bytes_are_split() {
+        let long: Vec<u8> = (0..40).collect();
+        let bytes = [
+            b"pre".to_vec(),
+            frame(0, &long),
+            frame(3, &[0, 0, 0, 8]),
+            frame(3, &[1, 2]),
+            frame(7, &long[..8]),
+            frame(7, &[]),
+            frame(7, &long),
+            frame(1, b"x"),
+        ]
+        .concat();
+        let expected = [
+            (0, 40, vec![]),
+            (3, 4, vec![0, 0, 0, 8]),
+            (3, 2, vec![1, 2]),
+            (7, 8, long[..8].to_vec()),
+            (7, 0, vec![]),
+            (7, 40, long[..20].to_vec()),
+            (1, 1, vec![]),
+        ];
+        for piece in 1..=bytes.len() {
+            assert_eq!(walked(&bytes, piece), expected, "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_not_told_is_none() {
+        let mut walk = Walk::new(0, &[(7, 8)]);
+        let mut bytes = &frame(7, &[0, 0, 0, 1, 0, 0, 0, 11])[..];
+        let told = walk.next(&mut bytes).expect("a frame");
+        assert_eq!((told.number(0), told.number(4)), (1, 11));
+        assert_eq!((told.number(5), told.number(90)), (0, 0));
+    }
+}

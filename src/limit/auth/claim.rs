@@ -1,6 +1,7 @@
 //! What a request says of who it is: the user and password of `Authorization: Basic` (RFC 7617), or a key.
 
 use super::base64;
+use crate::asked::{self, after_scheme};
 
 /// Why a request says nothing that could be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,30 +64,17 @@ pub fn key<'a>(
     Ok(key)
 }
 
-/// What follows the scheme, whose name counts in any case.
-fn after_scheme<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
-    let (name, rest) = value.split_at_checked(scheme.len())?;
-    if !name.eq_ignore_ascii_case(scheme) || rest.first() != Some(&b' ') {
-        return None;
-    }
-    Some(rest.trim_ascii())
-}
-
 /// Takes a parameter out of the query of a target, so that neither an endpoint nor a log sees it. Gives its value,
 /// decoded; `Malformed` when it stands there twice, of which nothing stays either.
 pub fn take_parameter(target: &mut Vec<u8>, name: &[u8]) -> Result<Vec<u8>, Unclaimed> {
     let mark = memchr::memchr(b'?', target).ok_or(Unclaimed::Absent)?;
     let mut found = Vec::new();
     let mut kept = Vec::new();
-    for part in target[mark + 1..].split(|byte| *byte == b'&') {
-        let (key, value) = match memchr::memchr(b'=', part) {
-            Some(equals) => (&part[..equals], &part[equals + 1..]),
-            None => (part, &[][..]),
-        };
-        if decoded(key) == name {
-            found.push(decoded(value));
+    for parameter in asked::parameters(&target[mark + 1..]) {
+        if parameter.is(name) {
+            found.push(parameter.value.bytes().collect::<Vec<u8>>());
         } else {
-            kept.push(part);
+            kept.push(parameter.whole);
         }
     }
     let is_twice = found.len() > 1;
@@ -104,29 +92,6 @@ pub fn take_parameter(target: &mut Vec<u8>, name: &[u8]) -> Result<Vec<u8>, Uncl
         return Err(Unclaimed::Absent);
     }
     Ok(value)
-}
-
-/// `%41` is `A`, `+` is a space, a `%` that begins no escape stands for itself.
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).filter(|_| *first == b'%');
-        let digits = digits.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        let escaped = digits
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        match escaped {
-            Some(byte) => {
-                out.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                out.push(if *first == b'+' { b' ' } else { *first });
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -211,6 +176,19 @@ mod tests {
     }
 
     proptest! {
+        /// Who counts by a parameter and who takes a key out of it mean the same.
+        #[test]
+        fn what_is_taken_is_what_is_counted_by(query in "[kb%6=&+?]{0,12}") {
+            let counted = asked::parameter(query.as_bytes(), b"k");
+            let counted: Option<Vec<u8>> = counted.map(|value| value.bytes().collect());
+            let mut target = format!("/?{query}").into_bytes();
+            match take_parameter(&mut target, b"k") {
+                Ok(taken) => prop_assert_eq!(Some(taken), counted),
+                Err(Unclaimed::Absent) => prop_assert_eq!(counted, None),
+                Err(Unclaimed::Malformed) => {}
+            }
+        }
+
         #[test]
         fn what_is_taken_is_gone(target in "/[a-c]{0,3}\\?([kb%6=&?]{0,12})") {
             let mut taken = target.into_bytes();

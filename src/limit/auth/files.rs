@@ -10,6 +10,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::password::{Hash, HashError, ITERATIONS};
+use crate::entropy;
+use crate::watch::Content;
 
 /// Bytes of a file. Some hundred thousand lines; a larger one is another file than was meant.
 const FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -61,12 +63,27 @@ pub struct Users {
     decoy: Hash,
 }
 
-impl Users {
-    /// Reads the file. Blocks.
-    pub fn load(file: &Path, secret: [u8; 32]) -> Result<Self, FileError> {
+impl PartialEq for Users {
+    /// The decoy is another one each time.
+    fn eq(&self, other: &Self) -> bool {
+        self.hashes == other.hashes
+    }
+}
+
+impl Content for Users {
+    type Error = FileError;
+
+    fn load(file: &Path) -> Result<Self, FileError> {
+        let secret = entropy::system_secret();
         Self::read(&text(file)?, secret).map_err(|(line, fault)| told(file, line, fault))
     }
 
+    fn what() -> &'static str {
+        "users"
+    }
+}
+
+impl Users {
     /// Reads the text of a file. `secret` is chance, for a password that nobody has.
     pub fn read(text: &str, secret: [u8; 32]) -> Result<Self, (usize, LineFault)> {
         let mut hashes: HashMap<Box<str>, Hash> = HashMap::new();
@@ -113,19 +130,26 @@ type Digest = ([u8; 32], Arc<str>);
 /// Names and their keys.
 ///
 /// A key is long and made by chance, so that one SHA-256 keeps it: there is nothing to guess.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Keys {
     /// By the first bytes of the digest, which tell nothing of the key; the rest is compared in constant time.
     digests: HashMap<u64, Vec<Digest>>,
     count: usize,
 }
 
-impl Keys {
-    /// Reads the file. Blocks.
-    pub fn load(file: &Path) -> Result<Self, FileError> {
+impl Content for Keys {
+    type Error = FileError;
+
+    fn load(file: &Path) -> Result<Self, FileError> {
         Self::read(&text(file)?).map_err(|(line, fault)| told(file, line, fault))
     }
 
+    fn what() -> &'static str {
+        "keys"
+    }
+}
+
+impl Keys {
     /// Reads the text of a file.
     pub fn read(text: &str) -> Result<Self, (usize, LineFault)> {
         let mut keys = Self::default();
@@ -321,17 +345,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("plimsoll-auth-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("users");
-        assert!(matches!(
-            Users::load(&file, [0; 32]),
-            Err(FileError::Read { .. })
-        ));
+        assert!(matches!(Users::load(&file), Err(FileError::Read { .. })));
         std::fs::write(&file, "# nobody yet\n\n").unwrap();
-        assert!(matches!(
-            Users::load(&file, [0; 32]),
-            Err(FileError::Empty { .. })
-        ));
+        assert!(matches!(Users::load(&file), Err(FileError::Empty { .. })));
         std::fs::write(&file, "ops:secret\n").unwrap();
-        let error = Users::load(&file, [0; 32]).unwrap_err().to_string();
+        let error = Users::load(&file).unwrap_err().to_string();
         assert!(
             error.contains("line 1") && !error.contains(":secret"),
             "{error}"

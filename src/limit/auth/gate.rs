@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::checks::{Checks, Code};
@@ -12,7 +12,7 @@ use super::files::{FileError, Keys, Users};
 use super::password::Hash;
 use crate::clock::Instant;
 use crate::config::{self, AuthWay, Config, OnAuthFailure};
-use crate::entropy;
+use crate::watch::FromFile;
 
 /// State that every later configuration finds again: what is known of passwords, and how requests fared by route.
 #[derive(Debug, Default)]
@@ -23,11 +23,23 @@ pub struct Ledger {
 
 impl Ledger {
     fn counts(&self, route: &str) -> Arc<Counts> {
-        let mut counts = self
-            .counts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Arc::clone(counts.entry(route.to_owned()).or_default())
+        Arc::clone(self.lock().entry(route.to_owned()).or_default())
+    }
+
+    /// Forgets the routes that no configuration has any more, also those of files that were refused.
+    fn forget_gone(&self) {
+        self.lock()
+            .retain(|_, counts| Arc::strong_count(counts) > 1);
+    }
+
+    /// Routes of which something is kept.
+    #[cfg(test)]
+    pub(super) fn routes(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Counts>>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,7 +77,7 @@ pub enum Way {
 /// Users and passwords.
 #[derive(Debug)]
 pub struct Basic {
-    users: Arc<Users>,
+    users: Arc<FromFile<Users>>,
     checks: Arc<Checks>,
     /// The value of `WWW-Authenticate`.
     challenge: Box<[u8]>,
@@ -82,7 +94,7 @@ pub struct Candidate {
 /// Keys.
 #[derive(Debug)]
 pub struct ApiKey {
-    keys: Arc<Keys>,
+    keys: Arc<FromFile<Keys>>,
     pub header: Option<Box<str>>,
     pub query: Option<Box<str>>,
     is_bearer: bool,
@@ -103,7 +115,8 @@ pub struct Forward {
 impl Basic {
     /// Whose password is to be looked at.
     pub fn candidate(&self, login: Login) -> Candidate {
-        let (user, hash) = self.users.find(&login.user);
+        let users = self.users.now();
+        let (user, hash) = users.find(&login.user);
         Candidate {
             code: self.checks.code(&login.user, &login.password, hash),
             user: user.map(Into::into),
@@ -114,7 +127,12 @@ impl Basic {
 
     /// How many users there are.
     pub fn count(&self) -> usize {
-        self.users.count()
+        self.users.now().count()
+    }
+
+    /// Where they stand.
+    pub fn file(&self) -> &Arc<FromFile<Users>> {
+        &self.users
     }
 
     pub fn checks(&self) -> &Arc<Checks> {
@@ -148,7 +166,12 @@ impl Candidate {
 impl ApiKey {
     /// How many keys there are.
     pub fn count(&self) -> usize {
-        self.keys.count()
+        self.keys.now().count()
+    }
+
+    /// Where they stand.
+    pub fn file(&self) -> &Arc<FromFile<Keys>> {
+        &self.keys
     }
 
     /// Whose key it is; `None`: nobody's. `values` are those of the header.
@@ -157,7 +180,7 @@ impl ApiKey {
         values: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Option<Arc<str>>, Unclaimed> {
         let key = claim::key(values, self.is_bearer)?;
-        Ok(self.keys.find(key).cloned())
+        Ok(self.keys.now().find(key).cloned())
     }
 
     /// The same by the query, out of which the key is taken.
@@ -167,7 +190,7 @@ impl ApiKey {
         target: &mut Vec<u8>,
     ) -> Result<Option<Arc<str>>, Unclaimed> {
         let key = claim::take_parameter(target, name.as_bytes())?;
-        Ok(self.keys.find(&key).cloned())
+        Ok(self.keys.now().find(&key).cloned())
     }
 
     /// The value of `WWW-Authenticate`. There is no scheme for keys but that of bearer tokens.
@@ -179,6 +202,7 @@ impl ApiKey {
 /// The gates of all routes, in their order; `None` where nothing is asked and nothing is taken away. Blocks: reads files,
 /// each of them once.
 pub fn compile(config: &Config, ledger: &Ledger) -> Result<Vec<Option<Arc<Gate>>>, AuthError> {
+    ledger.forget_gone();
     let reserved: Arc<[Box<str>]> = reserved(config).into();
     let mut read = Read::default();
     let routes = config.routes.iter().enumerate();
@@ -201,25 +225,25 @@ pub fn compile(config: &Config, ledger: &Ledger) -> Result<Vec<Option<Arc<Gate>>
 /// Files that several routes name.
 #[derive(Default)]
 struct Read {
-    users: HashMap<PathBuf, Arc<Users>>,
-    keys: HashMap<PathBuf, Arc<Keys>>,
+    users: HashMap<PathBuf, Arc<FromFile<Users>>>,
+    keys: HashMap<PathBuf, Arc<FromFile<Keys>>>,
 }
 
 impl Read {
-    fn users(&mut self, file: &Path) -> Result<Arc<Users>, FileError> {
+    fn users(&mut self, file: &Path) -> Result<Arc<FromFile<Users>>, FileError> {
         if let Some(users) = self.users.get(file) {
             return Ok(Arc::clone(users));
         }
-        let users = Arc::new(Users::load(file, entropy::system_secret())?);
+        let users = FromFile::open(file)?;
         self.users.insert(file.to_owned(), Arc::clone(&users));
         Ok(users)
     }
 
-    fn keys(&mut self, file: &Path) -> Result<Arc<Keys>, FileError> {
+    fn keys(&mut self, file: &Path) -> Result<Arc<FromFile<Keys>>, FileError> {
         if let Some(keys) = self.keys.get(file) {
             return Ok(Arc::clone(keys));
         }
-        let keys = Arc::new(Keys::load(file)?);
+        let keys = FromFile::open(file)?;
         self.keys.insert(file.to_owned(), Arc::clone(&keys));
         Ok(keys)
     }

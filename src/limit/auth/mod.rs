@@ -15,6 +15,8 @@ mod counts;
 mod files;
 mod gate;
 pub mod password;
+#[cfg(test)]
+mod tests;
 
 pub use checks::{Checks, Code, Turn};
 pub use counts::{Counts, Verdict};

@@ -3,6 +3,7 @@
 mod table;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ const SECOND: u64 = 1_000_000_000;
 struct From(&'static str, &'static str);
 
 impl Client for From {
+    fn whose(&self) -> Whose<'_> {
+        Whose::Route("r")
+    }
+
     fn client_ip(&self) -> Option<IpAddr> {
         self.0.parse().ok()
     }
@@ -56,7 +61,7 @@ fn config(limits: &str, names: &str) -> Config {
 }
 
 fn registry() -> Registry {
-    Registry::new(4, 7)
+    Registry::new(4, 7, Arc::default())
 }
 
 fn compile(limits: &str, names: &str) -> Limits {
@@ -429,4 +434,45 @@ fn workers_at_once_hold_no_more_permits_than_may() {
     assert_eq!(limits.all[0].counts().under_way(), 0);
     let held: Vec<_> = (0..3).map(|_| enter(&limits, ANN, 0)).collect();
     assert!(held.iter().all(Result::is_ok) && enter(&limits, ANN, 0).is_err());
+}
+
+/// Beyond `keys` all share one bucket, the slow and the fast, and nobody who is fast gives the slow back what they have had.
+#[test]
+fn a_shared_bucket_is_not_pulled_back_by_who_may_ask_faster() {
+    let limits = compile(
+        "rate_limits: { a: { key: { header: x }, rate: 1/h, burst: 100, keys: 1, \
+         overrides: { fast: { rate: 100/s, burst: 10 } } } }",
+        "a",
+    );
+    let passed = |name: &'static str, times: usize| {
+        let all = (0..times).map(|_| enter(&limits, From("192.0.2.1", name), SECOND));
+        all.filter(Result::is_ok).count()
+    };
+    assert_eq!(passed("first", 200), 100);
+    assert_eq!(passed("slow", 200), 100);
+    assert_eq!(passed("fast", 10), 0);
+    assert_eq!(passed("slow", 200), 0);
+    assert_eq!(passed("slower", 200), 0);
+    assert_eq!(limits.all[0].counts().of(Event::Overflow), 610);
+}
+
+/// And a rate that is slower no more, after a reload, does not lock those out who share.
+#[test]
+fn a_shared_bucket_is_no_longer_empty_than_the_rates_in_force_say() {
+    let registry = registry();
+    let limits = |rate: &str| {
+        let written = format!(
+            "rate_limits: {{ a: {{ key: {{ header: x }}, rate: {rate}, burst: 100, keys: 1 }} }}"
+        );
+        Limits::compile(&config(&written, "a"), &registry)
+    };
+    let before = limits("1/h");
+    assert!(enter(&before, From("192.0.2.1", "first"), SECOND).is_ok());
+    for _ in 0..100 {
+        assert!(enter(&before, From("192.0.2.1", "second"), SECOND).is_ok());
+    }
+    let after = limits("100/s");
+    let refused = enter(&after, From("192.0.2.1", "second"), SECOND).unwrap_err();
+    assert_eq!(refused.why, Refusal::Rate(Duration::from_millis(10)));
+    assert!(enter(&after, From("192.0.2.1", "second"), SECOND + SECOND / 100).is_ok());
 }

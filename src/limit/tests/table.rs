@@ -24,7 +24,7 @@ fn key(number: u64) -> u128 {
 }
 
 fn add(table: &Table, number: u64, most: usize, now: u64, span: u64) -> Changed<u64> {
-    table.change(key(number), most, &Times(now), |known| {
+    table.change(key(number), most, &Times(now), |known, _| {
         let new = known.max(now) + span;
         (Some(new), new)
     })
@@ -38,7 +38,7 @@ fn keys_are_told_apart_and_found_again() {
     }
     for number in 0..1000 {
         let changed = add(&table, number, 1000, 10, 5);
-        assert_eq!((changed.result, changed.overflowed()), (20, false));
+        assert_eq!((changed.result, changed.place.is_shared()), (20, false));
     }
     assert_eq!(table.used(), 1000);
 }
@@ -49,7 +49,7 @@ fn what_there_is_no_room_for_shares_one_number() {
     let changed: Vec<_> = (0..30)
         .map(|number| add(&table, number, 20, 10, 5))
         .collect();
-    let shared = changed.iter().filter(|one| one.overflowed());
+    let shared = changed.iter().filter(|one| one.place.is_shared());
     assert_eq!(shared.map(|one| one.result).max(), Some(10 + 10 * 5));
     assert_eq!(table.used(), 20);
     assert!(changed.iter().all(|one| !one.evicted));
@@ -61,12 +61,12 @@ fn only_a_key_whose_time_has_passed_makes_room() {
     for number in 0..16 {
         add(&table, number, 16, 10, 100 + number);
     }
-    assert!(add(&table, 99, 16, 110, 1).overflowed());
+    assert!(add(&table, 99, 16, 110, 1).place.is_shared());
     let came = add(&table, 99, 16, 113, 100);
-    assert!(came.evicted && !came.overflowed(), "{came:?}");
+    assert!(came.evicted && !came.place.is_shared(), "{came:?}");
     // The one that was not asked for the longest had to go.
     assert_eq!(add(&table, 1, 16, 113, 1).result, 114);
-    assert!(!add(&table, 15, 16, 113, 1).overflowed());
+    assert!(!add(&table, 15, 16, 113, 1).place.is_shared());
     assert_eq!(table.used(), 16);
 }
 
@@ -121,7 +121,7 @@ fn half_of_the_slots_hold_all_keys() {
     let table = Table::new(65_536);
     assert_eq!(table.room(), 65_536);
     let keys = 0..65_536;
-    let shared = keys.filter(|number| add(&table, *number, 65_536, 10, 5).overflowed());
+    let shared = keys.filter(|number| add(&table, *number, 65_536, 10, 5).place.is_shared());
     assert_eq!(shared.count(), 0);
 }
 
@@ -140,7 +140,7 @@ fn workers_at_once_lose_nothing() {
                     add(table, turn % 8, 64, 1_000_000_000, 1);
                     // Idle at once.
                     let passing = 100 + worker * TURNS + turn;
-                    table.change(key(passing), 64, &Times(turn + 2), |known| {
+                    table.change(key(passing), 64, &Times(turn + 2), |known, _| {
                         (Some(known.max(turn) + 1), ())
                     });
                 }
@@ -169,7 +169,7 @@ proptest! {
         for (number, gap, span) in events {
             now += gap;
             let changed = add(&table, number, most, now, span);
-            if changed.overflowed() {
+            if changed.place.is_shared() {
                 let live = model.iter().filter(|(_, full)| **full >= now).count();
                 prop_assert!(model.get(&number).is_none_or(|full| *full < now));
                 prop_assert!(live > 0);

@@ -7,6 +7,7 @@ use rustls::SignatureScheme;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::in_force::Shown;
 use crate::config;
@@ -150,6 +151,7 @@ impl Pair {
             None => bare,
             Some(_) => shared.stapled_key(&written.cert, &written.key, ocsp)?,
         };
+        let print = print(&key.cert);
         Ok(Self {
             key,
             shown: Shown {
@@ -158,10 +160,21 @@ impl Pair {
                 not_before,
                 not_after,
                 is_stapled,
+                print,
             },
             staple_until,
         })
     }
+}
+
+/// What stands for a chain.
+pub(super) fn print(chain: &[CertificateDer<'_>]) -> u64 {
+    let mut hash = Xxh3::new();
+    for certificate in chain {
+        hash.update(&(certificate.len() as u64).to_le_bytes());
+        hash.update(certificate);
+    }
+    hash.digest()
 }
 
 /// The DNS names that a certificate carries, in lower case, each once and in order.

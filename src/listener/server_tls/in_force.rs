@@ -22,6 +22,8 @@ use crate::tls::{Shared, TlsError};
 pub struct ServerTls {
     written: config::ServerTls,
     in_force: ArcSwap<InForce>,
+    /// What stands for the chains that the files held when they were first read, in the order of the configuration.
+    begun: Box<[u64]>,
     /// Why its files are of no use as they are now, where they are not.
     trouble: ArcSwapOption<String>,
 }
@@ -51,6 +53,8 @@ pub struct Shown {
     pub not_after: i64,
     /// Whether an OCSP response is stapled.
     pub is_stapled: bool,
+    /// Stands for the chain: another one, another number.
+    pub print: u64,
 }
 
 impl ServerTls {
@@ -59,6 +63,7 @@ impl ServerTls {
         let in_force = read(written, shared)?;
         Ok(Arc::new(Self {
             written: written.clone(),
+            begun: in_force.shown.iter().map(|one| one.print).collect(),
             in_force: ArcSwap::from_pointee(in_force),
             trouble: ArcSwapOption::empty(),
         }))
@@ -67,6 +72,13 @@ impl ServerTls {
     /// What the next connection gets.
     pub fn now(&self) -> Arc<InForce> {
         self.in_force.load_full()
+    }
+
+    /// The files of its chains with what stands for what they held when this configuration was compiled.
+    pub fn begun(&self) -> impl Iterator<Item = (&Path, u64)> {
+        let files = self.written.certificates.iter();
+        let files = files.map(|pair| pair.cert.as_path());
+        files.zip(self.begun.iter().copied())
     }
 
     /// What the configuration asks for.

@@ -11,6 +11,7 @@ mod turns;
 
 use std::cell::Cell;
 use std::io::{self, Write};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,7 +26,7 @@ use crate::clock;
 use crate::clock::wheel::Wheel;
 use crate::observe::ListenerCells;
 use crate::stream::Stream;
-use crate::tls::{Identity, Shared, TlsError};
+use crate::tls::{self, Identity, Shared, TlsError};
 pub use error::AcceptError;
 pub use in_force::{InForce, ServerTls, Shown};
 use opening::{Noting, Opening, PLAIN_HTTP_ANSWER};
@@ -38,6 +39,11 @@ pub fn inspect(
     now: i64,
 ) -> Result<Shown, TlsError> {
     certificates::Pair::read(written, shared, now).map(|pair| pair.shown)
+}
+
+/// What stands for the chain that a file holds now. Blocks on it.
+pub fn print(file: &Path) -> Result<u64, TlsError> {
+    tls::certificates(file).map(|chain| certificates::print(&chain))
 }
 
 /// A connection that is encrypted, and what the handshake told of the client.

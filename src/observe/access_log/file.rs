@@ -2,12 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 /// To append to; it is made where it is missing.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // To open a pipe for writing alone waits for a reader, for ever where none comes; for both it does not.
+    let is_pipe = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo());
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).read(is_pipe).open(path)
 }
 
 /// Makes a file somebody else's. Not through a symbolic link or a second name, by which somebody who may write into its

@@ -13,7 +13,6 @@ use super::date::DateText;
 use super::file::{give, open};
 use super::line;
 use super::redact::Redactor;
-use super::trouble::{Told, Trouble};
 use crate::config;
 use crate::observe::record::Record;
 
@@ -36,11 +35,12 @@ enum Message {
 }
 
 /// What the writer and everybody else share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     written: AtomicU64,
     dropped: AtomicU64,
-    trouble: Trouble,
+    /// Why the last batch was not written; none when it was.
+    failure: Mutex<Option<io::Error>>,
     /// Empty buffers on their way back to workers.
     spare: Mutex<Vec<Vec<u8>>>,
     /// A file opened anew, to be written to from now on.
@@ -60,11 +60,7 @@ pub struct AccessLog {
 impl AccessLog {
     /// Opens the target and starts the thread that writes to it. A file becomes that of `owner`, a user and a group,
     /// who is to open it anew.
-    pub fn start(
-        config: &config::AccessLog,
-        told: Told,
-        owner: Option<(u32, u32)>,
-    ) -> io::Result<Self> {
+    pub fn start(config: &config::AccessLog, owner: Option<(u32, u32)>) -> io::Result<Self> {
         let target: Box<dyn Write + Send> = match &config.path {
             config::LogTarget::Stdout => Box::new(io::stdout()),
             config::LogTarget::Stderr => Box::new(io::stderr()),
@@ -76,28 +72,12 @@ impl AccessLog {
                 Box::new(file)
             }
         };
-        Self::writing_to(config.clone(), told, target)
+        Self::writing_to(config.clone(), target)
     }
 
-    fn writing_to(
-        config: config::AccessLog,
-        told: Told,
-        target: Box<dyn Write + Send>,
-    ) -> io::Result<Self> {
+    fn writing_to(config: config::AccessLog, target: Box<dyn Write + Send>) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let name = match &config.path {
-            config::LogTarget::Stdout => "standard output".to_owned(),
-            config::LogTarget::Stderr => "standard error".to_owned(),
-            config::LogTarget::File(path) => path.display().to_string(),
-        };
-        let shared = Arc::new(Shared {
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            trouble: Trouble::new(told, name),
-            spare: Mutex::default(),
-            next: Mutex::default(),
-            waiting: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         thread.spawn(move || write_all(&receiver, target, &of_thread))?;
@@ -152,14 +132,16 @@ impl AccessLog {
         self.shared.written.load(Relaxed)
     }
 
+    /// Why the last lines could not be written; none where they were, or wait for a target that takes nothing.
+    pub fn failure(&self) -> Option<String> {
+        locked(&self.shared.failure)
+            .as_ref()
+            .map(io::Error::to_string)
+    }
+
     /// Lines lost because the target was too slow or failed.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Relaxed)
-    }
-
-    /// Why lines are lost, while they are.
-    pub fn trouble(&self) -> Option<String> {
-        self.shared.trouble.reason()
     }
 }
 
@@ -242,7 +224,6 @@ impl Lines {
             Ok(()) => {}
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
                 self.shared.dropped.fetch_add(lines, Relaxed);
-                self.shared.trouble.too_slow(lines);
                 if let Message::Batch { text, .. } = message {
                     give_back(&self.shared, text);
                 }
@@ -269,11 +250,8 @@ fn write_all(receiver: &Receiver<Message>, target: Box<dyn Write + Send>, shared
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
                 locked(&shared.waiting).clear();
-                match next(receiver, shared.trouble.settle()) {
-                    Ok(message) => message,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
+                let Ok(message) = receiver.recv() else { return };
+                message
             }
         };
         if let Some(file) = locked(&shared.next).take() {
@@ -283,29 +261,16 @@ fn write_all(receiver: &Receiver<Message>, target: Box<dyn Write + Send>, shared
             };
         }
         if let Message::Batch { text, lines } = message {
-            match output.write(&text) {
-                Ok(()) => {
-                    shared.written.fetch_add(lines, Relaxed);
-                    shared.trouble.written();
-                }
-                Err(error) => {
-                    shared.dropped.fetch_add(lines, Relaxed);
-                    shared.trouble.failed(lines, &error);
-                }
-            }
+            let failure = output.write(&text).err();
+            let counter = if failure.is_none() {
+                &shared.written
+            } else {
+                &shared.dropped
+            };
+            *locked(&shared.failure) = failure;
+            counter.fetch_add(lines, Relaxed);
             give_back(shared, text);
         }
-    }
-}
-
-/// The next message, waited for as long as it takes or no longer than `patience`.
-fn next(
-    receiver: &Receiver<Message>,
-    patience: Option<Duration>,
-) -> Result<Message, RecvTimeoutError> {
-    match patience {
-        Some(patience) => receiver.recv_timeout(patience),
-        None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
 }
 
@@ -349,8 +314,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::clock::{Clock, Instant};
-    use crate::observe::event::Events;
 
     const LONG: Duration = Duration::from_secs(30);
 
@@ -376,14 +339,6 @@ mod tests {
             path: config::LogTarget::File(path),
             format: config::LogFormat::Combined,
             ..config::AccessLog::default()
-        }
-    }
-
-    fn told() -> Told {
-        Told {
-            events: Arc::default(),
-            // Five seconds pass in 50 ms.
-            clock: Clock::scaled(100),
         }
     }
 
@@ -422,7 +377,7 @@ mod tests {
             directory.0.join("access.log"),
             directory.0.join("access.log.1"),
         );
-        let log = AccessLog::start(&config(path.clone()), told(), None).unwrap();
+        let log = AccessLog::start(&config(path.clone()), None).unwrap();
         let mut worker = log.worker();
         worker.record(&record(200));
         assert!(worker.is_waiting());
@@ -449,8 +404,7 @@ mod tests {
     #[test]
     fn a_target_that_cannot_be_opened_is_an_error_at_the_start() {
         let directory = Directory::new("missing");
-        let error =
-            AccessLog::start(&config(directory.0.join("no/such/file")), told(), None).unwrap_err();
+        let error = AccessLog::start(&config(directory.0.join("no/such/file")), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
@@ -462,8 +416,7 @@ mod tests {
             entered: entered_sender,
             go: gate,
         });
-        let told = told();
-        let log = AccessLog::writing_to(config(PathBuf::new()), told.clone(), target).unwrap();
+        let log = AccessLog::writing_to(config(PathBuf::new()), target).unwrap();
         let mut worker = log.worker();
         let mut send = || {
             worker.record(&record(200));
@@ -474,13 +427,6 @@ mod tests {
         // The writer holds one batch; the channel takes its bound, and what comes after is dropped.
         (0..WAITING + 3).for_each(|_| send());
         assert_eq!(log.dropped(), 3);
-        let [text] = &texts(&told.events)[..] else {
-            panic!("{:?}", texts(&told.events));
-        };
-        assert!(
-            text.ends_with("does not take them as fast as they come"),
-            "{text}"
-        );
         drop(go);
         assert!(log.sync(LONG));
         assert_eq!((log.written(), log.dropped()), (WAITING as u64 + 1, 3));
@@ -519,7 +465,7 @@ mod tests {
             calls: 0,
             taken: taken.clone(),
         });
-        let log = AccessLog::writing_to(config(PathBuf::new()), told(), target).unwrap();
+        let log = AccessLog::writing_to(config(PathBuf::new()), target).unwrap();
         let mut worker = log.worker();
         for status in [200, 404] {
             worker.record(&record(status));
@@ -536,47 +482,19 @@ mod tests {
             "{text}"
         );
         assert_eq!((log.written(), log.dropped()), (1, 1));
-    }
-
-    /// What was told, from the first to the last.
-    fn texts(events: &Events) -> Vec<String> {
-        let (events, _) = events.after(0);
-        events.iter().map(ToString::to_string).collect()
+        assert_eq!(log.failure(), None);
     }
 
     #[test]
-    fn a_full_disk_is_told_once_and_so_is_its_end() {
-        let directory = Directory::new("full");
-        let path = directory.0.join("access.log");
-        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let told = told();
-        let log = AccessLog::start(&config(path.clone()), told.clone(), None).unwrap();
+    fn a_full_disk_costs_lines_and_is_told() {
+        let log = AccessLog::start(&config("/dev/full".into()), None).unwrap();
         let mut worker = log.worker();
-        let mut send = || {
-            worker.record(&record(200));
-            worker.flush();
-            assert!(log.sync(LONG));
-        };
-        (0..3).for_each(|_| send());
-        let (path_text, full) = (path.display(), "No space left on device (os error 28)");
-        let begun = format!("access_log: lines are lost, since {path_text} takes none: {full}");
-        assert_eq!(texts(&told.events), [begun.clone()]);
-        assert!(log.trouble().unwrap().ends_with(full));
-        std::fs::remove_file(&path).unwrap();
-        log.reopen().unwrap();
-        send();
-        // The writer tells it by itself.
-        let over =
-            format!("access_log: lines are written to {path_text} again; 3 lines are missing");
-        while log.trouble().is_some() {
-            assert!(told.clock.now() < Instant(100 * LONG.as_nanos() as u64));
-            std::thread::yield_now();
-        }
-        while texts(&told.events).len() < 2 {
-            std::thread::yield_now();
-        }
-        assert_eq!(texts(&told.events), [begun, over]);
-        assert_eq!((log.written(), log.dropped()), (1, 3));
+        worker.record(&record(200));
+        worker.flush();
+        assert!(log.sync(LONG));
+        assert_eq!((log.written(), log.dropped()), (0, 1));
+        let failure = log.failure().unwrap();
+        assert!(failure.contains("No space left"), "{failure}");
     }
 
     #[test]

@@ -9,19 +9,17 @@ use ::http::Method;
 use super::{Judged, wait};
 use crate::attempt::idempotency::Answer;
 use crate::config::{OnAuthFailure, Priority};
-use crate::http::body::{Body, Sink};
-use crate::http::fields::{Fields, Name, Names};
-use crate::http::gathered::Gathered;
+use crate::http::body::Body;
+use crate::http::fields::{Fields, Name, Names, is_read_as};
 use crate::http::head::Length;
 use crate::limit::auth::{Forward, Gate, Verdict};
-use crate::proxy::entry::{Entry, Field};
+use crate::proxy::apart::{self, Begun, Gathering, Large};
+use crate::proxy::entry::Field;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Seen};
 use crate::proxy::forward::Downstream;
 use crate::proxy::keyed;
-use crate::proxy::select::Selection;
-use crate::proxy::stream::{self, Flow};
-use crate::proxy::tries::{Answered, Tries};
+use crate::proxy::stream;
 use crate::route::{Action, FieldEdits, Route};
 use crate::worker::{UpstreamView, View};
 
@@ -49,14 +47,19 @@ pub(super) async fn judge(
 ) -> Result<Judged, ProxyError> {
     let now = exchange.worker.wheel.now();
     let upstream = Rc::clone(&view.upstreams[forward.upstream]);
-    let question = question(exchange, gate, forward, &upstream);
+    let question = question(exchange, forward, &upstream);
     let asking = Box::pin(ask(question, &upstream, route, forward));
     let said = wait(exchange, down, now + forward.timeout, asking).await?;
+    if let Some(route) = &exchange.route {
+        let took = exchange.worker.wheel.now().since(now).as_nanos();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        route.cells.asked_service(took);
+    }
     match said {
         Some(Ok(Said::Enter { name, fields })) => {
             if !fields.is_empty() {
                 let entry = exchange.entry.get_or_insert_default();
-                entry.upstream.extend(fields);
+                entry.tell_all(fields);
             }
             Ok(Judged::Entered(name))
         }
@@ -74,30 +77,17 @@ pub(super) async fn judge(
 }
 
 /// The request that asks about the client's: its fields, without its body and what speaks of one.
-fn question(
-    exchange: &Exchange,
-    gate: &Gate,
-    forward: &Forward,
-    upstream: &Rc<UpstreamView>,
-) -> Exchange {
+fn question(exchange: &Exchange, forward: &Forward, upstream: &Rc<UpstreamView>) -> Exchange {
     let now = exchange.worker.wheel.now();
     let mut question = exchange.set_apart(now, &Rc::new(Cell::new(Seen::default())));
-    let mut entry = Entry {
-        omitted: gate
-            .reserved
-            .iter()
-            .map(|name| name.as_bytes().into())
-            .collect(),
-        ..Entry::default()
-    };
+    // What an endpoint is told of the client, and what the client may not say, holds for the service as well.
+    let entry = question.entry.get_or_insert_default();
     let original = &exchange.head;
-    for (name, value) in [
-        ("x-forwarded-method", original.method.as_str().as_bytes()),
-        ("x-forwarded-uri", &original.target),
-    ] {
-        entry.upstream.push(Field::new(name.as_bytes(), value));
-    }
-    question.entry = Some(entry.into());
+    let method = original.method.as_str().as_bytes();
+    entry.tell([
+        Field::new(METHOD, method),
+        Field::new(URI, &original.target),
+    ]);
     // A breaker of the route is for its own endpoints.
     question.route = None;
     question.upstream = Some(Rc::clone(upstream));
@@ -109,13 +99,17 @@ fn question(
     head.expects_continue = false;
     head.upgrade = None;
     head.fields.remove_if(|known, name, _| {
+        let mut others = OTHERS_GONE.iter();
         GONE.contains(known)
-            || OTHERS_GONE
-                .iter()
-                .any(|gone| name.eq_ignore_ascii_case(gone))
+            || others.any(|gone| name.eq_ignore_ascii_case(gone))
+            || [METHOD, URI].iter().any(|told| is_read_as(name, told))
     });
     question
 }
+
+/// By which the service is told what was asked for.
+const METHOD: &[u8] = b"x-forwarded-method";
+const URI: &[u8] = b"x-forwarded-uri";
 
 /// Fields that speak of a body, or of one particular answer.
 const GONE: Names = Names::of(&[
@@ -148,63 +142,36 @@ async fn ask(
     route: &Route,
     forward: &Forward,
 ) -> Result<Said, ProxyError> {
-    let worker = Rc::clone(&question.worker);
     let mut down = Downstream::apart(Body::Empty);
     let plain = plain_route(route, forward);
-    question.selection = Selection::of(
-        &question.request(),
-        &upstream.shared,
-        &plain,
-        &mut worker.random.borrow_mut(),
-        || worker.unix_seconds(question.started),
-    )?;
-    let mut tries = Tries::new(&mut question, &mut down, &plain, upstream);
-    let Answered {
-        mut attempt,
-        response,
-        tunnel,
-    } = tries.run().await?;
-    let Tries {
-        timer, mut plan, ..
-    } = tries;
-    if tunnel {
-        return Err(ProxyError::UnaskedSwitch);
-    }
-    let status = response.status;
-    if (200..300).contains(&status) {
+    let begun = apart::begin(&mut question, &mut down, &plain, upstream, None).await?;
+    let status = begun.response.status;
+    if (200..300).contains(&status) || status >= 500 {
+        let Begun {
+            attempt, response, ..
+        } = begun;
         let enter = enter(&response.fields, forward);
         stream::discard(&question, attempt, &response, upstream, &down).await;
-        return Ok(enter);
+        return if status < 300 {
+            Ok(enter)
+        } else {
+            Err(ProxyError::Failing(status))
+        };
     }
-    if status >= 500 {
-        stream::discard(&question, attempt, &response, upstream, &down).await;
-        return Err(ProxyError::Failing(status));
+    let gathering = begun.gather(&mut question, &mut down, route, upstream, ANSWER);
+    match gathering.await? {
+        Gathering::Whole(answer) => Ok(Said::Refuse(answer)),
+        Gathering::Large(large) => {
+            let Large {
+                attempt, answer, ..
+            } = *large;
+            drop(answer);
+            // It answered well; nobody is there for so much of it.
+            let outcome = Err(ProxyError::ClientGone);
+            stream::end(&mut question, attempt, upstream, down.pump.bytes, &outcome);
+            Err(ProxyError::ClientGone)
+        }
     }
-    attempt.slot.record.status = status;
-    let mut flow = Flow {
-        answer: attempt.link.body(&response),
-        client: Sink::Gathered(Box::new(Gathered::new(ANSWER))),
-        tunnel: false,
-    };
-    let question = &mut question;
-    let outcome = stream::stream(
-        question,
-        &mut attempt,
-        &mut down,
-        &mut flow,
-        &timer,
-        &mut plan,
-    )
-    .await;
-    let Flow { answer, client, .. } = flow;
-    drop(answer);
-    stream::end(question, attempt, upstream, down.pump.bytes, &outcome);
-    outcome?;
-    let Sink::Gathered(mut gathered) = client else {
-        return Err(ProxyError::Panicked);
-    };
-    let answer = keyed::kept(question, route, &response, &mut gathered);
-    Ok(Said::Refuse(answer))
 }
 
 /// The service's own: nothing that the client's route edits or rewrites is for it.

@@ -15,6 +15,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Downstream;
 use crate::clock::Instant;
+use crate::http::fields::is_read_as;
 use crate::limit::auth::claim::Unclaimed;
 use crate::limit::auth::{ApiKey, Gate, Verdict, Way};
 use crate::route::Route;
@@ -95,16 +96,37 @@ pub async fn judge(
     }
 }
 
-/// Notes which of the client's fields must not reach an endpoint: on a route that asks nothing, only those of a stranger.
+/// Names of fields in which the client must not say anything to an endpoint: on a route that asks nothing, only a stranger.
+pub fn reserved(exchange: &Exchange) -> impl Iterator<Item = &str> {
+    let gate = exchange
+        .route
+        .as_ref()
+        .and_then(|route| route.gate.as_ref());
+    let gate = gate.filter(|gate| !is_believed(exchange, gate)).into_iter();
+    gate.flat_map(|gate| gate.reserved.iter().chain(&gate.hidden))
+        .map(|name| &**name)
+}
+
+/// Whether it may say who its client is: a proxy that is trusted, where nobody is asked.
+fn is_believed(exchange: &Exchange, gate: &Gate) -> bool {
+    gate.way.is_none() && exchange.request().is_trusted()
+}
+
+/// Notes which of the client's fields must not reach an endpoint, in every spelling that could be read as one of them. Who is
+/// believed says it by the name as it is written.
 fn take_away(exchange: &mut Exchange, gate: &Gate) {
-    if gate.way.is_none() && exchange.request().is_trusted() {
-        return;
-    }
-    let fields = &exchange.head.fields;
+    let is_believed = is_believed(exchange, gate);
     let names = gate.reserved.iter().chain(&gate.hidden);
-    let names = names.map(|name| name.as_bytes());
-    let found: Vec<Box<[u8]>> = names
-        .filter(|name| fields.all_by_bytes(name).next().is_some())
+    let is_taken = |spelt: &[u8]| {
+        let mut names = names.clone().map(|name| name.as_bytes());
+        names.any(|name| {
+            is_read_as(spelt, name) && !(is_believed && spelt.eq_ignore_ascii_case(name))
+        })
+    };
+    let fields = exchange.head.fields.iter();
+    let found: Vec<Box<[u8]>> = fields
+        .map(|(_, spelt, _)| spelt)
+        .filter(|spelt| is_taken(spelt))
         .map(Into::into)
         .collect();
     if !found.is_empty() {
@@ -120,8 +142,7 @@ fn enter(exchange: &mut Exchange, gate: &Gate, name: Option<Box<str>>) {
     };
     let entry = exchange.entry.get_or_insert_default();
     if let Some(header) = &gate.identity_header {
-        let told = Field::new(header.as_bytes(), name.as_bytes());
-        entry.upstream.push(told);
+        entry.tell([Field::new(header.as_bytes(), name.as_bytes())]);
     }
     entry.identity = Some(name);
 }

@@ -14,19 +14,10 @@ use crate::attempt::retry::Repeat;
 use crate::attempt::{Deadlines, Plan};
 use crate::clock::wheel::Timer;
 use crate::config::UpstreamTimeouts;
-use crate::http::body::{Body, Sink};
-use crate::http::buffers::Lent;
-use crate::http::fields::{Fields, Name, Names};
-use crate::http::gathered::Gathered;
-use crate::http::head::{Length, ResponseHead};
-use crate::http::headers::HOP_BY_HOP;
+use crate::proxy::apart::{self, Gathering, Large};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Attempt, Downstream};
-use crate::proxy::heads;
-use crate::proxy::select::Selection;
-use crate::proxy::stream::{self, Flow};
-use crate::proxy::tries::{Answered, Tries};
+use crate::proxy::forward::Downstream;
 use crate::route;
 use crate::worker::{Executing, UpstreamView, View, Worker};
 
@@ -63,16 +54,6 @@ pub(super) enum What {
     Large(Box<Large>),
 }
 
-/// An answer that is too large to be kept, on its way.
-pub(super) struct Large {
-    pub(super) attempt: Box<Attempt>,
-    pub(super) response: Lent<ResponseHead>,
-    /// From its first byte.
-    pub(super) answer: Body,
-    pub(super) timer: Timer,
-    pub(super) plan: Plan,
-}
-
 /// Held by the client: from when it is dropped on, the execution has only so much time.
 pub(super) struct Leave {
     worker: Rc<Worker>,
@@ -98,12 +79,6 @@ impl Drop for Leave {
     fn drop(&mut self) {
         self.left.set(self.worker.wheel.now() + self.wait);
     }
-}
-
-/// How an attempt that has an answer went on.
-enum Carried {
-    Whole(Answer),
-    Large(Box<Large>),
 }
 
 /// Carries the request out and says what came of it: first to the store, then to its client.
@@ -139,14 +114,14 @@ pub(super) async fn execute(work: Work, tell: oneshot::Sender<Told>) {
         }
     };
     let what = match carried {
-        Ok(Carried::Whole(answer)) => {
+        Ok(Gathering::Whole(answer)) => {
             let answer = Arc::new(answer);
             if let Err(claim) = claim.complete(now, &guard.limits, &answer) {
                 end(claim, Why::TooLarge);
             }
             What::Answered(answer)
         }
-        Ok(Carried::Large(large)) => {
+        Ok(Gathering::Large(large)) => {
             end(claim, Why::TooLarge);
             What::Large(large)
         }
@@ -186,63 +161,11 @@ async fn carry(
     route: &route::Route,
     upstream: &Rc<UpstreamView>,
     guard: &Guard,
-) -> Result<Carried, ProxyError> {
-    let worker = Rc::clone(&exchange.worker);
-    exchange.selection = Selection::of(
-        &exchange.request(),
-        &upstream.shared,
-        route,
-        &mut worker.random.borrow_mut(),
-        || worker.unix_seconds(exchange.started),
-    )?;
+) -> Result<Gathering, ProxyError> {
     let plan = plan(exchange, upstream, guard);
-    let mut tries = Tries::new(exchange, down, route, upstream);
-    tries.plan = plan;
-    let Answered {
-        mut attempt,
-        response,
-        tunnel,
-    } = tries.run().await?;
-    let Tries {
-        timer, mut plan, ..
-    } = tries;
-    if tunnel {
-        return Err(ProxyError::UnaskedSwitch);
-    }
-    attempt.slot.record.status = response.status;
-    let answer = attempt.link.body(&response);
+    let begun = apart::begin(exchange, down, route, upstream, Some(plan)).await?;
     let room = guard.rules.body_bytes;
-    if matches!(response.length, Length::Exact(length) if length > room as u64) {
-        return Ok(Carried::Large(Box::new(Large {
-            attempt,
-            response,
-            answer,
-            timer,
-            plan,
-        })));
-    }
-    let mut flow = Flow {
-        answer,
-        client: Sink::Gathered(Box::new(Gathered::new(room))),
-        tunnel: false,
-    };
-    let outcome = stream::stream(exchange, &mut attempt, down, &mut flow, &timer, &mut plan).await;
-    let Flow { answer, client, .. } = flow;
-    let Sink::Gathered(mut gathered) = client else {
-        return Err(ProxyError::Panicked);
-    };
-    if gathered.is_over() {
-        return Ok(Carried::Large(Box::new(Large {
-            attempt,
-            response,
-            answer: Body::resumed(gathered.bytes, answer),
-            timer,
-            plan,
-        })));
-    }
-    drop(answer);
-    stream::end(exchange, attempt, upstream, down.pump.bytes, &outcome);
-    outcome.map(|()| Carried::Whole(kept(exchange, route, &response, &mut gathered)))
+    begun.gather(exchange, down, route, upstream, room).await
 }
 
 /// The tries of a keyed request. It goes elsewhere only where nothing was sent, whatever its method, and is waited for
@@ -264,42 +187,4 @@ fn plan(exchange: &Exchange, upstream: &UpstreamView, guard: &Guard) -> Plan {
     let deadlines = Deadlines::new(&timeouts, exchange.started);
     let repeat = if again { Repeat::Yes } else { Repeat::No };
     Plan::new(repeat, shared.endpoints.len(), deadlines, shared.tries)
-}
-
-/// The answer as every client will get it.
-pub fn kept(
-    exchange: &mut Exchange,
-    route: &route::Route,
-    response: &ResponseHead,
-    gathered: &mut Gathered,
-) -> Answer {
-    // What this client is told of the pick and of itself is not for others.
-    let told = std::mem::take(&mut exchange.told);
-    let entry = exchange.entry.take();
-    let head = heads::answer(exchange, route, response);
-    (exchange.told, exchange.entry) = (told, entry);
-    let mut gone = HOP_BY_HOP.and(Names::of(&[Name::ContentLength]));
-    let trailers = gathered.trailers.take().unwrap_or_default();
-    if trailers.is_empty() {
-        gone = gone.and(Names::of(&[Name::Trailer]));
-    }
-    let mut fields = Fields::default();
-    for (name, spelt, value) in response.fields.iter() {
-        let is_omitted = |omit: &Vec<u8>| spelt.eq_ignore_ascii_case(omit);
-        if !gone.contains(name) && !head.omit.iter().any(is_omitted) {
-            fields.push_known(name, spelt, value);
-        }
-    }
-    let owned = |fields: &Fields| {
-        let pairs = fields.iter();
-        let pairs = pairs.map(|(_, name, value)| (name.to_vec(), value.to_vec()));
-        pairs.collect::<Vec<_>>()
-    };
-    Answer {
-        status: response.status,
-        reason: response.reason.clone(),
-        fields: [owned(&fields), owned(&head.extra)].concat(),
-        body: gathered.take_bytes(),
-        trailers: owned(&trailers),
-    }
 }

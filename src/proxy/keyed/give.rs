@@ -7,13 +7,13 @@ use std::task::Poll;
 use ::http::Method;
 
 use super::Ticket;
-use super::execute::Large;
 use crate::attempt::Pace;
 use crate::attempt::idempotency::{Answer, Guard};
 use crate::http::Outgoing;
 use crate::http::body::{Body, Pump, Sink};
 use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
+use crate::proxy::apart::Large;
 use crate::proxy::brake::Brake;
 use crate::proxy::entry;
 use crate::proxy::error::ProxyError;
@@ -130,10 +130,10 @@ async fn send(exchange: &mut Exchange, body: Body, client: Sink) -> Result<(), P
         let timer = timer.get_or_insert_with(|| worker.wheel.timer());
         // While the brake holds it, nobody waits for the client.
         let is_awaited = !pump.is_held;
-        let now_moved = (flow.client.written(), is_awaited);
+        let now_moved = (flow.client.progress(), is_awaited);
         if std::mem::replace(&mut moved, now_moved) != now_moved || !is_awaited {
             let now = worker.wheel.now();
-            if pace.is_too_slow(now, now_moved.0, is_awaited) {
+            if pace.is_too_slow(now, flow.client.written(), is_awaited) {
                 return Poll::Ready(Err(ProxyError::SlowRead));
             }
             timer.set(now + patience);

@@ -33,7 +33,6 @@ use crate::http::body::Body;
 use crate::http::fields::Name;
 use crate::http::target;
 use crate::worker::{UpstreamView, View};
-pub use execute::kept;
 pub use give::give;
 
 use execute::{Leave, Told, What, Work};

@@ -5,7 +5,7 @@
     reason = "what is timed takes as long as hashes do"
 )]
 
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 
 use super::*;
 use crate::harness::{Client, DEADLINE, Outgoing, WebSocket, eventually, field, fields, request};
@@ -245,6 +245,84 @@ async fn the_endpoint_is_told_who_it_is_and_not_by_the_client() {
     let told = keys.told("X-Api-Key: k-2\r\n").await;
     assert_eq!(fields(&told, "x-user"), ["partner"]);
     assert!(fields(&told, "x-api-key").is_empty());
+}
+
+/// Many applications read `X_User` and `X-User` as one field (CGI, WSGI): whoever could send the other spelling would be whom he
+/// likes.
+#[tokio::test]
+async fn no_spelling_lets_a_client_say_who_it_is() {
+    let auth = format!("{PASSWORD}, identity_header: X-User");
+    let forged = "X_User: root\r\nx_USER: root\r\nX-USER: root\r\nX_Else: kept\r\n";
+    for (listener, is_believed) in [
+        (", underscores: pass", false),
+        (", trusted_proxies: [127.0.0.0/8]", true),
+    ] {
+        let door = Entrance::between(&auth, listener, "").await;
+        let own = basic("ops", "s3cret:x");
+        let told = door.told(&(own.clone() + forged)).await;
+        assert_eq!(fields(&told, "x-user"), ["ops"], "{listener}");
+        assert!(fields(&told, "x_user").is_empty(), "{listener}: {told}");
+        assert_eq!(fields(&told, "x_else"), ["kept"]);
+        // Of a route that asks nobody, only a proxy that is believed may, and by the name itself.
+        let told = door.connect().await.ask(&get("/open", forged)).await;
+        let said: &[&str] = if is_believed { &["root"] } else { &[] };
+        assert_eq!(fields(&told, "x-user"), said, "{listener}");
+        assert!(fields(&told, "x_user").is_empty(), "{listener}: {told}");
+        let mut asked = request(Method::GET, "/headers", Outgoing::empty());
+        let value = own.trim().split_once(": ").unwrap().1;
+        for (name, value) in [
+            ("authorization", value),
+            ("x_user", "root"),
+            ("x-user", "root"),
+        ] {
+            let name = hyper::header::HeaderName::from_static(name);
+            asked.headers_mut().append(name, value.parse().unwrap());
+        }
+        let mut client = Client::h2(door.proxy.address()).await;
+        let told = client.send(asked).await.json();
+        assert_eq!(fields(&told, "x-user"), ["ops"], "{listener}");
+        assert!(fields(&told, "x_user").is_empty(), "{listener}: {told}");
+    }
+}
+
+/// What is merged into the head by whoever reads it would be believed there.
+#[tokio::test]
+async fn no_trailer_says_who_a_client_is() {
+    let auth = format!("{PASSWORD}, identity_header: X-User");
+    let door = Entrance::between(&auth, ", underscores: pass", "").await;
+    let lines = basic("ops", "s3cret:x");
+    let asked = format!(
+        "POST /checksum HTTP/1.1\r\nHost: a\r\n{lines}Transfer-Encoding: chunked\r\n\r\n\
+         3\r\nabc\r\n0\r\nX-User: root\r\nX_User: root\r\nX-Sum: 1\r\n\r\n"
+    );
+    let told = door.connect().await.ask(&asked).await;
+    assert_eq!(told["length"], 3);
+    assert_eq!(told["trailers"].to_string(), "[[\"x-sum\",\"1\"]]");
+}
+
+#[tokio::test]
+async fn nobody_is_who_he_says_behind_his_body() {
+    let door = Entrance::with(&format!("{PASSWORD}, identity_header: X-User")).await;
+    let login = basic("ops", "s3cret:x");
+    let login = login.trim_end().split_once(": ").unwrap().1;
+    let names = ["x-user", "authorization", "x-sum"];
+    let address = door.proxy.address();
+    for mut client in [Client::h1(address).await, Client::h2(address).await] {
+        let (upload, body) = Outgoing::pieces();
+        let mut asked = request(Method::POST, "/checksum", body);
+        let head = asked.headers_mut();
+        head.insert("authorization", login.parse().unwrap());
+        head.insert("trailer", names.join(", ").parse().unwrap());
+        let mut trailers = HeaderMap::new();
+        for name in names {
+            trailers.insert(name, "root".parse().unwrap());
+        }
+        let feeding = tokio::spawn(upload.finish_with(trailers));
+        let told = client.send(asked).await.json()["trailers"].to_string();
+        feeding.await.unwrap();
+        assert_eq!(told.matches("root").count(), 1, "{told}");
+        assert!(told.contains("x-sum"), "{told}");
+    }
 }
 
 #[tokio::test]

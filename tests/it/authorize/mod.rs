@@ -1,8 +1,10 @@
 //! Who may enter a route: by password, by key, by the word of a service; and what the endpoint is told of it.
 
 mod credentials;
+mod files;
 mod service;
 
+use plimsoll::clock::Clock;
 use plimsoll::limit::auth::{key_line, password::Hash};
 use serde_json::Value;
 
@@ -32,6 +34,15 @@ impl Entrance {
 
     /// With more keys of the listener, and upstreams.
     async fn between(auth: &str, listener: &str, upstreams: &str) -> Self {
+        Self::among(Clock::system(), auth, listener, upstreams).await
+    }
+
+    /// On a clock of its own.
+    async fn on(clock: Clock, auth: &str) -> Self {
+        Self::among(clock, auth, "", "").await
+    }
+
+    async fn among(clock: Clock, auth: &str, listener: &str, upstreams: &str) -> Self {
         let files = Directory::new();
         files.write("users", user("ops", "s3cret:x") + &user("dev", ""));
         files.write(
@@ -42,7 +53,7 @@ impl Entrance {
         );
         let backend = Backend::start("a");
         let yaml = yaml(&files, &backend.endpoint(), auth, listener, upstreams);
-        let proxy = Proxy::start(&yaml).await;
+        let proxy = Proxy::start_on(clock, &yaml).await;
         Self {
             proxy,
             backend,

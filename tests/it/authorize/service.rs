@@ -7,8 +7,10 @@
 
 use std::time::Duration;
 
+use plimsoll::admin::scrape::scrape;
+
 use super::*;
-use crate::harness::{Client, Closed, Scripted, Step, field, fields};
+use crate::harness::{Authority, Client, Closed, Scripted, Step, field, fields, showing};
 
 /// The route asks `gate` like this.
 fn asking(keys: &str) -> String {
@@ -84,6 +86,80 @@ async fn whom_the_service_lets_in_enters_with_what_it_says() {
     assert_eq!(service.heads().len(), 2);
     assert_eq!(service.ended(), 0);
     assert_eq!(door.judged("allowed"), 2);
+}
+
+/// Neither the service nor the endpoint is told by the client what only they and the proxy may say.
+#[tokio::test]
+async fn no_spelling_speaks_for_the_service_or_to_it() {
+    let answer = "HTTP/1.1 200 OK\r\nX-Name: ann\r\nX-Groups: a\r\nContent-Length: 0\r\n\r\n";
+    for listener in [", underscores: pass", ", trusted_proxies: [127.0.0.0/8]"] {
+        let service = saying(answer).await;
+        let auth = asking("copy: [X-Groups], identity: X-Name");
+        let upstreams = gate(&service.address().to_string());
+        let door = Entrance::between(&auth, listener, &upstreams).await;
+        let forged = "X_Groups: root\r\nX-Groups: root\r\nX_User: root\r\nX_Forwarded_Uri: /public\r\nX-Forwarded_Method: HEAD\r\n";
+        let told = door.told(forged).await;
+        assert_eq!(fields(&told, "x-groups"), ["a"], "{listener}");
+        assert_eq!(fields(&told, "x-user"), ["ann"], "{listener}");
+        let [head] = &service.heads()[..] else {
+            panic!("it was asked once");
+        };
+        assert_eq!(head.field("x-forwarded-uri"), Some("/headers"));
+        assert_eq!(head.field("x-forwarded-method"), Some("GET"));
+        for absent in [
+            "x_groups",
+            "x-groups",
+            "x_user",
+            "x_forwarded_uri",
+            "x-forwarded_method",
+        ] {
+            assert!(head.field(absent).is_none(), "{listener}: {absent}");
+        }
+        for absent in ["x_groups", "x_user"] {
+            assert!(fields(&told, absent).is_empty(), "{listener}: {absent}");
+        }
+    }
+}
+
+/// What is known of the client by its certificate is part of what the service judges by.
+#[tokio::test]
+async fn the_service_is_told_whose_certificate_it_is() {
+    let (authority, clients, files) = (Authority::new(), Authority::new(), Directory::new());
+    let (cert, key) = authority.identity(&["localhost"]).write(&files, "web");
+    let ca = clients.write(&files, "clients.pem");
+    let (backend, service) = (
+        Backend::start("a"),
+        saying("HTTP/1.1 204 No Content\r\nX-Name: ada\r\n\r\n").await,
+    );
+    let proxy = Proxy::start(&format!(
+        "workers: 1\nlisteners: {{ web: {{ address: \"127.0.0.1:0\", underscores: pass, \
+         tls: {{ certificates: [ {{ cert: {cert:?}, key: {key:?} }} ], \
+         client: {{ ca: {ca:?}, mode: optional, header: {{ X-Client-Subject: subject }} }} }} }} }}\n\
+         routes: [ {{ upstream: pool, auth: {{ {} }} }} ]\n\
+         upstreams:\n  pool: {{ endpoints: [{:?}] }}\n{}",
+        asking("identity: X-Name"),
+        backend.endpoint(),
+        gate(&service.address().to_string()),
+    ))
+    .await;
+    let forged = "X-Client-Subject: CN=root\r\nX_Client_Subject: CN=root\r\n";
+    let ada = showing(&authority, &clients.of_client("Ada"), &["http/1.1"]);
+    for (config, subject) in [
+        (ada, Some("CN=Ada")),
+        (authority.client(&["http/1.1"]), None),
+    ] {
+        let mut client = Raw::try_tls(proxy.address(), &config, "localhost")
+            .await
+            .unwrap();
+        let told = client.ask(&get("/headers", forged)).await;
+        assert_eq!(field(&told, "x-client-subject"), subject);
+        assert_eq!(field(&told, "x-user"), Some("ada"));
+        let heads = service.heads();
+        let head = heads.last().expect("it was asked");
+        assert_eq!(head.field("x-client-subject"), subject);
+        assert_eq!(head.field("x_client_subject"), None);
+    }
+    assert_eq!(service.heads().len(), 2);
 }
 
 #[tokio::test]
@@ -179,6 +255,14 @@ async fn when_nobody_can_say_the_route_is_closed_or_open_as_configured() {
         answer.assert_told(503, "destination_unavailable", "auth_unavailable");
         assert!(begun.elapsed() < Duration::from_secs(5), "{name}");
         assert_eq!(door.judged("unavailable"), 1, "{name}");
+        let text = scrape(door.proxy.live());
+        let asked = "plimsoll_auth_duration_seconds_count{route=\"/*\"} 1\n";
+        assert!(text.contains(asked), "{name}: {text}");
+        if name == "it says nothing" {
+            let sum = "plimsoll_auth_duration_seconds_sum{route=\"/*\"} ";
+            let sum = text.split(sum).nth(1).unwrap().lines().next().unwrap();
+            assert!(sum.parse::<f64>().unwrap() >= 0.29, "{sum}");
+        }
         assert_eq!(door.backend.counters().requests(), 0, "{name}");
         let door = before(&service, &format!("{keys}open")).await;
         let told = door.told("X-User: root\r\n").await;

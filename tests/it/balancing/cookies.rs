@@ -8,7 +8,8 @@ use plimsoll::balance::{SameSite, Secrets, SessionCookie, Sticky};
 use super::sticky::{Session, TURNS, given, set, with_cookie};
 use super::{Pool, endpoint, hold, picks, reload, start, yaml, yaml_with};
 use crate::harness::{
-    Authority, Client, Directory, Outgoing, Process, Proxy, Raw, Scripted, request, within,
+    Authority, Client, DEADLINE, Directory, Outgoing, Process, Proxy, Raw, Scripted, eventually,
+    request, within,
 };
 
 #[tokio::test]
@@ -128,6 +129,27 @@ async fn a_forged_cookie_is_ignored_and_replaced() {
     let answer = with_cookie(&mut client, "/", &both).await;
     assert_eq!(answer.backend(), Some(&session.backend[..]));
     assert_eq!(given(&answer), None);
+}
+
+#[tokio::test]
+async fn secrets_are_exchanged_with_their_file_and_sessions_stay_as_long_as_theirs_is_there() {
+    let directory = Directory::new();
+    let pool = Pool::start(3);
+    let proxy = start(&pool, &secrets(&directory, "secret", &[OLD])).await;
+    let mut client = Client::h1(proxy.address()).await;
+    let begun = client.get("/").await;
+    let cookie = given(&begun).unwrap();
+    for (lines, is_bound) in [(&[NEW, OLD][..], true), (&[NEW][..], false)] {
+        let applied = || proxy.live().credentials.read()[0].1;
+        let before = applied();
+        secrets(&directory, "secret", lines);
+        eventually(DEADLINE, || applied() == before + 1).await;
+        let picked = picks(&proxy, "bound");
+        let answer = with_cookie(&mut client, "/", &cookie).await;
+        let bound = picks(&proxy, "bound") - picked;
+        assert_eq!(bound, u64::from(is_bound), "{lines:?}");
+        assert_eq!(given(&answer).is_none(), is_bound, "{lines:?}");
+    }
 }
 
 /// That time is of the wall, and is not waited for: the cookies are sealed as if it had passed.

@@ -220,7 +220,7 @@ async fn an_endpoint_that_is_well_again_has_its_share_again() {
 #[tokio::test]
 async fn without_the_penalty_an_endpoint_that_fails_at_once_draws_traffic() {
     for policy in ["least_connections", "p2c"] {
-        let pool = failing("30ms");
+        let pool = failing("150ms");
         let upstream = format!("balance: {policy}, failure_penalty: off, breaker: off");
         let proxy = start(&pool, &upstream).await;
         share(&proxy).await;

@@ -2,6 +2,7 @@
 //! is; and a request goes on under the configuration that it began with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -154,6 +155,11 @@ async fn a_latency_is_known_after_a_reload_and_a_newcomer_begins_with_that_of_th
     let mut client = Client::h1(proxy.address()).await;
     ask(&mut client, 4).await;
     let signals = ["a", "b"].map(|id| Arc::clone(&reached(&proxy, id).signals));
+    let measured = signals[1].last_latency().unwrap();
+    assert!(measured >= 60e6, "{measured} ns");
+    // As if it had been slower still: a stall of this machine makes the other one look slow, too.
+    let hour = Duration::from_secs(3600);
+    signals[1].answered(proxy.live().clock.now(), hour, 0, hour);
     reload(&proxy, &yaml(&pool.written(&["", "weight: 2"]), ewma)).await;
     for (id, before) in ["a", "b"].iter().zip(&signals) {
         assert!(Arc::ptr_eq(before, &reached(&proxy, id).signals), "{id}");

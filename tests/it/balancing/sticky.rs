@@ -102,6 +102,9 @@ async fn a_session_stays_and_its_cookie_says_how_it_is_to_be_kept() {
 #[tokio::test]
 async fn only_the_sessions_of_a_stopped_endpoint_move_and_they_stay_where_they_went() {
     let mut pool = Pool::start(3);
+    // At an address where no other test binds a port meanwhile.
+    let apart = ([127, 0, 0, 77], 0).into();
+    pool.backends[1] = Backend::labelled("b").at(apart).start();
     // So that it gets its whole share at once when it is back.
     let proxy = start(&pool, &format!("{TURNS}, failure_penalty: off")).await;
     let mut client = Client::h1(proxy.address()).await;

@@ -76,12 +76,20 @@ async fn a_client_that_asks_for_a_tunnel_in_vain_does_not_open_it() {
     assert_eq!(breaker(&proxy, 0).in_row(), 0);
 }
 
+/// Timeouts that no busy machine meets on a fast clock.
+const FAR: &str = "connect: 1h, first_byte: 24h, total: 24h";
+
+async fn fast(backend: &Backend, keys: &str) -> Proxy {
+    let patient = "\"127.0.0.1:0\", timeouts: { head: 1h, keep_alive: 24h, body: 24h }";
+    let yaml = yaml(1, &[backend.endpoint()], keys).replacen("\"127.0.0.1:0\"", patient, 1);
+    Proxy::start_on(Clock::scaled(FAST), &yaml).await
+}
+
 #[tokio::test]
 async fn clients_that_stop_reading_do_not_open_it() {
     let backend = Backend::start("a");
-    let keys = format!("timeouts: {{ idle: 60s, total: 24h }}, {NEVER}");
-    let yaml = yaml(1, &[backend.endpoint()], &keys);
-    let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
+    let keys = format!("timeouts: {{ {FAR}, idle: 60s }}, {NEVER}");
+    let proxy = fast(&backend, &keys).await;
     let mut clients = Vec::new();
     for _ in 0..6 {
         let mut raw = Raw::connect(proxy.address()).await;
@@ -101,9 +109,8 @@ async fn clients_that_stop_reading_do_not_open_it() {
 #[tokio::test]
 async fn tunnels_that_rest_do_not_open_it() {
     let backend = Backend::start("a");
-    let keys = format!("timeouts: {{ tunnel_idle: 10s, total: 24h }}, {NEVER}");
-    let yaml = yaml(1, &[backend.endpoint()], &keys);
-    let proxy = Proxy::start_on(Clock::scaled(FAST), &yaml).await;
+    let keys = format!("timeouts: {{ {FAR}, tunnel_idle: 10s }}, {NEVER}");
+    let proxy = fast(&backend, &keys).await;
     for _ in 0..6 {
         let mut raw = Raw::connect(proxy.address()).await;
         raw.send(

@@ -70,6 +70,12 @@ fn events(proxy: &Proxy) -> Vec<String> {
     of_breakers.map(ToString::to_string).collect()
 }
 
+/// The same once there is one: what a tick does is told when it is done.
+async fn first_event(proxy: &Proxy) -> String {
+    eventually(DEADLINE, || !events(proxy).is_empty()).await;
+    events(proxy).remove(0)
+}
+
 async fn ask(client: &mut Client, path: &str, times: usize) -> Vec<Answer> {
     let mut answers = Vec::new();
     for _ in 0..times {

@@ -155,11 +155,9 @@ async fn a_rate_opens_it_within_a_tick() {
     ask(&mut client, "/", 1).await;
     ask(&mut client, "/status/503", 1).await;
     comes_to(&proxy, 0, Phase::Open).await;
-    let told = events(&proxy);
-    assert!(
-        told[0].contains("opened: 5 of 10 attempts failed (50%)"),
-        "{told:?}"
-    );
+    let told = first_event(&proxy).await;
+    let expected = "opened: 5 of 10 attempts failed (50%)";
+    assert!(told.contains(expected), "{told}");
 }
 
 #[tokio::test]
@@ -171,7 +169,8 @@ async fn slow_answers_open_it_where_they_count() {
     let answers = ask(&mut client, "/delay/20", 5).await;
     assert_eq!(count(&answers, 200), 5);
     comes_to(&proxy, 0, Phase::Open).await;
-    assert!(events(&proxy)[0].contains("5 of 5 attempts were slow (100%)"));
+    let told = first_event(&proxy).await;
+    assert!(told.contains("5 of 5 attempts were slow (100%)"), "{told}");
 }
 
 /// Attempts that hang hold every place, and the breaker is open: nobody queues for what will not be had.

@@ -68,7 +68,7 @@ async fn one_for_the_whole_upstream_refuses_before_anything_is_picked() {
         Backend::labelled("b").status("503:1").start(),
     ];
     let endpoints = backends.each_ref().map(Backend::endpoint);
-    let keys = "balance: round_robin, breaker: { scope: upstream, open_for: 200ms, ramp: off }";
+    let keys = "balance: round_robin, breaker: { scope: upstream, open_for: 2s, ramp: off }";
     let proxy = start(&endpoints, keys).await;
     let mut client = Client::h1(proxy.address()).await;
     let answers = ask(&mut client, "/", 5).await;

@@ -139,11 +139,17 @@ async fn while_dns_fails_the_last_list_serves_and_everybody_can_see_it() {
         server.addresses("app.test", 0, &["127.0.0.1"]);
         source_when(&proxy, |source| source.error.is_none()).await;
     }
-    // One event for each time it began to fail, and one for each time that it ended, however often it was asked.
+    // One event for each time it began to fail, and one for each time that it ended, however often it was asked. It may
+    // have failed once more, where this machine was too slow for an answer in time.
+    eventually(DEADLINE, || told(&proxy).len() >= 2 * troubles.len()).await;
     let events = told(&proxy);
-    assert_eq!(events.len(), 2 * troubles.len(), "{events:#?}");
-    assert!(events[0].contains("the last one, of 1, stays in force"));
-    assert_eq!(events[1], "gets lists from app.test again");
+    for (number, event) in events.iter().enumerate() {
+        let is_as_it_should = match number % 2 {
+            0 => event.contains("the last one, of 1, stays in force"),
+            _ => event == "gets lists from app.test again",
+        };
+        assert!(is_as_it_should, "{number} of {events:#?}");
+    }
     let failures = pool(&proxy).await.sources[0].failures;
     assert!(failures >= troubles.len() as u64);
     assert!(backends[0].counters().requests() >= 5);

@@ -293,10 +293,42 @@ async fn a_head_far_beyond_what_is_taken_is_counted_and_not_decoded_for_ever() {
         client.outcome(Answer(400)).await,
         Outcome::Goaway(ENHANCE_YOUR_CALM)
     );
-    // Here it was the library that ended it: why is known once the client has closed, too.
-    drop(client);
+    // Here it was the library that ended it: that is counted although the client keeps its side open.
     front.expect_refused("oversized_head_flood", 2).await;
+    drop(client);
     assert_eq!(backend.counters().requests(), 1);
+    expect_no_panic();
+}
+
+/// The library beneath has bounds of its own: what it gives a connection up for is counted by its cause the moment that it
+/// says so, whatever its client does then.
+#[tokio::test]
+async fn what_the_library_gives_up_is_counted_at_once() {
+    let backend = Backend::start("a");
+    let clock = Clock::scaled(1);
+    let front = Front::on(clock, &backend.endpoint(), ", limits: { streams: 2 }").await;
+    // All in one piece, so that they are cancelled before they are handed out.
+    let cancelled: Vec<u8> = (0..20)
+        .flat_map(|i| [request(2 * i + 1), reset(2 * i + 1, 8)].concat())
+        .collect();
+    let broken = frame(DATA, 0, 0, b"x");
+    for (bytes, reason, code) in [
+        (cancelled, "reset_flood", ENHANCE_YOUR_CALM),
+        (broken, "h2_protocol_error", PROTOCOL_ERROR),
+    ] {
+        let mut client = Frames::connect(&front).await;
+        client.0.send(bytes).await;
+        let outcome = client.outcome(Connection(&[])).await;
+        assert_eq!(outcome, Outcome::Goaway(code), "{reason}");
+        let told = clock.now();
+        front.expect_refused(reason, 1).await;
+        let late = clock.now().since(told);
+        assert!(late < Duration::from_millis(1500), "{reason}: {late:?}");
+        // Still open on this side; once it is closed, nothing is counted again.
+        drop(client);
+        eventually(DEADLINE, || front.open_connections() == 0).await;
+        assert_eq!(front.refused(reason), 1);
+    }
     expect_no_panic();
 }
 
@@ -326,7 +358,7 @@ async fn malformed_requests_are_counted() {
 #[tokio::test]
 async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
     let backend = Backend::start("a");
-    let limits = ", timeouts: { head: 5s, keep_alive: 24h, body: 24h }";
+    let limits = ", timeouts: { head: 50s, keep_alive: 24h, body: 24h }";
     let front = Front::on(Clock::scaled(FAST), &backend.endpoint(), limits).await;
     let hang = [
         &[0x82, 0x86, 0x04, 5][..],
@@ -372,7 +404,7 @@ async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
     client.0.send(&half[..half.len() - 1]).await;
     client.0.send(&half[half.len() - 1..]).await;
     client.answered(3).await;
-    pass(Duration::from_secs(20)).await;
+    pass(Duration::from_secs(100)).await;
     client.0.send(frame(PING, 0, 0, b"harmless")).await;
     assert_eq!(client.outcome(Ignored).await, Outcome::Pong);
 }

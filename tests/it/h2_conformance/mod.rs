@@ -4,6 +4,7 @@
 
 mod connections;
 mod frames;
+mod readers;
 mod requests;
 
 use crate::harness::{Backend, Front, Raw, expect_no_panic};

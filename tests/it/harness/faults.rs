@@ -75,22 +75,24 @@ pub fn assert_on_purpose(holds: bool) {
 }
 
 impl Handler for Faulty {
-    async fn exchange(&self, incoming: Incoming) {
-        let target = incoming.head.target.clone();
-        if target == b"/block" {
-            *self.faults.blocked.lock().unwrap() = Some(self.worker);
-            let _ = self.faults.go_on.lock().unwrap().recv();
-        }
-        assert_on_purpose(target != b"/panic");
-        let mut told = pin!(self.faults.panic.notified());
-        let mut exchange = pin!(self.proxy.exchange(incoming));
-        // The exchange is under way when the panic drops it.
-        poll_fn(|cx| {
-            let panics = target == b"/hang" && told.as_mut().poll(cx).is_ready();
-            assert_on_purpose(!panics);
-            exchange.as_mut().poll(cx)
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static {
+        Box::pin(async move {
+            let target = incoming.head.target.clone();
+            if target == b"/block" {
+                *self.faults.blocked.lock().unwrap() = Some(self.worker);
+                let _ = self.faults.go_on.lock().unwrap().recv();
+            }
+            assert_on_purpose(target != b"/panic");
+            let mut told = pin!(self.faults.panic.notified());
+            let mut exchange = pin!(self.proxy.exchange(incoming));
+            // The exchange is under way when the panic drops it.
+            poll_fn(|cx| {
+                let panics = target == b"/hang" && told.as_mut().poll(cx).is_ready();
+                assert_on_purpose(!panics);
+                exchange.as_mut().poll(cx)
+            })
+            .await;
         })
-        .await;
     }
 
     async fn refuse(

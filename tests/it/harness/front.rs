@@ -35,11 +35,13 @@ impl Front {
     /// Makes one attempt for each request, so that what is hostile is met once.
     async fn start(clock: Clock, endpoint: &str, listener: &str, routes: &str) -> Self {
         count_panics();
+        // It is clients that are late here, on whatever clock.
+        let far = "timeouts: { connect: 1h, first_byte: 24h, total: 24h }";
         let yaml = format!(
             "workers: 1\n\
              listeners: {{ web: {{ address: \"127.0.0.1:0\"{listener} }} }}\n\
              routes:\n{routes}\
-             upstreams: {{ pool: {{ endpoints: [\"{endpoint}\"], retry: off }} }}\n"
+             upstreams: {{ pool: {{ endpoints: [\"{endpoint}\"], retry: off, {far} }} }}\n"
         );
         let proxy = Proxy::start_on(clock, &yaml).await;
         let address = proxy.address();

@@ -355,7 +355,9 @@ async fn a_head_request_has_no_body_on_any_path() {
 
 #[tokio::test]
 async fn behaviour_changes_while_it_runs() {
-    let backend = Backend::labelled("a").status("503:1").start();
+    // Where no other test binds a port meanwhile.
+    let apart = ([127, 0, 0, 79], 0).into();
+    let backend = Backend::labelled("a").status("503:1").at(apart).start();
     let mut client = Client::h1(backend.address()).await;
     assert_eq!(
         client.get("/").await.status,

@@ -115,3 +115,9 @@ fn events(proxy: &Proxy) -> Vec<String> {
     let of_health = events.iter().filter(|event| event.kind == Kind::Health);
     of_health.map(ToString::to_string).collect()
 }
+
+/// The same once so much was noted: a verdict is in force a moment before it is told.
+async fn events_when(proxy: &Proxy, count: usize) -> Vec<String> {
+    eventually(DEADLINE, || events(proxy).len() >= count).await;
+    events(proxy)
+}

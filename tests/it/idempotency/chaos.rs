@@ -63,7 +63,8 @@ async fn no_key_is_executed_twice_whatever_the_endpoint_and_its_clients_do() {
     let mut random = Random::seeded(41);
     let scripts = (0..200).map(|_| script(&mut random)).collect();
     let endpoint = Scripted::play(scripts).await;
-    let upstream = "timeouts: { connect: 10s, total: 5s }";
+    // An open breaker would answer in the place of the endpoint.
+    let upstream = "timeouts: { connect: 10s, total: 5s }, breaker: off";
     let rules = "result_wait: 3s, ttl: 30d";
     let proxy = fast_before(&endpoint.address().to_string(), rules, upstream).await;
     let mut clients = JoinSet::new();

@@ -94,8 +94,9 @@ async fn after_504_the_repeat_gets_the_result() {
 async fn what_is_not_there_after_result_wait_is_unknown_until_its_ttl_ends() {
     let never = Arc::new(Notify::new());
     let endpoint = slow(&never).await;
-    let timeouts = "timeouts: { connect: 10s, total: 10s }";
-    let rules = "result_wait: 2s, ttl: 5m";
+    // The last request needs an answer in time.
+    let timeouts = "timeouts: { connect: 1h, first_byte: 24h, total: 1m }";
+    let rules = "result_wait: 2s, ttl: 10m";
     let proxy = fast_before(&endpoint.address().to_string(), rules, timeouts).await;
     let answer = post(&proxy, keyed("once", "/", "pay 5")).await;
     answer.assert_told(504, "http_response_timeout", "total_timeout");
@@ -108,7 +109,7 @@ async fn what_is_not_there_after_result_wait_is_unknown_until_its_ttl_ends() {
             .contains("did not answer for as long as it was waited for")
     );
     let started = proxy.live().clock.now();
-    let ttl = Duration::from_secs(300);
+    let ttl = Duration::from_secs(600);
     eventually(DEADLINE, || proxy.live().clock.now().since(started) > ttl).await;
     let answer = post(&proxy, keyed("once", "/", "pay 5")).await;
     assert!(answer.status == 200 && !is_replayed(&answer), "{answer:?}");

@@ -7,13 +7,16 @@ mod outcomes;
 mod scope;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hyper::{Method, Request};
 use plimsoll::clock::Clock;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Answer, Backend, Client, DEADLINE, FAST, Outgoing, Proxy, Raw, eventually, request,
+    Answer, Backend, Client, DEADLINE, FAST, Outgoing, Proxy, Raw, Scripted, Step, eventually,
+    request,
 };
 
 /// Two workers before these endpoints; `rules` are keys of `idempotency`, `upstream` of the upstream.
@@ -33,9 +36,11 @@ async fn before(endpoint: &str, rules: &str, upstream: &str) -> Proxy {
     Proxy::start(&yaml(&[endpoint.to_owned()], rules, upstream)).await
 }
 
-/// The same on a clock on which seconds are short.
+/// The same on a clock on which seconds are short; nothing of the client's is late.
 async fn fast_before(endpoint: &str, rules: &str, upstream: &str) -> Proxy {
+    let patient = "\"127.0.0.1:0\", timeouts: { head: 1h, keep_alive: 24h, body: 24h }";
     let yaml = yaml(&[endpoint.to_owned()], rules, upstream);
+    let yaml = yaml.replacen("\"127.0.0.1:0\"", patient, 1);
     Proxy::start_on(Clock::scaled(FAST), &yaml).await
 }
 
@@ -142,23 +147,27 @@ async fn duplicates_at_once_wait_on_all_workers_for_one_execution() {
 
 #[tokio::test]
 async fn a_duplicate_gets_409_where_it_shall_not_wait() {
-    let backend = Backend::labelled("a").latency("500ms").start();
-    let proxy = before(&backend.endpoint(), "on_duplicate: conflict", "").await;
+    let word = Arc::new(Notify::new());
+    let script = vec![Step::ReadRequest, Step::Wait(Arc::clone(&word)), Step::ok()];
+    let endpoint = Scripted::play(vec![script]).await;
+    let rules = "on_duplicate: conflict";
+    let proxy = before(&endpoint.address().to_string(), rules, "").await;
     let address = proxy.address();
     let first = tokio::spawn(async move {
         let mut client = Client::h1(address).await;
         client.send(keyed("once", "/echo", "pay 5")).await
     });
-    eventually(DEADLINE, || backend.counters().in_flight() == 1).await;
+    eventually(DEADLINE, || endpoint.requests().len() == 1).await;
     let mut client = Client::h1(address).await;
     let second = client.send(keyed("once", "/echo", "pay 5")).await;
     second.assert_told(409, "http_request_denied", "idempotency_key_in_use");
+    word.notify_one();
     assert_eq!(first.await.unwrap().status, 200);
     // The same connection is still of use.
     assert!(is_replayed(
         &client.send(keyed("once", "/echo", "pay 5")).await
     ));
-    assert_eq!(backend.counters().requests(), 1);
+    assert_eq!(endpoint.requests().len(), 1);
 }
 
 #[tokio::test]

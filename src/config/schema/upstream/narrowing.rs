@@ -71,8 +71,8 @@ block! {
         pub ttl: Duration = HOUR, in seconds(1)..=YEAR;
         /// A file of secrets to sign with, one on each line, of at least 32 bytes (RFC 2104, 3: as long
         /// as what the hash gives). The first signs, all are accepted, so that secrets can be
-        /// changed without losing sessions. Read at start and on reload, not by `check`. Off: a
-        /// random one for the life of the process. Sessions are then bound anew after a restart, and
+        /// changed without losing sessions. It is watched, and what changes counts without a reload;
+        /// `check` does not read it. Off: a random one for the life of the process. Sessions are then bound anew after a restart, and
         /// several proxies do not know each other's: give them one file.
         pub secret_file: Option<PathBuf> = None;
         /// Below which path clients send the cookie.

@@ -7,13 +7,14 @@
 //! what it buffers (resets before accept, continuation frames, small data frames); this one covers what it answers
 //! or ignores for ever: CVE-2019-9511 to 9518, CVE-2023-44487, and their kind.
 
-use super::walk::{Frame, Walk};
+use super::walk::{Frame, Look, Walk};
 use crate::clock::Instant;
 
 /// Bytes that a client sends before its first frame (RFC 9113, 3.4).
 const PREFACE: u32 = 24;
-/// The type of the frames whose payload matters.
 const WINDOW_UPDATE: u8 = 8;
+/// The payload that matters: an increment.
+const LOOKS: &[Look] = &[(WINDOW_UPDATE, 4)];
 
 /// Tokens in a full bucket.
 const BURST: i32 = 2000;
@@ -44,6 +45,8 @@ pub enum Flood {
     ProvokedReset,
     /// Heads far beyond what is taken, by size or by what little makes of itself (HPACK bombs).
     OversizedHead,
+    /// Heads on streams that had one: trailers, or nothing but work when the stream is closed already.
+    LateHead,
 }
 
 /// How much of one type a client may send.
@@ -69,7 +72,7 @@ const fn allowance(burst: i32, per_second: u64) -> Allowance {
 
 impl Flood {
     /// Every cause.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Settings,
         Self::Ping,
         Self::Priority,
@@ -80,6 +83,7 @@ impl Flood {
         Self::Unknown,
         Self::ProvokedReset,
         Self::OversizedHead,
+        Self::LateHead,
     ];
 
     /// The bounds on each type: an order of magnitude above what clients do that mean well, since who meets one loses its
@@ -112,7 +116,27 @@ impl Flood {
                 ..allowance(100, 10)
             },
             Self::OversizedHead => allowance(32, 1),
+            // Each request may have trailers, and gets an answer for it.
+            Self::LateHead => Allowance {
+                by_streams: true,
+                ..allowance(100, 10)
+            },
         }
+    }
+
+    /// What the library has had enough of, by what it says in a GOAWAY for those who debug.
+    pub(super) fn told(debug: &[u8]) -> Option<Self> {
+        let known: [(&[u8], Self); 5] = [
+            (b"too_many_resets", Self::Reset),
+            (b"too_many_internal_resets", Self::ProvokedReset),
+            (b"too_many_continuations", Self::Continuation),
+            (b"too_many_data_frames", Self::EmptyData),
+            (b"header_list_way_too_large", Self::OversizedHead),
+        ];
+        // Of a long text only the beginning is told.
+        let is = |text: &[u8]| !debug.is_empty() && text.starts_with(debug);
+        let told = known.iter().find(|(text, _)| is(text));
+        told.map(|(_, flood)| *flood)
     }
 
     /// The cause as metrics and the log name it.
@@ -128,6 +152,7 @@ impl Flood {
             Self::Unknown => "unknown_frame_flood",
             Self::ProvokedReset => "provoked_reset_flood",
             Self::OversizedHead => "oversized_head_flood",
+            Self::LateHead => "late_head_flood",
         }
     }
 }
@@ -192,6 +217,8 @@ pub(super) struct Meter {
     walk: Walk,
     block: Block,
     blocks: u32,
+    /// The latest stream that was opened: later ones have higher numbers (RFC 9113, 5.1.1).
+    opened: u32,
     /// For all types together.
     all: Bucket,
     /// For each type, in the order of [`Flood::ALL`]; `None` for a server, which may have its reasons: it resets the
@@ -216,7 +243,7 @@ impl Meter {
             Bucket::full(allowance.burst.saturating_add(more), now)
         });
         Self {
-            walk: Walk::new(PREFACE, WINDOW_UPDATE),
+            walk: Walk::new(PREFACE, LOOKS),
             each: Some(Box::new(each)),
             ..Self::of_server(now)
         }
@@ -225,9 +252,10 @@ impl Meter {
     /// For the bytes that a server sends.
     pub(super) fn of_server(now: Instant) -> Self {
         Self {
-            walk: Walk::new(0, WINDOW_UPDATE),
+            walk: Walk::new(0, LOOKS),
             block: Block::None,
             blocks: 0,
+            opened: 0,
             all: Bucket::full(BURST, now),
             each: None,
             is_overdrawn: false,
@@ -271,7 +299,7 @@ impl Meter {
             kind,
             flags,
             length,
-            value,
+            stream,
             ..
         } = frame;
         self.block = match kind {
@@ -288,7 +316,17 @@ impl Meter {
             }
             0 if flags & END_STREAM == 0 => self.spend(2, Flood::EmptyData),
             // HEADERS.
-            1 if flags & END_HEADERS != 0 => self.all.earn(1),
+            1 if stream <= self.opened && self.each.is_some() => {
+                // The library decodes all of it, whatever becomes of it.
+                let kibibytes = (length / 1024) as i32;
+                self.spend_both(2 + kibibytes, 1 + kibibytes, Flood::LateHead);
+            }
+            1 => {
+                self.opened = stream;
+                if flags & END_HEADERS != 0 {
+                    self.all.earn(1);
+                }
+            }
             2 => self.spend(1, Flood::Priority),
             // A request that is cancelled costs more than it gave.
             3 => self.spend(2, Flood::Reset),
@@ -297,15 +335,15 @@ impl Meter {
                 self.spend(4, Flood::Settings);
             }
             6 => self.spend(1, Flood::Ping),
-            WINDOW_UPDATE if value < TINY_INCREMENT => self.spend(1, Flood::WindowUpdate),
+            WINDOW_UPDATE if frame.number(0) < TINY_INCREMENT => self.spend(1, Flood::WindowUpdate),
             9 => {
                 self.spend(2, Flood::Continuation);
                 if flags & END_HEADERS != 0 {
                     self.all.earn(1);
                 }
             }
-            // DATA that ends a stream, HEADERS to be continued, GOAWAY, an increment that moves something.
-            0 | 1 | 7 | WINDOW_UPDATE => {}
+            // DATA that ends a stream, GOAWAY, an increment that moves something.
+            0 | 7 | WINDOW_UPDATE => {}
             // PUSH_PROMISE was switched off; the rest are extensions.
             _ => self.spend(1, Flood::Unknown),
         }
@@ -323,9 +361,10 @@ impl Meter {
     /// Takes note of the head of an answer: who gets as many answers as it cancels requests asks for something.
     pub(super) fn answered(&mut self) {
         if let Some(each) = &mut self.each {
-            // As much as a reset takes of each.
+            // As much as a reset takes of each, and trailers.
             self.all.earn(2);
             each[Flood::Reset as usize].earn(1);
+            each[Flood::LateHead as usize].earn(1);
         }
     }
 
@@ -356,10 +395,15 @@ impl Meter {
     }
 
     fn spend(&mut self, tokens: i32, on: Flood) {
+        self.spend_both(tokens, 1, on);
+    }
+
+    /// So many of the bucket for all, and so many of the type's own.
+    fn spend_both(&mut self, tokens: i32, own: i32, on: Flood) {
         self.last = on;
         self.is_overdrawn |= self.all.spend(tokens);
         if let Some(each) = &mut self.each {
-            self.is_overdrawn |= each[on as usize].spend(1);
+            self.is_overdrawn |= each[on as usize].spend(own);
         }
     }
 

@@ -23,6 +23,12 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The frame on another stream than the first.
+fn on(stream: u32, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[5..9].copy_from_slice(&stream.to_be_bytes());
+    frame
+}
+
 fn repeat(frames: &[Vec<u8>], times: usize) -> Vec<u8> {
     frames.concat().repeat(times)
 }
@@ -96,12 +102,39 @@ fn each_type_of_a_client_has_a_bound_of_its_own() {
 
 #[test]
 fn requests_do_not_pay_for_resets_and_answers_do() {
-    let pair = [frame(1, 0x5, &[0x82]), frame(3, 0, &[0; 4])];
-    assert_eq!(verdict_on_client(&repeat(&pair, 201)), Some(Flood::Reset));
+    let pair = |number: u32| {
+        let frames = [frame(1, 0x5, &[0x82]), frame(3, 0, &[0; 4])];
+        frames.map(|frame| on(2 * number + 1, frame)).concat()
+    };
+    let many: Vec<u8> = (0..201).flat_map(pair).collect();
+    assert_eq!(verdict_on_client(&many), Some(Flood::Reset));
     let mut meter = Meter::of_client(Instant(0), 100);
     meter.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    for _ in 0..10_000 {
-        meter.read(&repeat(&pair, 1));
+    for number in 0..10_000 {
+        meter.read(&pair(number));
+        meter.answered();
+    }
+    assert_eq!(meter.verdict(Instant(0)), None);
+}
+
+#[test]
+fn heads_on_streams_that_had_one_are_bounded_by_number_and_size_and_trailers_are_not() {
+    let head = |stream| on(stream, frame(1, 0x4, &[0x82]));
+    let late = [head(5), head(3).repeat(200)].concat();
+    assert_eq!(verdict_on_client(&late), None);
+    let more = verdict_on_client(&[late, head(5)].concat());
+    assert_eq!(more, Some(Flood::LateHead));
+    let large = on(5, frame(1, 0x4, &[0x82; 16_000]));
+    let few = verdict_on_client(&large.repeat(14));
+    assert_eq!(few, Some(Flood::LateHead));
+    assert_eq!(verdict_on_client(&large.repeat(13)), None);
+
+    let mut meter = Meter::of_client(Instant(0), 100);
+    meter.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    for number in 0..10_000 {
+        let stream = 2 * number + 1;
+        let trailers = on(stream, frame(1, 0x5, &[0x82]));
+        meter.read(&[head(stream), trailers].concat());
         meter.answered();
     }
     assert_eq!(meter.verdict(Instant(0)), None);
@@ -211,5 +244,20 @@ proptest! {
             rest = &rest[cut..];
         }
         prop_assert_eq!(whole, split);
+    }
+}
+
+#[test]
+fn what_the_library_says_names_the_flood() {
+    for (debug, flood) in [
+        ("too_many_resets", Some(Flood::Reset)),
+        ("too_many_int", Some(Flood::ProvokedReset)),
+        ("too_many_con", Some(Flood::Continuation)),
+        ("too_many_data_frames", Some(Flood::EmptyData)),
+        ("header_list_", Some(Flood::OversizedHead)),
+        ("too_many_things", None),
+        ("", None),
+    ] {
+        assert_eq!(Flood::told(debug.as_bytes()), flood, "{debug}");
     }
 }

@@ -19,7 +19,7 @@ use crate::http::buffers::Buffers;
 use crate::http::drain::Drain;
 use crate::http::fields::{Fields, Names};
 use crate::http::head::Length;
-use crate::http::{Handler, Incoming, Outgoing, Peer, Refusal, Responder};
+use crate::http::{Handler, InForce, Incoming, Outgoing, Peer, Refusal, Responder};
 use crate::stream::Stream;
 
 /// Answers by path, and remembers what it saw.
@@ -76,69 +76,74 @@ impl Handler for Site {
 
     fn unheard(&self, _: Unheard, _: &Peer) {}
 
-    async fn exchange(&self, incoming: Incoming) {
-        let Incoming {
-            head,
-            mut body,
-            mut responder,
-            ..
-        } = incoming;
-        let seen = &self.0;
-        let _dropped = CountsDrop(Rc::clone(&seen.dropped));
-        let list = head.fields.iter().map(|(_, name, value)| {
-            (
-                String::from_utf8_lossy(name).into_owned(),
-                String::from_utf8_lossy(value).into_owned(),
-            )
-        });
-        let target = String::from_utf8_lossy(&head.target).into_owned();
-        seen.requests
-            .borrow_mut()
-            .push((target.clone(), head.length, list.collect()));
-        let none = Fields::default();
-        match target.as_str() {
-            "/hang" => {
-                poll_fn(|cx| responder.poll_gone(cx)).await;
-                seen.gone.set(seen.gone.get() + 1);
+    fn exchange(self, incoming: Incoming) -> impl Future<Output = ()> + Unpin + 'static {
+        Box::pin(async move {
+            let Incoming {
+                head,
+                mut body,
+                mut responder,
+                ..
+            } = incoming;
+            let seen = &self.0;
+            let _dropped = CountsDrop(Rc::clone(&seen.dropped));
+            let list = head.fields.iter().map(|(_, name, value)| {
+                (
+                    String::from_utf8_lossy(name).into_owned(),
+                    String::from_utf8_lossy(value).into_owned(),
+                )
+            });
+            let target = String::from_utf8_lossy(&head.target).into_owned();
+            seen.requests
+                .borrow_mut()
+                .push((target.clone(), head.length, list.collect()));
+            let none = Fields::default();
+            match target.as_str() {
+                "/hang" => {
+                    poll_fn(|cx| responder.poll_gone(cx)).await;
+                    seen.gone.set(seen.gone.get() + 1);
+                }
+                "/stuck" => std::future::pending().await,
+                "/early" => {
+                    let link = fields(&[("Link", "</a.css>; rel=preload")]);
+                    responder.interim(103, &outgoing(&link, &none, Length::Empty));
+                    responder.interim(101, &outgoing(&none, &none, Length::Empty));
+                    let mut sink =
+                        responder.respond(200, b"", &outgoing(&none, &none, Length::Exact(5)));
+                    assert!(pump(&mut Body::Fixed("hello".into()), &mut sink, &seen.buffers).await);
+                }
+                "/cut" => {
+                    let mut sink =
+                        responder.respond(200, b"", &outgoing(&none, &none, Length::Exact(10)));
+                    assert!(
+                        !pump(&mut Body::Fixed("hello".into()), &mut sink, &seen.buffers).await
+                    );
+                }
+                "/echo" => {
+                    let fields = fields(&[
+                        ("X-Answer", "1"),
+                        ("Connection", "close"),
+                        ("Content-Length", "7"),
+                    ]);
+                    let length = if head.method == ::http::Method::HEAD {
+                        Length::Empty
+                    } else {
+                        head.length
+                    };
+                    let mut sink = responder.respond(200, b"", &outgoing(&fields, &none, length));
+                    pump(&mut body, &mut sink, &seen.buffers).await;
+                }
+                "/chat" if head.upgrade.as_deref() == Some(b"websocket") => {
+                    let mut sink =
+                        responder.switch(&outgoing(&none, &none, Length::Empty), &mut body);
+                    assert!(pump(&mut body, &mut sink, &seen.buffers).await);
+                }
+                _ => {
+                    let mut sink =
+                        responder.respond(200, b"", &outgoing(&none, &none, Length::Exact(5)));
+                    assert!(pump(&mut Body::Fixed("hello".into()), &mut sink, &seen.buffers).await);
+                }
             }
-            "/stuck" => std::future::pending().await,
-            "/early" => {
-                let link = fields(&[("Link", "</a.css>; rel=preload")]);
-                responder.interim(103, &outgoing(&link, &none, Length::Empty));
-                responder.interim(101, &outgoing(&none, &none, Length::Empty));
-                let mut sink =
-                    responder.respond(200, b"", &outgoing(&none, &none, Length::Exact(5)));
-                assert!(pump(&mut Body::Fixed("hello".into()), &mut sink, &seen.buffers).await);
-            }
-            "/cut" => {
-                let mut sink =
-                    responder.respond(200, b"", &outgoing(&none, &none, Length::Exact(10)));
-                assert!(!pump(&mut Body::Fixed("hello".into()), &mut sink, &seen.buffers).await);
-            }
-            "/echo" => {
-                let fields = fields(&[
-                    ("X-Answer", "1"),
-                    ("Connection", "close"),
-                    ("Content-Length", "7"),
-                ]);
-                let length = if head.method == ::http::Method::HEAD {
-                    Length::Empty
-                } else {
-                    head.length
-                };
-                let mut sink = responder.respond(200, b"", &outgoing(&fields, &none, length));
-                pump(&mut body, &mut sink, &seen.buffers).await;
-            }
-            "/chat" if head.upgrade.as_deref() == Some(b"websocket") => {
-                let mut sink = responder.switch(&outgoing(&none, &none, Length::Empty), &mut body);
-                assert!(pump(&mut body, &mut sink, &seen.buffers).await);
-            }
-            _ => {
-                let mut sink =
-                    responder.respond(200, b"", &outgoing(&none, &none, Length::Exact(5)));
-                assert!(pump(&mut Body::Fixed("hello".into()), &mut sink, &seen.buffers).await);
-            }
-        }
+        })
     }
 
     async fn refuse(
@@ -223,7 +228,7 @@ impl Server {
             Stream::Tcp(stream),
             Vec::new(),
             peer(),
-            Rc::new(settings),
+            InForce::new(settings),
             timer,
             drain.clone(),
             buffers,

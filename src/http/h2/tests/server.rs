@@ -380,7 +380,7 @@ async fn bytes_read_ahead_are_put_back() {
         Stream::Tcp(stream),
         unread,
         peer(),
-        Rc::new(settings),
+        InForce::new(settings),
         wheel().timer(),
         Drain::new(),
         site.0.buffers.clone(),

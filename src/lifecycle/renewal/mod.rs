@@ -1,14 +1,14 @@
-//! Certificates look after themselves: their files are watched, exchanged when they change, and what runs out is told.
+//! Files look after themselves: those of certificates, and of those who may enter, are watched and exchanged when they change, and
+//! what runs out is told.
 //!
 //! 1. One task on the control thread waits until the system tells of a change, until it is time to look, or until another
-//!    configuration is in force. 2. What changed is read off the thread; a pair that fits is put in force for the connections
-//!    that come then. 3. One that does not fit may be half written: it is read again for some seconds, and then the old one stays
+//!    configuration is in force. 2. What changed is read off the thread; what is right is put in force for the connections and
+//!    requests that come then. 3. What is wrong may be half written: it is read again for some seconds, and then the old one stays
 //!    and that is told. Nothing else is touched: neither the configuration nor connections that are open.
 //!
-//! Not here: how they are read ([`crate::listener::server_tls`], [`crate::upstream::client_tls`]).
+//! Not here: how they are read ([`crate::listener::server_tls`], [`crate::upstream::client_tls`], [`crate::watch::FromFile`]).
 
 mod expiry;
-mod files;
 pub(super) mod judge;
 mod site;
 
@@ -21,11 +21,11 @@ use tokio::sync::Notify;
 
 use super::start::Kept;
 use crate::admin::live::Live;
+use crate::admin::swaps::Swaps;
 use crate::clock::Instant;
-use crate::observe::event::Kind;
 use crate::snapshot::Snapshot;
+use crate::watch::{Cover, Stamp, stamps};
 use expiry::Told;
-use files::{Cover, Stamp, stamps};
 use site::{Outcome, Site};
 
 /// How often it is looked whether another configuration is in force, and at files that are in part.
@@ -39,7 +39,7 @@ const LOOKS: usize = 50;
 /// How long a certificate may be without its key: whoever renews both writes one after the other.
 const HALF_WRITTEN: Duration = Duration::from_secs(5);
 
-/// Begins to look after the certificates of whatever is in force. To be called within the runtime of the control thread.
+/// Begins to look after the files of whatever is in force. To be called within the runtime of the control thread.
 pub(super) fn start(live: Arc<Live>, kept: Arc<Kept>) {
     tokio::spawn(async move {
         let now = live.clock.now();
@@ -69,7 +69,7 @@ struct Keeper {
     cover: Cover,
     /// The tables whose sites are known.
     followed: Weak<Snapshot>,
-    /// By their places in the configuration, `listeners.web.tls`.
+    /// By what they are called in texts: `listeners.web.tls`.
     sites: BTreeMap<String, Track>,
     told: Told,
     /// When files are looked at next, whatever the system tells.
@@ -138,7 +138,7 @@ impl Keeper {
         }
         self.followed = Arc::downgrade(&snapshot);
         let mut old = std::mem::take(&mut self.sites);
-        for site in site::all(&snapshot) {
+        for site in site::all(&self.live, &snapshot) {
             let name = site.to_string();
             let known = old.remove(&name).filter(|track| track.site.is(&site));
             let track = match known {
@@ -195,14 +195,14 @@ impl Keeper {
             Outcome::Exchanged(text) => {
                 track.stamps = found;
                 track.failing = None;
-                self.live.certificates.count(true);
-                self.note(text);
+                self.swaps(&site).count(true);
+                self.note(&site, text);
             }
             Outcome::Same { was_in_trouble } => {
                 track.stamps = found;
                 track.failing = None;
                 if was_in_trouble {
-                    self.note(format!("{site} has the files again that are in force"));
+                    self.note(&site, site.right_again());
                 }
             }
             Outcome::Refused(reason) => {
@@ -213,8 +213,8 @@ impl Keeper {
                 track.failing = None;
                 let is_new = site.set_trouble(Some(reason.clone()));
                 if is_new {
-                    self.live.certificates.count(false);
-                    self.note(format!("{site} keeps what it has: {reason}"));
+                    self.swaps(&site).count(false);
+                    self.note(&site, site.refused(&reason));
                 }
             }
         }
@@ -241,9 +241,16 @@ impl Keeper {
         Some(before)
     }
 
-    fn note(&self, text: String) {
+    fn swaps(&self, site: &Site) -> &Swaps {
+        match site {
+            Site::Listener { .. } | Site::Upstream { .. } => &self.live.certificates,
+            Site::List { .. } => &self.live.credentials,
+        }
+    }
+
+    fn note(&self, site: &Site, text: String) {
         let now = self.live.clock.now();
-        self.live.events.note_process(now, Kind::Certificate, text);
+        self.live.events.note_process(now, site.kind(), text);
     }
 }
 

@@ -1,7 +1,5 @@
-//! Many files at once: what shows that one has changed, and being told of it.
-//!
-//! Not [`crate::watch`], which reads one file whole and has a watcher of its own: a listener may have ten thousand, and a process
-//! may have 128 watchers.
+//! Many files at once: what shows that one has changed, and being told of it. A listener may have ten thousand, and a process may
+//! have 128 watchers.
 
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
@@ -14,10 +12,10 @@ use tokio::sync::Notify;
 
 /// What is another one when a file was replaced or written; `None` where it cannot be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp(Option<(u64, u64, u64, i64, i64)>);
+pub struct Stamp(Option<(u64, u64, u64, i64, i64)>);
 
 /// Looks at files, through symbolic links. Blocks.
-pub(super) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+pub fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     let each = files.iter().map(|file| {
         let found = std::fs::metadata(file).ok();
         Stamp(found.map(|found| {
@@ -35,7 +33,7 @@ pub(super) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 
 /// What is watched: folders, and files themselves where they are few.
 #[derive(Default)]
-pub(super) struct Cover {
+pub struct Cover {
     /// `None`: the system has no more watches to give; it is asked again the next time.
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
@@ -46,8 +44,8 @@ pub(super) struct Cover {
 const FEW: usize = 256;
 
 impl Cover {
-    /// Watches what is to be watched now. Blocks.
-    pub(super) fn renew(&mut self, files: &HashSet<PathBuf>, touched: &Arc<Notify>) {
+    /// Watches what is to be watched now, and has `touched` notified of each change. Blocks.
+    pub fn renew(&mut self, files: &HashSet<PathBuf>, touched: &Arc<Notify>) {
         if files.is_empty() {
             *self = Self::default();
             return;
@@ -77,6 +75,10 @@ impl Cover {
             if known || watcher.watch(&place, RecursiveMode::NonRecursive).is_ok() {
                 covered.insert(place);
             }
+        }
+        if covered != self.watched {
+            // What was written between the last look and now was seen by nobody.
+            touched.notify_one();
         }
         self.watched = covered;
     }

@@ -1,16 +1,20 @@
-//! Whatever has certificates in files: a listener, or an upstream.
+//! Whatever is made of files that may change: the TLS of a listener or of an upstream, and lists of those who may enter.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::admin::credentials::{self, Credentials};
+use crate::admin::live::Live;
 use crate::clock;
 use crate::config::EXPIRY_WARNING;
 use crate::listener::server_tls::ServerTls;
+use crate::observe::event::Kind;
 use crate::snapshot::Snapshot;
 use crate::tls::{Shared, TlsError};
 use crate::upstream::client_tls::ClientTls;
+use crate::watch::Renewable;
 
 /// One of them.
 #[derive(Clone)]
@@ -24,6 +28,11 @@ pub(super) enum Site {
         tls: ClientTls,
         /// Checks over gRPC speak HTTP/2 whatever the traffic does, and so have their own.
         checks: Option<ClientTls>,
+    },
+    /// A file of users, keys, tokens or secrets, whoever asks it.
+    List {
+        name: String,
+        list: Arc<dyn Renewable>,
     },
 }
 
@@ -44,8 +53,8 @@ pub(super) struct Term {
     pub(super) until: i64,
 }
 
-/// All of a configuration.
-pub(super) fn all(snapshot: &Snapshot) -> Vec<Site> {
+/// All of a configuration. What several parts of it share is there several times.
+pub(super) fn all(live: &Live, snapshot: &Snapshot) -> Vec<Site> {
     let listeners = snapshot.listeners.iter().filter_map(|listener| {
         Some(Site::Listener {
             name: listener.name.clone(),
@@ -62,7 +71,9 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Site> {
                 .and_then(|checks| checks.tls().cloned()),
         })
     });
-    let all = listeners.chain(upstreams);
+    let lists = credentials::all(live, snapshot).into_iter();
+    let lists = lists.map(|Credentials { name, list }| Site::List { name, list });
+    let all = listeners.chain(upstreams).chain(lists);
     all.filter(|site| !site.files().is_empty()).collect()
 }
 
@@ -74,6 +85,7 @@ impl Site {
                 Arc::ptr_eq(tls, other)
             }
             (Self::Upstream { tls, .. }, Self::Upstream { tls: other, .. }) => tls.is(other),
+            (Self::List { list, .. }, Self::List { list: other, .. }) => Arc::ptr_eq(list, other),
             _ => false,
         }
     }
@@ -82,20 +94,26 @@ impl Site {
         let files = match self {
             Self::Listener { tls, .. } => tls.files(),
             Self::Upstream { tls, .. } => tls.files(),
+            Self::List { list, .. } => vec![list.path()],
         };
         files.into_iter().map(Path::to_owned).collect()
     }
 
     /// Reads its files and puts them in force where they are others. Blocks.
     pub(super) fn renew(&self, shared: &Shared) -> Outcome {
-        let renewed: Result<bool, TlsError> = match self {
-            Self::Listener { tls, .. } => tls.renew(shared),
-            Self::Upstream { tls, checks, .. } => tls.renew(shared).and_then(|is_new| {
-                if let Some(checks) = checks {
-                    checks.renew(shared)?;
-                }
-                Ok(is_new)
-            }),
+        let text = |error: TlsError| error.to_string();
+        let renewed: Result<bool, String> = match self {
+            Self::Listener { tls, .. } => tls.renew(shared).map_err(text),
+            Self::Upstream { tls, checks, .. } => {
+                let renewed = tls.renew(shared).and_then(|is_new| {
+                    if let Some(checks) = checks {
+                        checks.renew(shared)?;
+                    }
+                    Ok(is_new)
+                });
+                renewed.map_err(text)
+            }
+            Self::List { list, .. } => list.renew(),
         };
         match renewed {
             Ok(is_new) => {
@@ -106,7 +124,7 @@ impl Site {
                     Outcome::Same { was_in_trouble }
                 }
             }
-            Err(error) => Outcome::Refused(error.to_string()),
+            Err(reason) => Outcome::Refused(reason),
         }
     }
 
@@ -116,7 +134,26 @@ impl Site {
             Some(term) => format!("; good until {}", date(term.until)),
             None => String::new(),
         };
-        format!("{self} serves what its files hold now{until}")
+        match self {
+            Self::List { .. } => format!("{self} are those that it holds now"),
+            _ => format!("{self} serves what its files hold now{until}"),
+        }
+    }
+
+    /// That its files are of no use, for this reason.
+    pub(super) fn refused(&self, reason: &str) -> String {
+        match self {
+            Self::List { .. } => format!("{self} stay as they were: {reason}"),
+            _ => format!("{self} keeps what it has: {reason}"),
+        }
+    }
+
+    /// That they are what is in force, after all.
+    pub(super) fn right_again(&self) -> String {
+        match self {
+            Self::List { .. } => format!("{self} are again those that are in force"),
+            _ => format!("{self} has the files again that are in force"),
+        }
     }
 
     /// Keeps in mind why its files are of no use, or that they are; whether that is another state than before.
@@ -124,12 +161,14 @@ impl Site {
         let before = match self {
             Self::Listener { tls, .. } => tls.trouble(),
             Self::Upstream { tls, .. } => tls.trouble(),
+            Self::List { list, .. } => list.trouble(),
         };
         let is_new = before.as_deref() != trouble.as_ref();
         if is_new {
             match self {
                 Self::Listener { tls, .. } => tls.set_trouble(trouble),
                 Self::Upstream { tls, .. } => tls.set_trouble(trouble),
+                Self::List { list, .. } => list.set_trouble(trouble),
             }
         }
         is_new
@@ -139,7 +178,15 @@ impl Site {
     pub(super) fn staple_until(&self) -> Option<i64> {
         match self {
             Self::Listener { tls, .. } => tls.now().staple_until,
-            Self::Upstream { .. } => None,
+            Self::Upstream { .. } | Self::List { .. } => None,
+        }
+    }
+
+    /// What events of it are about.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Listener { .. } | Self::Upstream { .. } => Kind::Certificate,
+            Self::List { .. } => Kind::Credentials,
         }
     }
 
@@ -160,6 +207,7 @@ impl Site {
             Self::Listener { tls, .. } => tls.written().expiry_warning,
             // As a listener has by default.
             Self::Upstream { .. } => Some(EXPIRY_WARNING),
+            Self::List { .. } => None,
         }
     }
 
@@ -183,6 +231,7 @@ impl Site {
                 let shown = shown.map(|(file, (from, until))| term(file, from, until));
                 shown.into_iter().collect()
             }
+            Self::List { .. } => Vec::new(),
         }
     }
 }
@@ -192,6 +241,7 @@ impl fmt::Display for Site {
         match self {
             Self::Listener { name, .. } => write!(f, "listeners.{name}.tls"),
             Self::Upstream { name, .. } => write!(f, "upstreams.{name}.tls"),
+            Self::List { name, .. } => f.write_str(name),
         }
     }
 }

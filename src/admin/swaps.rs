@@ -1,4 +1,4 @@
-//! What came of changes to the files of certificates, counted.
+//! What came of changes to files that are looked after, counted.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

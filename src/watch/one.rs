@@ -1,18 +1,13 @@
-//! Being told when a file changes: one of endpoints, of the configuration, of a certificate.
-//!
-//! What is watched is the folder of the path, that of the file behind it, and that file: whoever replaces a file renames
-//! another one over it, whoever mounts one swaps a symbolic link (Kubernetes), and some write in place. Where nothing can be
-//! watched, or the system does not see the change, `poll` finds it.
+//! Following one file by its content.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::cover::Cover;
 use crate::clock::Clock;
 use crate::config::read;
 
@@ -30,14 +25,6 @@ pub struct Watch {
     cover: Option<Cover>,
     /// What it held when it last was looked at.
     seen: Option<Vec<u8>>,
-}
-
-/// What is watched.
-#[derive(Default)]
-struct Cover {
-    /// `None`: the system has no more watches to give; it is asked again with each poll.
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -101,68 +88,9 @@ impl Watch {
         let mut cover = self.cover.take().unwrap_or_default();
         let (path, touched) = (self.path.clone(), Arc::clone(&self.touched));
         let renewing = tokio::task::spawn_blocking(move || {
-            cover.renew(&path, &touched);
+            cover.renew(&HashSet::from([path]), &touched);
             cover
         });
         self.cover = renewing.await.ok();
-    }
-}
-
-impl Cover {
-    /// Watches what is to be watched now. Blocks.
-    fn renew(&mut self, path: &Path, touched: &Arc<Notify>) {
-        if self.watcher.is_none() {
-            let touched = Arc::clone(touched);
-            self.watcher = notify::recommended_watcher(move |event: notify::Result<_>| {
-                if event.as_ref().map_or(true, changes) {
-                    touched.notify_one();
-                }
-            })
-            .ok();
-            self.watched.clear();
-        }
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        let places = places(path);
-        for gone in self.watched.difference(&places) {
-            // It is not watched any more when it was removed.
-            let _ = watcher.unwatch(gone);
-        }
-        let mut covered = BTreeSet::new();
-        for place in places {
-            // Watched anew each time: what was removed and made again is another one, though its name is the same.
-            let known = self.watched.contains(&place) && place.is_dir();
-            if known || watcher.watch(&place, RecursiveMode::NonRecursive).is_ok() {
-                covered.insert(place);
-            }
-        }
-        if covered != self.watched {
-            // What was written between the last look and now was seen by nobody.
-            touched.notify_one();
-        }
-        self.watched = covered;
-    }
-}
-
-/// The folder of the path as written, the file behind it, and its folder.
-fn places(path: &Path) -> BTreeSet<PathBuf> {
-    let folder = |path: &Path| match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let mut places = BTreeSet::from([folder(path)]);
-    if let Ok(real) = path.canonicalize() {
-        places.insert(folder(&real));
-        places.insert(real);
-    }
-    places
-}
-
-/// Whether an event can mean another content; looking at the file causes events, too.
-fn changes(event: &notify::Event) -> bool {
-    match event.kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        _ => true,
     }
 }

@@ -5,6 +5,9 @@
     reason = "what was measured is shown, as a table"
 )]
 
+mod bandwidth;
+mod events;
+
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
@@ -323,70 +326,6 @@ async fn so_many_at_once_however_they_end() {
     assert_eq!(limit(&proxy, "few").limited, 2);
 }
 
-/// How long it took on a clock of its own.
-async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
-    let clock = Clock::system();
-    let output = within(future).await;
-    (output, clock.now().since(Instant(0)))
-}
-
-/// What `bytes` take at 400 KiB/s behind a burst of 40 KiB; above, what a busy machine may add.
-#[track_caller]
-fn assert_takes(taken: Duration, bytes: usize) {
-    let expected = Duration::from_secs_f64((bytes - 40 * 1024) as f64 / (400.0 * 1024.0));
-    let (least, most) = (expected.mul_f64(0.97), expected.mul_f64(1.3));
-    assert!(
-        (least..=most).contains(&taken),
-        "{taken:?}, not {expected:?}"
-    );
-}
-
-const THIN: &str = "rate: 400KiB/s, burst: 40KiB";
-
-#[tokio::test]
-async fn answers_go_no_faster_than_their_bandwidth() {
-    let backend = Backend::start("a");
-    for client_speaks_h2 in [false, true] {
-        let limits = format!("bandwidth_limits: {{ thin: {{ key: client_ip, {THIN} }} }}");
-        let proxy = limited(&backend, "thin", &limits).await;
-        let connect = async || match client_speaks_h2 {
-            false => Client::h1(proxy.address()).await,
-            true => Client::h2(proxy.address()).await,
-        };
-        let (mut one, mut other) = (connect().await, connect().await);
-        let bytes = 200 * 1024;
-        let path = format!("/bytes/{bytes}");
-        // Two exchanges of one client share what it has.
-        let both = async { tokio::join!(one.get(&path), other.get(&path)) };
-        let ((first, second), taken) = timed(both).await;
-        assert_eq!((first.body.len(), second.body.len()), (bytes, bytes));
-        assert_takes(taken, 2 * bytes);
-        assert!(limit(&proxy, "thin").delayed_seconds > 0.5);
-        let metrics = scrape(proxy.live());
-        let none = "plimsoll_limit_delay_seconds_total{limit=\"thin\"} 0\n";
-        assert!(metrics.contains("limit_delay_seconds_total") && !metrics.contains(none));
-    }
-}
-
-#[tokio::test]
-async fn request_bodies_go_no_faster_than_their_bandwidth() {
-    let backend = Backend::start("a");
-    let limits =
-        format!("bandwidth_limits: {{ thin: {{ key: client_ip, direction: up, {THIN} }} }}");
-    for client_speaks_h2 in [false, true] {
-        let proxy = limited(&backend, "thin", &limits).await;
-        let mut client = match client_speaks_h2 {
-            false => Client::h1(proxy.address()).await,
-            true => Client::h2(proxy.address()).await,
-        };
-        let bytes = 300 * 1024;
-        let (answer, taken) = timed(client.post("/echo", pattern(bytes))).await;
-        // Answers are as fast as ever.
-        assert_eq!(answer.body, pattern(bytes));
-        assert_takes(taken, bytes);
-    }
-}
-
 #[tokio::test]
 async fn what_is_known_of_clients_stays_over_a_reload() {
     let backend = Backend::start("a");
@@ -467,9 +406,10 @@ async fn over_all_workers_no_more_pass_than_rate_and_burst() {
     let taken = clock.now().since(Instant(0)).as_secs_f64();
     let most = (500.0 * taken) as u64 + 50;
     assert!(passed <= most, "{passed} of {most} in {taken} s");
+    // And most of them do, though the clients, too, have to share two cores with whatever else runs.
     assert!(
-        refused > 0 && passed > 50,
-        "{passed} passed, {refused} did not"
+        refused > 0 && passed * 5 >= most * 4,
+        "{passed} of {most} passed, {refused} did not"
     );
     let known = limit(&proxy, "a");
     assert_eq!((known.passed, known.limited), (passed, refused));
@@ -534,29 +474,4 @@ async fn futures<T>(count: usize, make: impl AsyncFn(usize) -> T) -> Vec<T> {
         all.push(make(index).await);
     }
     all
-}
-
-#[tokio::test]
-async fn a_tunnel_goes_no_faster_than_its_bandwidth() {
-    let backend = Backend::start("a");
-    let limits =
-        format!("bandwidth_limits: {{ thin: {{ key: client_ip, direction: both, {THIN} }} }}");
-    let proxy = limited(&backend, "thin", &limits).await;
-    let mut client = Client::h2(proxy.address()).await;
-    let mut tunnel = client.tunnel("websocket", "/ws").await.unwrap();
-    // One masked frame of so many bytes, which comes back.
-    let bytes: u16 = 60_000;
-    let mut frame = vec![0x82, 0xFE];
-    frame.extend_from_slice(&bytes.to_be_bytes());
-    frame.extend_from_slice(&[0; 4]);
-    frame.resize(8 + usize::from(bytes), 0);
-    let exchange = async {
-        for _ in 0..2 {
-            tunnel.write_all(&frame).await.unwrap();
-            let mut echoed = vec![0; 4 + usize::from(bytes)];
-            tunnel.read_exact(&mut echoed).await.unwrap();
-        }
-    };
-    let ((), taken) = timed(exchange).await;
-    assert_takes(taken, 4 * usize::from(bytes));
 }
