@@ -2,6 +2,10 @@
 //!
 //! A timeout between two bytes alone lets a client hold a connection and an endpoint with a byte a minute. Time in which
 //! the client owes nothing does not count: a stream of rare events is slow by nature, and nothing cuts a healthy one.
+//!
+//! It is judged when bytes have moved, never in between. Of an answer they move in steps, because the systems of both sides
+//! hold some back: with a large window a healthy client that takes 20 KB/s lets go of nothing for twenty seconds, and then
+//! of all at once. A client that takes nothing at all is the timeout's.
 
 use crate::clock::Instant;
 use std::time::Duration;
@@ -9,12 +13,19 @@ use std::time::Duration;
 /// Waiting that is not judged: a client may pause, and a first measure of a few bytes says nothing.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// What a client may be ahead of its rate, in bytes, to spend on waiting later: as much as buffers on the way commonly take
+/// before it has taken anything, and hold when only a few more are to follow. Without a bound, who has been fast for a
+/// while could drip for hours.
+const AHEAD: f64 = 64.0 * 1024.0;
+
 /// The pace of one body, as far as it is the client's.
 #[derive(Debug, Clone)]
 pub struct Pace {
     /// Bytes per second; `None` asks for nothing.
     least: Option<u64>,
-    waited: Duration,
+    /// Bytes that it is ahead of its rate, the grace apart.
+    ahead: f64,
+    bytes: u64,
     since: Option<Instant>,
 }
 
@@ -23,7 +34,8 @@ impl Pace {
     pub fn new(least: Option<u64>) -> Self {
         Self {
             least,
-            waited: Duration::ZERO,
+            ahead: 0.0,
+            bytes: 0,
             since: None,
         }
     }
@@ -34,11 +46,14 @@ impl Pace {
         let Some(least) = self.least else {
             return false;
         };
-        if let Some(since) = self.since.take() {
-            self.waited += now.since(since);
-        }
+        let waited = self.since.take().map(|since| now.since(since));
         self.since = waits.then_some(now);
-        self.waited > GRACE && (bytes as f64) < least as f64 * self.waited.as_secs_f64()
+        let moved = bytes.saturating_sub(self.bytes);
+        self.bytes = self.bytes.max(bytes);
+        let owed = least as f64 * waited.unwrap_or_default().as_secs_f64();
+        let ahead = self.ahead + moved as f64 - owed;
+        self.ahead = ahead.min(AHEAD);
+        ahead < -(least as f64 * GRACE.as_secs_f64())
     }
 }
 
@@ -63,6 +78,29 @@ mod tests {
         let mut pace = Pace::new(Some(240));
         let first = (0..1000).find(|second| pace.is_too_slow(at(*second), *second, true));
         assert_eq!(first, Some(11));
+    }
+
+    #[test]
+    fn who_was_fast_before_may_not_drip_for_ever() {
+        let mut pace = Pace::new(Some(240));
+        assert!(!pace.is_too_slow(at(0), 10_000_000, true));
+        let drip = |second: &u64| pace.is_too_slow(at(*second), 10_000_000 + second, true);
+        let first = (1..100_000).find(drip).unwrap();
+        assert!((250..300).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn steps_as_systems_make_them_are_no_drip() {
+        // The rate it asks for, and that of the client with the step in which its system lets go.
+        for (least, rate, step) in [(240, 700, 32_000), (10_000, 20_000, 375_000)] {
+            let mut pace = Pace::new(Some(least));
+            let mut bytes = 150_000;
+            assert!(!pace.is_too_slow(at(0), bytes, true));
+            for number in 1..100 {
+                bytes += step;
+                assert!(!pace.is_too_slow(at(number * step / rate), bytes, true));
+            }
+        }
     }
 
     #[test]

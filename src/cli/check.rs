@@ -32,6 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let outcome = outcome.and_then(findings::with_routes);
     let outcome = outcome.and_then(findings::with_certificates);
     let outcome = outcome.map(findings::with_ports);
+    let outcome = outcome.map(|loaded| findings::with_user(loaded, &path));
     if args.json {
         print(&format!("{:#}\n", check::json(&name, &outcome)))?;
     } else if outcome.is_ok() {

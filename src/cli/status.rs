@@ -117,6 +117,13 @@ fn render(status: &Status, lifetime: bool) -> String {
         span(window(&status.requests).span_seconds),
     );
     text.push_str(&reload(&status.config));
+    let log = status.access_log.as_ref();
+    if let Some((log, why)) = log.and_then(|log| Some((log, log.failure.as_ref()?))) {
+        let dropped = log.dropped;
+        text.push_str(&format!(
+            "Access log: LINES ARE LOST, {dropped} so far: {why}\n\n"
+        ));
+    }
     let mut listeners = Table::new(
         2,
         &[

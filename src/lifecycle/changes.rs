@@ -72,20 +72,7 @@ impl Changes {
             kept.map(str::to_owned).collect()
         };
         let (before, now) = (old.0, new.0);
-        let settings = [
-            ("admin", before.admin != now.admin),
-            ("drain_delay", before.drain_delay != now.drain_delay),
-            ("drain_timeout", before.drain_timeout != now.drain_timeout),
-            (
-                "idle_connections",
-                before.idle_connections != now.idle_connections,
-            ),
-            ("upgrade", before.upgrade != now.upgrade),
-            ("watch", before.watch != now.watch),
-            ("zone", before.zone != now.zone),
-        ];
-        let changed = settings.iter().filter(|(_, changed)| *changed);
-        let settings = changed.map(|(name, _)| (*name).to_owned()).collect();
+        let settings = settings(before, now);
         Self {
             generation,
             listeners: Parts::between(named(&before.listeners), named(&now.listeners)),
@@ -99,6 +86,50 @@ impl Changes {
             older: Vec::new(),
         }
     }
+}
+
+/// The keys at the top of the file that changed, but for those whose objects are told one by one.
+fn settings(before: &Config, now: &Config) -> Vec<String> {
+    // Each key is named, so that the next one cannot be forgotten.
+    let Config {
+        listeners: _,
+        routes: _,
+        upstreams: _,
+        rate_limits: _,
+        concurrency_limits: _,
+        bandwidth_limits: _,
+        zone,
+        admin,
+        watch,
+        workers,
+        access_log,
+        drain_delay,
+        drain_timeout,
+        upgrade,
+        idle_connections,
+        user,
+        group,
+        memory,
+    } = now;
+    let settings = [
+        ("access_log", before.access_log != *access_log),
+        ("admin", before.admin != *admin),
+        ("drain_delay", before.drain_delay != *drain_delay),
+        ("drain_timeout", before.drain_timeout != *drain_timeout),
+        ("group", before.group != *group),
+        (
+            "idle_connections",
+            before.idle_connections != *idle_connections,
+        ),
+        ("memory", before.memory != *memory),
+        ("upgrade", before.upgrade != *upgrade),
+        ("user", before.user != *user),
+        ("watch", before.watch != *watch),
+        ("workers", before.workers != *workers),
+        ("zone", before.zone != *zone),
+    ];
+    let changed = settings.iter().filter(|(_, changed)| *changed);
+    changed.map(|(name, _)| (*name).to_owned()).collect()
 }
 
 /// Objects by name.
@@ -284,6 +315,18 @@ mod tests {
         let text = Parts::between(Named::new(), new).to_string();
         assert!(text.starts_with("added e00, e01, "), "{text}");
         assert!(text.ends_with("e07 and 12 more; 0 kept"), "{text}");
+    }
+
+    #[test]
+    fn keys_at_the_top_that_changed_are_named() {
+        let before = Config::default();
+        let now = Config {
+            memory: None,
+            drain_delay: std::time::Duration::from_secs(1),
+            ..Config::default()
+        };
+        assert_eq!(settings(&before, &now), ["drain_delay", "memory"]);
+        assert!(settings(&before, &before).is_empty());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::signal::Signals;
 use super::start::Kept;
 use super::succession::{self, Succession};
 use super::upgrade::{Successor, UpgradeError};
-use super::{Changes, Notify, Predecessor, drain, memory, ordered, orphans, renewal};
+use super::{Changes, Notify, Predecessor, drain, memory, needed, ordered, orphans, renewal};
 use crate::admin::command::Order;
 use crate::admin::live::{Cause, Live, url};
 use crate::admin::server;
@@ -194,6 +194,7 @@ impl Running {
         }
         let origin = options.file.take();
         let origin = origin.map(|(path, text)| Arc::new(Origin::new(path, text)));
+        needed::tell(&live, origin.as_deref());
         renewal::start(Arc::clone(&live), Arc::clone(&kept));
         let notify = Arc::new(options.notify);
         let say = Arc::clone(&options.say);

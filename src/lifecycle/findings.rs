@@ -1,7 +1,9 @@
 //! What only compiled routes, the files of certificates and this system can tell about a file, in the form in which its other
 //! mistakes are told.
 
-use super::{privileges, renewal};
+use std::path::Path;
+
+use super::{needed, privileges, renewal};
 use crate::config::{Address, Config, Diagnostic, Finding, Level, Loaded, Places, Refusal};
 use crate::route::{self, CompileError, Table};
 
@@ -85,6 +87,14 @@ fn low_ports(config: &Config, free: u16, places: &Places) -> Vec<Diagnostic> {
         })
     });
     places.locate(low)
+}
+
+/// Adds which files the user that the process becomes may not read. `file` is the configuration. Blocks on them.
+pub fn with_user(mut loaded: Loaded, file: &Path) -> Loaded {
+    let found = needed::warnings(&loaded.config, file, &loaded.places);
+    loaded.warnings.extend(found);
+    sort(&mut loaded.warnings);
+    loaded
 }
 
 /// A warning for each route of `config`, compiled to `table`, that can never match.

@@ -19,6 +19,7 @@ pub mod handle;
 mod handover;
 pub mod inherited;
 mod memory;
+mod needed;
 pub mod notify;
 mod ordered;
 mod origin;

@@ -1,6 +1,12 @@
 //! Becoming another user, once all is bound that only root may bind.
 
-use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, initgroups, setgid, setgroups, setuid};
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::{
+    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, initgroups, setgid, setgroups, setuid,
+};
 
 use crate::config::Config;
 
@@ -81,6 +87,37 @@ impl Identity {
         Ok(())
     }
 
+    /// The numbers of the user and the group.
+    pub(super) fn numbers(&self) -> (u32, u32) {
+        (self.uid.as_raw(), self.gid.as_raw())
+    }
+
+    /// Whether it may read a file, by modes and owners of the file and of the folders above it; `None` where these cannot
+    /// be looked at.
+    pub(super) fn may_read(&self, file: &Path) -> Option<bool> {
+        const READ: u32 = 4;
+        const SEARCH: u32 = 1;
+        let file = file.canonicalize().ok()?;
+        let groups = self.groups();
+        for (depth, path) in file.ancestors().enumerate() {
+            let found = path.metadata().ok()?;
+            let wanted = if depth == 0 { READ } else { SEARCH };
+            let owners = (found.uid(), found.gid());
+            if !is_allowed(self.uid.as_raw(), &groups, owners, found.mode(), wanted) {
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
+    fn groups(&self) -> Vec<u32> {
+        let name = std::ffi::CString::new(self.name.as_str()).unwrap_or_default();
+        let further = self.has_groups.then(|| getgrouplist(&name, self.gid));
+        let further = further.and_then(Result::ok).unwrap_or_default();
+        let all = further.into_iter().chain([self.gid]);
+        all.map(Gid::as_raw).collect()
+    }
+
     /// Groups first: a user that is not root may not change them any more.
     fn change(&self) -> nix::Result<()> {
         let name = std::ffi::CString::new(self.name.as_str()).unwrap_or_default();
@@ -92,6 +129,32 @@ impl Identity {
         setgid(self.gid)?;
         setuid(self.uid)
     }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// Whether a user with these groups has all bits of `wanted` (`rwx`): the first class that it belongs to decides alone.
+fn is_allowed(
+    user: u32,
+    groups: &[u32],
+    (owner, group): (u32, u32),
+    mode: u32,
+    wanted: u32,
+) -> bool {
+    let bits = if user == 0 {
+        return true;
+    } else if user == owner {
+        mode >> 6
+    } else if groups.contains(&group) {
+        mode >> 3
+    } else {
+        mode
+    };
+    bits & wanted == wanted
 }
 
 fn group(name: &str) -> Result<Gid, PrivilegeError> {
@@ -117,6 +180,23 @@ mod tests {
             group: group.map(str::to_owned),
             ..Config::default()
         })
+    }
+
+    #[test]
+    fn the_first_class_that_a_user_belongs_to_decides() {
+        for (mode, user, groups, expected) in [
+            (0o600, 0, &[][..], true),
+            (0o600, 7, &[0], false),
+            (0o640, 7, &[7, 33], true),
+            (0o640, 7, &[7], false),
+            (0o604, 7, &[33], false),
+            (0o604, 7, &[7], true),
+            (0o046, 5, &[33], false),
+            (0o400, 5, &[], true),
+        ] {
+            let allowed = is_allowed(user, groups, (5, 33), mode, 4);
+            assert_eq!(allowed, expected, "{mode:o} {user} {groups:?}");
+        }
     }
 
     #[test]

@@ -154,7 +154,7 @@ fn start_all<H: Handler>(
     kept.endpoints.put_in_force(snapshot.endpoints(), None);
     enroll(&snapshot, clock.now());
     let tokens = tokens(&config)?;
-    let log = open_log(&config)?;
+    let log = open_log(&config, identity.as_ref())?;
     let admin = match &config.admin {
         Some(admin) => Some(kept.doors.admin(&admin.address)?),
         None => None,
@@ -217,11 +217,11 @@ pub(super) fn tokens(config: &Config) -> Result<Option<Arc<FromFile<Tokens>>>, T
     file.map(|file| FromFile::open(file)).transpose()
 }
 
-fn open_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
+fn open_log(config: &Config, identity: Option<&Identity>) -> Result<Option<AccessLog>, StartError> {
     let Some(written) = &config.access_log else {
         return Ok(None);
     };
-    let log = AccessLog::start(written).map_err(|source| {
+    let log = AccessLog::start(written, identity.map(Identity::numbers)).map_err(|source| {
         let target = match &written.path {
             LogTarget::Stdout => "stdout".to_owned(),
             LogTarget::Stderr => "stderr".to_owned(),

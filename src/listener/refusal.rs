@@ -11,8 +11,6 @@ pub enum Refusal {
     AddressFull,
     /// As many handshakes as may be are under way, and it waited too long.
     HandshakesFull,
-    /// Memory is scarce.
-    Memory,
     /// The listener requires a PROXY header, and the connection did not begin with one.
     HeaderMissing,
     /// The PROXY header breaks its rules.
@@ -24,10 +22,9 @@ pub enum Refusal {
 }
 
 /// Their words, but for `address_denied`, which requests are refused under, too: each word stands once among those of a listener.
-pub const LABELS: [&str; 7] = [
+pub const LABELS: [&str; 6] = [
     Refusal::AddressFull.label(),
     Refusal::HandshakesFull.label(),
-    Refusal::Memory.label(),
     Refusal::HeaderMissing.label(),
     Refusal::HeaderMalformed.label(),
     Refusal::HeaderUntrusted.label(),
@@ -41,7 +38,6 @@ impl Refusal {
             Self::AddressDenied => "address_denied",
             Self::AddressFull => "address_full",
             Self::HandshakesFull => "handshakes_full",
-            Self::Memory => "memory",
             Self::HeaderMissing => "proxy_header_missing",
             Self::HeaderMalformed => "proxy_header_malformed",
             Self::HeaderUntrusted => "proxy_header_untrusted",

@@ -43,11 +43,13 @@ pub enum Kind {
     Upgrade,
     /// The access log loses lines, or is written again.
     Log,
+    /// The user that the process became may not read what it needs.
+    User,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Health,
         Self::Outlier,
         Self::Breaker,
@@ -61,6 +63,7 @@ impl Kind {
         Self::Memory,
         Self::Upgrade,
         Self::Log,
+        Self::User,
     ];
 
     /// The word in logs and metrics.
@@ -79,6 +82,7 @@ impl Kind {
             Self::Memory => "memory",
             Self::Upgrade => "upgrade",
             Self::Log => "log",
+            Self::User => "user",
         }
     }
 }

@@ -142,6 +142,25 @@ async fn a_full_disk_is_said_once_and_traffic_goes_on() {
 }
 
 #[tokio::test]
+async fn that_lines_are_lost_stands_in_the_status() {
+    let (backend, directory) = (Backend::start("a"), Directory::new());
+    let (process, address) = logging_to("/dev/full", backend.endpoint(), &directory);
+    Client::h1(address).await.get("/").await;
+    process.wait_for_line("loses lines");
+    let line = process.wait_for_line("admin on http://");
+    let (_, rest) = line.split_once("http://").unwrap();
+    let admin = rest.split_whitespace().next().unwrap();
+    let mut operator = Client::h1(admin.parse().unwrap()).await;
+    let status = operator.get("/api/v1/status").await.json();
+    let log = &status["access_log"];
+    assert_eq!((&log["written"], &log["dropped"]), (&0.into(), &1.into()));
+    let failure = log["failure"].as_str().unwrap();
+    assert!(failure.contains("No space left on device"), "{failure}");
+    let shown = Process::start(&["status", "--admin", admin]);
+    shown.wait_for_line("Access log: LINES ARE LOST, 1 so far: No space left");
+}
+
+#[tokio::test]
 async fn a_pipe_that_nobody_reads_stops_neither_traffic_nor_reloads_nor_the_end() {
     let (backend, directory) = (Backend::start("a"), Directory::new());
     let pipe = directory.path().join("log");

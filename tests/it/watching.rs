@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use plimsoll::admin::Status;
 
-use crate::harness::{Client, Directory, Program, within};
+use crate::harness::{Client, Directory, Process, Program, within};
 
 fn yaml(seconds: u32) -> String {
     watched(seconds, "{ poll: 1h }")
@@ -165,4 +165,45 @@ async fn a_file_that_is_not_watched_is_put_in_force_when_asked_for() {
     // From here on it is watched.
     std::fs::write(&program.file, yaml(3)).unwrap();
     expect(&program, 3).await;
+}
+
+/// As containers mount a single file: what is written to it outside is seen inside, what is renamed over it is not.
+#[test]
+fn a_file_that_is_mounted_by_itself_is_warned_of_and_followed() {
+    let allowed = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("not tried: this system lets nobody make namespaces");
+        return;
+    }
+    let directory = Directory::new();
+    let outside = directory.write("outside.yaml", watched(1, "{ poll: 200ms }"));
+    let inside = directory.write("inside.yaml", "");
+    let mut command = std::process::Command::new("unshare");
+    let script = "mount --bind \"$1\" \"$2\" && exec \"$0\" run -c \"$2\"";
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .arg(env!("CARGO_BIN_EXE_plimsoll"))
+        .args([&outside, &inside]);
+    let mut process = Process::spawn(command);
+    process.wait_for_line("listening on http://");
+    let warning = process.wait_for_line("is mounted by itself");
+    assert!(warning.contains("inside.yaml"), "{warning}");
+    // In place, twice: the mount still shows the file.
+    for (seconds, generation) in [(2, 2), (3, 3)] {
+        std::fs::write(&outside, watched(seconds, "{ poll: 200ms }")).unwrap();
+        process.wait_for_line(&format!("generation {generation} is in force"));
+    }
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.wait(), Some(0), "{}", process.stderr());
+}
+
+#[test]
+fn a_file_in_a_folder_is_not_warned_of() {
+    let mut program = Program::start(&yaml(1));
+    program.process.signal(rustix::process::Signal::TERM);
+    assert_eq!(program.process.wait(), Some(0));
+    let told = program.process.stderr();
+    assert!(!told.contains("mounted"), "{told}");
 }

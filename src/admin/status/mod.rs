@@ -2,6 +2,7 @@
 //!
 //! The types are also what `plimsoll status` reads back. Times are in seconds.
 
+mod access_log;
 mod auth;
 mod balancing;
 mod breaker;
@@ -31,6 +32,7 @@ use crate::snapshot::Snapshot;
 use figures::{LISTENER, ROUTE, Reports};
 
 pub use super::credentials::CredentialsStatus;
+pub use access_log::AccessLogStatus;
 pub use auth::AuthStatus;
 pub use balancing::{BalancingStatus, EndpointBalancing, GroupStatus, ImbalanceStatus};
 pub use breaker::{BreakerStatus, BreakerWindow, EndpointOutlier, OutlierStatus};
@@ -69,6 +71,9 @@ pub struct Status {
     /// Where memory is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryStatus>,
+    /// Where requests are logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLogStatus>,
     /// All requests.
     pub requests: Windows,
     pub listeners: Vec<ListenerStatus>,
@@ -169,6 +174,7 @@ pub fn read(live: &Live) -> Status {
         workers: workers(live),
         connections_open: live.connections(),
         memory: memory::read(live),
+        access_log: access_log::read(live),
         requests: reports.windows(
             LISTENER,
             |report| std::slice::from_ref(&report.process),

@@ -23,9 +23,13 @@ block! {
         /// Bytes of a request body; 413 beyond. Off, because bodies are streamed and need no memory.
         pub body_bytes: Option<u64> as Option<Size> = None, in Some(0)..=Some(1 << 50);
         /// Bytes per second that a client has to send of an announced request body, and to take of an
-        /// answer: on average over the time that it is waited for, once that is more than ten
-        /// seconds; 408 below, or the connection is cut. Slow enough for any link, as in Kestrel,
-        /// and too fast for those who would hold a connection with a byte a minute.
+        /// answer, over the time that it is waited for: 408 for a body that falls ten seconds behind,
+        /// and an answer is cut. Who was faster before may be slower later by 64 KiB in all, because
+        /// buffers on the way take as much of an answer at once. Judged when bytes move: a client of
+        /// which nothing comes is cut after `timeouts.body`, one that takes nothing after `timeouts.idle`
+        /// of the upstream, since healthy ones with large buffers let nothing move for half a minute,
+        /// too. Slow enough for any link, as in Kestrel, and too fast for those who would hold a
+        /// connection with a byte a minute.
         pub min_rate: Option<u64> as Option<Size> = Some(240), in Some(1)..=Some(1 << 50);
         /// Streams at once on one HTTP/2 connection. RFC 9113, 6.5.2 advises at least 100.
         pub streams: u32 = 128, in 1..=10_000;

@@ -7,6 +7,9 @@ use super::super::kinds::{AtLeastOne, Fields};
 use super::super::setting::{block, choice, written_as_map};
 use super::{HOUR, seconds};
 
+/// So long before a certificate runs out it is told, where nothing else is said.
+pub const EXPIRY_WARNING: Duration = seconds(14 * 24 * 3600);
+
 block! {
     /// TLS with clients.
     pub struct ServerTls {
@@ -33,7 +36,7 @@ block! {
         pub handshakes: usize = 4, in 1..=10_000;
         /// So long before a certificate runs out, an event and `check` warn of it. Two weeks: what
         /// renews by itself has done so by then, and there is time to do it by hand.
-        pub expiry_warning: Option<Duration> = Some(seconds(14 * 24 * 3600)), in Some(HOUR)..=Some(seconds(3650 * 24 * 3600));
+        pub expiry_warning: Option<Duration> = Some(EXPIRY_WARNING), in Some(HOUR)..=Some(seconds(3650 * 24 * 3600));
     }
 }
 
@@ -128,7 +131,7 @@ impl ServerTls {
             client: None,
             sni_matches_host: false,
             handshakes: 4,
-            expiry_warning: Some(seconds(14 * 24 * 3600)),
+            expiry_warning: Some(EXPIRY_WARNING),
         }
     }
 }

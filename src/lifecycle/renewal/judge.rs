@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::expiry::{Stage, sentence, stage};
 use super::site::{Term, wall};
-use crate::config::{Config, Diagnostic, Finding, Level, Places};
+use crate::config::{Config, Diagnostic, EXPIRY_WARNING, Finding, Level, Places};
 use crate::listener::server_tls;
 use crate::tls::{self, Shared, TlsError};
 
@@ -64,7 +64,7 @@ pub(in crate::lifecycle) fn certificates(config: &Config, places: &Places) -> Ve
             Ok((from, until)) => {
                 let file = pair.cert.clone();
                 let term = Term { file, from, until };
-                findings.extend(late(path, &term, Some(14 * 86_400), now));
+                findings.extend(late(path, &term, Some(EXPIRY_WARNING.as_secs()), now));
             }
             Err(error) => findings.push(refused(path, &error)),
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::admin::credentials::{self, Credentials};
 use crate::admin::live::Live;
 use crate::clock;
+use crate::config::EXPIRY_WARNING;
 use crate::listener::server_tls::ServerTls;
 use crate::observe::event::Kind;
 use crate::snapshot::Snapshot;
@@ -204,8 +205,8 @@ impl Site {
     pub(super) fn warning(&self) -> Option<Duration> {
         match self {
             Self::Listener { tls, .. } => tls.written().expiry_warning,
-            // Two weeks, as a listener has by default.
-            Self::Upstream { .. } => Some(Duration::from_secs(14 * 86_400)),
+            // As a listener has by default.
+            Self::Upstream { .. } => Some(EXPIRY_WARNING),
             Self::List { .. } => None,
         }
     }

@@ -164,13 +164,8 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// Does the handshake on an accepted connection. The caller bounds its time; dropping the future closes the connection.
-pub async fn accept(stream: TcpStream, config: &Arc<ServerConfig>) -> Result<Stream, AcceptError> {
-    let accepted = hello(&stream).await?;
-    Ok(Stream::Server(finish(accepted, stream, config).await?))
-}
-
-/// The same in its turn.
+/// Does the handshake on an accepted connection, in its turn. The caller bounds its time; dropping the future closes the
+/// connection.
 async fn queued(
     stream: TcpStream,
     config: &Arc<ServerConfig>,

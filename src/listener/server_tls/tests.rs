@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client};
 
 use super::certificates::Certificates;
-use super::{AcceptError, accept};
+use super::{AcceptError, finish, hello};
 use crate::config::{self, ClientAuth, ClientAuthMode, ServerTls, TlsVersion};
 use crate::stream::Stream;
 use crate::tls::fixture::{Authority, Folder, Issued};
@@ -66,6 +66,12 @@ fn client_of(
 }
 
 type Client = client::TlsStream<TcpStream>;
+
+/// The handshake of an accepted connection, without its turn.
+async fn accept(stream: TcpStream, config: &Arc<ServerConfig>) -> Result<Stream, AcceptError> {
+    let accepted = hello(&stream).await?;
+    Ok(Stream::Server(finish(accepted, stream, config).await?))
+}
 
 /// One handshake over a socket, with a byte each way after it, so that tickets have arrived.
 async fn handshake(

@@ -5,6 +5,7 @@
 //! wait for a full buffer. With the log off, both are one branch.
 
 mod date;
+mod file;
 mod line;
 mod losses;
 mod redact;

@@ -1,9 +1,7 @@
 //! The thread that writes the log, and what workers hand to it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
@@ -12,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::date::DateText;
+use super::file::{give, open};
 use super::line;
 use super::redact::Redactor;
 use crate::config;
@@ -59,12 +58,19 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens the target and starts the thread that writes to it.
-    pub fn start(config: &config::AccessLog) -> io::Result<Self> {
+    /// Opens the target and starts the thread that writes to it. A file becomes that of `owner`, a user and a group,
+    /// who is to open it anew.
+    pub fn start(config: &config::AccessLog, owner: Option<(u32, u32)>) -> io::Result<Self> {
         let target: Box<dyn Write + Send> = match &config.path {
             config::LogTarget::Stdout => Box::new(io::stdout()),
             config::LogTarget::Stderr => Box::new(io::stderr()),
-            config::LogTarget::File(path) => Box::new(open(path)?),
+            config::LogTarget::File(path) => {
+                let file = open(path)?;
+                if let Some((user, group)) = owner {
+                    give(path, user, group);
+                }
+                Box::new(file)
+            }
         };
         Self::writing_to(config.clone(), target)
     }
@@ -298,13 +304,6 @@ fn give_back(shared: &Shared, mut text: Vec<u8>) {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // To open a pipe for writing alone waits for a reader, for ever where none comes; for both it does not.
-    let is_pipe = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo());
-    let mut options = OpenOptions::new();
-    options.create(true).append(true).read(is_pipe).open(path)
-}
-
 /// A poisoned lock is taken all the same: nothing it guards is ever half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -378,7 +377,7 @@ mod tests {
             directory.0.join("access.log"),
             directory.0.join("access.log.1"),
         );
-        let log = AccessLog::start(&config(path.clone())).unwrap();
+        let log = AccessLog::start(&config(path.clone()), None).unwrap();
         let mut worker = log.worker();
         worker.record(&record(200));
         assert!(worker.is_waiting());
@@ -405,7 +404,7 @@ mod tests {
     #[test]
     fn a_target_that_cannot_be_opened_is_an_error_at_the_start() {
         let directory = Directory::new("missing");
-        let error = AccessLog::start(&config(directory.0.join("no/such/file"))).unwrap_err();
+        let error = AccessLog::start(&config(directory.0.join("no/such/file")), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
@@ -488,7 +487,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_costs_lines_and_is_told() {
-        let log = AccessLog::start(&config("/dev/full".into())).unwrap();
+        let log = AccessLog::start(&config("/dev/full".into()), None).unwrap();
         let mut worker = log.worker();
         worker.record(&record(200));
         worker.flush();

@@ -76,8 +76,9 @@ async fn reach(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = target(listener.local_addr().unwrap(), host);
     let serving = async {
-        if let Ok(mut stream) = server_tls::accept(listener.accept().await.unwrap().0, server).await
-        {
+        let accepted = listener.accept().await.unwrap().0;
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(server));
+        if let Ok(mut stream) = acceptor.accept(accepted).await {
             // A client that refuses after the handshake is gone.
             let _ = stream.write_all(b"!").await;
             let _ = stream.flush().await;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use plimsoll::clock::Clock;
+use plimsoll::observe::Metric;
 
 use super::*;
-use crate::harness::{Client, DEADLINE, FAST, Outgoing, eventually, pass};
+use crate::harness::{Client, DEADLINE, FAST, Outgoing, Proxy, config, eventually, pass, within};
 
 #[tokio::test]
 async fn a_bad_preface_is_answered_as_http_1_or_with_an_error() {
@@ -406,4 +407,32 @@ async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
     pass(Duration::from_secs(100)).await;
     client.0.send(frame(PING, 0, 0, b"harmless")).await;
     assert_eq!(client.outcome(Ignored).await, Outcome::Pong);
+}
+
+/// What keeps the timeout between two bytes from ending it is what the rate is for.
+#[tokio::test]
+async fn a_window_that_is_opened_drop_by_drop_is_cut() {
+    let backend = Backend::labelled("a").size(1_000_000).start();
+    let patient = "timeouts: { idle: 24h }";
+    let yaml = config(&[backend.endpoint()], "", "", patient);
+    let clock = Clock::scaled(FAST);
+    let proxy = Proxy::start_on(clock, &yaml).await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    let begun = clock.now();
+    let opening = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &request(1)].concat();
+    raw.send([opening, window(0, 1 << 20)].concat()).await;
+    let slow = || proxy.routes(Metric::RequestErrors, "slow_read");
+    let mut next = begun;
+    within(async {
+        while slow() == 0 {
+            next = next + Duration::from_secs(20);
+            eventually(DEADLINE, || slow() == 1 || clock.now() > next).await;
+            let _ = raw.try_send(window(1, 10)).await;
+        }
+    })
+    .await;
+    // It has taken 64 KiB at once, which are worth 270 s at the 240 bytes a second that are asked for by default.
+    let took = clock.now().since(begun);
+    let expected = Duration::from_secs(270)..Duration::from_secs(900);
+    assert!(expected.contains(&took), "{took:?}");
 }
