@@ -2,7 +2,7 @@
 
 use plimsoll::observe::Metric;
 
-use crate::harness::{Proxy, Raw, Scripted, Step};
+use crate::harness::{DEADLINE, Proxy, Raw, Scripted, Step, eventually};
 
 /// Only a network that nobody here is of comes to `/admin`; everybody to the rest of the same upstream, but for `/own`, which
 /// the proxy answers.
@@ -70,8 +70,11 @@ async fn no_spelling_leads_around_a_guarded_route() {
         assert_eq!(status, 400, "{target}");
         assert!(text.contains("ambiguous_path"), "{target}: {text}");
     }
-    let refused = proxy.listeners(Metric::ListenerRefused, "ambiguous_path");
-    assert_eq!(refused, AROUND.len() as u64);
+    // Counted once the answer is out.
+    eventually(DEADLINE, || {
+        proxy.listeners(Metric::ListenerRefused, "ambiguous_path") == AROUND.len() as u64
+    })
+    .await;
     assert_eq!(service.heads().len(), 0);
     // What leads nowhere else goes on as it came.
     for target in [

@@ -148,7 +148,7 @@ async fn a_drain_lets_those_in_who_wait() {
 async fn half_a_head_is_closed_while_memory_is_short() {
     let backend = Backend::start("a");
     let with = |memory: &str| {
-        plain(&[backend.endpoint()]).replace("address: \"127.0.0.1:0\"", PATIENT)
+        plain(&[backend.endpoint()]).replacen("address: \"127.0.0.1:0\"", PATIENT, 1)
             + &format!("memory: {{ {memory} }}\n")
     };
     let proxy = Proxy::start(&with("limit: 1024GiB")).await;
