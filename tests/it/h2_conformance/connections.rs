@@ -409,12 +409,11 @@ async fn a_slow_head_ends_an_h2_connection_and_is_counted() {
     assert_eq!(client.outcome(Ignored).await, Outcome::Pong);
 }
 
-/// What keeps the timeout between two bytes from ending it is what the rate is for.
+/// What keeps the timeout between two bytes from ending it is what the rate is for. It is judged when that timeout would end it.
 #[tokio::test]
 async fn a_window_that_is_opened_drop_by_drop_is_cut() {
     let backend = Backend::labelled("a").size(1_000_000).start();
-    let patient = "timeouts: { idle: 24h }";
-    let yaml = config(&[backend.endpoint()], "", "", patient);
+    let yaml = config(&[backend.endpoint()], "", "", "");
     let clock = Clock::scaled(FAST);
     let proxy = Proxy::start_on(clock, &yaml).await;
     let mut raw = Raw::connect(proxy.address()).await;
